@@ -1,0 +1,131 @@
+/**
+ * The direction rule: an import may only point down the list of packages, every package declares what its sources import and nothing
+ * else, and its build references follow.
+ */
+import * as Fs from "node:fs"
+import { isBuiltin } from "node:module"
+import * as Path from "node:path"
+
+/** What the sources of each package may import of ours: whole packages, or only the named modules of one. */
+const allowed: Record<string, Record<string, "all" | ReadonlyArray<string>>> = {
+  gateway: {
+    workflow: "all",
+    router: "all",
+    simulator: "all",
+    deepseek: "all",
+    settings: "all",
+    telemetry: "all",
+    resilience: "all"
+  },
+  workflow: { router: "all", deepseek: "all", resilience: "all", telemetry: "all" },
+  router: { deepseek: "all", resilience: "all", telemetry: "all" },
+  simulator: { deepseek: ["Balance", "ChatChunk", "ChatCompletion", "ChatRequest", "ModelList", "Usage"] },
+  deepseek: { resilience: "all", telemetry: "all" },
+  settings: {},
+  telemetry: {},
+  resilience: {}
+}
+
+interface Manifest {
+  readonly dependencies?: Record<string, string>
+  readonly devDependencies?: Record<string, string>
+  readonly peerDependencies?: Record<string, string>
+}
+
+const scope = "@ballast/"
+const packageOf = (specifier: string): string =>
+  specifier.split("/").slice(0, specifier.startsWith("@") ? 2 : 1).join("/")
+const readJson = (path: string) => JSON.parse(Fs.readFileSync(path, "utf8"))
+const typescriptFiles = (folder: string): Array<string> =>
+  Fs.existsSync(folder)
+    ? Fs.readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts")).sort()
+    : []
+
+/** The specifiers that a module imports, statically or not; those inside comments do not count. */
+export const importsOf = (source: string): Array<string> => {
+  const code = source.replace(/(?:^|\s)\/\/.*$|^\s*(?:\*|\/\*).*$/gm, "")
+  const found = code.matchAll(
+    /^(?:import|export)\b[^"'`;]*?\bfrom\s*["']([^"']+)["']|^import\s*["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']/gm
+  )
+  return Array.from(found, (match) => match[1] ?? match[2] ?? match[3] ?? "")
+}
+
+const checkImport = (name: string, folder: string, file: string, specifier: string): string | undefined => {
+  if (specifier.startsWith(".")) {
+    const target = Path.resolve(Path.dirname(file), specifier)
+    return target.startsWith(folder + Path.sep) ? undefined : `imports ${specifier}, a file outside its package`
+  }
+  if (!specifier.startsWith(scope)) return undefined
+  const [target = "", ...path] = specifier.slice(scope.length).split("/")
+  if (target === name) return `imports its own package by name (${specifier}); use a relative import`
+  const edge = allowed[name]?.[target]
+  if (edge === undefined) return `imports ${specifier}; ${name} may not import ${target}`
+  if (edge === "all" || edge.includes(path.join("/"))) return undefined
+  return `imports ${specifier}; of ${target}, ${name} may import only ${
+    edge.map((module) => `${target}/${module}`).join(", ")
+  }`
+}
+
+const checkPackage = (root: string, name: string): Array<string> => {
+  const folder = Path.join(root, "packages", name)
+  if (!(name in allowed)) return [`packages/${name}: is not in the list of scripts/directions.ts`]
+  const manifest: Manifest = readJson(Path.join(folder, "package.json"))
+  const problems: Array<string> = []
+
+  const used = new Set<string>()
+  const sources = Path.join(folder, "src")
+  for (const file of typescriptFiles(sources)) {
+    const path = Path.join(sources, file)
+    for (const specifier of importsOf(Fs.readFileSync(path, "utf8"))) {
+      const problem = checkImport(name, sources, path, specifier)
+      if (problem !== undefined) problems.push(`packages/${name}/src/${file}: ${problem}`)
+      if (!specifier.startsWith(".") && !isBuiltin(specifier)) used.add(packageOf(specifier))
+    }
+  }
+
+  const declared = new Set(Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies }))
+  for (const dependency of used) {
+    if (!declared.has(dependency)) {
+      problems.push(`packages/${name}: imports ${dependency}, which its package.json does not declare`)
+    }
+  }
+  for (const dependency of Object.keys(manifest.dependencies ?? {})) {
+    if (!used.has(dependency)) {
+      problems.push(`packages/${name}: declares ${dependency}, which its sources do not import`)
+    }
+  }
+
+  const tests = typescriptFiles(Path.join(folder, "test")).flatMap((file) =>
+    importsOf(Fs.readFileSync(Path.join(folder, "test", file), "utf8"))
+  )
+  const own = new Set([scope + name, ...declared, ...Object.keys(manifest.devDependencies ?? {})])
+  for (const dependency of new Set(tests.filter((specifier) => specifier.startsWith(scope)).map(packageOf))) {
+    if (!own.has(dependency)) {
+      problems.push(`packages/${name}: its tests import ${dependency}, which its package.json does not declare`)
+    }
+  }
+
+  const build = Path.join(folder, "tsconfig.build.json")
+  const references: Array<{ path: string }> = Fs.existsSync(build) ? readJson(build).references ?? [] : []
+  const referenced = references.map((reference) => reference.path.split("/")[1]).sort().join(", ")
+  const expected = Object.keys(manifest.dependencies ?? {}).filter((dependency) => dependency.startsWith(scope))
+    .map((dependency) => dependency.slice(scope.length)).sort().join(", ")
+  if (referenced !== expected) {
+    problems.push(
+      `packages/${name}/tsconfig.build.json: references [${referenced}], but the package depends on [${expected}]`
+    )
+  }
+  return problems
+}
+
+/** Every breach of the direction rule in the packages below `root`, one sentence each. */
+export const check = (root: string): Array<string> =>
+  Fs.readdirSync(Path.join(root, "packages"), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && Fs.existsSync(Path.join(root, "packages", entry.name, "package.json")))
+    .flatMap((entry) => checkPackage(root, entry.name))
+
+if (import.meta.main) {
+  const problems = check(Path.resolve(import.meta.dirname, ".."))
+  for (const problem of problems) console.error(problem)
+  process.exitCode = problems.length === 0 ? 0 : 1
+}

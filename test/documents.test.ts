@@ -1,0 +1,119 @@
+import { assert, describe, it } from "@effect/vitest"
+import { execFile } from "node:child_process"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { afterAll, beforeAll } from "vitest"
+import { ballast, localEnvironment, type Program, startBallast } from "./support/ballast.ts"
+import { describeWith } from "./support/program.ts"
+import { documents, root, type Snippet, snippets, snippetsOf } from "./support/snippets.ts"
+
+const run = (program: string, args: ReadonlyArray<string>) =>
+  new Promise<{ readonly code: unknown; readonly output: string }>((resolve) => {
+    const options = { cwd: root, env: localEnvironment(), timeout: 30_000 }
+    execFile(
+      program,
+      args,
+      options,
+      (error, stdout, stderr) =>
+        resolve({ code: error === null ? 0 : error.code ?? error.signal, output: stdout + stderr })
+    )
+  })
+
+const succeeds = async (program: string, args: ReadonlyArray<string>) => {
+  const { code, output } = await run(program, args)
+  assert.strictEqual(code, 0, output)
+  return output
+}
+
+const title = ({ file, line }: Snippet) => `${file}:${line}`
+const of = (language: string) => snippets.filter((snippet) => snippet.language === language)
+
+/** The commands of a block: continued lines joined, comments and settings before the program taken off. */
+const commandsOf = ({ code }: Snippet): Array<string> =>
+  code.replaceAll("\\\n", " ").split(/\n|&&/)
+    .map((line) => line.replace(/(^|\s)#.*$/, "").replace(/^\s*(?:[A-Z_]+=\S+\s+)*/, "").trim())
+    .filter((command) => command !== "")
+
+describe("documents", () => {
+  it("show the same code in both languages", () => {
+    const code = (file: string) => snippetsOf(file).map(({ code, language, runs }) => ({ code, language, runs }))
+    assert.deepStrictEqual(code("README.zh-CN.md"), code("README.md"))
+  })
+
+  it("link to files that exist", () => {
+    const broken = documents.filter((file) => file.endsWith(".md")).flatMap((file) => {
+      const text = Fs.readFileSync(Path.join(root, file), "utf8")
+      return Array.from(text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g), ([, link = ""]) => link)
+        .filter((link) => !Fs.existsSync(Path.join(root, Path.dirname(file), link)))
+        .map((link) => `${file}: ${link}`)
+    })
+    assert.deepStrictEqual(broken, [])
+  })
+})
+
+describe("ts snippets", () => {
+  const folder = Path.join(root, `.snippets-${process.pid}`)
+  const path = (snippet: Snippet) => Path.join(folder, `${snippet.file.replaceAll("/", "_")}.L${snippet.line}.ts`)
+
+  beforeAll(() => {
+    Fs.mkdirSync(folder)
+    for (const snippet of of("ts")) Fs.writeFileSync(path(snippet), snippet.code)
+    Fs.writeFileSync(
+      Path.join(folder, "tsconfig.json"),
+      JSON.stringify({ extends: "../tsconfig.json", compilerOptions: { noUnusedLocals: false }, include: ["*.ts"] })
+    )
+  })
+  afterAll(() => Fs.rmSync(folder, { recursive: true }))
+
+  it.runIf(of("ts").length > 0)("have the right types", { timeout: 60_000 }, async () => {
+    await succeeds(Path.join(root, "node_modules/.bin/tsc"), ["-p", folder])
+  })
+
+  for (const snippet of of("ts").filter((snippet) => snippet.runs)) {
+    it(`${title(snippet)} runs`, { timeout: 60_000 }, async () => {
+      await succeeds(process.execPath, [path(snippet)])
+    })
+  }
+})
+
+/** Checks that the root has the script or `ballast` the subcommand and flags that a command names. */
+const understands = async (command: string) => {
+  const [program = "", ...words] = command.replace(/^npx /, "").split(/\s+/)
+  if (program === "npm") {
+    const [verb = "", name] = words
+    const scripts = JSON.parse(Fs.readFileSync(Path.join(root, "package.json"), "utf8")).scripts
+    if (verb !== "ci") assert.property(scripts, verb === "run" ? name ?? "" : verb)
+  } else {
+    assert.strictEqual(program, "ballast", "neither curl nor npm nor ballast; mark the fence as `sh no-run`")
+    const subcommand = words.filter((word) => /^[a-z]+$/.test(word)).slice(0, 1)
+    const help = await succeeds(process.execPath, [ballast, ...subcommand, "--help"])
+    for (const flag of words.filter((word) => word.startsWith("--"))) assert.include(help, flag)
+  }
+}
+
+describe("sh snippets", () => {
+  const commands = of("sh").filter((snippet) => snippet.runs).flatMap((snippet) =>
+    commandsOf(snippet).map((command) => ({ snippet, command }))
+  )
+
+  for (const { command, snippet } of commands.filter(({ command }) => !command.startsWith("curl "))) {
+    it(`${title(snippet)}: ${command}`, { timeout: 60_000 }, () => understands(command))
+  }
+
+  describeWith("curl", "sudo apt-get install curl")("curl", () => {
+    const programs = new Map<string, Program>()
+    beforeAll(async () => {
+      programs.set("127.0.0.1:8787", await startBallast("serve"))
+      programs.set("127.0.0.1:8788", await startBallast("simulate"))
+    }, 60_000)
+    afterAll(() => Promise.all(Array.from(programs.values(), ({ stop }) => stop())))
+
+    for (const { command, snippet } of commands.filter(({ command }) => command.startsWith("curl "))) {
+      it(`${title(snippet)} is answered`, { timeout: 60_000 }, async () => {
+        let local = command.replace(/^curl /, "curl --silent --show-error --fail-with-body --max-time 30 ")
+        for (const [address, { port }] of programs) local = local.replace(address, `127.0.0.1:${port}`)
+        await succeeds("bash", ["-c", local])
+      })
+    }
+  })
+})

@@ -1,0 +1,114 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { onTestFinished } from "vitest"
+import * as Directions from "../scripts/directions.ts"
+import * as Lockfile from "../scripts/lockfile.ts"
+
+/** A repository of the given files, gone when the test ends. */
+const repository = (files: Record<string, unknown>): string => {
+  const root = Fs.mkdtempSync(Path.join(Os.tmpdir(), "ballast-"))
+  onTestFinished(() => Fs.rmSync(root, { recursive: true }))
+  for (const [path, content] of Object.entries(files)) {
+    Fs.mkdirSync(Path.join(root, Path.dirname(path)), { recursive: true })
+    Fs.writeFileSync(Path.join(root, path), typeof content === "string" ? content : JSON.stringify(content))
+  }
+  return root
+}
+
+/** A package with one source file and the dependencies given. */
+const onePackage = (name: string, source: string, ...dependencies: ReadonlyArray<string>) =>
+  repository({
+    [`packages/${name}/package.json`]: {
+      dependencies: Object.fromEntries(dependencies.map((dependency) => [dependency, "0.0.0"]))
+    },
+    [`packages/${name}/src/A.ts`]: source,
+    [`packages/${name}/tsconfig.build.json`]: {
+      references: dependencies.filter((dependency) => dependency.startsWith("@ballast/"))
+        .map((dependency) => ({ path: `${dependency.replace("@ballast", "..")}/tsconfig.build.json` }))
+    }
+  })
+
+describe("directions", () => {
+  it("accept an import that points down", () => {
+    const root = onePackage(
+      "deepseek",
+      `import type { Policy } from "@ballast/resilience/Policy"\n`,
+      "@ballast/resilience"
+    )
+    assert.deepStrictEqual(Directions.check(root), [])
+  })
+
+  it("refuse an import that points up, however it is written", () => {
+    for (
+      const source of [
+        `import * as ChatModel from "@ballast/deepseek/ChatModel"\n`,
+        `import {\n  ChatModel,\n  type ChatError\n} from "@ballast/deepseek"\n`,
+        `import type { ChatModel } from "@ballast/deepseek"\n`,
+        `export * from "@ballast/deepseek"\n`,
+        `import "@ballast/deepseek"\n`,
+        `export const load = () => import("@ballast/deepseek")\n`
+      ]
+    ) {
+      const problems = Directions.check(onePackage("resilience", source, "@ballast/deepseek"))
+      assert.lengthOf(problems, 1, source)
+      assert.include(problems[0], "resilience may not import deepseek")
+    }
+  })
+
+  it("do not read comments", () => {
+    const source =
+      `/**\n * import { DeepSeek } from "@ballast/deepseek"\n */\nexport const a = 1 // import("@ballast/deepseek")\n`
+    assert.deepStrictEqual(
+      Directions.check(onePackage("resilience", source)).filter((problem) => problem.includes("A.ts")),
+      []
+    )
+  })
+
+  it("let the simulator see only the wire schemas", () => {
+    const schemas = `import * as ChatRequest from "@ballast/deepseek/ChatRequest"\n`
+    assert.deepStrictEqual(Directions.check(onePackage("simulator", schemas, "@ballast/deepseek")), [])
+    const client = `import * as DeepSeek from "@ballast/deepseek/DeepSeek"\n`
+    assert.include(
+      Directions.check(onePackage("simulator", client, "@ballast/deepseek"))[0],
+      "simulator may import only"
+    )
+  })
+
+  it("refuse a path out of the package", () => {
+    const source = `import * as Policy from "../../resilience/src/Policy.ts"\n`
+    assert.include(Directions.check(onePackage("deepseek", source))[0], "outside its package")
+  })
+
+  it("demand that dependencies and imports agree", () => {
+    assert.include(Directions.check(onePackage("deepseek", `import { Agent } from "undici"\n`))[0], "does not declare")
+    assert.include(Directions.check(onePackage("deepseek", "", "undici"))[0], "do not import")
+  })
+})
+
+describe("lockfile", () => {
+  const lockfile = {
+    packages: {
+      "node_modules/tool": { version: "1.0.0", dev: true, optionalDependencies: { "@tool/linux-arm64-musl": "1.0.0" } },
+      "node_modules/other": { version: "2.0.0", resolved: "https://registry.example/other-2.0.0.tgz" }
+    }
+  }
+
+  it("reports a missing optional package and a registry", () => {
+    assert.lengthOf(Lockfile.problems(lockfile), 2)
+  })
+
+  it("is complete after a repair", () => {
+    const repaired = Lockfile.complete(lockfile)
+    assert.deepStrictEqual(Lockfile.problems(repaired), [])
+    assert.deepStrictEqual(repaired.packages["node_modules/@tool/linux-arm64-musl"], {
+      version: "1.0.0",
+      cpu: ["arm64"],
+      dev: true,
+      libc: ["musl"],
+      optional: true,
+      os: ["linux"]
+    })
+  })
+})
