@@ -1,0 +1,178 @@
+/**
+ * How one finished call is judged, as a value.
+ *
+ * Retry asks whether another try makes sense, the circuit breaker asks whether
+ * the dependency is at fault; both read the same `Outcome`, so one classifier
+ * serves every policy. An error may carry its own judgement under `key`, which
+ * keeps the knowledge of what may be retried beside the error itself.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import type * as Exit from "effect/Exit"
+import { hasProperty } from "effect/Predicate"
+
+/**
+ * The judgement of one call: it succeeded, the dependency failed, or it says
+ * nothing about the dependency.
+ *
+ * **Details**
+ *
+ * `retryAfter` is the dependency's own hint of when to come back.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Outcome = Success | Failure | Ignored
+
+/**
+ * The dependency answered as it should.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Success {
+  readonly _tag: "Success"
+}
+
+/**
+ * The dependency is at fault: the call counts against it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Failure {
+  readonly _tag: "Failure"
+  readonly retryable: boolean
+  readonly retryAfter?: Duration.Duration | undefined
+}
+
+/**
+ * The call says nothing about the dependency: the caller's own mistake, an
+ * interruption, or a rejection by a policy.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Ignored {
+  readonly _tag: "Ignored"
+  readonly retryable: boolean
+  readonly retryAfter?: Duration.Duration | undefined
+}
+
+/**
+ * The key under which an error carries its own judgement.
+ *
+ * **Example** (Judging an error where it is defined)
+ *
+ * ```ts
+ * import { Outcome } from "@ballast/resilience"
+ * import { Data } from "effect"
+ *
+ * class NotFound extends Data.TaggedError("NotFound")<{ readonly id: string }> {
+ *   get [Outcome.key]() {
+ *     return Outcome.ignored()
+ *   }
+ * }
+ * ```
+ *
+ * @category keys
+ * @since 0.1.0
+ */
+export const key: unique symbol = Symbol.for("@ballast/resilience/Outcome")
+
+/**
+ * An error that carries its own judgement.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Judged {
+  readonly [key]: Outcome
+}
+
+/**
+ * Returns whether a value carries its own judgement.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isJudged = (u: unknown): u is Judged => hasProperty(u, key)
+
+/**
+ * Judges an exit.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Classifier = (exit: Exit.Exit<unknown, unknown>) => Outcome
+
+/**
+ * The outcome of a call that the dependency answered.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const success: Outcome = { _tag: "Success" }
+
+/**
+ * Creates the outcome of a call that the dependency failed.
+ *
+ * **Details**
+ *
+ * `retryable` defaults to `true`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const failure = (options?: {
+  readonly retryable?: boolean | undefined
+  readonly retryAfter?: Duration.Duration | undefined
+}): Outcome => ({ _tag: "Failure", retryable: options?.retryable ?? true, retryAfter: options?.retryAfter })
+
+/**
+ * Creates the outcome of a call that says nothing about the dependency.
+ *
+ * **Details**
+ *
+ * `retryable` defaults to `false`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const ignored = (options?: {
+  readonly retryable?: boolean | undefined
+  readonly retryAfter?: Duration.Duration | undefined
+}): Outcome => ({ _tag: "Ignored", retryable: options?.retryable ?? false, retryAfter: options?.retryAfter })
+
+const interrupted = ignored()
+const defect = failure({ retryable: false })
+const unjudged = failure()
+
+/**
+ * Judges an exit the default way.
+ *
+ * **Details**
+ *
+ * | exit | outcome |
+ * |---|---|
+ * | success | `Success` |
+ * | a defect, alone or beside an error | `Failure`, not retryable |
+ * | an error that carries `key` | what it says |
+ * | any other error | `Failure`, retryable |
+ * | nothing but interruption | `Ignored`, not retryable |
+ *
+ * @category classifiers
+ * @since 0.1.0
+ */
+export const classify: Classifier = (exit) => {
+  if (exit._tag === "Success") return success
+  let outcome: Outcome | undefined
+  for (const reason of exit.cause.reasons) {
+    if (reason._tag === "Die") return defect
+    if (reason._tag === "Fail" && outcome === undefined) {
+      outcome = isJudged(reason.error) ? reason.error[key] : unjudged
+    }
+  }
+  return outcome ?? interrupted
+}

@@ -1,0 +1,53 @@
+import * as Duration from "effect/Duration"
+
+/** Refuses a wrong option in the words that every constructor of this package uses. */
+export const refuse = (where: string, field: string, rule: string, got: unknown): never => {
+  throw new RangeError(`${where}: ${field} must be ${rule}, got ${String(got)}`)
+}
+
+export const positiveInteger = (where: string, field: string, value: number): number =>
+  Number.isSafeInteger(value) && value >= 1 ? value : refuse(where, field, "an integer of at least 1", value)
+
+export const count = (where: string, field: string, value: number): number =>
+  value === Infinity || (Number.isSafeInteger(value) && value >= 0)
+    ? value
+    : refuse(where, field, "an integer of at least 0, or Infinity", value)
+
+export const rate = (where: string, field: string, value: number): number =>
+  value > 0 && value <= 1 ? value : refuse(where, field, "in (0, 1]", value)
+
+const millis = (where: string, field: string, input: Duration.Input): number => {
+  const duration = Duration.fromInput(input)
+  return duration._tag === "Some"
+    ? Duration.toMillis(duration.value)
+    : refuse(where, field, "a duration", JSON.stringify(input))
+}
+
+/** A duration in milliseconds, above zero and finite. */
+export const positive = (where: string, field: string, input: Duration.Input): number => {
+  const value = millis(where, field, input)
+  return value > 0 && Number.isFinite(value)
+    ? value
+    : refuse(where, field, "a finite duration above zero", Duration.format(Duration.millis(value)))
+}
+
+/** A duration in milliseconds, zero or more; infinity means no bound. */
+export const notNegative = (where: string, field: string, input: Duration.Input): number => {
+  const value = millis(where, field, input)
+  return value >= 0
+    ? value
+    : refuse(where, field, "a duration of at least zero", Duration.format(Duration.millis(value)))
+}
+
+/** Refuses a part that is longer than the whole that it is in. */
+export const notLonger = (
+  where: string,
+  part: string,
+  partMillis: number | undefined,
+  whole: string,
+  wholeMillis: number | undefined
+): void => {
+  if (partMillis === undefined || wholeMillis === undefined || partMillis <= wholeMillis) return
+  const format = (millis: number) => Duration.format(Duration.millis(millis))
+  refuse(where, part, `no longer than ${whole} (${format(wholeMillis)})`, format(partMillis))
+}

@@ -1,0 +1,112 @@
+/**
+ * The shared machinery of policies that admit a call before it runs and hear
+ * of its end after: breaker, rate limiter, concurrency limit.
+ */
+import * as Channel from "effect/Channel"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Pull from "effect/Pull"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Policy from "./policy.ts"
+
+/** One admission. `wait` is undefined when the call may run at once, and fails when it is rejected. */
+export interface Entry<E> {
+  readonly wait: Effect.Effect<void, E> | undefined
+}
+
+/**
+ * `enter` decides in one synchronous step and `exit` is called exactly once for
+ * every entry: after the call, or while it still waits if that is interrupted.
+ * An entry that waits must therefore say in its own state whether it was
+ * granted.
+ */
+export interface Guard<T extends Entry<E>, E> {
+  readonly enter: (fiber: Fiber.Fiber<unknown, unknown>) => T
+  readonly exit: (entry: T, exit: Exit.Exit<unknown, unknown>, fiber: Fiber.Fiber<unknown, unknown>) => void
+}
+
+export const makePolicy = <T extends Entry<E>, E>(guard: Guard<T, E>): Policy.Policy<E> =>
+  Policy.make<E>({
+    effect: (self) => guardEffect(guard, self),
+    stream: (self) => guardStream(guard, self)
+  })
+
+const guardEffect = <T extends Entry<E>, E, A, E1, R>(
+  guard: Guard<T, E>,
+  self: Effect.Effect<A, E1, R>
+): Effect.Effect<A, E1 | E, R> =>
+  Effect.withFiber((fiber) => {
+    let entry: T | undefined
+    // The fiber may yield, and be interrupted, between any two steps. So the
+    // finalizer stands before the entry is made.
+    return Effect.onExitPrimitive(
+      Effect.suspend((): Effect.Effect<A, E1 | E, R> => {
+        entry = guard.enter(fiber)
+        return entry.wait === undefined ? self : Effect.flatMap(entry.wait, () => self)
+      }),
+      (exit) => {
+        if (entry !== undefined) guard.exit(entry, exit, fiber)
+        return undefined
+      }
+    )
+  })
+
+const guardStream = <T extends Entry<E>, E, A, E1, R>(
+  guard: Guard<T, E>,
+  self: Stream.Stream<A, E1, R>
+): Stream.Stream<A, E1 | E, R> =>
+  Stream.fromChannel(Channel.fromTransform((_upstream, scope) =>
+    Effect.suspend(() => {
+      let entry: T | undefined
+      let emitted = false
+      let opened: Pull.Pull<readonly [A, ...Array<A>], E1 | E, void, R> | undefined
+
+      const settle = (exit: Exit.Exit<unknown, unknown>) =>
+        Effect.withFiber((fiber) => {
+          const settling = entry
+          entry = undefined
+          if (settling !== undefined) guard.exit(settling, exit, fiber)
+          return Effect.void
+        })
+
+      // The upstream gets a scope of its own, closed before the entry ends: a
+      // slot is free only once the call's resources are.
+      const inner = Scope.makeUnsafe()
+      const watch = <E2>(pull: Pull.Pull<readonly [A, ...Array<A>], E2, void, R>) =>
+        Effect.onExitPrimitive(pull, (exit) => {
+          if (exit._tag === "Success") {
+            emitted = true
+            return undefined
+          }
+          const end = Pull.doneExitFromCause(exit.cause)
+          return Effect.ensuring(Scope.close(inner, end), settle(end))
+        })
+
+      const first = watch(Effect.withFiber((fiber): Pull.Pull<readonly [A, ...Array<A>], E1 | E, void, R> => {
+        entry = guard.enter(fiber)
+        const open = Effect.flatMap(Channel.toPullScoped(Stream.toChannel(self), inner), (pull) => {
+          opened = watch(pull)
+          return pull
+        })
+        return entry.wait === undefined ? open : Effect.flatMap(entry.wait, () => open)
+      }))
+
+      return Effect.as(
+        Scope.addFinalizerExit(
+          scope,
+          (exit) => Effect.ensuring(Scope.close(inner, exit), Effect.suspend(() => settle(closedEarly(exit, emitted))))
+        ),
+        Effect.suspend(() => opened ?? first)
+      )
+    })
+  ))
+
+/**
+ * The consumer stopped before the stream's own end: that is a success once an
+ * item has arrived and the consumer ended well, and says nothing otherwise. An
+ * error that closes the scope is the consumer's, never the dependency's.
+ */
+const closedEarly = (exit: Exit.Exit<unknown, unknown>, emitted: boolean): Exit.Exit<unknown, unknown> =>
+  emitted && Exit.isSuccess(exit) ? exit : Exit.interrupt()

@@ -1,0 +1,355 @@
+import { CircuitBreaker, Outcome } from "@ballast/resilience"
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import { Fault, metrics, withMetrics } from "./support.ts"
+
+const ok = Effect.succeed("ok")
+const fail = Effect.fail(new Fault({}))
+
+const times = <A, E, R>(n: number, self: Effect.Effect<A, E, R>) => Effect.repeat(Effect.exit(self), { times: n - 1 })
+
+const opened = Effect.fnUntraced(function*(options?: CircuitBreaker.Options) {
+  const breaker = yield* CircuitBreaker.make({ minimumCalls: 1, ...options })
+  yield* Effect.exit(breaker(fail))
+  assert.strictEqual((yield* breaker.inspect)._tag, "Open")
+  return breaker
+})
+
+const halfOpened = Effect.fnUntraced(function*(options?: CircuitBreaker.Options) {
+  const breaker = yield* opened(options)
+  yield* TestClock.adjust("30 seconds")
+  return breaker
+})
+
+describe("CircuitBreaker", () => {
+  describe("closed", () => {
+    it.effect("passes results and errors on as they are", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        const fault = new Fault({})
+        assert.strictEqual(yield* breaker(ok), "ok")
+        assert.strictEqual(yield* Effect.flip(breaker(Effect.fail(fault))), fault)
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Closed", calls: 2, failures: 1 })
+      }))
+
+    it.effect("opens at the tenth call and not before", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        yield* times(9, breaker(fail))
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Closed", calls: 9, failures: 9 })
+        yield* times(1, breaker(fail))
+        assert.strictEqual((yield* breaker.inspect)._tag, "Open")
+      }))
+
+    it.effect("opens at half of the calls and not below", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        yield* times(6, breaker(ok))
+        yield* times(5, breaker(fail))
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Closed", calls: 11, failures: 5 })
+        yield* times(1, breaker(fail))
+        assert.strictEqual((yield* breaker.inspect)._tag, "Open")
+      }))
+
+    it.effect("forgets calls that have left the window", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        yield* times(9, breaker(fail))
+        yield* TestClock.adjust("9 seconds")
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Closed", calls: 9, failures: 9 })
+        yield* TestClock.adjust("1 second")
+        yield* times(1, breaker(fail))
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Closed", calls: 1, failures: 1 })
+      }))
+
+    it.effect("counts a defect as a failure", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make({ minimumCalls: 1 })
+        const exit = yield* Effect.exit(breaker(Effect.die("boom")))
+        assert.deepStrictEqual(exit, Exit.die("boom"))
+        assert.strictEqual((yield* breaker.inspect)._tag, "Open")
+      }))
+
+    it.effect("counts neither ignored errors nor interruptions", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make({ minimumCalls: 1 })
+        yield* times(3, breaker(Effect.fail(new Fault({ ignored: true }))))
+        const fiber = yield* Effect.forkChild(breaker(Effect.never), { startImmediately: true })
+        yield* Fiber.interrupt(fiber)
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Closed", calls: 0, failures: 0 })
+      }))
+
+    it.effect("judges by the classifier that it is given", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make({
+          minimumCalls: 1,
+          classify: (exit) => Exit.isSuccess(exit) ? Outcome.failure() : Outcome.success
+        })
+        yield* times(5, breaker(fail))
+        assert.strictEqual((yield* breaker.inspect)._tag, "Closed")
+        yield* times(6, breaker(ok))
+        assert.strictEqual((yield* breaker.inspect)._tag, "Open")
+      }))
+  })
+
+  describe("open", () => {
+    it.effect("rejects at once and says when to come back", () =>
+      Effect.gen(function*() {
+        const breaker = yield* opened({ name: "catalogue" })
+        yield* TestClock.adjust("18 seconds")
+        let executions = 0
+        const error = yield* Effect.flip(breaker(Effect.sync(() => executions++)))
+        assert.strictEqual(error._tag, "CircuitOpen")
+        assert.strictEqual(error.message, "Circuit breaker \"catalogue\" is open: retry in 12s")
+        assert.deepStrictEqual(error[Outcome.key], Outcome.ignored({ retryAfter: Duration.seconds(12) }))
+        assert.strictEqual(executions, 0)
+      }))
+
+    it.effect("stays open to the last millisecond", () =>
+      Effect.gen(function*() {
+        const breaker = yield* opened()
+        yield* TestClock.adjust(29_999)
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(breaker(ok))))
+        yield* TestClock.adjust(1)
+        assert.strictEqual(yield* breaker(ok), "ok")
+        assert.strictEqual((yield* breaker.inspect)._tag, "Closed")
+      }))
+
+    it.effect("stays open for as long as the dependency asks, within bounds", () =>
+      Effect.gen(function*() {
+        const openFor = Effect.fnUntraced(function*(retryAfter: Duration.Duration) {
+          const breaker = yield* CircuitBreaker.make({ minimumCalls: 1, maxOpenDuration: "2 minutes" })
+          yield* Effect.exit(breaker(Effect.fail(new Fault({ retryAfter }))))
+          return yield* breaker.inspect
+        })
+        assert.deepStrictEqual(yield* openFor(Duration.seconds(3)), { _tag: "Open", retryAfter: Duration.seconds(30) })
+        assert.deepStrictEqual(yield* openFor(Duration.seconds(90)), { _tag: "Open", retryAfter: Duration.seconds(90) })
+        assert.deepStrictEqual(yield* openFor(Duration.hours(9)), { _tag: "Open", retryAfter: Duration.minutes(2) })
+      }))
+  })
+
+  describe("half-open", () => {
+    it.effect("closes after a good probe and opens after a bad one", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened()
+        yield* Effect.exit(breaker(fail))
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Open", retryAfter: Duration.seconds(30) })
+        yield* TestClock.adjust("30 seconds")
+        yield* breaker(ok)
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Closed", calls: 0, failures: 0 })
+      }))
+
+    it.effect("runs as many probes as told and rejects the rest at once", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened({ probes: 3 })
+        const answer = yield* Deferred.make<string>()
+        let executions = 0
+        const call = Effect.suspend(() => {
+          executions++
+          return Deferred.await(answer)
+        })
+        const fibers = yield* Effect.forEach(Array.from({ length: 100 }), () =>
+          Effect.forkChild(breaker(call), { startImmediately: true }))
+        assert.strictEqual(executions, 3)
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "HalfOpen", running: 3, succeeded: 0 })
+        yield* Deferred.succeed(answer, "ok")
+        const exits = yield* Fiber.awaitAll(fibers)
+        assert.strictEqual(exits.filter(Exit.isSuccess).length, 3)
+        const rejected = exits.find(Exit.isFailure)
+        assert.strictEqual(rejected && Cause.squash(rejected.cause) instanceof CircuitBreaker.CircuitOpen, true)
+        assert.strictEqual((yield* breaker.inspect)._tag, "Closed")
+      }))
+
+    it.effect("needs as many good probes as it runs", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened({ probes: 2 })
+        yield* breaker(ok)
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "HalfOpen", running: 0, succeeded: 1 })
+        yield* breaker(ok)
+        assert.strictEqual((yield* breaker.inspect)._tag, "Closed")
+      }))
+
+    it.effect("gives the slot of an interrupted or ignored probe back", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened()
+        const fiber = yield* Effect.forkChild(breaker(Effect.never), { startImmediately: true })
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(breaker(ok))))
+        yield* Fiber.interrupt(fiber)
+        yield* Effect.exit(breaker(Effect.fail(new Fault({ ignored: true }))))
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "HalfOpen", running: 0, succeeded: 0 })
+        assert.strictEqual(yield* breaker(ok), "ok")
+      }))
+
+    it.effect("gives the slot back when the classifier dies", () =>
+      Effect.gen(function*() {
+        let broken = false
+        const breaker = yield* halfOpened({
+          classify: (exit) => {
+            if (broken) throw new Error("broken classifier")
+            return Outcome.classify(exit)
+          }
+        })
+        broken = true
+        const exit = yield* Effect.exit(breaker(ok))
+        assert.isTrue(Exit.hasDies(exit))
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "HalfOpen", running: 0, succeeded: 0 })
+      }))
+  })
+
+  describe("eras", () => {
+    it.effect("a result of an earlier era changes nothing", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make({ minimumCalls: 1 })
+        const late = yield* Deferred.make<string, Fault>()
+        const fiber = yield* Effect.forkChild(breaker(Deferred.await(late)), { startImmediately: true })
+        yield* Effect.exit(breaker(fail))
+        yield* TestClock.adjust("30 seconds")
+        yield* breaker(ok)
+        yield* Deferred.fail(late, new Fault({}))
+        yield* Fiber.await(fiber)
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Closed", calls: 0, failures: 0 })
+      }))
+
+    it.effect("a late probe does not close a circuit that opened again", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened({ probes: 2 })
+        const late = yield* Deferred.make<string>()
+        const fiber = yield* Effect.forkChild(breaker(Deferred.await(late)), { startImmediately: true })
+        yield* Effect.exit(breaker(fail))
+        yield* Deferred.succeed(late, "ok")
+        yield* Fiber.await(fiber)
+        assert.strictEqual((yield* breaker.inspect)._tag, "Open")
+      }))
+  })
+
+  describe("stream", () => {
+    const broken = Stream.concat(Stream.make(1, 2), Stream.fail(new Fault({})))
+
+    it.effect("is one call, judged by its end", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        assert.deepStrictEqual(yield* Stream.runCollect(breaker.stream(Stream.make(1, 2, 3))), [1, 2, 3])
+        yield* Effect.exit(Stream.runCollect(breaker.stream(broken)))
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Closed", calls: 2, failures: 1 })
+      }))
+
+    it.effect("is rejected while open without being pulled", () =>
+      Effect.gen(function*() {
+        const breaker = yield* opened()
+        let pulled = false
+        const stream = Stream.suspend(() => {
+          pulled = true
+          return Stream.make(1)
+        })
+        const error = yield* Effect.flip(Stream.runDrain(breaker.stream(stream)))
+        assert.strictEqual(error._tag, "CircuitOpen")
+        assert.isFalse(pulled)
+      }))
+
+    it.effect("is admitted at its first pull and not before", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened()
+        const guarded = breaker.stream(Stream.make(1))
+        assert.strictEqual((yield* breaker.inspect)._tag, "Open")
+        yield* Stream.runDrain(guarded)
+        assert.strictEqual((yield* breaker.inspect)._tag, "Closed")
+      }))
+
+    it.effect("counts as a success when the consumer stops after an item", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened()
+        yield* Stream.runDrain(Stream.take(breaker.stream(Stream.concat(Stream.make(1), Stream.never)), 1))
+        assert.strictEqual((yield* breaker.inspect)._tag, "Closed")
+      }))
+
+    it.effect("is ignored when the consumer fails or is interrupted", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        const endless = breaker.stream(Stream.concat(Stream.make(1), Stream.never))
+        yield* Effect.exit(Stream.runForEach(endless, () => Effect.fail("consumer")))
+        const fiber = yield* Effect.forkChild(Stream.runDrain(endless), { startImmediately: true })
+        yield* Fiber.interrupt(fiber)
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Closed", calls: 0, failures: 0 })
+      }))
+  })
+
+  it.effect("counts transitions and rejections, and shows its state", () =>
+    Effect.gen(function*() {
+      const breaker = yield* opened({ name: "catalogue" })
+      const gauge = "ballast_circuit_breaker_state{name=catalogue}"
+      assert.strictEqual((yield* metrics)[gauge], 2)
+      yield* Effect.exit(breaker(ok))
+      yield* TestClock.adjust("30 seconds")
+      yield* breaker(ok)
+      const transition = (from: string, to: string) =>
+        `ballast_circuit_breaker_transitions_total{from=${from},name=catalogue,to=${to}}`
+      assert.deepStrictEqual(yield* metrics, {
+        [gauge]: 0,
+        [transition("closed", "open")]: 1,
+        [transition("open", "half-open")]: 1,
+        [transition("half-open", "closed")]: 1,
+        "ballast_policy_rejections_total{name=catalogue,policy=circuit-breaker}": 1
+      })
+    }).pipe(withMetrics))
+
+  const Step = Schema.Literals(["ok", "fail", "ignore", "short", "slice", "open"])
+
+  it.effect.prop(
+    "agrees with a model that keeps every call",
+    { steps: Schema.Array(Step) },
+    ({ steps }) =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make({ minimumCalls: 3, window: 1_000, openDuration: 5_000 })
+        let now = yield* Clock.currentTimeMillis
+        let calls: Array<{ readonly at: number; readonly failed: boolean }> = []
+        let until: number | undefined
+        const call = { ok, fail, ignore: Effect.fail(new Fault({ ignored: true })) }
+        const pause = { short: 30, slice: 100, open: 5_000 }
+        for (const step of steps) {
+          if (step === "short" || step === "slice" || step === "open") {
+            now += pause[step]
+            yield* TestClock.adjust(pause[step])
+            continue
+          }
+          const exit = yield* Effect.exit(breaker(call[step]))
+          const rejected = Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof CircuitBreaker.CircuitOpen
+          assert.strictEqual(rejected, until !== undefined && now < until, "rejected")
+          if (rejected || step === "ignore") continue
+          const slice = (at: number) => Math.floor(at / 100)
+          calls.push({ at: now, failed: step === "fail" })
+          calls = calls.filter(({ at }) => slice(at) > slice(now) - 10)
+          const failures = calls.filter(({ failed }) => failed).length
+          if (until !== undefined) {
+            until = step === "fail" ? now + 5_000 : undefined
+            calls = []
+          } else if (calls.length >= 3 && failures / calls.length >= 0.5) {
+            until = now + 5_000
+            calls = []
+          }
+          const state = yield* breaker.inspect
+          assert.strictEqual(state._tag, until === undefined ? "Closed" : "Open")
+          if (state._tag === "Closed") assert.strictEqual(state.calls, calls.length)
+        }
+      })
+  )
+
+  describe("options", () => {
+    const refused: ReadonlyArray<readonly [CircuitBreaker.Options, string]> = [
+      [{ failureRate: 3 }, "CircuitBreaker.make: failureRate must be in (0, 1], got 3"],
+      [{ failureRate: 0 }, "CircuitBreaker.make: failureRate must be in (0, 1], got 0"],
+      [{ minimumCalls: 0 }, "CircuitBreaker.make: minimumCalls must be an integer of at least 1, got 0"],
+      [{ probes: 1.5 }, "CircuitBreaker.make: probes must be an integer of at least 1, got 1.5"],
+      [{ window: 0 }, "CircuitBreaker.make: window must be a finite duration above zero, got 0"],
+      [
+        { openDuration: "2 minutes", maxOpenDuration: "1 minute" },
+        "CircuitBreaker.make: maxOpenDuration must be at least openDuration (2m), got 1m"
+      ]
+    ]
+    for (const [options, message] of refused) {
+      it(`refuses ${JSON.stringify(options)}`, () => {
+        assert.throws(() => CircuitBreaker.make(options), RangeError, message)
+      })
+    }
+  })
+})

@@ -1,0 +1,34 @@
+/** Pins the error and requirement channels of the public combinators; checked by the compiler alone. */
+import type { CircuitBreaker, ConcurrencyLimit } from "@ballast/resilience"
+import { Deadline, Policy, RateLimiter, Retry } from "@ballast/resilience"
+import type { Effect, Stream } from "effect"
+
+type Equals<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
+const same = <A, B>(_equal: Equals<A, B>): void => {}
+
+declare const program: Effect.Effect<"a", "e", "r">
+declare const stream: Stream.Stream<"a", "e", "r">
+declare const breaker: CircuitBreaker.CircuitBreaker
+declare const slots: ConcurrencyLimit.ConcurrencyLimit
+
+const retry = Retry.make()
+const mapped = Deadline.total("1 second", { error: () => "late" as const })
+const stack = Policy.compose(mapped, retry, breaker, slots)
+const guarded = stack(program)
+const guardedStream = stack.stream(stream)
+const untouched = Policy.identity(program)
+const limited = RateLimiter.make({ limit: 1, window: "1 second" })
+const common = Policy.common({ total: "1 second" })
+const commonMapped = Policy.common({ total: "1 second", error: () => "late" as const })
+
+type Rejections = CircuitBreaker.CircuitOpen | ConcurrencyLimit.QueueFull | ConcurrencyLimit.QueueTimeout
+
+same<typeof retry, Policy.Policy<never>>(true)
+same<typeof mapped, Policy.Policy<"late">>(true)
+same<typeof stack, Policy.Policy<"late" | Rejections>>(true)
+same<typeof guarded, Effect.Effect<"a", "e" | "late" | Rejections, "r">>(true)
+same<typeof guardedStream, Stream.Stream<"a", "e" | "late" | Rejections, "r">>(true)
+same<typeof untouched, Effect.Effect<"a", "e", "r">>(true)
+same<typeof limited, Effect.Effect<RateLimiter.RateLimiter>>(true)
+same<typeof common, Effect.Effect<Policy.Policy<Policy.Rejection | Deadline.DeadlineExceeded>>>(true)
+same<typeof commonMapped, Effect.Effect<Policy.Policy<Policy.Rejection | "late">>>(true)
