@@ -1,0 +1,83 @@
+/**
+ * The metrics of model calls. Names follow the GenAI semantic conventions where they have one; attributes are few and of low
+ * cardinality, so that the number of series stays bounded. Make a metric once for its attributes and keep it: attributes that are
+ * given to the constructor cost nothing on an update.
+ *
+ * | metric | kind, unit | attributes |
+ * |---|---|---|
+ * | `gen_ai_client_operation_duration_seconds` | histogram, s | `model`, `error_type` |
+ * | `gen_ai_client_time_to_first_token_seconds` | histogram, s | `model` |
+ * | `gen_ai_client_token_usage_total` | counter, tokens | `model`, `type`: `input`, `cached`, `output`, `reasoning` |
+ * | `ballast_calls_total` | counter | `model`, `outcome`: `ok`, `error`, `interrupted` |
+ * | `ballast_attempts_total` | counter | `model`, `outcome`: `ok`, `interrupted`, or the error's name |
+ *
+ * @since 0.1.0
+ */
+import * as Metric from "effect/Metric"
+
+/** From 10 ms to about 20 minutes: a first token comes in tenths of seconds, a long thought takes minutes. */
+const secondsBoundaries = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280]
+
+/**
+ * How long calls take, from the caller's request to the end of the answer, retries and waits included.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const duration = (attributes: { readonly model: string; readonly error_type?: string }) =>
+  Metric.histogram("gen_ai_client_operation_duration_seconds", {
+    description: "Time from a call to the end of its answer, retries and waits included",
+    boundaries: secondsBoundaries,
+    attributes
+  })
+
+/**
+ * How long streams take until the first token, reasoning included.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const timeToFirstToken = (attributes: { readonly model: string }) =>
+  Metric.histogram("gen_ai_client_time_to_first_token_seconds", {
+    description: "Time from a call to the first token of its stream",
+    boundaries: secondsBoundaries,
+    attributes
+  })
+
+/**
+ * Tokens as the service counts them. `cached` is part of `input`, `reasoning` part of `output`.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const tokens = (attributes: {
+  readonly model: string
+  readonly type: "input" | "cached" | "output" | "reasoning"
+}) =>
+  Metric.counter("gen_ai_client_token_usage_total", {
+    description: "Tokens used, as the service counts them; cached is part of input, reasoning part of output",
+    incremental: true,
+    attributes
+  })
+
+/**
+ * Calls that ended.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const calls = (attributes: { readonly model: string; readonly outcome: "ok" | "error" | "interrupted" }) =>
+  Metric.counter("ballast_calls_total", { description: "Calls that ended", incremental: true, attributes })
+
+/**
+ * Attempts that ended: one call makes one or more. `outcome` is `ok`, `interrupted` or the name of the error.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const attempts = (attributes: { readonly model: string; readonly outcome: string }) =>
+  Metric.counter("ballast_attempts_total", {
+    description: "Attempts that ended; a call makes one or more",
+    incremental: true,
+    attributes
+  })

@@ -1,0 +1,51 @@
+/**
+ * Sends traces, metrics and logs to an OpenTelemetry collector over OTLP/HTTP, when the environment names one.
+ *
+ * With `OTEL_EXPORTER_OTLP_ENDPOINT` (or the variable of one signal) set, finished spans and log entries are buffered and sent every
+ * few seconds, metrics every minute, all by fibers of their own: a call never waits for the collector. While the collector is down,
+ * what is buffered is dropped and sending pauses for a minute, and a warning says so at most once a minute. Without an endpoint
+ * nothing is loaded and nothing is sent.
+ *
+ * | variable | default | meaning |
+ * |---|---|---|
+ * | `OTEL_EXPORTER_OTLP_ENDPOINT` | none: no export | base URL of the collector, e.g. `http://127.0.0.1:4318` |
+ * | `OTEL_EXPORTER_OTLP_{TRACES,METRICS,LOGS}_ENDPOINT` | below the base URL | full URL for one signal |
+ * | `OTEL_EXPORTER_OTLP_HEADERS` | none | `name=value,name=value`, sent with every export |
+ * | `OTEL_EXPORTER_OTLP_COMPRESSION` | `none` | `gzip` or `none` |
+ * | `OTEL_{TRACES,METRICS,LOGS}_EXPORTER` | `otlp` | `none` switches one signal off |
+ * | `OTEL_SERVICE_NAME` | `ballast` | `service.name` of the resource |
+ * | `OTEL_RESOURCE_ATTRIBUTES` | none | further attributes, `key=value,key=value` |
+ * | `OTEL_SDK_DISABLED` | `false` | `true` switches all export off |
+ *
+ * @see {@link https://opentelemetry.io/docs/specs/otel/protocol/exporter/}
+ * @since 0.1.0
+ */
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+
+const endpoint = (name: string) => Config.option(Config.URL(name))
+
+/**
+ * Exports as the environment says, or does nothing. Fails when an endpoint is not a URL.
+ *
+ * **Gotchas**
+ *
+ * Keeps the loggers that are there when it is built, so provide those first: `Exporter.layer.pipe(Layer.provideMerge(Logs.layerConfig))`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
+  Effect.gen(function*() {
+    const endpoints = yield* Config.all([
+      endpoint("OTEL_EXPORTER_OTLP_ENDPOINT"),
+      endpoint("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+      endpoint("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"),
+      endpoint("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
+    ])
+    if (endpoints.every((endpoint) => endpoint._tag === "None")) return Layer.empty
+    const otlp = yield* Effect.promise(() => import("./internal/otlp.ts"))
+    return otlp.layer
+  })
+)

@@ -1,0 +1,48 @@
+/**
+ * Names from the OpenTelemetry semantic conventions for generative AI and HTTP, as Ballast uses them.
+ *
+ * One place holds every attribute name, so that dashboards, tests and code cannot drift apart.
+ *
+ * @see {@link https://opentelemetry.io/docs/specs/semconv/gen-ai/}
+ * @since 0.1.0
+ */
+
+/**
+ * Attributes of the span that covers one call, with all its attempts. Its name is `chat <model>`, its kind `client`.
+ *
+ * @category attributes
+ * @since 0.1.0
+ */
+export const Attribute = {
+  operationName: "gen_ai.operation.name",
+  providerName: "gen_ai.provider.name",
+  requestModel: "gen_ai.request.model",
+  requestMaxTokens: "gen_ai.request.max_tokens",
+  requestTemperature: "gen_ai.request.temperature",
+  requestTopP: "gen_ai.request.top_p",
+  requestStream: "gen_ai.request.stream",
+  responseId: "gen_ai.response.id",
+  responseModel: "gen_ai.response.model",
+  responseFinishReasons: "gen_ai.response.finish_reasons",
+  usageInputTokens: "gen_ai.usage.input_tokens",
+  usageOutputTokens: "gen_ai.usage.output_tokens",
+  usageCacheReadTokens: "gen_ai.usage.cache_read.input_tokens",
+  usageReasoningTokens: "gen_ai.usage.reasoning.output_tokens",
+  timeToFirstToken: "gen_ai.response.time_to_first_chunk",
+  errorType: "error.type",
+  serverAddress: "server.address",
+  serverPort: "server.port",
+  httpMethod: "http.request.method",
+  httpStatus: "http.response.status_code",
+  httpResendCount: "http.request.resend_count",
+  urlPath: "url.path",
+  upstreamTraceId: "ballast.upstream.trace_id"
+} as const
+
+/**
+ * The value of `gen_ai.provider.name` for DeepSeek.
+ *
+ * @category attributes
+ * @since 0.1.0
+ */
+export const provider = "deepseek"

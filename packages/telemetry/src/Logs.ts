@@ -1,0 +1,238 @@
+/**
+ * How log entries look and where they go: one line each, on standard error.
+ *
+ * Standard output is left to what a person or a pipe asked for (an answer, a start-up text), so that logs never mix with it. The
+ * format is JSON for machines, or `pretty` for a terminal. An entry carries the trace and span that it was written in.
+ *
+ * `Effect.logInfo("request", { method, status })` gives the message `request` and two fields. Secrets wrapped in `Redacted` print
+ * as `<redacted>`, and whatever looks like a DeepSeek key is masked, wherever it stands.
+ *
+ * | variable | default | values |
+ * |---|---|---|
+ * | `BALLAST_LOG_LEVEL` | `info` | `trace`, `debug`, `info`, `warn`, `error`, `fatal`, `none`; case does not matter |
+ * | `BALLAST_LOG_FORMAT` | `pretty` on a terminal, else `json` | `json`, `pretty` |
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Effect from "effect/Effect"
+import * as Formatter from "effect/Formatter"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import type * as LogLevel from "effect/LogLevel"
+import * as References from "effect/References"
+
+/**
+ * The format of a line.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Format = "json" | "pretty"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Default `"json"`. */
+  readonly format?: Format | undefined
+  /** The least severe level that is written. Default `"Info"`. */
+  readonly level?: LogLevel.LogLevel | undefined
+  /** Whether the pretty format uses colours. Default `false`. */
+  readonly colors?: boolean | undefined
+  /** Takes each line, its line feed included. Default: standard error. */
+  readonly write?: ((line: string) => void) | undefined
+}
+
+const writeToStderr = (line: string): void => void process.stderr.write(line)
+
+/** The parts of an entry, as both formats need them. */
+const read = (options: Logger.Options<unknown>) => {
+  const messages = Array.isArray(options.message) ? options.message : [options.message]
+  const texts: Array<string> = []
+  const fields: Array<readonly [string, unknown]> = []
+  for (const message of messages) {
+    if (typeof message === "string") texts.push(message)
+    else if (isRecord(message)) fields.push(...Object.entries(message))
+    else texts.push(Formatter.format(message))
+  }
+  fields.push(...Object.entries(options.fiber.getRef(References.CurrentLogAnnotations)))
+  const cause = options.cause.reasons.length > 0 ? Cause.pretty(options.cause) : undefined
+  return { message: texts.join(" "), fields, span: options.fiber.cache.span, cause }
+}
+
+const isRecord = (u: unknown): u is Record<string, unknown> =>
+  typeof u === "object" && u !== null && Object.getPrototypeOf(u) === Object.prototype
+
+const json = (value: unknown): string => {
+  switch (typeof value) {
+    case "string":
+      return JSON.stringify(value)
+    case "number":
+      return Number.isFinite(value) ? String(value) : `"${value}"`
+    case "boolean":
+      return String(value)
+    default:
+      return Formatter.formatJson(value) ?? "null"
+  }
+}
+
+const keys = /\bsk-[\w-]{4,}/g
+
+const mask = (line: string): string => line.replace(keys, "sk-***")
+
+const reserved: ReadonlySet<string> = new Set(["time", "level", "message", "trace_id", "span_id", "cause"])
+
+/**
+ * Formats an entry as one line of JSON: `time` (ISO 8601), `level`, `message`, the fields and annotations, `trace_id`, `span_id`, `cause`.
+ *
+ * **Gotchas**
+ *
+ * A field whose name is one of these gets a `_` in front.
+ *
+ * @category loggers
+ * @since 0.1.0
+ */
+export const formatJson: Logger.Logger<unknown, string> = Logger.make((options) => {
+  const { cause, fields, message, span } = read(options)
+  let line = `{"time":"${options.date.toISOString()}","level":"${options.logLevel.toLowerCase()}","message":${
+    json(message)
+  }`
+  for (const [key, value] of fields) {
+    if (value !== undefined) line += `,${JSON.stringify(reserved.has(key) ? `_${key}` : key)}:${json(value)}`
+  }
+  if (span !== undefined) line += `,"trace_id":"${span.traceId}","span_id":"${span.spanId}"`
+  if (cause !== undefined) line += `,"cause":${json(cause)}`
+  return mask(line + "}")
+})
+
+const paint = {
+  dim: (text: string) => `\x1b[2m${text}\x1b[22m`,
+  red: (text: string) => `\x1b[31m${text}\x1b[39m`,
+  yellow: (text: string) => `\x1b[33m${text}\x1b[39m`,
+  green: (text: string) => `\x1b[32m${text}\x1b[39m`
+}
+
+const paintOf: { readonly [Level in LogLevel.LogLevel]: (text: string) => string } = {
+  All: paint.dim,
+  Trace: paint.dim,
+  Debug: paint.dim,
+  Info: paint.green,
+  Warn: paint.yellow,
+  Error: paint.red,
+  Fatal: paint.red,
+  None: paint.dim
+}
+
+/**
+ * Formats an entry for a person: time of day, level, message, fields as `key=value`, and the cause on lines of its own.
+ *
+ * @category loggers
+ * @since 0.1.0
+ */
+export const formatPretty = (options?: { readonly colors?: boolean | undefined }): Logger.Logger<unknown, string> => {
+  const colors = options?.colors === true
+  return Logger.make((entry) => {
+    const { cause, fields, message } = read(entry)
+    const time = entry.date.toISOString().slice(11, 23)
+    const level = entry.logLevel.toUpperCase().padEnd(5)
+    const details = fields.filter(([, value]) => value !== undefined)
+      .map(([key, value]) => `${key}=${typeof value === "string" && !/[\s"=]/.test(value) ? value : json(value)}`).join(
+        " "
+      )
+    const line = colors
+      ? `${paint.dim(time)} ${paintOf[entry.logLevel](level)} ${message}${details && ` ${paint.dim(details)}`}`
+      : `${time} ${level} ${message}${details && ` ${details}`}`
+    return mask(cause === undefined ? line : `${line}\n${cause}`)
+  })
+}
+
+/**
+ * Replaces the loggers with one that writes as the options say.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: Options): Layer.Layer<never> => {
+  const write = options?.write ?? writeToStderr
+  const format = options?.format === "pretty" ? formatPretty(options) : formatJson
+  return Layer.merge(
+    Logger.layer([Logger.map(format, (line) => write(`${line}\n`))]),
+    Layer.succeed(References.MinimumLogLevel, options?.level ?? "Info")
+  )
+}
+
+const levels: ReadonlyMap<string, LogLevel.LogLevel> = new Map([
+  ["trace", "Trace"],
+  ["debug", "Debug"],
+  ["info", "Info"],
+  ["warn", "Warn"],
+  ["warning", "Warn"],
+  ["error", "Error"],
+  ["fatal", "Fatal"],
+  ["none", "None"],
+  ["off", "None"]
+])
+
+const oneOf = <A>(name: string, values: ReadonlyMap<string, A>, expected: string): Config.Config<A> =>
+  Config.String(name).pipe(Config.mapEffect((text) => {
+    const value = values.get(text.trim().toLowerCase())
+    return value !== undefined ? Effect.succeed(value) : Effect.fail(
+      new Config.ConfigError(
+        new ConfigProvider.SourceError({ message: `${name} is ${JSON.stringify(text)}. Expected ${expected}.` })
+      )
+    )
+  }))
+
+/**
+ * The log level from `BALLAST_LOG_LEVEL`; absent when it is not set. A wrong value is an error that names the right ones.
+ *
+ * @category config
+ * @since 0.1.0
+ */
+export const level: Config.Config<LogLevel.LogLevel | undefined> = oneOf(
+  "BALLAST_LOG_LEVEL",
+  levels,
+  "one of trace, debug, info, warn, error, fatal, none, for example BALLAST_LOG_LEVEL=debug"
+).pipe(Config.withDefault(undefined))
+
+const formats: ReadonlyMap<string, Format> = new Map([["json", "json"], ["pretty", "pretty"]])
+
+/**
+ * The format from `BALLAST_LOG_FORMAT`; absent when it is not set.
+ *
+ * @category config
+ * @since 0.1.0
+ */
+export const format: Config.Config<Format | undefined> = oneOf(
+  "BALLAST_LOG_FORMAT",
+  formats,
+  "json or pretty, for example BALLAST_LOG_FORMAT=json"
+).pipe(Config.withDefault(undefined))
+
+/**
+ * Loggers as the environment says. Fails when a variable has a value that is not one of those in the table above.
+ *
+ * **Details**
+ *
+ * Without `BALLAST_LOG_FORMAT` the format is pretty when standard error is a terminal. Colours follow the terminal and `NO_COLOR`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
+  Effect.map(
+    Config.all({ level, format, noColor: Config.option(Config.String("NO_COLOR")) }),
+    ({ format, level, noColor }) => {
+      const terminal = process.stderr.isTTY === true
+      return layer({
+        level,
+        format: format ?? (terminal ? "pretty" : "json"),
+        colors: terminal && noColor._tag === "None"
+      })
+    }
+  )
+)

@@ -1,0 +1,5 @@
+export * as CallMetrics from "./CallMetrics.ts"
+export * as Exporter from "./Exporter.ts"
+export * as GenAi from "./GenAi.ts"
+export * as Logs from "./Logs.ts"
+export * as TraceContext from "./TraceContext.ts"

@@ -1,0 +1,61 @@
+import * as Clock from "effect/Clock"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Effect from "effect/Effect"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientError from "effect/http/HttpClientError"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Layer from "effect/Layer"
+import * as Otlp from "effect/observability/Otlp"
+import * as OtlpSerialization from "effect/observability/OtlpSerialization"
+
+/** A collector that accepts connections and never answers must not pile up requests. OpenTelemetry's default. */
+const timeout = "10 seconds"
+
+const noAnswer = (request: HttpClientRequest.HttpClientRequest) =>
+  new HttpClientError.HttpClientError({
+    reason: new HttpClientError.TransportError({ request, description: `no answer within ${timeout}` })
+  })
+
+const quietMillis = 60_000
+
+/** Bounds each request, and warns of failures at most once a minute. */
+const Client = Layer.effect(
+  HttpClient.HttpClient,
+  Effect.map(HttpClient.HttpClient, (client) => {
+    let warnedAt: number | undefined
+    const warn = Effect.fnUntraced(function*(error: Error) {
+      const now = yield* Clock.currentTimeMillis
+      if (warnedAt !== undefined && now - warnedAt < quietMillis) return
+      warnedAt = now
+      yield* Effect.logWarning("telemetry could not be exported", { reason: error.message })
+    })
+    return client.pipe(
+      HttpClient.transform((response, request) =>
+        Effect.timeoutOrElse(response, { duration: timeout, orElse: () => Effect.fail(noAnswer(request)) })
+      ),
+      HttpClient.tapError(warn)
+    )
+  })
+).pipe(Layer.provide(FetchHttpClient.layer))
+
+/** OpenTelemetry's defaults, where Effect has others: export every signal, and a service always has a name. */
+const Defaults = Layer.effect(
+  ConfigProvider.ConfigProvider,
+  Effect.gen(function*() {
+    const provider = yield* ConfigProvider.ConfigProvider
+    return ConfigProvider.orElse(
+      provider,
+      ConfigProvider.fromUnknown({
+        OTEL_TRACES_EXPORTER: "otlp",
+        OTEL_METRICS_EXPORTER: "otlp",
+        OTEL_LOGS_EXPORTER: "otlp",
+        OTEL_SERVICE_NAME: "ballast"
+      })
+    )
+  })
+)
+
+export const layer: Layer.Layer<never> = Otlp.layerFromConfig().pipe(
+  Layer.provide([Client, OtlpSerialization.layerJson, Defaults])
+)

@@ -1,0 +1,89 @@
+import { Exporter, Logs } from "@ballast/telemetry"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Layer, Metric } from "effect"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
+
+/** A collector on loopback: what was posted to which path. */
+const collector = Effect.acquireRelease(
+  Effect.callback<
+    { readonly url: string; readonly received: Map<string, string>; readonly server: ReturnType<typeof createServer> }
+  >((resume) => {
+    const received = new Map<string, string>()
+    const server = createServer((request, response) => {
+      const parts: Array<Buffer> = []
+      request.on("data", (part: Buffer) => parts.push(part))
+      request.on("end", () => {
+        received.set(request.url!, `${request.headers["x-team"]} ${Buffer.concat(parts).toString()}`)
+        response.end("{}")
+      })
+    })
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as AddressInfo
+      resume(Effect.succeed({ url: `http://127.0.0.1:${port}`, received, server }))
+    })
+  }),
+  ({ server }) =>
+    Effect.sync(() => server.closeAllConnections()).pipe(Effect.andThen(Effect.sync(() => server.close())))
+)
+
+const withEnv = (env: Record<string, string>) => {
+  const lines: Array<string> = []
+  return {
+    lines,
+    layer: Exporter.layer.pipe(
+      Layer.provideMerge(Logs.layer({ write: (line) => lines.push(line) })),
+      Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
+    )
+  }
+}
+
+const work = Effect.logInfo("working").pipe(
+  Effect.andThen(Metric.update(Metric.counter("exporter_test_total"), 1)),
+  Effect.withSpan("work")
+)
+
+describe("Exporter", () => {
+  it.live("sends traces, metrics and logs, and keeps the local log", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector
+      const { layer, lines } = withEnv({
+        OTEL_EXPORTER_OTLP_ENDPOINT: url,
+        OTEL_EXPORTER_OTLP_HEADERS: "x-team=blue",
+        OTEL_RESOURCE_ATTRIBUTES: "deployment.environment.name=test"
+      })
+      yield* work.pipe(Effect.provide(layer))
+      assert.deepStrictEqual([...received.keys()].sort(), ["/v1/logs", "/v1/metrics", "/v1/traces"])
+      assert.include(received.get("/v1/traces"), "\"work\"")
+      assert.include(received.get("/v1/traces"), "\"ballast\"")
+      assert.include(received.get("/v1/traces"), "deployment.environment.name")
+      assert.match(received.get("/v1/traces")!, /^blue /)
+      assert.include(received.get("/v1/metrics"), "exporter_test_total")
+      assert.include(received.get("/v1/logs"), "working")
+      assert.strictEqual(lines.length, 1)
+    })))
+
+  it.live("neither breaks nor holds up the work while the collector is down", () =>
+    Effect.gen(function*() {
+      const { layer, lines } = withEnv({
+        OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9",
+        OTEL_EXPORTER_OTLP_TIMEOUT: "50"
+      })
+      yield* work.pipe(Effect.provide(layer))
+      assert.include(lines[0], "working")
+    }))
+
+  it.effect("does nothing without an endpoint", () =>
+    Effect.gen(function*() {
+      const { layer, lines } = withEnv({})
+      yield* work.pipe(Effect.provide(layer))
+      assert.strictEqual(lines.length, 1)
+    }))
+
+  it.effect("refuses an endpoint that is not a URL", () =>
+    Effect.gen(function*() {
+      const { layer } = withEnv({ OTEL_EXPORTER_OTLP_ENDPOINT: "collector" })
+      const error = yield* Effect.flip(Effect.provide(work, layer))
+      assert.include(error.message, "OTEL_EXPORTER_OTLP_ENDPOINT")
+    }))
+})

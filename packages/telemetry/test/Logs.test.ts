@@ -1,0 +1,124 @@
+import { Logs } from "@ballast/telemetry"
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, ConfigProvider, Effect, Layer, Logger, Redacted, Schema } from "effect"
+import { TestClock } from "effect/testing"
+
+const capture = (options?: Logs.Options) => {
+  const lines: Array<string> = []
+  return { lines, layer: Logs.layer({ ...options, write: (line) => lines.push(line) }) }
+}
+
+const only = (lines: ReadonlyArray<string>) => {
+  assert.strictEqual(lines.length, 1)
+  assert.match(lines[0]!, /^[^\n]+\n$/)
+  return JSON.parse(lines[0]!)
+}
+
+describe("Logs", () => {
+  describe("json", () => {
+    it.effect("writes one line with time, level, message and fields", () => {
+      const { layer, lines } = capture()
+      return Effect.gen(function*() {
+        yield* TestClock.setTime(Date.UTC(2026, 10, 22))
+        yield* Effect.logInfo("request", { status: 200, path: "/a \"b\"\n", absent: undefined })
+        assert.deepStrictEqual(only(lines), {
+          time: "2026-11-22T00:00:00.000Z",
+          level: "info",
+          message: "request",
+          status: 200,
+          path: "/a \"b\"\n"
+        })
+      }).pipe(Effect.provide(layer))
+    })
+
+    it.effect("carries annotations and the span it is written in", () => {
+      const { layer, lines } = capture()
+      return Effect.gen(function*() {
+        const span = yield* Effect.currentSpan
+        yield* Effect.logWarning("careful").pipe(Effect.annotateLogs({ tenant: "a", time: "mine" }))
+        const entry = only(lines)
+        assert.strictEqual(entry.trace_id, span.traceId)
+        assert.strictEqual(entry.span_id, span.spanId)
+        assert.strictEqual(entry.tenant, "a")
+        assert.strictEqual(entry._time, "mine")
+        assert.strictEqual(entry.level, "warn")
+      }).pipe(Effect.withSpan("test"), Effect.provide(layer))
+    })
+
+    it.effect("carries the cause", () => {
+      const { layer, lines } = capture()
+      return Effect.gen(function*() {
+        yield* Effect.logError("failed", Cause.die(new Error("boom")))
+        assert.include(only(lines).cause, "boom")
+      }).pipe(Effect.provide(layer))
+    })
+
+    it.effect("shows no secret", () => {
+      const { layer, lines } = capture()
+      return Effect.gen(function*() {
+        yield* Effect.logInfo("a", { key: Redacted.make("hidden"), nested: { key: Redacted.make("hidden") } })
+        yield* Effect.logInfo("sk-0123456789abcdef", Cause.fail("Bearer sk-0123456789abcdef"))
+        assert.notInclude(lines.join(""), "hidden")
+        assert.notInclude(lines.join(""), "0123456789")
+      }).pipe(Effect.provide(layer))
+    })
+
+    const fields = { message: Schema.String, value: Schema.Json, number: Schema.Number }
+    it.effect.prop("is one line of JSON whatever the fields hold", fields, ({ message, number, value }) => {
+      const { layer, lines } = capture()
+      return Effect.gen(function*() {
+        yield* Effect.logInfo(message, { value, number, big: 1n })
+        assert.strictEqual(only(lines).message, message.replace(/\bsk-[\w-]{4,}/g, "sk-***"))
+      }).pipe(Effect.provide(layer))
+    })
+  })
+
+  describe("pretty", () => {
+    it.effect("writes time, level, message, fields", () => {
+      const { layer, lines } = capture({ format: "pretty" })
+      return Effect.gen(function*() {
+        yield* TestClock.setTime(Date.UTC(2026, 10, 22, 1, 2, 3, 4))
+        yield* Effect.logInfo("request", { status: 200, text: "a b", path: "/models" })
+        assert.deepStrictEqual(lines, ["01:02:03.004 INFO  request status=200 text=\"a b\" path=/models\n"])
+      }).pipe(Effect.provide(layer))
+    })
+  })
+
+  describe("settings", () => {
+    const read = (env: Record<string, string>) => Logs.level.parse(ConfigProvider.fromEnv({ env }))
+
+    it.effect.each([["debug", "Debug"], ["WARN", "Warn"], ["Info", "Info"], ["none", "None"]] as const)(
+      "BALLAST_LOG_LEVEL=%s",
+      ([text, level]) => Effect.map(read({ BALLAST_LOG_LEVEL: text }), (actual) => assert.strictEqual(actual, level))
+    )
+
+    it.effect("is absent when it is not set", () => Effect.map(read({}), (level) => assert.isUndefined(level)))
+
+    it.effect("names the variable, what is wrong and what would be right", () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(read({ BALLAST_LOG_LEVEL: "loud" }))
+        assert.include(error.message, "BALLAST_LOG_LEVEL is \"loud\". Expected one of trace, debug, info")
+        const format = yield* Effect.flip(
+          Logs.format.parse(ConfigProvider.fromEnv({ env: { BALLAST_LOG_FORMAT: "xml" } }))
+        )
+        assert.include(format.message, "BALLAST_LOG_FORMAT is \"xml\". Expected json or pretty")
+      }))
+
+    it.effect("a level hides what is less severe", () => {
+      const { layer, lines } = capture({ level: "Warn" })
+      return Effect.gen(function*() {
+        yield* Effect.logInfo("no")
+        yield* Effect.logWarning("yes")
+        assert.strictEqual(only(lines).message, "yes")
+      }).pipe(Effect.provide(layer))
+    })
+
+    it.effect("builds from the environment", () =>
+      Effect.gen(function*() {
+        const loggers = yield* Effect.service(Logger.CurrentLoggers)
+        assert.strictEqual(loggers.size, 1)
+      }).pipe(
+        Effect.provide(Logs.layerConfig.pipe(Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: {} })))))
+      ))
+  })
+})
