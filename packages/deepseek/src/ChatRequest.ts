@@ -1,0 +1,175 @@
+/**
+ * The request of a chat completion, in the shape of the wire.
+ *
+ * A value of type `ChatRequest` is the JSON body itself: nothing is renamed or converted on the way out, so whatever a
+ * newer service understands can be added as a further field and arrives untouched. The schema checks the fields that the
+ * documentation names and keeps the others; ranges are left to the service, which knows its current limits best.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import { nullable, optional } from "./internal/wire.ts"
+
+/**
+ * A piece of a user's (or a tool's) content: text, an image by URL or data URL, or a file by id or inline data.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const ContentPart = Schema.Union([
+  Schema.Struct({ type: Schema.Literal("text"), text: Schema.String }),
+  Schema.Struct({
+    type: Schema.Literal("image_url"),
+    image_url: Schema.Struct({
+      url: Schema.String,
+      detail: nullable(Schema.Literals(["low", "high", "original", "auto"]))
+    })
+  }),
+  Schema.Struct({
+    type: Schema.Literal("file"),
+    file: Schema.Struct({
+      file_id: optional(Schema.String),
+      file_data: optional(Schema.String),
+      filename: nullable(Schema.String)
+    })
+  })
+])
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type ContentPart = typeof ContentPart.Type
+
+const Content = Schema.Union([Schema.String, Schema.Array(ContentPart)])
+
+/**
+ * A call of a tool, as the model made it. `arguments` is text that the model wrote and may be invalid JSON.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const ToolCall = Schema.Struct({
+  index: optional(Schema.Finite),
+  id: Schema.String,
+  type: Schema.Literal("function"),
+  function: Schema.Struct({ name: Schema.String, arguments: Schema.String })
+})
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type ToolCall = typeof ToolCall.Type
+
+/**
+ * One message of the conversation. The service keeps no history: every request carries all of it.
+ *
+ * **Gotchas**
+ *
+ * When the request has `tools`, send `reasoning_content` of every earlier assistant turn back, else the service answers
+ * 400. `prefix` works on the beta base URL only.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const Message = Schema.Union([
+  Schema.Struct({ role: Schema.Literal("system"), content: Content, name: nullable(Schema.String) }),
+  Schema.Struct({ role: Schema.Literal("user"), content: Content, name: nullable(Schema.String) }),
+  Schema.Struct({
+    role: Schema.Literal("assistant"),
+    content: nullable(Content),
+    reasoning_content: nullable(Schema.String),
+    tool_calls: nullable(Schema.Array(ToolCall)),
+    name: nullable(Schema.String),
+    prefix: nullable(Schema.Boolean)
+  }),
+  Schema.Struct({ role: Schema.Literal("tool"), tool_call_id: Schema.String, content: Content })
+])
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Message = typeof Message.Type
+
+/**
+ * A function that the model may call. `parameters` is a JSON Schema; `strict` works on the beta base URL only.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const Tool = Schema.Struct({
+  type: Schema.Literal("function"),
+  function: Schema.Struct({
+    name: Schema.String,
+    description: nullable(Schema.String),
+    parameters: nullable(Schema.Record(Schema.String, Schema.Unknown)),
+    strict: nullable(Schema.Boolean)
+  })
+})
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Tool = typeof Tool.Type
+
+/**
+ * Which tool the model must call. A forced call needs thinking switched off.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const ToolChoice = Schema.Union([
+  Schema.Literals(["none", "auto", "required"]),
+  Schema.Struct({ type: Schema.Literal("function"), function: Schema.Struct({ name: Schema.String }) })
+])
+
+/**
+ * The body of `POST /chat/completions`.
+ *
+ * **Details**
+ *
+ * | field | default of the service | notes |
+ * |---|---|---|
+ * | `thinking` | enabled | `temperature` and the penalties have no effect while thinking |
+ * | `reasoning_effort` | `high` | `none` switches thinking off |
+ * | `max_tokens` | 8K; 64K thinking; 128K with effort `max` | counts reasoning and answer |
+ * | `temperature` | 1 | 0 to 2 |
+ * | `top_p` | 1 | (0, 1] |
+ * | `stop` | none | at most 16 strings |
+ * | `top_logprobs` | none | 0 to 20, needs `logprobs` |
+ *
+ * `stream` is set by the operation called (`complete` or `stream`), whatever stands in the request.
+ *
+ * @see {@link https://api-docs.deepseek.com/api/create-chat-completion}
+ * @category models
+ * @since 0.1.0
+ */
+export const ChatRequest = Schema.Struct({
+  model: Schema.String,
+  messages: Schema.NonEmptyArray(Message),
+  thinking: nullable(Schema.Struct({ type: Schema.Literals(["enabled", "disabled"]) })),
+  reasoning_effort: nullable(Schema.Literals(["none", "minimal", "low", "medium", "high", "xhigh", "max"])),
+  max_tokens: nullable(Schema.Finite),
+  response_format: nullable(Schema.Struct({ type: Schema.Literals(["text", "json_object"]) })),
+  stop: nullable(Schema.Union([Schema.String, Schema.Array(Schema.String)])),
+  stream: nullable(Schema.Boolean),
+  stream_options: nullable(Schema.Struct({ include_usage: nullable(Schema.Boolean) })),
+  temperature: nullable(Schema.Finite),
+  top_p: nullable(Schema.Finite),
+  tools: nullable(Schema.Array(Tool)),
+  tool_choice: nullable(ToolChoice),
+  logprobs: nullable(Schema.Boolean),
+  top_logprobs: nullable(Schema.Finite),
+  user_id: nullable(Schema.String),
+  frequency_penalty: nullable(Schema.Finite),
+  presence_penalty: nullable(Schema.Finite)
+})
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type ChatRequest = typeof ChatRequest.Type

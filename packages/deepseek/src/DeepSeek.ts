@@ -1,0 +1,327 @@
+/**
+ * The DeepSeek service: chat completions, whole or streamed, the list of models and the account's balance.
+ *
+ * Every call goes through policies: a total deadline, retries, a circuit breaker, a concurrency limit, and deadlines of the
+ * attempt, in this order from the outside in (`Policy.common`). Breaker and limits are kept for each model apart. One span covers the
+ * call, and one each attempt. Interrupting a call, or stopping to consume its stream, aborts the HTTP request at once.
+ *
+ * @since 0.1.0
+ */
+import type * as CircuitBreaker from "@ballast/resilience/CircuitBreaker"
+import type * as Deadline from "@ballast/resilience/Deadline"
+import * as Policy from "@ballast/resilience/Policy"
+import type * as RateLimiter from "@ballast/resilience/RateLimiter"
+import type * as Retry from "@ballast/resilience/Retry"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as HttpClient from "effect/http/HttpClient"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import type { Balance } from "./Balance.ts"
+import * as ChatChunk from "./ChatChunk.ts"
+import * as ChatError from "./ChatError.ts"
+import type { ChatModel } from "./ChatModel.ts"
+import type { ChatRequest } from "./ChatRequest.ts"
+import * as source from "./internal/source.ts"
+import * as trace from "./internal/trace.ts"
+import type { ModelList } from "./ModelList.ts"
+
+/**
+ * Why a call failed: the service or the way there, or a policy that rejected it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type CallError = ChatError.ChatError | Policy.Rejection
+
+/**
+ * The DeepSeek service.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class DeepSeek extends Context.Service<
+  DeepSeek,
+  ChatModel<CallError> & {
+    /** Reads the list of models that the service offers. */
+    readonly models: Effect.Effect<ModelList, CallError>
+    /** Reads what is left of the account's money. */
+    readonly balance: Effect.Effect<Balance, CallError>
+  }
+>()("@ballast/deepseek/DeepSeek") {}
+
+/**
+ * Extra headers of the requests of this fiber. Default none.
+ *
+ * **Gotchas**
+ *
+ * Headers of the client's own (`authorization`, `content-type`, `accept`, `user-agent`, `traceparent`) win.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const CurrentHeaders: Context.Reference<Readonly<Record<string, string>>> = source.CurrentHeaders
+
+/**
+ * How many calls of a model may be in flight.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ConcurrencyOptions {
+  /** Calls by model, each at least 1. Default: what the service allows an account, `deepseek-flash` 2,500 and `deepseek-v4-pro` 500. */
+  readonly models?: Readonly<Record<string, number>> | undefined
+  /** Calls of each other model, at least 1. Default 500. */
+  readonly others?: number | undefined
+  /** Calls of a model that may wait for a place, zero or more. Default 1,000. */
+  readonly queue?: number | undefined
+  /** How long a call may wait for a place, zero or more. Default 30 seconds. */
+  readonly maxWait?: Duration.Input | undefined
+}
+
+/**
+ * Deadlines, each above zero, or `false` for none.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface DeadlineOptions {
+  /** Of a call, with all its waits and attempts. Default 30 minutes. */
+  readonly total?: Duration.Input | false | undefined
+  /** Of one attempt. Default 15 minutes. */
+  readonly attempt?: Duration.Input | false | undefined
+  /** Until a stream's first token, reasoning included; keep-alive comments are none. Default 2 minutes. */
+  readonly firstToken?: Duration.Input | false | undefined
+  /** Between two tokens of a stream. Default 2 minutes. */
+  readonly idle?: Duration.Input | false | undefined
+  /** Of one attempt to read the list of models or the balance. Default 30 seconds. */
+  readonly lookup?: Duration.Input | false | undefined
+}
+
+/**
+ * Options of the client. A policy set to `false` is left out.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly apiKey: Redacted.Redacted
+  /** Where the service is; a path is kept. Default `https://api.deepseek.com`. */
+  readonly baseUrl?: string | URL | undefined
+  /** Default: 5 retries of what `ChatError.judgements` calls retryable, base 1 second, cap 1 minute, full jitter. */
+  readonly retry?: Retry.Options | false | undefined
+  /** Of each model. Default: opens when half of at least 10 calls in 10 seconds failed. */
+  readonly circuitBreaker?: CircuitBreaker.Options | false | undefined
+  /** Of each model. Default `false`: the service limits concurrency, not rate. */
+  readonly rateLimit?: RateLimiter.Options | false | undefined
+  readonly concurrency?: ConcurrencyOptions | false | undefined
+  readonly deadlines?: DeadlineOptions | false | undefined
+  /**
+   * Whether building the layer starts to read the list of models, once and in the background, so that a connection is there for the
+   * first call. A failure is logged, and does no harm otherwise. Default `false`.
+   */
+  readonly warmUp?: boolean | undefined
+}
+
+/**
+ * What is used where `Options` say nothing.
+ *
+ * @see {@link https://api-docs.deepseek.com/quick_start/rate_limit}
+ * @category options
+ * @since 0.1.0
+ */
+export const defaults = {
+  baseUrl: "https://api.deepseek.com",
+  retry: { times: 5, base: "1 second", cap: "1 minute" },
+  circuitBreaker: { failureRate: 0.5, minimumCalls: 10, window: "10 seconds" },
+  rateLimit: false,
+  concurrency: {
+    models: { "deepseek-flash": 2500, "deepseek-v4-pro": 500 },
+    others: 500,
+    queue: 1000,
+    maxWait: "30 seconds"
+  },
+  deadlines: {
+    total: "30 minutes",
+    attempt: "15 minutes",
+    firstToken: "2 minutes",
+    idle: "2 minutes",
+    lookup: "30 seconds"
+  },
+  warmUp: false
+} as const satisfies Omit<Options, "apiKey">
+
+/** Models with policies and metrics of their own. Names come from callers: those beyond share one set, so that they can't fill the memory. */
+const maxLanes = 64
+const otherModels = "other"
+
+/** What the calls of one model share. */
+interface Lane {
+  readonly policy: Policy.Policy<Policy.Rejection | ChatError.TransportError>
+  readonly trace: trace.Trace
+}
+
+/**
+ * Provides `DeepSeek` on the `HttpClient` at hand: `Undici.layer` is the one to choose on Node.
+ *
+ * **Details**
+ *
+ * Building the layer dies of a `RangeError` when an option is out of its bounds.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options): Layer.Layer<DeepSeek, never, HttpClient.HttpClient> =>
+  Layer.effect(DeepSeek, make(options))
+
+/**
+ * Provides `DeepSeek` with the key in `DEEPSEEK_API_KEY` and the URL in `DEEPSEEK_BASE_URL` (default
+ * `https://api.deepseek.com`), and all policies at their defaults.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig: Layer.Layer<DeepSeek, Config.ConfigError, HttpClient.HttpClient> = Layer.effect(
+  DeepSeek,
+  Effect.gen(function*() {
+    // A file or a shell leaves a line end behind.
+    const apiKey = Redacted.make(Redacted.value(yield* Config.Redacted("DEEPSEEK_API_KEY")).trim())
+    const baseUrl = yield* Config.withDefault(Config.URL("DEEPSEEK_BASE_URL"), new URL(defaults.baseUrl))
+    return yield* make({ apiKey, baseUrl })
+  })
+)
+
+const make = Effect.fnUntraced(function*(options: Options) {
+  const url = checkUrl(options.baseUrl ?? defaults.baseUrl)
+  checkKey(options.apiKey)
+  const raw = source.make(yield* HttpClient.HttpClient, options.apiKey, url.href.replace(/\/$/, ""))
+  const lookup = yield* Policy.common<ChatError.TransportError>(lookupOptions(options))
+  const lanes = yield* makeLanes(options, url)
+
+  if (options.warmUp ?? defaults.warmUp) {
+    // Once only: nobody waits for it, and the first call tries for itself.
+    const once = yield* Policy.common<ChatError.TransportError>({ ...lookupOptions(options), retry: undefined })
+    yield* Effect.forkScoped(
+      Effect.catch(
+        once(raw.models),
+        (error) => Effect.logWarning("The connection to DeepSeek could not be warmed up", error)
+      )
+    )
+  }
+  const complete = (request: ChatRequest, { policy, trace }: Lane) =>
+    trace.call(request, policy(trace.attempt(raw.complete(request))))
+  const stream = (request: ChatRequest, { policy, trace }: Lane) =>
+    trace.callStream(request, policy.stream(trace.attemptStream(raw.stream(request))))
+  return DeepSeek.of({
+    complete: (request) => {
+      const lane = lanes.find(request.model)
+      return lane === undefined
+        ? Effect.flatMap(lanes.open(request.model), (lane) => complete(request, lane))
+        : complete(request, lane)
+    },
+    stream: (request) => {
+      const lane = lanes.find(request.model)
+      return lane === undefined
+        ? Stream.unwrap(Effect.map(lanes.open(request.model), (lane) => stream(request, lane)))
+        : stream(request, lane)
+    },
+    models: Effect.withSpan(lookup(raw.models), "DeepSeek.models", { kind: "client" }),
+    balance: Effect.withSpan(lookup(raw.balance), "DeepSeek.balance", { kind: "client" })
+  })
+})
+
+const checkUrl = (input: string | URL): URL => {
+  const url = URL.parse(input)
+  if (url !== null && (url.protocol === "https:" || url.protocol === "http:")) return url
+  throw new RangeError(`DeepSeek.layer: baseUrl must be an http or https URL, got ${String(input)}`)
+}
+
+const checkKey = (apiKey: Redacted.Redacted): void => {
+  if (/^[\x21-\x7e]+$/.test(Redacted.value(apiKey))) return
+  throw new RangeError("DeepSeek.layer: apiKey must be visible ASCII characters without spaces, at least one")
+}
+
+/** The lanes of the models: `find` gives what there is, `open` makes one of what is not there yet. */
+const makeLanes = Effect.fnUntraced(function*(options: Options, url: URL) {
+  const lanes = new Map<string, Lane>()
+  const make = (model: string): Effect.Effect<Lane> =>
+    Effect.map(Policy.common<ChatError.TransportError>(laneOptions(options, model)), (policy) => {
+      const lane = lanes.get(model) ?? { policy, trace: trace.make(model, url, source.paths.chat) }
+      lanes.set(model, lane)
+      return lane
+    })
+  const others = yield* make(otherModels)
+  const find = (model: string): Lane | undefined => lanes.get(model) ?? (lanes.size < maxLanes ? undefined : others)
+  return {
+    find,
+    open: (model: string): Effect.Effect<Lane> =>
+      Effect.suspend(() => {
+        const lane = find(model)
+        return lane === undefined ? make(model) : Effect.succeed(lane)
+      })
+  }
+})
+
+const deadlineError = ({ deadline, limit }: Deadline.DeadlineExceeded) =>
+  new ChatError.TransportError({ reason: new ChatError.DeadlineExceeded({ deadline, limit }) })
+
+// The streams that a lane guards are of chunks.
+const progress = (item: unknown) => ChatChunk.isProgress(item as ChatChunk.ChatChunk)
+
+const laneOptions = (options: Options, model: string) => {
+  const { lookup: _, ...deadlines } = resolveDeadlines(options.deadlines)
+  return {
+    ...deadlines,
+    name: model,
+    // A source on `Undici` ends its waits itself; nothing between it and the deadlines waits.
+    cooperative: true,
+    error: deadlineError,
+    progress,
+    retry: enabled(options.retry, defaults.retry),
+    circuitBreaker: enabled(options.circuitBreaker, defaults.circuitBreaker),
+    rateLimiter: enabled(options.rateLimit, defaults.rateLimit),
+    concurrencyLimit: concurrencyOf(options.concurrency, model)
+  }
+}
+
+const lookupOptions = (options: Options) => {
+  const { lookup: attempt, total } = resolveDeadlines(options.deadlines)
+  return { name: "lookup", error: deadlineError, retry: enabled(options.retry, defaults.retry), attempt, total }
+}
+
+const enabled = <A>(given: A | false | undefined, fallback: A | false): A | undefined => {
+  const chosen = given ?? fallback
+  return chosen === false ? undefined : chosen
+}
+
+const concurrencyOf = (given: ConcurrencyOptions | false | undefined, model: string) => {
+  if (given === false) return undefined
+  const { maxWait, models, others, queue } = { ...defaults.concurrency, ...given }
+  const limits: Readonly<Record<string, number>> = models ?? defaults.concurrency.models
+  const limit = Object.hasOwn(limits, model) ? limits[model] : undefined
+  return { limit: limit ?? others ?? defaults.concurrency.others, queue, maxWait }
+}
+
+/** A deadline that is not given is left out where the one around it is no longer, so that a short one can be given alone. */
+const resolveDeadlines = (given: DeadlineOptions | false | undefined) => {
+  const resolve = (field: keyof DeadlineOptions, outer?: Duration.Duration): Duration.Duration | undefined => {
+    const own = given === false ? false : given?.[field]
+    if (own === false) return undefined
+    if (own !== undefined) return Duration.fromInputUnsafe(own)
+    const usual = Duration.fromInputUnsafe(defaults.deadlines[field])
+    return outer === undefined || Duration.isLessThan(usual, outer) ? usual : undefined
+  }
+  const total = resolve("total")
+  const attempt = resolve("attempt", total)
+  const around = attempt ?? total
+  return {
+    total,
+    attempt,
+    firstItem: resolve("firstToken", around),
+    idle: resolve("idle", around),
+    lookup: resolve("lookup", total)
+  }
+}

@@ -1,0 +1,122 @@
+/**
+ * An `HttpClient` on undici, made for many long calls to one service.
+ *
+ * Requests go straight to a keep-alive pool (`dispatcher.dispatch`), without streams, promises or `Response` objects in
+ * between. A body that is read whole is collected as it comes; one that is read as a stream is pulled: when the consumer is slow,
+ * the socket is paused, so that memory stays bounded. Interrupting a request, or closing the scope of its body, aborts it at once
+ * and frees its connection. Time limits are left to the caller's deadlines; only connecting has one of its own. Redirects are not
+ * followed, and no spans are made: that is for whoever knows what the call means.
+ *
+ * A failure is an `HttpClientError` whose `reason` is a `TransportError` before the response and a `DecodeError` in its body;
+ * `cause` is undici's error, with its `code`.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as HttpClient from "effect/http/HttpClient"
+import { HttpClientError, InvalidUrlError } from "effect/http/HttpClientError"
+import type { HttpClientRequest } from "effect/http/HttpClientRequest"
+import type { HttpClientResponse } from "effect/http/HttpClientResponse"
+import * as Url from "effect/http/Url"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import { Agent, type Dispatcher } from "undici"
+import { Exchange } from "./internal/exchange.ts"
+
+/**
+ * Options of the client. Times have no upper bound unless one is named.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /**
+   * Connections per origin, at least 1, or `"unbounded"`. Default `"unbounded"`: every call in flight holds a connection, streams
+   * for minutes, and how many calls may be in flight is for a concurrency limit to say.
+   */
+  readonly connections?: number | "unbounded" | undefined
+  /** How long an idle connection is kept, above zero. A `Keep-Alive` header of the server overrides it. Default 20 seconds. */
+  readonly keepAliveTimeout?: Duration.Input | undefined
+  /** How long a connection may take, DNS and TLS included; above zero. Default 10 seconds. */
+  readonly connectTimeout?: Duration.Input | undefined
+  /** Bytes of a response that may wait for a slow consumer before its socket is paused, above zero. Default 64 KiB. */
+  readonly bufferSize?: number | undefined
+}
+
+/**
+ * What is used where `Options` say nothing.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export const defaults = {
+  connections: "unbounded",
+  keepAliveTimeout: "20 seconds",
+  connectTimeout: "10 seconds",
+  bufferSize: 64 * 1024
+} as const satisfies Options
+
+/**
+ * Provides an `HttpClient` with a pool of its own. Closing the layer's scope aborts what is in flight.
+ *
+ * **Gotchas**
+ *
+ * A response larger than `bufferSize` holds its connection until its body is read, or its stream closed.
+ *
+ * **Details**
+ *
+ * Throws a `RangeError` when an option is out of its bounds.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: Options): Layer.Layer<HttpClient.HttpClient> => {
+  const connections = options?.connections ?? defaults.connections
+  const bufferSize = options?.bufferSize ?? defaults.bufferSize
+  const agent = {
+    connections: connections === "unbounded" ? null : positive("connections", connections),
+    keepAliveTimeout: positive(
+      "keepAliveTimeout",
+      Duration.toMillis(options?.keepAliveTimeout ?? defaults.keepAliveTimeout)
+    ),
+    connectTimeout: positive("connectTimeout", Duration.toMillis(options?.connectTimeout ?? defaults.connectTimeout)),
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    // One connection per call: a multiplexed connection would couple calls that have nothing to do with each other.
+    allowH2: false
+  }
+  positive("bufferSize", bufferSize)
+  return Layer.effect(
+    HttpClient.HttpClient,
+    Effect.map(
+      Effect.acquireRelease(
+        Effect.sync(() => new Agent(agent)),
+        (agent) => Effect.promise(() => agent.destroy())
+      ),
+      (agent) => make(agent, bufferSize)
+    )
+  )
+}
+
+const positive = (field: string, value: number): number => {
+  if (value > 0 && Number.isFinite(value)) return value
+  throw new RangeError(`Undici.layer: ${field} must be a finite number above zero, got ${value}`)
+}
+
+const make = (dispatcher: Dispatcher, bufferSize: number): HttpClient.HttpClient =>
+  HttpClient.makeWith(
+    Effect.flatMap((request: HttpClientRequest) => {
+      const url = Url.make(request.url, request.urlParams, Option.getOrUndefined(request.hash))
+      if (Result.isFailure(url)) {
+        return Effect.fail(new HttpClientError({ reason: new InvalidUrlError({ request, cause: url.failure }) }))
+      }
+      return Effect.callback<HttpClientResponse, HttpClientError>((resume) => {
+        const exchange = new Exchange(request, url.success, bufferSize, resume)
+        exchange.dispatch(dispatcher)
+        return exchange.abort
+      })
+    }),
+    Effect.succeed<HttpClientRequest>
+  )

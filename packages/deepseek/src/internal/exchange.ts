@@ -1,0 +1,293 @@
+import { CurrentStop } from "@ballast/resilience/Deadline"
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Channel from "effect/Channel"
+import * as Effect from "effect/Effect"
+import * as Cookies from "effect/http/Cookies"
+import * as Headers from "effect/http/Headers"
+import type * as HttpBody from "effect/http/HttpBody"
+import { DecodeError, HttpClientError, StatusCodeError, TransportError } from "effect/http/HttpClientError"
+import type { HttpClientRequest } from "effect/http/HttpClientRequest"
+import * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
+import * as UrlParams from "effect/http/UrlParams"
+import * as Inspectable from "effect/Inspectable"
+import * as Option from "effect/Option"
+import { pipeArguments } from "effect/Pipeable"
+import type * as Pull from "effect/Pull"
+import type * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import type { Socket } from "effect/socket/Socket"
+import * as Stream from "effect/Stream"
+import { Readable } from "node:stream"
+import * as Undici from "undici"
+
+type Resume = (effect: Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError>) => void
+type ResponseHeaders = Record<string, string | Array<string> | undefined>
+
+/**
+ * One request and its response, as undici's callbacks tell it. What has arrived of the body waits in `chunks`; a reader that finds
+ * none leaves a callback in `wake`.
+ */
+export class Exchange implements Undici.Dispatcher.DispatchHandler {
+  readonly request: HttpClientRequest
+  readonly url: URL
+  readonly bufferSize: number
+  readonly resume: Resume
+  controller: Undici.Dispatcher.DispatchController | undefined
+  response: UndiciResponse | undefined
+  aborted = false
+  interrupted = false
+  ended = false
+  failure: HttpClientError | undefined
+  collecting = false
+  chunks: Array<Uint8Array> = []
+  size = 0
+  wake: (() => void) | undefined
+
+  constructor(request: HttpClientRequest, url: URL, bufferSize: number, resume: Resume) {
+    this.request = request
+    this.url = url
+    this.bufferSize = bufferSize
+    this.resume = resume
+  }
+
+  readonly abort: Effect.Effect<void> = Effect.sync(() => this.abortNow())
+
+  private abortNow(): void {
+    if (this.ended || this.aborted) return
+    this.aborted = true
+    // Without a connection yet, `onRequestStart` aborts.
+    this.controller?.abort(new Undici.errors.RequestAbortedError())
+  }
+
+  /** Aborts the request and interrupts whoever reads its body, now or next. */
+  readonly interrupt = (): void => {
+    this.interrupted = true
+    this.abortNow()
+    this.wakeReader()
+  }
+
+  onRequestStart(controller: Undici.Dispatcher.DispatchController): void {
+    this.controller = controller
+    if (this.aborted) controller.abort(new Undici.errors.RequestAbortedError())
+  }
+
+  onResponseStart(_: Undici.Dispatcher.DispatchController, status: number, headers: ResponseHeaders): void {
+    if (status < 200) return
+    this.response = new UndiciResponse(this, status, headers)
+    this.resume(Effect.succeed(this.response))
+  }
+
+  onResponseData(controller: Undici.Dispatcher.DispatchController, chunk: Uint8Array): void {
+    this.chunks.push(chunk)
+    this.size += chunk.byteLength
+    if (this.size >= this.bufferSize && !this.collecting) controller.pause()
+    this.wakeReader()
+  }
+
+  onResponseEnd(): void {
+    this.end()
+  }
+
+  onResponseError(_: Undici.Dispatcher.DispatchController | null, cause: Error): void {
+    const { request, response } = this
+    if (response === undefined) {
+      this.resume(Effect.fail(new HttpClientError({ reason: new TransportError({ request, cause }) })))
+    } else {
+      this.failure = new HttpClientError({ reason: new DecodeError({ request, response, cause }) })
+    }
+    this.end()
+  }
+
+  private end(): void {
+    this.ended = true
+    this.wakeReader()
+  }
+
+  private wakeReader(): void {
+    const wake = this.wake
+    this.wake = undefined
+    wake?.()
+  }
+
+  /** Waits for the next callback of undici that changes something for a reader. An interrupted reader aborts the request. */
+  readonly arrival: Effect.Effect<void> = Effect.callback((resume) => {
+    const others = this.wake
+    this.wake = () => {
+      others?.()
+      resume(Effect.void)
+    }
+    return this.abort
+  })
+
+  /** The chunks that have arrived, or else the next one. */
+  readonly pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, HttpClientError> = Effect.suspend(() => {
+    if (this.interrupted) return Effect.interrupt
+    const chunks = this.chunks
+    if (Arr.isArrayNonEmpty(chunks)) {
+      this.chunks = []
+      this.size = 0
+      this.controller?.resume()
+      return Effect.succeed(chunks)
+    }
+    if (this.failure !== undefined) return Effect.fail(this.failure)
+    return this.ended ? Cause.done() : Effect.andThen(this.arrival, this.pull)
+  })
+
+  /** All of the body. It can be read again. */
+  readonly bytes: Effect.Effect<Uint8Array, HttpClientError> = Effect.suspend(() => {
+    if (this.failure !== undefined) return Effect.fail(this.failure)
+    if (!this.ended) {
+      this.collecting = true
+      this.controller?.resume()
+      return Effect.andThen(this.arrival, this.bytes)
+    }
+    const [first] = this.chunks
+    if (first !== undefined && this.chunks.length === 1) return Effect.succeed(first)
+    const whole = Buffer.concat(this.chunks)
+    this.chunks = [whole]
+    return Effect.succeed(whole)
+  })
+
+  dispatch(dispatcher: Undici.Dispatcher): void {
+    const { body, method } = this.request
+    const headers = body._tag === "FormData"
+      ? Headers.remove(this.request.headers, "content-type")
+      : this.request.headers
+    dispatcher.dispatch({
+      origin: this.url.origin,
+      path: this.url.pathname + this.url.search,
+      // undici's type names the common methods only, and takes any.
+      method: method as Undici.Dispatcher.HttpMethod,
+      headers,
+      body: toUndiciBody(body)
+    }, this)
+  }
+}
+
+type UndiciBody = Exclude<Undici.Dispatcher.DispatchOptions["body"], undefined>
+
+const toUndiciBody = (body: HttpBody.HttpBody): UndiciBody => {
+  switch (body._tag) {
+    case "Empty":
+      return null
+    case "Uint8Array":
+      return body.text ?? body.body
+    case "Raw":
+      // A raw body is by definition what the client at hand understands.
+      return body.body as UndiciBody
+    case "Stream":
+      return Readable.from(Stream.toAsyncIterable(body.stream))
+    case "FormData": {
+      const form = new Undici.FormData()
+      for (const [name, value] of body.formData) form.append(name, value)
+      return form
+    }
+  }
+}
+
+class UndiciResponse extends Inspectable.Class implements HttpClientResponse.HttpClientResponse {
+  readonly [HttpIncomingMessage.TypeId]: typeof HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId
+  readonly [HttpClientResponse.TypeId]: typeof HttpClientResponse.TypeId = HttpClientResponse.TypeId
+  readonly exchange: Exchange
+  readonly status: number
+  readonly rawHeaders: ResponseHeaders
+  cachedHeaders: Headers.Headers | undefined
+
+  constructor(exchange: Exchange, status: number, rawHeaders: ResponseHeaders) {
+    super()
+    this.exchange = exchange
+    this.status = status
+    this.rawHeaders = rawHeaders
+  }
+
+  get request() {
+    return this.exchange.request
+  }
+
+  get url() {
+    return this.exchange.url.href.split("#", 1)[0] ?? ""
+  }
+
+  get headers(): Headers.Headers {
+    return this.cachedHeaders ??= Headers.fromInput(this.rawHeaders)
+  }
+
+  get cookies(): Cookies.Cookies {
+    const header = this.rawHeaders["set-cookie"]
+    return header === undefined ? Cookies.empty : Cookies.fromSetCookie(header)
+  }
+
+  get remoteAddress(): Option.Option<string> {
+    return Option.none()
+  }
+
+  get stream(): Stream.Stream<Uint8Array, HttpClientError> {
+    const { exchange } = this
+    return Stream.fromChannel(
+      Channel.fromTransform((_, scope) =>
+        Effect.withFiber((fiber) => {
+          fiber.getRef(CurrentStop)?.claim(exchange.interrupt)
+          return Effect.as(Scope.addFinalizer(scope, exchange.abort), exchange.pull)
+        })
+      )
+    )
+  }
+
+  get arrayBuffer(): Effect.Effect<ArrayBuffer, HttpClientError> {
+    return Effect.map(this.exchange.bytes, (bytes) => new Uint8Array(bytes).buffer)
+  }
+
+  get text(): Effect.Effect<string, HttpClientError> {
+    return Effect.map(this.exchange.bytes, decodeText)
+  }
+
+  get json(): Effect.Effect<Schema.Json, HttpClientError> {
+    return this.decode(this.text, (text) => text === "" ? null : JSON.parse(text))
+  }
+
+  get urlParamsBody(): Effect.Effect<UrlParams.UrlParams, HttpClientError> {
+    return this.decode(this.text, (text) => UrlParams.fromInput(new URLSearchParams(text)))
+  }
+
+  get formData(): Effect.Effect<FormData, HttpClientError> {
+    return Effect.flatMap(this.arrayBuffer, (body) =>
+      Effect.tryPromise({
+        try: () => new Response(body, { headers: this.headers }).formData(),
+        catch: (cause) => this.undecodable(cause)
+      }))
+  }
+
+  get upgrade(): Effect.Effect<Socket, HttpClientError> {
+    const { request } = this
+    return Effect.fail(
+      new HttpClientError({
+        reason: new StatusCodeError({ request, response: this, description: "upgrades are not supported" })
+      })
+    )
+  }
+
+  private decode<A, B>(body: Effect.Effect<A, HttpClientError>, f: (body: A) => B): Effect.Effect<B, HttpClientError> {
+    return Effect.flatMap(body, (body) => Effect.try({ try: () => f(body), catch: (cause) => this.undecodable(cause) }))
+  }
+
+  private undecodable(cause: unknown): HttpClientError {
+    return new HttpClientError({ reason: new DecodeError({ request: this.request, response: this, cause }) })
+  }
+
+  toJSON(): unknown {
+    return HttpIncomingMessage.inspect(this, {
+      _id: "effect/http/HttpClientResponse",
+      request: this.request.toJSON(),
+      status: this.status
+    })
+  }
+
+  pipe() {
+    return pipeArguments(this, arguments)
+  }
+}
+
+const decoder = new TextDecoder()
+const decodeText = (bytes: Uint8Array): string => decoder.decode(bytes)

@@ -1,0 +1,143 @@
+import * as GenAi from "@ballast/telemetry/GenAi"
+import * as Channel from "effect/Channel"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import { constTrue } from "effect/Function"
+import * as Headers from "effect/http/Headers"
+import * as HttpBody from "effect/http/HttpBody"
+import * as HttpClient from "effect/http/HttpClient"
+import type { HttpClientError } from "effect/http/HttpClientError"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type { HttpClientResponse } from "effect/http/HttpClientResponse"
+import * as UrlParams from "effect/http/UrlParams"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import type * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
+import { Balance } from "../Balance.ts"
+import type * as ChatError from "../ChatError.ts"
+import type { ChatModel } from "../ChatModel.ts"
+import type { ChatRequest } from "../ChatRequest.ts"
+import { ModelList } from "../ModelList.ts"
+import * as answers from "./answer.ts"
+import * as chunks from "./chunks.ts"
+import * as decode from "./decode.ts"
+import * as errors from "./errors.ts"
+
+/** The service over HTTP: every operation is one attempt. It notes status and trace id on the span at hand. */
+export interface Source extends ChatModel {
+  readonly models: Effect.Effect<ModelList, ChatError.ChatError>
+  readonly balance: Effect.Effect<Balance, ChatError.ChatError>
+}
+
+/** Extra headers of the requests of a fiber. */
+export const CurrentHeaders: Context.Reference<Readonly<Record<string, string>>> = Context.Reference(
+  "@ballast/deepseek/DeepSeek/CurrentHeaders",
+  { defaultValue: () => ({}) }
+)
+
+export const paths = { chat: "/chat/completions", models: "/models", balance: "/user/balance" } as const
+
+export const make = (client: HttpClient.HttpClient, apiKey: Redacted.Redacted, baseUrl: string): Source => {
+  const secret = Redacted.value(apiKey)
+  const own = { authorization: `Bearer ${secret}`, "user-agent": "ballast" }
+
+  /** Sends a request. Succeeds with any answer whose status is 2xx. */
+  const send = (method: string, path: string, accept: string, body: HttpBody.HttpBody) =>
+    Effect.withFiber((fiber) => {
+      const headers: Record<string, string> = { ...fiber.getRef(CurrentHeaders), ...own, accept }
+      if (body._tag === "Uint8Array") headers["content-type"] = body.contentType
+      const traceparent = traceparentOf(fiber)
+      if (traceparent !== undefined) headers["traceparent"] = traceparent
+      const request = HttpClientRequest.makeWith(
+        method,
+        baseUrl + path,
+        UrlParams.empty,
+        Option.none(),
+        Headers.fromInput(headers),
+        body
+      )
+      // Our own spans stand for the request.
+      const response = Effect.provideService(client.execute(request), HttpClient.TracerDisabledWhen, constTrue)
+      return Effect.flatMap(Effect.catch(response, unanswered), (response) => {
+        annotate(fiber, response)
+        const answer = { response, secret }
+        return response.status >= 200 && response.status < 300 ? Effect.succeed(answer) : answers.refused(answer)
+      })
+    })
+
+  const get = <A>(path: string, schema: Schema.Codec<A>) => {
+    const reader = decode.json(schema)
+    return Effect.flatMap(
+      send("GET", path, "application/json", HttpBody.empty),
+      (answer) => answers.read(answer, reader)
+    )
+  }
+
+  const complete = (request: ChatRequest) =>
+    Effect.suspend(() => {
+      const { stream_options: _, ...rest } = request
+      const body = HttpBody.jsonUnsafe({ ...rest, stream: false })
+      return Effect.flatMap(send("POST", paths.chat, "application/json", body), answers.completion)
+    })
+
+  const stream = (request: ChatRequest) =>
+    Stream.fromChannel(Channel.fromTransform((_, scope) =>
+      Effect.sync(() => {
+        const stream_options = request.stream_options ?? { include_usage: true }
+        const body = HttpBody.jsonUnsafe({ ...request, stream: true, stream_options })
+        let pull: chunks.ChunkPull | undefined
+        const open = Effect.flatMap(
+          send("POST", paths.chat, "text/event-stream", body),
+          (answer): chunks.ChunkPull =>
+            isWhole(answer)
+              ? Effect.flatMap(answers.completion(answer), (completion) => pull = chunks.fromCompletion(completion))
+              : Effect.flatMap(
+                Channel.toPullScoped(Stream.toChannel(answer.response.stream), scope),
+                (bytes) => pull = chunks.fromBytes(answer, bytes)
+              )
+        )
+        return Effect.suspend(() => pull ?? open)
+      })
+    ))
+
+  return { complete, stream, models: get(paths.models, ModelList), balance: get(paths.balance, Balance) }
+}
+
+/** Undoes a client that was told to refuse statuses, and dies of requests that no service has seen: those are our mistakes. */
+const unanswered = ({ reason }: HttpClientError): Effect.Effect<HttpClientResponse, ChatError.TransportError> => {
+  switch (reason._tag) {
+    case "StatusCodeError":
+      return Effect.succeed(reason.response)
+    case "InvalidUrlError":
+    case "EncodeError":
+      return Effect.die(new Error(reason.message))
+    default:
+      return errors.codeOf(reason) === "UND_ERR_INVALID_ARG"
+        ? Effect.die(new Error("The request could not be sent: a header is not valid"))
+        : Effect.fail(errors.fromTransport(reason))
+  }
+}
+
+/** A service that ignores `stream` answers whole, and what stands in front of it with a page. */
+const isWhole = ({ response }: answers.Answer): boolean =>
+  /\b(?:json|html)\b/.test(response.headers["content-type"] ?? "")
+
+const traceparentOf = (fiber: Fiber.Fiber<unknown, unknown>): string | undefined => {
+  const span = fiber.cache.span
+  if (
+    span === undefined || fiber.getRef(Tracer.DisablePropagation) ||
+    Context.get(span.annotations, Tracer.DisablePropagation) || !fiber.getRef(HttpClient.TracerPropagationEnabled)
+  ) return undefined
+  return `00-${span.traceId.padStart(32, "0")}-${span.spanId}-${span.sampled ? "01" : "00"}`
+}
+
+const annotate = (fiber: Fiber.Fiber<unknown, unknown>, response: HttpClientResponse): void => {
+  const span = fiber.cache.span
+  if (span?._tag !== "Span") return
+  span.attribute(GenAi.Attribute.httpStatus, response.status)
+  const traceId = response.headers["x-ds-trace-id"]
+  if (traceId !== undefined) span.attribute(GenAi.Attribute.upstreamTraceId, traceId)
+}

@@ -1,0 +1,302 @@
+import { CurrentAttempt } from "@ballast/resilience/Retry"
+import * as CallMetrics from "@ballast/telemetry/CallMetrics"
+import * as GenAi from "@ballast/telemetry/GenAi"
+import type * as Arr from "effect/Array"
+import type * as Cause from "effect/Cause"
+import * as Channel from "effect/Channel"
+import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import { hasProperty, isString } from "effect/Predicate"
+import * as Pull from "effect/Pull"
+import * as References from "effect/References"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
+import * as ChatChunk from "../ChatChunk.ts"
+import type { ChatCompletion } from "../ChatCompletion.ts"
+import type { ChatRequest } from "../ChatRequest.ts"
+import type { Usage } from "../Usage.ts"
+
+/** Spans and metrics of the calls of one model, and of their attempts. */
+export interface Trace {
+  readonly call: <E>(request: ChatRequest, self: Effect.Effect<ChatCompletion, E>) => Effect.Effect<ChatCompletion, E>
+  readonly callStream: <E>(
+    request: ChatRequest,
+    self: Stream.Stream<ChatChunk.ChatChunk, E>
+  ) => Stream.Stream<ChatChunk.ChatChunk, E>
+  readonly attempt: <A, E>(self: Effect.Effect<A, E>) => Effect.Effect<A, E>
+  readonly attemptStream: <A, E>(self: Stream.Stream<A, E>) => Stream.Stream<A, E>
+}
+
+const Attribute = GenAi.Attribute
+const noStack = { captureStackTrace: false } as const
+
+/** What telemetry needs of the caller's fiber. A stream may be pulled, and closed, by others. */
+interface Caller {
+  readonly clock: Clock.Clock
+  readonly context: Context.Context<never>
+}
+
+const callerOf = (fiber: Fiber.Fiber<unknown, unknown>): Caller => ({
+  clock: fiber.getRef(Clock.Clock),
+  context: fiber.context
+})
+
+/** `label` is the model in metrics, `path` what is posted to. */
+export const make = (label: string, url: URL, path: string): Trace => {
+  const metrics = makeMetrics(label)
+  const port = Number(url.port) || (url.protocol === "http:" ? 80 : 443)
+  const attemptName = `POST ${path}`
+  const server = { [Attribute.serverAddress]: url.hostname, [Attribute.serverPort]: port }
+  const http = {
+    [Attribute.httpMethod]: "POST",
+    [Attribute.urlPath]: url.pathname.replace(/\/$/, "") + path,
+    ...server
+  }
+
+  const callOptions = (request: ChatRequest, stream: boolean): Tracer.SpanOptionsNoTrace => {
+    const attributes: Record<string, unknown> = {
+      [Attribute.operationName]: "chat",
+      [Attribute.providerName]: GenAi.provider,
+      [Attribute.requestModel]: request.model,
+      [Attribute.requestStream]: stream,
+      ...server
+    }
+    if (request.max_tokens != null) attributes[Attribute.requestMaxTokens] = request.max_tokens
+    if (request.temperature != null) attributes[Attribute.requestTemperature] = request.temperature
+    if (request.top_p != null) attributes[Attribute.requestTopP] = request.top_p
+    return { kind: "client", attributes }
+  }
+
+  const attemptOptions = (fiber: Fiber.Fiber<unknown, unknown>): Tracer.SpanOptionsNoTrace => {
+    const attempt = fiber.getRef(CurrentAttempt)
+    return { kind: "client", attributes: attempt === 1 ? http : { ...http, [Attribute.httpResendCount]: attempt - 1 } }
+  }
+
+  /** Ends the telemetry of a call. `answer` is what is known of the answer. */
+  const callEnded = (caller: Caller, span: Tracer.Span, since: number, answer: Answer, outcome: string): void => {
+    if (answer.id !== undefined) span.attribute(Attribute.responseId, answer.id)
+    if (answer.model !== undefined) span.attribute(Attribute.responseModel, answer.model)
+    if (answer.finishReason != null) span.attribute(Attribute.responseFinishReasons, [answer.finishReason])
+    if (answer.usage != null) {
+      annotateUsage(span, answer.usage)
+      metrics.usage(caller, answer.usage)
+    }
+    if (outcome !== ok) span.attribute(Attribute.errorType, outcome)
+    metrics.call(caller, (now(caller) - since) / 1000, outcome)
+  }
+
+  const attemptEnded = (caller: Caller, span: Tracer.Span, outcome: string): void => {
+    if (outcome !== ok) span.attribute(Attribute.errorType, outcome)
+    metrics.attempt(caller, outcome)
+  }
+
+  const call: Trace["call"] = (request, self) =>
+    Effect.useSpan(`chat ${request.model}`, callOptions(request, false), (span) =>
+      Effect.withFiber((fiber) => {
+        const caller = callerOf(fiber)
+        const since = now(caller)
+        return Effect.onExitPrimitive(Effect.withParentSpan(self, span, noStack), (exit) => {
+          callEnded(caller, span, since, Exit.isSuccess(exit) ? answerOf(exit.value) : {}, outcomeOf(exit))
+          return undefined
+        })
+      }))
+
+  const attempt: Trace["attempt"] = (self) =>
+    Effect.withFiber((fiber) => {
+      const caller = callerOf(fiber)
+      return Effect.useSpan(attemptName, attemptOptions(fiber), (span) =>
+        Effect.onExitPrimitive(Effect.withParentSpan(self, span, noStack), (exit) => {
+          attemptEnded(caller, span, outcomeOf(exit))
+          return undefined
+        }))
+    })
+
+  const callStream: Trace["callStream"] = (request, self) =>
+    spanned(self, (_, caller) => {
+      const since = now(caller)
+      const answer: Answer = {}
+      let started = false
+      return {
+        name: `chat ${request.model}`,
+        options: callOptions(request, true),
+        onChunks: (chunks, span) => {
+          for (const chunk of chunks) {
+            if (!started && ChatChunk.isProgress(chunk)) {
+              started = true
+              const seconds = (now(caller) - since) / 1000
+              span.attribute(Attribute.timeToFirstToken, seconds)
+              metrics.firstToken(caller, seconds)
+            }
+            addChunk(answer, chunk)
+          }
+        },
+        onEnd: (span, exit) => {
+          const stopped = Exit.isSuccess(exit) && answer.finishReason === undefined
+          callEnded(caller, span, since, answer, stopped ? interrupted : outcomeOf(exit))
+        }
+      }
+    })
+
+  const attemptStream: Trace["attemptStream"] = (self) =>
+    spanned(self, (fiber, caller) => ({
+      name: attemptName,
+      options: attemptOptions(fiber),
+      onEnd: (span, exit) => attemptEnded(caller, span, outcomeOf(exit))
+    }))
+
+  return { call, callStream, attempt, attemptStream }
+}
+
+interface Spanned<A> {
+  readonly name: string
+  readonly options: Tracer.SpanOptionsNoTrace
+  readonly onChunks?: ((chunks: Arr.NonEmptyReadonlyArray<A>, span: Tracer.Span) => void) | undefined
+  readonly onEnd: (span: Tracer.Span, exit: Exit.Exit<unknown, unknown>) => void
+}
+
+/**
+ * Runs a stream inside a span that ends when the stream does, or when its consumer stops. The span is the current one until the
+ * first chunks have come: nothing of ours looks at it later, and every pull would pay for it.
+ */
+const spanned = <A, E>(
+  self: Stream.Stream<A, E>,
+  begin: (fiber: Fiber.Fiber<unknown, unknown>, caller: Caller) => Spanned<A>
+): Stream.Stream<A, E> =>
+  Stream.fromChannel(Channel.fromTransform((_, scope) =>
+    Effect.withFiber((fiber) => {
+      const caller = callerOf(fiber)
+      const { name, onChunks, onEnd, options } = begin(fiber, caller)
+      const isTimed = fiber.getRef(References.TracerTimingEnabled)
+      const own = Scope.forkUnsafe(scope)
+      return Effect.flatMap(Effect.makeSpan(name, { ...options, ...noStack }), (span) => {
+        const within = <A2, E2>(effect: Effect.Effect<A2, E2>) => Effect.provideService(effect, Tracer.ParentSpan, span)
+        const end = (exit: Exit.Exit<unknown, unknown>) =>
+          Effect.sync(() => {
+            onEnd(span, exit)
+            span.end(isTimed ? caller.clock.currentTimeNanosUnsafe() : 0n, exit)
+          })
+        return Effect.andThen(
+          Scope.addFinalizerExit(own, end),
+          Effect.map(within(Channel.toPullScoped(Stream.toChannel(self), own)), (pull): ChunksPull<A, E> => {
+            let started = false
+            return Effect.onExitPrimitive(
+              Effect.suspend(() => started ? pull : within(pull)),
+              (exit) => {
+                if (Exit.isFailure(exit)) return Scope.close(own, Pull.doneExitFromCause(exit.cause))
+                started = true
+                onChunks?.(exit.value, span)
+                return undefined
+              }
+            )
+          })
+        )
+      })
+    })
+  ))
+
+type ChunksPull<A, E> = Pull.Pull<Arr.NonEmptyReadonlyArray<A>, E>
+
+/** Monotonic milliseconds. */
+const now = (caller: Caller) => Number(caller.clock.monotonicTimeNanosUnsafe()) / 1e6
+
+/** What telemetry tells of an answer, as far as it has come. */
+interface Answer {
+  id?: string
+  model?: string
+  finishReason?: string
+  usage?: Usage
+}
+
+const answerOf = (completion: ChatCompletion): Answer => {
+  const answer: Answer = { id: completion.id }
+  if (completion.model !== undefined) answer.model = completion.model
+  if (completion.usage != null) answer.usage = completion.usage
+  const finishReason = completion.choices[0].finish_reason
+  if (finishReason != null) answer.finishReason = finishReason
+  return answer
+}
+
+const addChunk = (answer: Answer, chunk: ChatChunk.ChatChunk): void => {
+  answer.id = chunk.id
+  if (chunk.model !== undefined) answer.model = chunk.model
+  if (chunk.usage != null) answer.usage = chunk.usage
+  const finishReason = chunk.choices[0]?.finish_reason
+  if (finishReason != null) answer.finishReason = finishReason
+}
+
+const annotateUsage = (span: Tracer.Span, usage: Usage): void => {
+  span.attribute(Attribute.usageInputTokens, usage.prompt_tokens)
+  span.attribute(Attribute.usageOutputTokens, usage.completion_tokens)
+  const cached = cachedTokens(usage)
+  if (cached != null) span.attribute(Attribute.usageCacheReadTokens, cached)
+  const reasoning = reasoningTokens(usage)
+  if (reasoning != null) span.attribute(Attribute.usageReasoningTokens, reasoning)
+}
+
+const cachedTokens = (usage: Usage) => usage.prompt_cache_hit_tokens ?? usage.prompt_tokens_details?.cached_tokens
+const reasoningTokens = (usage: Usage) => usage.completion_tokens_details?.reasoning_tokens
+
+const ok = "ok"
+const interrupted = "interrupted"
+
+/** `ok`, `interrupted`, or the name of what went wrong. */
+const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => Exit.isSuccess(exit) ? ok : errorTypeOf(exit.cause)
+
+const errorTypeOf = (cause: Cause.Cause<unknown>): string => {
+  for (const reason of cause.reasons) {
+    if (reason._tag === "Fail") return nameOf(reason.error)
+    if (reason._tag === "Die") return "defect"
+  }
+  return interrupted
+}
+
+const nameOf = (error: unknown): string => {
+  const named = hasProperty(error, "reason") ? error.reason : error
+  return hasProperty(named, "_tag") && isString(named._tag) ? named._tag : "_OTHER"
+}
+
+const makeMetrics = (model: string) => {
+  const firstToken = CallMetrics.timeToFirstToken({ model })
+  const input = CallMetrics.tokens({ model, type: "input" })
+  const cached = CallMetrics.tokens({ model, type: "cached" })
+  const output = CallMetrics.tokens({ model, type: "output" })
+  const reasoning = CallMetrics.tokens({ model, type: "reasoning" })
+  // Outcomes are names of our own errors: there are few.
+  const duration = memoize((outcome) =>
+    CallMetrics.duration(outcome === ok ? { model } : { model, error_type: outcome })
+  )
+  const calls = memoize((outcome) =>
+    CallMetrics.calls({ model, outcome: outcome === ok || outcome === interrupted ? outcome : "error" })
+  )
+  const attempts = memoize((outcome) => CallMetrics.attempts({ model, outcome }))
+  return {
+    call: (caller: Caller, seconds: number, outcome: string): void => {
+      duration(outcome).updateUnsafe(seconds, caller.context)
+      calls(outcome).updateUnsafe(1, caller.context)
+    },
+    attempt: (caller: Caller, outcome: string): void => attempts(outcome).updateUnsafe(1, caller.context),
+    firstToken: (caller: Caller, seconds: number): void => firstToken.updateUnsafe(seconds, caller.context),
+    usage: (caller: Caller, usage: Usage): void => {
+      input.updateUnsafe(usage.prompt_tokens, caller.context)
+      output.updateUnsafe(usage.completion_tokens, caller.context)
+      cached.updateUnsafe(cachedTokens(usage) ?? 0, caller.context)
+      reasoning.updateUnsafe(reasoningTokens(usage) ?? 0, caller.context)
+    }
+  }
+}
+
+const memoize = <M>(make: (outcome: string) => M) => {
+  const made = new Map<string, M>()
+  return (outcome: string): M => {
+    let metric = made.get(outcome)
+    if (metric === undefined) {
+      metric = make(outcome)
+      made.set(outcome, metric)
+    }
+    return metric
+  }
+}

@@ -1,0 +1,7 @@
+import * as Schema from "effect/Schema"
+
+/** A field of the wire that may be missing. */
+export const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(schema)
+
+/** A field of the wire that may be missing or `null`, which mean the same to the service. */
+export const nullable = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
