@@ -1,0 +1,239 @@
+/**
+ * A stand-in for the DeepSeek service: it answers HTTP requests as the service does, with the same shapes, headers, texts and streaming
+ * rules, but with made-up text, on a schedule of its own, and with faults on demand.
+ *
+ * The engine is a function from a request to an answer whose body is a timed stream of bytes. All time comes from the `Clock`, all chance
+ * from the seed and the request, so a test under virtual time is quick and repeatable. `layerHttpClient` puts the engine behind
+ * `HttpClient` without a network; `SimulatorServer` puts it behind a port.
+ *
+ * A chat holds one of the account's places from its arrival until its scope closes; interruption gives the place back at once.
+ *
+ * @since 0.1.0
+ */
+import type { Balance } from "@ballast/deepseek/Balance"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as HttpClient from "effect/http/HttpClient"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import * as Fault from "./Fault.ts"
+import * as Account from "./internal/account.ts"
+import { authorize } from "./internal/authorize.ts"
+import * as ChatReply from "./internal/chatReply.ts"
+import * as Draw from "./internal/draw.ts"
+import * as FaultPlan from "./internal/faultPlan.ts"
+import * as Models from "./internal/models.ts"
+import { latencyOf } from "./internal/pace.ts"
+import * as Refusal from "./internal/refusal.ts"
+import * as Reply from "./internal/reply.ts"
+import * as Routes from "./internal/routes.ts"
+import * as Settings from "./internal/settings.ts"
+import { execute } from "./internal/simulatedClient.ts"
+import * as Timeline from "./internal/timeline.ts"
+import type { SimulatorOptions } from "./SimulatorOptions.ts"
+
+/**
+ * An HTTP request as the simulator sees it. Header names are in lower case.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SimulatorRequest {
+  readonly method: string
+  readonly path: string
+  readonly headers: { readonly [name: string]: string | undefined }
+  readonly body: string
+}
+
+/**
+ * The connection is destroyed: before the answer, or within its body.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ConnectionCut extends Schema.TaggedError<ConnectionCut>()("ConnectionCut", {}) {
+  override get message() {
+    return "The simulator destroyed the connection"
+  }
+}
+
+/**
+ * An HTTP answer. The body gives each piece when it is due; it fails where the connection is destroyed, and never ends where it stalls.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SimulatorResponse {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Stream.Stream<Uint8Array, ConnectionCut>
+}
+
+/**
+ * What a simulator has seen so far, and what runs now.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Inspection {
+  /** All requests. */
+  readonly requests: number
+  /** How many were answered with each status. */
+  readonly statuses: Readonly<Record<number, number>>
+  /** Chats that hold a place now. */
+  readonly inFlight: number
+  /** The most that held a place at the same time. */
+  readonly peak: number
+  readonly inFlightByModel: Readonly<Record<string, number>>
+  readonly balance: Balance
+}
+
+/**
+ * The simulated service.
+ *
+ * **Details**
+ *
+ * `answer` succeeds with status and headers once the latency is over, and fails when the connection is destroyed before. A chat's place in
+ * the concurrency limit is given back when the scope closes, so close it when the body has been sent or the client is gone.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Simulator extends Context.Service<Simulator, {
+  readonly answer: (request: SimulatorRequest) => Effect.Effect<SimulatorResponse, ConnectionCut, Scope.Scope>
+  readonly inspect: Effect.Effect<Inspection>
+}>()("@ballast/simulator/Simulator") {}
+
+/**
+ * Makes a simulator. A wrong option is a `RangeError`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(options: SimulatorOptions = {}) {
+  const settings = Settings.resolve(options)
+  const start = yield* Clock.currentTimeMillis
+  const account = Account.make(settings)
+  const faults = FaultPlan.make(settings.plan, settings.seed)
+  const chat = ChatReply.make(settings, account)
+  const statuses: Record<number, number> = {}
+  let requests = 0
+
+  const inspection = (): Inspection => {
+    const running = account.running()
+    return {
+      requests,
+      statuses: { ...statuses },
+      inFlight: Object.values(running).reduce((sum, count) => sum + count, 0),
+      peak: account.peak(),
+      inFlightByModel: running,
+      balance: account.balance()
+    }
+  }
+
+  const faultOf = (request: SimulatorRequest, route: Routes.Route, now: number): Result.Result<Fault.Fault, string> => {
+    const header = request.headers["x-simulate"]
+    const planned = route._tag === "Chat" ? faults.next(now - start) : {}
+    return header === undefined ? Result.succeed(planned) : Result.map(Fault.parse(header), faults.own)
+  }
+
+  const serve = (route: Routes.Route, arrival: Reply.Arrival): Reply.Reply => {
+    const { fault, request } = arrival
+    const data = (value: unknown) => Reply.data(value, fault, settings.keepAlive)
+    if (route._tag === "State") return data(inspection())
+    if (fault.status !== undefined) return Reply.fail(fault.status, arrival)
+    if (route._tag === "Unknown") return Reply.refuse(Refusal.notFound, arrival)
+    const key = authorize(request.headers.authorization, settings.keys)
+    if (Result.isFailure(key)) return Reply.refuse(key.failure, arrival)
+    switch (route._tag) {
+      case "Models":
+        return data(Models.list)
+      case "Balance":
+        return data(account.balance())
+      case "Chat":
+        return chat(arrival, key.success, route.beta)
+    }
+  }
+
+  const decide = (request: SimulatorRequest, now: number, draw: Draw.Draw): Reply.Reply => {
+    const route = Routes.find(request.method, request.path)
+    const arrival = { request, now, draw, requestId: Draw.uuid(draw), fault: {} }
+    return Result.match(faultOf(request, route, now), {
+      onFailure: (text) => Reply.refuse(Refusal.invalid(text), arrival),
+      onSuccess: (fault) => serve(route, { ...arrival, fault })
+    })
+  }
+
+  const answer = Effect.fnUntraced(function*(request: SimulatorRequest) {
+    const draw = Draw.make(settings.seed, "request", ++requests, request.method, request.path)
+    const traceId = Draw.hex32(draw)
+    const reply = yield* Effect.acquireRelease(
+      Effect.map(Clock.currentTimeMillis, (now) => decide(request, now, draw)),
+      ({ family }) => Effect.sync(() => family && account.release(family))
+    )
+    const latency = latencyOf(settings, reply.fault, draw)
+    if (latency > 0) yield* Effect.sleep(latency)
+    if (reply.fault.cut === 0) return yield* new ConnectionCut()
+    statuses[reply.status] = (statuses[reply.status] ?? 0) + 1
+    const sent = yield* Clock.currentTimeMillis
+    return {
+      status: reply.status,
+      headers: Reply.headers(reply, traceId),
+      body: Timeline.stream(reply.timeline, sent, new ConnectionCut())
+    }
+  })
+
+  return Simulator.of({ answer, inspect: Effect.sync(inspection) })
+})
+
+/**
+ * A simulator as a service.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: SimulatorOptions): Layer.Layer<Simulator> => Layer.effect(Simulator, make(options))
+
+/**
+ * An `HttpClient` that asks a simulator, whatever the host of the request. No socket is opened.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const httpClient: Layer.Layer<HttpClient.HttpClient, never, Simulator> = Layer.effect(
+  HttpClient.HttpClient,
+  Effect.map(
+    Simulator,
+    ({ answer }) => HttpClient.make((request, url, signal) => execute(answer, request, url, signal))
+  )
+)
+
+/**
+ * An `HttpClient` with a simulator of its own behind it, which can be inspected as the service `Simulator`.
+ *
+ * **Example** (Asking the simulator)
+ *
+ * ```ts
+ * import { Simulator } from "@ballast/simulator"
+ * import { Effect } from "effect"
+ * import { HttpClient } from "effect/http"
+ *
+ * const program = Effect.gen(function*() {
+ *   const response = yield* HttpClient.get("https://api.deepseek.com/models", {
+ *     headers: { authorization: "Bearer sk-simulated" }
+ *   })
+ *   return yield* response.json
+ * })
+ *
+ * program.pipe(Effect.provide(Simulator.layerHttpClient({ latency: 0 })))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerHttpClient = (options?: SimulatorOptions): Layer.Layer<HttpClient.HttpClient | Simulator> =>
+  Layer.provideMerge(httpClient, layer(options))

@@ -1,0 +1,121 @@
+/**
+ * The simulator behind a port: the same engine over `node:http`, with keep-alive connections, real chunks, and sockets that really
+ * break. A client that goes away gives its place in the concurrency limit back at once.
+ *
+ * @since 0.1.0
+ */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import * as ByteSize from "effect/ByteSize"
+import * as Effect from "effect/Effect"
+import * as HttpBody from "effect/http/HttpBody"
+import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
+import * as HttpServer from "effect/http/HttpServer"
+import type { ServeError } from "effect/http/HttpServerError"
+import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+import { createServer } from "node:http"
+import * as Simulator from "./Simulator.ts"
+import type { SimulatorOptions } from "./SimulatorOptions.ts"
+
+/**
+ * Where the server listens, and the simulator's settings.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ServerOptions extends SimulatorOptions {
+  /** Address to listen on. Default: `127.0.0.1`. */
+  readonly host?: string | undefined
+  /** Port to listen on, 0 for any free one. Default: 8788. */
+  readonly port?: number | undefined
+}
+
+const defaults = { host: "127.0.0.1", port: 8_788 } as const
+
+/** How long the server waits for running answers when it is told to stop. */
+const shutdownTimeout = "1 second"
+
+/** The engine refuses what is longer than this; the server need not read on. */
+const maxBodySize = ByteSize.mebibytes(48)
+
+/** The body as text. One that is too long is not kept: its length in the headers makes the engine refuse it. */
+const readBody = (request: HttpServerRequest) => {
+  const read = { headers: request.headers, body: "" }
+  const tooLong = { ...read, headers: { ...request.headers, "content-length": String(maxBodySize + 1n) } }
+  if (Number(request.headers["content-length"] ?? 0) > Number(maxBodySize)) return Effect.succeed(read)
+  return request.text.pipe(
+    Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBodySize),
+    Effect.map((body) => ({ ...read, body })),
+    Effect.catch(() => Effect.succeed(tooLong))
+  )
+}
+
+/** Destroys the connection once what was written is on its way; the server then interrupts the request. */
+const destroy = (request: HttpServerRequest): Effect.Effect<never> =>
+  Effect.callback((_resume) => {
+    const { socket } = NodeHttpServerRequest.toIncomingMessage(request)
+    socket.write("", () => socket.destroy())
+  })
+
+const toServerResponse = (
+  { body, headers, status }: Simulator.SimulatorResponse,
+  request: HttpServerRequest
+): HttpServerResponse.HttpServerResponse => {
+  const type = headers["content-type"]
+  const bytes = Stream.catch(body, () => Stream.fromEffect(destroy(request)))
+  const response = HttpServerResponse.setBody(
+    HttpServerResponse.empty({ status, headers }),
+    HttpBody.stream(bytes, type ?? "")
+  )
+  return type === undefined ? HttpServerResponse.removeHeader(response, "content-type") : response
+}
+
+const handle = Effect.gen(function*() {
+  const simulator = yield* Simulator.Simulator
+  const request = yield* HttpServerRequest
+  const received = yield* readBody(request)
+  const response = yield* simulator.answer({ method: request.method, path: request.url, ...received }).pipe(
+    Effect.catch(() => destroy(request))
+  )
+  return toServerResponse(response, request)
+}).pipe(Effect.interruptible)
+
+/**
+ * Serves the simulator on the `HttpServer` at hand.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const serve: Layer.Layer<never, never, HttpServer.HttpServer | Simulator.Simulator> = HttpServer.serve(handle)
+
+/**
+ * Starts a server of its own. Its address is that of the service `HttpServer`: see `url`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options: ServerOptions = {}
+): Layer.Layer<HttpServer.HttpServer | Simulator.Simulator, ServeError> =>
+  Layer.provideMerge(
+    serve,
+    Layer.merge(
+      Simulator.layer(options),
+      NodeHttpServer.layerServer(createServer, {
+        host: options.host ?? defaults.host,
+        port: options.port ?? defaults.port,
+        gracefulShutdownTimeout: shutdownTimeout
+      })
+    )
+  )
+
+/**
+ * The address of the server at hand, such as `http://127.0.0.1:8788`.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const url: Effect.Effect<string, never, HttpServer.HttpServer> = HttpServer.addressFormattedWith(Effect.succeed)

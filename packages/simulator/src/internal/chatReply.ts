@@ -1,0 +1,77 @@
+/** Answers chat requests: checks, then a place among the running chats, then the model's words and what they cost. */
+import type { Usage } from "@ballast/deepseek/Usage"
+import * as Result from "effect/Result"
+import type { SimulatorRequest } from "../Simulator.ts"
+import type { Account } from "./account.ts"
+import * as Answer from "./answer.ts"
+import * as Completion from "./completion.ts"
+import * as Draw from "./draw.ts"
+import { paceOf, totalTime } from "./pace.ts"
+import * as PromptCache from "./promptCache.ts"
+import * as Refusal from "./refusal.ts"
+import { type Arrival, refuse, type Reply } from "./reply.ts"
+import type { Settings } from "./settings.ts"
+import * as Timeline from "./timeline.ts"
+import * as Validate from "./validate.ts"
+
+/** The service's own cap of a request's body. */
+const maxBodyBytes = 48 * 1024 * 1024
+
+const isTooLarge = ({ body, headers }: SimulatorRequest): boolean =>
+  Number(headers["content-length"] ?? 0) > maxBodyBytes ||
+  // A UTF-16 unit is at most three bytes of UTF-8, so most bodies need no counting.
+  (body.length * 3 > maxBodyBytes && new TextEncoder().encode(body).length > maxBodyBytes)
+
+export const make = (settings: Settings, account: Account) => {
+  const cache = PromptCache.make(settings.cacheSize)
+  const { replayCheck, seed } = settings
+
+  const usageOf = ({ chat, family, prompt }: Validate.Valid, completion: Completion.Completion, key: string): Usage => {
+    const scope = `${key}/${family}/${chat.userId ?? ""}`
+    const hit = cache.lookup(scope, prompt.units, prompt.tokens)
+    cache.store(scope, Validate.measure(chat, Completion.turn(completion)).units)
+    return Completion.usage(completion, prompt.tokens, hit)
+  }
+
+  const headOf = ({ chat, family }: Validate.Valid, { draw, now }: Arrival): Answer.Head => ({
+    id: Draw.uuid(draw),
+    created: Math.floor(now / 1_000),
+    model: chat.model,
+    fingerprint: Draw.hex32(Draw.make(seed, "fingerprint", family))
+  })
+
+  const timelineOf = (answer: Answer.Answer, stream: boolean, { draw, fault }: Arrival): Timeline.Timeline => {
+    const pace = paceOf(settings, fault, draw)
+    return stream
+      ? Timeline.events(Answer.chunks(answer), pace, fault)
+      : Timeline.json(Answer.body(answer), totalTime(pace, answer.usage.completion_tokens), pace.keepAlive, fault)
+  }
+
+  return (arrival: Arrival, key: string, beta: boolean): Reply => {
+    const { fault, now, request } = arrival
+    if (isTooLarge(request)) return refuse(Refusal.tooLarge, arrival)
+    const checked = Validate.validate(request.body, { beta, replayCheck })
+    if (Result.isFailure(checked)) return refuse(checked.failure, arrival)
+    const { chat, family } = checked.success
+    const completion = Completion.make(chat, seed, fault)
+    const refusal = account.admit(family)
+    if (refusal !== undefined) return refuse(refusal, arrival)
+
+    const usage = usageOf(checked.success, completion, key)
+    account.charge(family, usage, now)
+    const answer: Answer.Answer = {
+      head: headOf(checked.success, arrival),
+      completion,
+      usage,
+      logprobs: chat.logprobs ? { top: chat.topLogprobs ?? 0, seed } : undefined,
+      includeUsage: chat.includeUsage
+    }
+    return {
+      status: 200,
+      contentType: chat.stream ? "text/event-stream; charset=utf-8" : "application/json",
+      timeline: timelineOf(answer, chat.stream, arrival),
+      fault,
+      family
+    }
+  }
+}

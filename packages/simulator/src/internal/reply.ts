@@ -1,0 +1,65 @@
+/** What the engine decides at a request's arrival: the answer as a whole, before any time passes. */
+import type { Fault } from "../Fault.ts"
+import type { SimulatorRequest } from "../Simulator.ts"
+import type { Draw } from "./draw.ts"
+import type { Family } from "./models.ts"
+import * as Refusal from "./refusal.ts"
+import * as Timeline from "./timeline.ts"
+
+export interface Reply {
+  readonly status: number
+  readonly contentType: string | undefined
+  readonly timeline: Timeline.Timeline
+  readonly fault: Fault
+  /** The model whose place the request holds. */
+  readonly family?: Family | undefined
+}
+
+/** A request with what was drawn for it. */
+export interface Arrival {
+  readonly request: SimulatorRequest
+  readonly fault: Fault
+  /** Unix time in milliseconds. */
+  readonly now: number
+  readonly draw: Draw
+  readonly requestId: string
+}
+
+export const refuse = (refusal: Refusal.Refusal, { fault, requestId }: Arrival): Reply => ({
+  status: refusal.status,
+  contentType: refusal.contentType,
+  timeline: Timeline.whole(refusal.body(requestId)),
+  fault
+})
+
+const refusalOf = ({ limit }: Fault, status: number): Refusal.Refusal => {
+  if (status !== 429) return Refusal.ofStatus(status)
+  return limit === "balance" ? Refusal.lowBalance(26, 25) : limit === "rate" ? Refusal.rate : Refusal.ofStatus(status)
+}
+
+/** The error status of a fault, with its documented body or the fault's own. */
+export const fail = (status: number, arrival: Arrival): Reply => {
+  const refusal = refusalOf(arrival.fault, status)
+  const { body } = arrival.fault
+  return refuse(body === undefined ? refusal : Refusal.withBody(refusal, body), arrival)
+}
+
+/** A JSON body that is ready at once. */
+export const data = (value: unknown, fault: Fault, keepAlive: number): Reply => ({
+  status: 200,
+  contentType: "application/json",
+  timeline: Timeline.json(value, 0, keepAlive, fault),
+  fault
+})
+
+/** The headers that the service sends with every answer. */
+export const headers = ({ contentType, fault }: Reply, traceId: string): Readonly<Record<string, string>> => ({
+  server: "openresty",
+  ...(contentType !== undefined && { "content-type": contentType }),
+  ...(fault.retryAfter !== undefined && { "retry-after": fault.retryAfter }),
+  vary: "origin, access-control-request-method, access-control-request-headers",
+  "access-control-allow-credentials": "true",
+  "x-ds-trace-id": traceId,
+  "strict-transport-security": "max-age=31536000; includeSubDomains; preload",
+  "x-content-type-options": "nosniff"
+})

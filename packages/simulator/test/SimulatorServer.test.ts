@@ -1,0 +1,136 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schedule } from "effect"
+import { Agent, request } from "node:http"
+import { Simulator, SimulatorServer } from "../src/index.ts"
+import { eventsOf, hello, instant } from "./support.ts"
+
+const serving = Effect.provide(SimulatorServer.layer({ ...instant, port: 0 }))
+
+const inspect = Effect.flatMap(Simulator.Simulator, ({ inspect }) => inspect)
+
+/** Waits until the server has noticed, which takes a turn or two of the event loop. */
+const settled = inspect.pipe(Effect.repeat({
+  until: ({ inFlight }) => inFlight === 0,
+  schedule: Schedule.spaced("5 millis")
+}))
+
+const init = (body: unknown, simulate?: string): RequestInit => ({
+  method: "POST",
+  headers: {
+    authorization: "Bearer sk-test",
+    "content-type": "application/json",
+    ...(simulate !== undefined && { "x-simulate": simulate })
+  },
+  body: typeof body === "string" ? body : JSON.stringify(body)
+})
+
+const chat = (body: unknown, simulate?: string, signal?: AbortSignal) =>
+  Effect.flatMap(
+    SimulatorServer.url,
+    (url) =>
+      Effect.promise(() => fetch(`${url}/chat/completions`, { ...init(body, simulate), ...(signal && { signal }) }))
+  )
+
+const text = (response: Response) => Effect.tryPromise(() => response.text())
+
+describe("SimulatorServer", () => {
+  it.live("listens on loopback and says where", () =>
+    Effect.gen(function*() {
+      assert.match(yield* SimulatorServer.url, /^http:\/\/127\.0\.0\.1:\d+$/)
+    }).pipe(serving))
+
+  it.live("answers like the engine", () =>
+    Effect.gen(function*() {
+      const response = yield* chat(hello)
+      assert.strictEqual(response.status, 200)
+      assert.strictEqual(response.headers.get("content-type"), "application/json")
+      assert.match(response.headers.get("x-ds-trace-id") ?? "", /^[0-9a-f]{32}$/)
+      assert.include(yield* text(response), "\"object\":\"chat.completion\"")
+    }).pipe(serving))
+
+  it.live("streams events", () =>
+    Effect.gen(function*() {
+      const response = yield* chat({ ...hello, stream: true })
+      assert.match(response.headers.get("content-type") ?? "", /^text\/event-stream/)
+      assert.strictEqual(eventsOf(yield* text(response)).at(-1), "[DONE]")
+    }).pipe(serving))
+
+  it.live("sends plain-text refusals without a content type", () =>
+    Effect.gen(function*() {
+      const url = yield* SimulatorServer.url
+      const response = yield* Effect.promise(() => fetch(`${url}/models`))
+      assert.strictEqual(response.status, 401)
+      assert.isNull(response.headers.get("content-type"))
+      assert.strictEqual(yield* text(response), "Authentication Fails (governor)")
+    }).pipe(serving))
+
+  it.live("keeps a connection for the next request", () =>
+    Effect.gen(function*() {
+      const url = yield* SimulatorServer.url
+      const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+      const port = Effect.callback<number | undefined>((resume) => {
+        const sent = request(`${url}/models`, { agent, headers: { authorization: "Bearer sk-test" } }, (response) => {
+          const { localPort } = response.socket
+          response.resume().on("end", () => resume(Effect.succeed(localPort)))
+        })
+        sent.end()
+      })
+      const first = yield* port
+      yield* Effect.yieldNow
+      assert.strictEqual(yield* port, first)
+      agent.destroy()
+    }).pipe(serving))
+
+  it.live("destroys the socket within a stream, after the events before", () =>
+    Effect.gen(function*() {
+      const response = yield* chat({ ...hello, stream: true }, "cut=3")
+      const decoder = new TextDecoder()
+      let received = ""
+      const broken = yield* Effect.flip(Effect.tryPromise(async () => {
+        for await (const bytes of response.body ?? []) received += decoder.decode(bytes)
+      }))
+      assert.isDefined(broken)
+      assert.strictEqual(eventsOf(received).length, 3)
+      yield* settled
+    }).pipe(serving))
+
+  it.live("destroys the socket before the status line", () =>
+    Effect.gen(function*() {
+      const url = yield* SimulatorServer.url
+      yield* Effect.flip(Effect.tryPromise(() => fetch(`${url}/chat/completions`, init(hello, "cut=0"))))
+      yield* settled
+    }).pipe(serving))
+
+  it.live("gives the place of a client that goes away to others", () =>
+    Effect.gen(function*() {
+      const url = yield* SimulatorServer.url
+      const reading = new AbortController()
+      yield* chat({ ...hello, stream: true }, "stall=2", reading.signal)
+      assert.strictEqual((yield* inspect).inFlight, 1)
+      reading.abort()
+      yield* settled
+
+      const waiting = new AbortController()
+      const refused = fetch(`${url}/chat/completions`, { ...init(hello, "latency=1h"), signal: waiting.signal })
+        .then(() => "answered", () => "aborted")
+      yield* inspect.pipe(
+        Effect.repeat({ until: ({ inFlight }) => inFlight === 1, schedule: Schedule.spaced("5 millis") })
+      )
+      waiting.abort()
+      assert.strictEqual(yield* Effect.promise(() => refused), "aborted")
+      yield* settled
+    }).pipe(serving))
+
+  it.live("refuses a body of more than 48 MiB", () =>
+    Effect.gen(function*() {
+      const response = yield* chat("x".repeat(48 * 1024 * 1024 + 1))
+      assert.strictEqual(response.status, 413)
+      assert.include(yield* text(response), "openresty")
+    }).pipe(serving))
+
+  it.live("stops with running answers", () =>
+    Effect.gen(function*() {
+      const response = yield* chat({ ...hello, stream: true }, "stall=1").pipe(serving)
+      yield* Effect.flip(text(response))
+    }))
+})

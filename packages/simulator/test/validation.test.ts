@@ -1,0 +1,298 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { Simulator } from "../src/index.ts"
+import { type Ask, ask, hello, instant, message, user, weather } from "./support.ts"
+
+const simulated = (options: Parameters<typeof Simulator.layerHttpClient>[0] = {}) =>
+  Effect.provide(Simulator.layerHttpClient({ ...instant, ...options }))
+
+const call = (id: string) => ({ id, type: "function", function: { name: "get_weather", arguments: "{}" } })
+
+const calling = (...ids: ReadonlyArray<string>) => ({
+  role: "assistant",
+  content: null,
+  reasoning_content: "",
+  tool_calls: ids.map(call)
+})
+
+const result = (id: string) => ({ role: "tool", tool_call_id: id, content: "18 °C" })
+
+const image = {
+  role: "user",
+  content: [{ type: "text", text: "What is this?" }, {
+    type: "image_url",
+    image_url: { url: "data:image/png;base64,AA" }
+  }]
+}
+
+/** The text of the 400 to a request. */
+const refusal = (body: unknown, options?: Ask) =>
+  Effect.map(ask(body, options), ({ status, text }) => {
+    assert.strictEqual(status, 400, text)
+    assert.include(text, "\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"invalid_request_error\"")
+    return message(text)
+  })
+
+const accepted = (body: unknown, options?: Ask) =>
+  Effect.map(ask(body, options), ({ status, text }) => assert.strictEqual(status, 200, text))
+
+const refuses = (name: string, body: unknown, expected: string | RegExp, options?: Ask) =>
+  it.effect(name, () =>
+    Effect.gen(function*() {
+      const text = yield* refusal(body, options)
+      if (typeof expected === "string") assert.strictEqual(text, expected)
+      else assert.match(text, expected)
+    }).pipe(simulated()))
+
+const wrongType = "Failed to deserialize the JSON body into the target type: "
+
+describe("validation", () => {
+  describe("of the JSON", () => {
+    refuses("no JSON", "{", /^Failed to parse the request body as JSON: expected value at line 1 column 1$/)
+    refuses(
+      "an empty body",
+      "",
+      /^Failed to parse the request body as JSON: EOF while parsing a value at line 1 column 0$/
+    )
+    refuses("a missing model", { messages: [user("x")] }, /: missing field `model` at line 1 column \d+$/)
+    refuses(
+      "missing messages",
+      { model: "deepseek-flash" },
+      /target type: missing field `messages` at line 1 column \d+$/
+    )
+    refuses(
+      "an unknown role",
+      { ...hello, messages: [{ role: "developer", content: "x" }] },
+      /target type: messages\[0\]\.role: unknown variant `developer`, expected one of `system`, `user`, `assistant`, `tool`, `latest_reminder` at line 1/
+    )
+    refuses(
+      "a message without content",
+      { ...hello, messages: [user("x"), { role: "user" }] },
+      /messages\[1\]: missing field `content`/
+    )
+    refuses(
+      "an assistant turn without the key",
+      { ...hello, messages: [user("x"), { role: "assistant", tool_calls: [call("a")] }] },
+      /messages\[1\]: missing field `content`/
+    )
+    refuses(
+      "a number for text",
+      { ...hello, model: 5 },
+      `${wrongType}model: invalid type: integer \`5\`, expected a string at line 1 column 83`
+    )
+    refuses("an array", [], /invalid type: sequence, expected struct ChatCompletionRequest/)
+    refuses(
+      "an effort that there is not",
+      { ...hello, reasoning_effort: "ultra" },
+      /reasoning_effort: unknown variant `ultra`, expected one of `none`, /
+    )
+    refuses(
+      "an effort that is no text",
+      { ...hello, reasoning_effort: 3 },
+      /^Failed to parse the request body as JSON: reasoning_effort: expected value at line 1 column \d+$/
+    )
+    refuses(
+      "a tool of another type",
+      { ...hello, tools: [{ type: "custom" }] },
+      /tools\[0\]\.type: unknown variant `custom`, expected `function`/
+    )
+    refuses(
+      "an image in a system message",
+      { ...hello, messages: [{ ...image, role: "system" }] },
+      /unknown variant `image_url`, expected `text`/
+    )
+  })
+
+  describe("of the model", () => {
+    for (const model of ["gpt-5", "deepseek-chat", "deepseek-reasoner"]) {
+      refuses(
+        model,
+        { ...hello, model },
+        `The supported API model names are deepseek-flash, deepseek-v4-pro, but you passed ${model}.`
+      )
+    }
+
+    it.effect("accepts legacy names and echoes them", () =>
+      Effect.gen(function*() {
+        for (const model of ["deepseek-v4-flash", "deepseek-v4-flash-vision-exp", "deepseek-v4-pro"]) {
+          assert.include((yield* ask({ ...hello, model })).text, `"model":"${model}"`)
+        }
+      }).pipe(simulated()))
+  })
+
+  describe("of ranges", () => {
+    for (const temperature of [-0.1, 2.1]) {
+      refuses(
+        `temperature ${temperature}`,
+        { ...hello, temperature },
+        "Invalid temperature value, the valid range of temperature is [0, 2]"
+      )
+    }
+    for (const top_p of [0, 1.1]) {
+      refuses(`top_p ${top_p}`, { ...hello, top_p }, "Invalid top_p value, the valid range of top_p is (0, 1.0]")
+    }
+    for (const max_tokens of [0, 393_217]) {
+      refuses(
+        `max_tokens ${max_tokens}`,
+        { ...hello, max_tokens },
+        "Invalid max_tokens value, the valid range of max_tokens is [1, 393216]"
+      )
+    }
+    refuses("17 stop strings", { ...hello, stop: Array.from({ length: 17 }, String) }, "Stop string array too long: 17")
+    refuses(
+      "top_logprobs alone",
+      { ...hello, top_logprobs: 1 },
+      "Invalid top_logprobs and logprobs value, logprobs must be set to true if top_logprobs is used."
+    )
+    refuses(
+      "21 top_logprobs",
+      { ...hello, logprobs: true, top_logprobs: 21 },
+      "Invalid top_logprobs value, the valid range of top_logprobs is [0, 20]."
+    )
+    refuses("stream_options without stream", { ...hello, stream_options: { include_usage: true } }, /stream_options/)
+    refuses("a user_id of 513 bytes", { ...hello, user_id: "x".repeat(513) }, /user_id/)
+
+    it.effect("accepts the bounds", () =>
+      Effect.gen(function*() {
+        for (
+          const extra of [
+            { temperature: 0 },
+            { temperature: 2 },
+            { top_p: 1 },
+            { max_tokens: 1 },
+            { max_tokens: 393_216 },
+            { stop: Array.from({ length: 16 }, (_, index) => `stop${index}`) },
+            { logprobs: true, top_logprobs: 20 },
+            { user_id: "x".repeat(512) },
+            { thinking: null, stop: null, tools: null, temperature: null },
+            { seed: 1, n: 1, something_new: {} }
+          ]
+        ) yield* accepted({ ...hello, ...extra })
+      }).pipe(simulated()))
+  })
+
+  describe("of formats", () => {
+    refuses(
+      "JSON mode without the word",
+      { ...hello, response_format: { type: "json_object" } },
+      "Prompt must contain the word 'json' in some form to use 'response_format' of type 'json_object'."
+    )
+    refuses(
+      "json_schema",
+      { ...hello, response_format: { type: "json_schema" } },
+      "This response_format type is unavailable now"
+    )
+  })
+
+  describe("of tools", () => {
+    for (const tool_choice of ["required", { type: "function", function: { name: "get_weather" } }]) {
+      refuses(
+        `forcing one while thinking (${typeof tool_choice})`,
+        { ...hello, tools: [weather], tool_choice },
+        "Thinking mode does not support this tool_choice"
+      )
+    }
+    refuses("two of one name", { ...hello, tools: [weather, weather] }, "Tool names must be unique.")
+    refuses(
+      "a name with a space",
+      { ...hello, tools: [{ type: "function", function: { name: "get weather" } }] },
+      /^Invalid 'tools\[0\]\.function\.name'/
+    )
+  })
+
+  describe("of the conversation", () => {
+    refuses("no messages", { ...hello, messages: [] }, "Empty input messages")
+    for (const content of [null, ""]) {
+      refuses(
+        `an assistant turn that is ${JSON.stringify(content)}`,
+        { ...hello, messages: [user("x"), { role: "assistant", content }, user("y")] },
+        "Invalid assistant message: content or tool_calls must be set"
+      )
+    }
+    refuses(
+      "a tool message out of nowhere",
+      { ...hello, messages: [user("x"), result("a")] },
+      "Messages with role 'tool' must be a response to a preceding message with 'tool_calls'"
+    )
+    refuses(
+      "a tool message for another call",
+      { ...hello, messages: [user("x"), calling("a"), result("b")] },
+      "Messages with role 'tool' must be a response to a preceding message with 'tool_calls'"
+    )
+    refuses(
+      "a missing tool result",
+      { ...hello, messages: [user("x"), calling("a", "b"), result("a"), user("y")] },
+      /^An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id', .*: b$/
+    )
+    refuses(
+      "missing tool results at the end",
+      { ...hello, messages: [user("x"), calling("a")] },
+      "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id', (insufficient tool " +
+        "messages following tool_calls message)"
+    )
+    refuses(
+      "an image for a model of text",
+      { ...hello, model: "deepseek-v4-pro", messages: [image] },
+      "This model does not support image"
+    )
+    refuses(
+      "more than the context holds",
+      { ...hello, messages: [user("字".repeat(1_700_000))], max_tokens: 100_000 },
+      /^This model's maximum context length is 1048576 tokens\. However, you requested 11200\d\d tokens \(10200\d\d in the messages, 100000 in the completion\)\. Please reduce/
+    )
+    refuses(
+      "prefix away from beta",
+      { ...hello, messages: [user("x"), { role: "assistant", content: "y", prefix: true }] },
+      /prefix/
+    )
+
+    it.effect("accepts what is right", () =>
+      Effect.gen(function*() {
+        yield* accepted({ ...hello, messages: [image] })
+        yield* accepted({ ...hello, messages: [user("x"), calling("a", "b"), result("b"), result("a")] })
+        yield* accepted({
+          ...hello,
+          messages: [user("x"), calling("a"), result("a"), { role: "assistant", content: "y" }, user("z")]
+        })
+        const prefixed = [user("x"), { role: "assistant", content: "y", prefix: true }]
+        yield* accepted({ ...hello, messages: prefixed }, { path: "/beta/chat/completions" })
+      }).pipe(simulated()))
+  })
+
+  describe("of replayed thinking", () => {
+    const text = "The `reasoning_content` in the thinking mode must be passed back to the API."
+    const forgot = { role: "assistant", content: "y" }
+    const forgotWithCall = { role: "assistant", content: "", tool_calls: [call("a")] }
+    const tools = [weather]
+
+    it.effect("documented: every assistant turn, when there are tools", () =>
+      Effect.gen(function*() {
+        assert.strictEqual(yield* refusal({ ...hello, tools, messages: [user("x"), forgot, user("z")] }), text)
+        yield* accepted({ ...hello, messages: [user("x"), forgot, user("z")] })
+        yield* accepted({ ...hello, tools, messages: [user("x"), { ...forgot, reasoning_content: "" }, user("z")] })
+        yield* accepted({ ...hello, tools, thinking: { type: "disabled" }, messages: [user("x"), forgot, user("z")] })
+      }).pipe(simulated()))
+
+    it.effect("observed: the turn whose tool results come last", () =>
+      Effect.gen(function*() {
+        assert.strictEqual(
+          yield* refusal({ ...hello, tools, messages: [user("x"), forgotWithCall, result("a")] }),
+          text
+        )
+        yield* accepted({ ...hello, tools, messages: [user("x"), calling("a"), result("a")] })
+        yield* accepted({ ...hello, tools, messages: [user("x"), forgot, user("z")] })
+      }).pipe(simulated({ replayCheck: "observed" })))
+
+    it.effect("off: none", () =>
+      accepted({ ...hello, tools, messages: [user("x"), forgotWithCall, result("a")] }).pipe(
+        simulated({ replayCheck: "off" })
+      ))
+  })
+
+  it.effect("of size: more than 48 MiB is a 413", () =>
+    Effect.gen(function*() {
+      const { headers, status } = yield* ask("x".repeat(48 * 1024 * 1024 + 1))
+      assert.strictEqual(status, 413)
+      assert.strictEqual(headers["content-type"], "text/html")
+    }).pipe(simulated()))
+})
