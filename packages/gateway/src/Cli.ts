@@ -1,0 +1,220 @@
+/**
+ * The `ballast` program: `serve`, `simulate` and `chat`.
+ *
+ * Each command is loaded when it runs, so that one does not pay for another's start. What goes wrong is said in one line on standard
+ * error, and the exit code is 1.
+ *
+ * @since 0.1.0
+ */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Cause from "effect/Cause"
+import * as Argument from "effect/cli/Argument"
+import * as CliConfig from "effect/cli/CliConfig"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import { version } from "./Version.ts"
+
+const Port = Schema.Int.check(
+  Schema.isBetween({ minimum: 0, maximum: 65535 }, { message: "Expected a port from 0 to 65535" })
+)
+
+const Millis = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0, { message: "Expected milliseconds, 0 or more" }))
+
+const Rate = Schema.Finite.check(Schema.isGreaterThan(0, { message: "Expected a number above 0" }))
+
+const host = (fallback: string) =>
+  Flag.String("host").pipe(
+    Flag.withDescription(`Address to listen on (HOST; default ${fallback})`),
+    Flag.withMetavar("address"),
+    Flag.optional
+  )
+
+const port = (fallback: number) =>
+  Flag.Int("port").pipe(
+    Flag.withSchema(Port),
+    Flag.withDescription(`Port to listen on, 0 for a free one (PORT; default ${fallback})`),
+    Flag.withMetavar("number"),
+    Flag.optional
+  )
+
+const serve = Command.make(
+  "serve",
+  { host: host("127.0.0.1"), port: port(8787) },
+  (options) => Effect.flatMap(Effect.promise(() => import("./internal/cli/serve.ts")), ({ serve }) => serve(options))
+).pipe(
+  Command.withShortDescription("Run the gateway"),
+  Command.withDescription(
+    `Run the gateway: an OpenAI-compatible server in front of DeepSeek that retries, limits and breaks circuits for its clients.
+
+With DEEPSEEK_API_KEY set it talks to DeepSeek, without it to an embedded simulator. Stops cleanly on Ctrl-C or SIGTERM; a second one stops at once.
+
+Environment:
+  HOST, PORT                    where to listen (127.0.0.1, 8787)
+  DEEPSEEK_API_KEY              key for DeepSeek; none: the simulator answers
+  DEEPSEEK_BASE_URL             where DeepSeek is (https://api.deepseek.com)
+  BALLAST_CLIENT_KEYS           comma-separated keys that clients must send; needed beyond loopback
+  BALLAST_SHUTDOWN_TIMEOUT      how long requests may run on when stopping (30s)
+  BALLAST_LOG_LEVEL             trace, debug, info, warn, error, fatal or none (info)
+  BALLAST_LOG_FORMAT            json or pretty (pretty on a terminal, else json); logs go to standard error
+  OTEL_EXPORTER_OTLP_ENDPOINT   collector for traces, metrics and logs (none)`
+  ),
+  Command.withExamples([
+    { command: "ballast serve", description: "Serve this machine, with the simulator" },
+    { command: "DEEPSEEK_API_KEY=sk-... ballast serve --port 9000", description: "Serve DeepSeek on another port" },
+    {
+      command: "HOST=0.0.0.0 BALLAST_CLIENT_KEYS=key-of-alice,key-of-bob DEEPSEEK_API_KEY=sk-... ballast serve",
+      description: "Serve the network"
+    }
+  ])
+)
+
+const simulate = Command.make(
+  "simulate",
+  {
+    host: host("127.0.0.1"),
+    port: port(8788),
+    seed: Flag.Int("seed").pipe(
+      Flag.withDescription("Number that the answers derive from; the same seed and request give the same answer"),
+      Flag.optional
+    ),
+    latency: Flag.Int("latency").pipe(
+      Flag.withSchema(Millis),
+      Flag.withDescription("Milliseconds before any answer"),
+      Flag.withMetavar("ms"),
+      Flag.optional
+    ),
+    ttft: Flag.Int("ttft").pipe(
+      Flag.withSchema(Millis),
+      Flag.withDescription("Milliseconds until the first token"),
+      Flag.withMetavar("ms"),
+      Flag.optional
+    ),
+    tps: Flag.Finite("tps").pipe(
+      Flag.withSchema(Rate),
+      Flag.withDescription("Tokens per second"),
+      Flag.withMetavar("number"),
+      Flag.optional
+    )
+  },
+  (options) =>
+    Effect.flatMap(Effect.promise(() => import("./internal/cli/simulate.ts")), ({ simulate }) => simulate(options))
+).pipe(
+  Command.withShortDescription("Run a stand-in for the DeepSeek service"),
+  Command.withDescription(
+    `Run a stand-in for the DeepSeek service over HTTP: same routes, shapes, errors and streams, made-up answers, any key that starts with "sk-".
+
+A request asks for a fault with the header x-simulate, for example "x-simulate: status=503". The README of @ballast/simulator lists them all.
+
+Environment:
+  HOST, PORT                    where to listen (127.0.0.1, 8788)`
+  ),
+  Command.withExamples([
+    { command: "ballast simulate --tps 30 --ttft 800", description: "Answer at a human pace" },
+    {
+      command: "DEEPSEEK_API_KEY=sk-any DEEPSEEK_BASE_URL=http://127.0.0.1:8788 ballast serve",
+      description: "Put a gateway in front of it"
+    }
+  ])
+)
+
+const chat = Command.make(
+  "chat",
+  {
+    prompt: Argument.String("prompt").pipe(
+      Argument.withDescription("What to say to the model"),
+      Argument.withSchema(Schema.NonEmptyString)
+    ),
+    model: Flag.String("model").pipe(
+      Flag.withAlias("m"),
+      Flag.withDescription("Model to ask"),
+      Flag.withDefault("deepseek-flash")
+    ),
+    system: Flag.String("system").pipe(
+      Flag.withAlias("s"),
+      Flag.withDescription("Instructions that come before the prompt"),
+      Flag.optional
+    ),
+    thinking: Flag.Boolean("thinking").pipe(
+      Flag.withDescription("Let the model think first; --no-thinking answers at once"),
+      Flag.withDefault(true)
+    ),
+    hideThinking: Flag.Boolean("hide-thinking").pipe(
+      Flag.withDescription("Let it think, but do not show the thoughts"),
+      Flag.withoutNegation,
+      Flag.withDefault(false)
+    ),
+    baseUrl: Flag.String("base-url").pipe(
+      Flag.withDescription("Where the service or a gateway is (DEEPSEEK_BASE_URL)"),
+      Flag.withMetavar("url"),
+      Flag.optional
+    )
+  },
+  (options) => Effect.flatMap(Effect.promise(() => import("./internal/cli/chat.ts")), ({ chat }) => chat(options))
+).pipe(
+  Command.withShortDescription("Ask a model something"),
+  Command.withDescription(
+    `Ask a model something and stream its answer to the terminal.
+
+On a terminal the thoughts are dimmed. When standard output is piped, it gets the answer only; the thoughts go to standard error.
+
+Environment:
+  DEEPSEEK_API_KEY              key for DeepSeek; none: the simulator answers
+  DEEPSEEK_BASE_URL             where DeepSeek or a gateway is (https://api.deepseek.com)`
+  ),
+  Command.withExamples([
+    { command: "ballast chat \"Why does a ship carry ballast?\"", description: "Ask, with thoughts" },
+    {
+      command: "ballast chat --no-thinking -s \"Answer in French.\" \"Hello\" > hello.txt",
+      description: "Write the answer to a file"
+    },
+    {
+      command: "ballast chat --base-url http://127.0.0.1:8787 \"Hello\"",
+      description: "Ask through a gateway that runs already"
+    }
+  ])
+)
+
+const ballast = Command.make("ballast").pipe(
+  Command.withDescription(
+    "Ballast keeps DeepSeek calls upright in heavy seas: a gateway with retries, limits and circuit breaking, a simulator, and a chat."
+  ),
+  Command.withSubcommands([serve, simulate, chat])
+)
+
+const isShown = (error: unknown): boolean =>
+  typeof error === "object" && error !== null && "_tag" in error && error._tag === "ShowHelp"
+
+/** One line for what the person can do something about; everything for a defect. */
+const describe = (cause: Cause.Cause<unknown>): string => {
+  const error = Cause.squash(cause)
+  if (!Cause.hasDies(cause) && error instanceof Error) return error.message
+  if (
+    typeof error === "object" && error !== null && "_tag" in error && error._tag === "ConfigError" && "cause" in error
+  ) {
+    return (error.cause instanceof Error ? error.cause.message : String(error)).replace(/\s*\n\s*/g, " ")
+  }
+  return Cause.pretty(cause)
+}
+
+const report = (cause: Cause.Cause<unknown>) =>
+  Cause.hasInterruptsOnly(cause) || isShown(Cause.squash(cause))
+    ? Effect.void
+    : Effect.sync(() => process.stderr.write(`ballast: ${describe(cause)}\n`))
+
+/**
+ * The program, with the arguments of the process.
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const main = Command.run(ballast, { version }).pipe(
+  Effect.tapCause(report),
+  Effect.provide(Layer.merge(
+    NodeServices.layer,
+    CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] })
+  ))
+)

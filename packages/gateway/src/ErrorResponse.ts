@@ -1,0 +1,235 @@
+/**
+ * How each error is answered: in OpenAI's shape, with a status that tells the client what to do.
+ *
+ * `rows` is the one table. It is exhaustive: an error that is added to the client or to a policy does not compile until it has a
+ * row. A text comes from the service where the service speaks about the request, and is fixed where it could show something of
+ * the inside (addresses, a proxy's HTML page). A key that DeepSeek refuses is the gateway's own, so it is not answered 401.
+ *
+ * @since 0.1.0
+ */
+import * as ChatError from "@ballast/deepseek/ChatError"
+import type { CallError } from "@ballast/deepseek/DeepSeek"
+import type * as Policy from "@ballast/resilience/Policy"
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import type * as Rejection from "./Rejection.ts"
+
+/**
+ * The body of every error answer, and the data of an error event inside a stream.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ErrorBody {
+  readonly error: {
+    readonly message: string
+    readonly type: string
+    readonly param: string | null
+    readonly code: string
+  }
+}
+
+/**
+ * An error as it is answered. `code` also stands in logs and metrics, `traceId` in logs only.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ErrorResponse {
+  readonly status: number
+  readonly code: string
+  readonly headers: Record<string, string>
+  readonly body: ErrorBody
+  readonly traceId: string | undefined
+}
+
+/**
+ * What a handler of the gateway fails with.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Failure = CallError | Rejection.Rejection
+
+type Reason = ChatError.Reason | Policy.Rejection | Rejection.Rejection
+
+type Key = Exclude<Reason["_tag"], "Rejection"> | Rejection.Case
+
+interface Row {
+  /** `upstream` keeps the service's own status. */
+  readonly status: number | "upstream"
+  readonly type: string
+  readonly code: string
+  /** A fixed text; else the error's own. */
+  readonly message?: string
+}
+
+const rows: { readonly [K in Key]: Row } = {
+  InvalidRequest: { status: "upstream", type: "invalid_request_error", code: "invalid_request" },
+  UnknownModel: { status: "upstream", type: "invalid_request_error", code: "model_not_found" },
+  ContextLengthExceeded: { status: "upstream", type: "invalid_request_error", code: "context_length_exceeded" },
+  ContentRejected: { status: "upstream", type: "invalid_request_error", code: "content_policy_violation" },
+  Unauthorized: {
+    status: 502,
+    type: "upstream_authentication_error",
+    code: "upstream_authentication_error",
+    message:
+      "The upstream service did not accept the gateway's key. The gateway's operator must set a valid DEEPSEEK_API_KEY."
+  },
+  InsufficientBalance: { status: 402, type: "insufficient_quota", code: "insufficient_balance" },
+  NotFound: { status: "upstream", type: "invalid_request_error", code: "upstream_not_found" },
+  RateLimited: { status: 429, type: "rate_limit_error", code: "rate_limit_exceeded" },
+  ConcurrencyExceeded: { status: 429, type: "rate_limit_error", code: "concurrency_exceeded" },
+  InternalError: {
+    status: 502,
+    type: "upstream_error",
+    code: "upstream_error",
+    message: "The upstream service failed."
+  },
+  Overloaded: { status: 503, type: "upstream_error", code: "upstream_overloaded" },
+  GatewayError: {
+    status: 502,
+    type: "upstream_error",
+    code: "upstream_error",
+    message: "A proxy in front of the upstream service failed."
+  },
+  ConnectFailed: {
+    status: 502,
+    type: "upstream_error",
+    code: "upstream_unreachable",
+    message: "The upstream service could not be reached."
+  },
+  ConnectionLost: {
+    status: 502,
+    type: "upstream_error",
+    code: "upstream_connection_lost",
+    message: "The connection to the upstream service was lost."
+  },
+  DeadlineExceeded: { status: 504, type: "timeout_error", code: "deadline_exceeded" },
+  MalformedBody: {
+    status: 502,
+    type: "upstream_error",
+    code: "upstream_malformed",
+    message: "The upstream service's answer could not be read."
+  },
+  StreamTruncated: { status: 502, type: "upstream_error", code: "upstream_truncated" },
+  EmptyCompletion: { status: 502, type: "upstream_error", code: "upstream_empty" },
+  CircuitOpen: {
+    status: 503,
+    type: "gateway_error",
+    code: "circuit_open",
+    message: "The upstream service has been failing; the gateway pauses calls to it for a moment."
+  },
+  RateLimitExceeded: {
+    status: 429,
+    type: "rate_limit_error",
+    code: "gateway_rate_limit_exceeded",
+    message: "The gateway's own rate limit is reached."
+  },
+  QueueFull: {
+    status: 429,
+    type: "rate_limit_error",
+    code: "gateway_queue_full",
+    message: "Too many requests are waiting in the gateway."
+  },
+  QueueTimeout: {
+    status: 429,
+    type: "rate_limit_error",
+    code: "gateway_queue_timeout",
+    message: "The request waited too long in the gateway's queue."
+  },
+  MalformedJson: { status: 400, type: "invalid_request_error", code: "malformed_json" },
+  InvalidField: { status: 400, type: "invalid_request_error", code: "invalid_request" },
+  UnsupportedMediaType: { status: 415, type: "invalid_request_error", code: "unsupported_media_type" },
+  BodyTooLarge: { status: 413, type: "invalid_request_error", code: "body_too_large" },
+  BodyUnreadable: { status: 400, type: "invalid_request_error", code: "body_unreadable" },
+  WrongClientKey: { status: 401, type: "authentication_error", code: "invalid_api_key" },
+  UnknownRoute: { status: 404, type: "invalid_request_error", code: "unknown_url" },
+  MethodNotAllowed: { status: 405, type: "invalid_request_error", code: "method_not_allowed" }
+}
+
+const internal: ErrorResponse = {
+  status: 500,
+  code: "internal_error",
+  headers: { "x-should-retry": "false" },
+  body: {
+    error: {
+      message: "The gateway failed. Its log says why.",
+      type: "gateway_error",
+      param: null,
+      code: "internal_error"
+    }
+  },
+  traceId: undefined
+}
+
+const reasonOf = (error: Failure): Reason => "reason" in error ? error.reason : error
+
+const textOf = (reason: Reason): string => "detail" in reason ? reason.detail : reason.message
+
+const retryAfterOf = (reason: Reason): Duration.Duration | undefined =>
+  "retryAfter" in reason ? reason.retryAfter : undefined
+
+const headersOf = (error: Failure, reason: Reason, status: number): Record<string, string> => {
+  const headers: Record<string, string> = {}
+  const retryAfter = retryAfterOf(reason)
+  if (retryAfter !== undefined) {
+    const millis = Math.max(0, Math.ceil(Duration.toMillis(retryAfter)))
+    headers["retry-after"] = String(Math.ceil(millis / 1000))
+    headers["retry-after-ms"] = String(millis)
+  }
+  // SDKs try every 5xx again by themselves; where that is pointless, say so.
+  if (status >= 500 && "reason" in error && !ChatError.judgements[error.reason._tag].retryable) {
+    headers["x-should-retry"] = "false"
+  }
+  if (reason._tag === "Rejection" && reason.allow !== undefined) headers["allow"] = reason.allow
+  if (status === 401) headers["www-authenticate"] = "Bearer"
+  return headers
+}
+
+/**
+ * The answer to an error.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (error: Failure): ErrorResponse => {
+  const reason = reasonOf(error)
+  const row = rows[reason._tag === "Rejection" ? reason.case : reason._tag]
+  const status = row.status === "upstream" ? ("status" in reason ? reason.status : 400) : row.status
+  return {
+    status,
+    code: row.code,
+    headers: headersOf(error, reason, status),
+    body: {
+      error: {
+        message: row.message ?? textOf(reason),
+        type: row.type,
+        param: reason._tag === "Rejection" ? reason.param ?? null : null,
+        code: row.code
+      }
+    },
+    traceId: "traceId" in reason ? reason.traceId : undefined
+  }
+}
+
+/**
+ * The answer to a cause: of its error, or a `500` that says nothing when it is a defect.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromCause = (cause: Cause.Cause<Failure>): ErrorResponse => {
+  const failure = cause.reasons.find(Cause.isFailReason)
+  return failure === undefined ? internal : make(failure.error)
+}
+
+/**
+ * The response of `node:http` for an error.
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const toResponse = (error: ErrorResponse): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.jsonUnsafe(error.body, { status: error.status, headers: error.headers })

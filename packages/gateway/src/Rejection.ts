@@ -1,0 +1,46 @@
+/**
+ * A request that the gateway itself refuses, before anything goes upstream.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+
+/**
+ * Why a request is refused; `ErrorResponse` gives each its status.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const Case = Schema.Literals([
+  "MalformedJson",
+  "InvalidField",
+  "UnsupportedMediaType",
+  "BodyTooLarge",
+  "BodyUnreadable",
+  "WrongClientKey",
+  "UnknownRoute",
+  "MethodNotAllowed"
+])
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Case = typeof Case.Type
+
+/**
+ * A refusal. `param` names the field at fault, `allow` lists the methods that the route knows.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Rejection extends Schema.TaggedError<Rejection>()("Rejection", {
+  case: Case,
+  detail: Schema.String,
+  param: Schema.optionalKey(Schema.String),
+  allow: Schema.optionalKey(Schema.String)
+}) {
+  override get message() {
+    return this.detail
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * Every setting of the gateway, read from the environment once at start.
+ *
+ * | variable | default | meaning |
+ * |---|---|---|
+ * | `HOST` | `127.0.0.1` | address to listen on; beyond loopback `BALLAST_CLIENT_KEYS` is needed |
+ * | `PORT` | `8787` | port to listen on, 0 to 65535; 0 takes a free one |
+ * | `DEEPSEEK_API_KEY` | none | key for DeepSeek; without one the embedded simulator answers |
+ * | `DEEPSEEK_BASE_URL` | `https://api.deepseek.com` | where DeepSeek, or a service that speaks its API, is |
+ * | `BALLAST_CLIENT_KEYS` | none | comma-separated keys; when set, clients must send one as `Authorization: Bearer <key>` |
+ * | `BALLAST_SHUTDOWN_TIMEOUT` | `30s` | how long requests may run on after SIGTERM or Ctrl-C: `500ms`, `30s`, `5m`, `1h` |
+ * | `BALLAST_LOG_LEVEL`, `BALLAST_LOG_FORMAT` | `info`, by terminal | see `@ballast/telemetry/Logs` |
+ * | `OTEL_EXPORTER_OTLP_ENDPOINT` and others | none | see `@ballast/telemetry/Exporter` |
+ *
+ * An empty variable counts as absent. A wrong value stops the start with the variable's name, what is wrong and what would be right;
+ * the value of a secret is never shown.
+ *
+ * @since 0.1.0
+ */
+import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Settings {
+  readonly host: string
+  readonly port: number
+  readonly apiKey: Redacted.Redacted | undefined
+  readonly baseUrl: string
+  readonly clientKeys: ReadonlyArray<Redacted.Redacted>
+  readonly shutdownTimeout: Duration.Duration
+}
+
+/**
+ * The default port of `ballast serve`.
+ *
+ * @category defaults
+ * @since 0.1.0
+ */
+export const defaultPort = 8787
+
+/**
+ * The default address of every server here: this machine only.
+ *
+ * @category defaults
+ * @since 0.1.0
+ */
+export const defaultHost = "127.0.0.1"
+
+/**
+ * The default of `DEEPSEEK_BASE_URL`.
+ *
+ * @category defaults
+ * @since 0.1.0
+ */
+export const defaultBaseUrl = "https://api.deepseek.com"
+
+const fail = (message: string) => Effect.fail(new Config.ConfigError(new ConfigProvider.SourceError({ message })))
+
+/** A variable read by `parse`, which answers `undefined` for a wrong value. */
+const setting = <A>(name: string, expected: string, parse: (text: string) => A | undefined): Config.Config<A> =>
+  Config.String(name).pipe(Config.mapEffect((text) => {
+    const value = parse(text.trim())
+    return value === undefined
+      ? fail(`${name} is ${JSON.stringify(text)}. Expected ${expected}.`)
+      : Effect.succeed(value)
+  }))
+
+/** The same for a secret, whose value is not shown. */
+const secret = <A>(name: string, expected: string, parse: (text: string) => A | undefined): Config.Config<A> =>
+  Config.String(name).pipe(Config.mapEffect((text) => {
+    const value = parse(text.trim())
+    return value === undefined ? fail(`${name} has a wrong value. Expected ${expected}.`) : Effect.succeed(value)
+  }))
+
+const parsePort = (text: string): number | undefined =>
+  /^\d{1,5}$/.test(text) && Number(text) <= 65535 ? Number(text) : undefined
+
+/**
+ * The port from `PORT`.
+ *
+ * @category config
+ * @since 0.1.0
+ */
+export const port = (fallback: number): Config.Config<number> =>
+  setting("PORT", `a whole number from 0 to 65535, for example PORT=${fallback}`, parsePort).pipe(
+    Config.withDefault(fallback)
+  )
+
+/**
+ * The address from `HOST`.
+ *
+ * @category config
+ * @since 0.1.0
+ */
+export const host: Config.Config<string> = setting(
+  "HOST",
+  "a host name or an IP address, for example HOST=127.0.0.1",
+  (text) => /^[\w.:%-]+$/.test(text) ? text : undefined
+).pipe(Config.withDefault(defaultHost))
+
+/**
+ * A base URL without a trailing slash, or `undefined` for what is none.
+ *
+ * @category config
+ * @since 0.1.0
+ */
+export const parseBaseUrl = (text: string): string | undefined => {
+  const url = URL.parse(text)
+  const usable = url !== null && (url.protocol === "https:" || url.protocol === "http:") &&
+    url.username === "" && url.password === "" && url.search === "" && url.hash === ""
+  return usable ? url.href.replace(/\/+$/, "") : undefined
+}
+
+const visible = /^[\x21-\x7e]+$/
+
+/**
+ * The upstream's key and base URL, from `DEEPSEEK_API_KEY` and `DEEPSEEK_BASE_URL`.
+ *
+ * @category config
+ * @since 0.1.0
+ */
+export const upstream: Config.Config<Pick<Settings, "apiKey" | "baseUrl">> = Config.all({
+  apiKey: secret(
+    "DEEPSEEK_API_KEY",
+    "a key without spaces, as shown once at https://platform.deepseek.com/api_keys",
+    (text) => visible.test(text) ? Redacted.make(text) : undefined
+  ).pipe(Config.withDefault(undefined)),
+  baseUrl: setting(
+    "DEEPSEEK_BASE_URL",
+    `an http or https URL without user, query or fragment, for example DEEPSEEK_BASE_URL=${defaultBaseUrl}`,
+    parseBaseUrl
+  ).pipe(Config.withDefault(defaultBaseUrl))
+})
+
+const parseClientKeys = (text: string): ReadonlyArray<Redacted.Redacted> | undefined => {
+  const keys = text.split(",").map((key) => key.trim()).filter((key) => key !== "")
+  return keys.length > 0 && keys.every((key) => visible.test(key)) ? keys.map((key) => Redacted.make(key)) : undefined
+}
+
+const units = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+
+const parseDuration = (text: string): Duration.Duration | undefined => {
+  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)$/.exec(text)
+  return match === null ? undefined : Duration.millis(Number(match[1]) * units[match[2] as keyof typeof units]) // the pattern's units
+}
+
+/**
+ * All settings of `ballast serve`.
+ *
+ * @category config
+ * @since 0.1.0
+ */
+export const config: Config.Config<Settings> = Config.all({
+  host,
+  port: port(defaultPort),
+  upstream,
+  clientKeys: secret(
+    "BALLAST_CLIENT_KEYS",
+    "one or more keys without spaces, separated by commas, for example BALLAST_CLIENT_KEYS=key-of-alice,key-of-bob",
+    parseClientKeys
+  ).pipe(Config.withDefault([])),
+  shutdownTimeout: setting(
+    "BALLAST_SHUTDOWN_TIMEOUT",
+    "a number with a unit (ms, s, m, h), for example BALLAST_SHUTDOWN_TIMEOUT=30s",
+    parseDuration
+  ).pipe(Config.withDefault(Duration.seconds(30)))
+}).pipe(Config.map(({ upstream, ...settings }) => ({ ...settings, ...upstream })))

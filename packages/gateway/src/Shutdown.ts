@@ -1,0 +1,92 @@
+/**
+ * Stops a `node:http` server so that no accepted request is lost.
+ *
+ * `drain` closes the listening socket, lets running requests end, and asks clients to come back on another connection
+ * (`connection: close`). Connections without a request stay open for a moment, since a request may be on its way on one of them; then they
+ * are closed. After `timeout` whatever still runs is left to the caller, who interrupts it by closing the scope.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Http from "node:http"
+import * as Net from "node:net"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Shutdown {
+  /** Whether draining has begun. */
+  readonly stopping: () => boolean
+  /** Ends when all requests have ended, or at the timeout. Runs once. */
+  readonly drain: Effect.Effect<void>
+}
+
+/** How long a connection stays open without a request while draining. */
+const quietMillis = 500
+
+const pollInterval = "20 millis"
+
+/**
+ * Watches the requests and connections of a server that does not listen yet.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (server: Http.Server, options: { readonly timeout: Duration.Duration }): Shutdown => {
+  const running = new Set<Http.ServerResponse>()
+  const connections = new Set<Net.Socket>()
+  let stopping = false
+
+  server.on("connection", (socket) => {
+    connections.add(socket)
+    socket.once("close", () => connections.delete(socket))
+  })
+  const watch = (_request: Http.IncomingMessage, response: Http.ServerResponse) => {
+    running.add(response)
+    response.once("close", () => running.delete(response))
+    response.shouldKeepAlive &&= !stopping
+  }
+  server.on("request", watch)
+  server.on("checkContinue", watch)
+
+  const stopListening = Effect.sync(() => {
+    stopping = true
+    // Not `http.Server.close`, which resets idle connections at once, with whatever request is on its way on them.
+    Net.Server.prototype.close.call(server)
+    for (const response of running) {
+      if (!response.headersSent) response.shouldKeepAlive = false
+    }
+  })
+
+  const ended = Effect.gen(function*() {
+    const began = yield* Clock.currentTimeMillis
+    const limit = began + Duration.toMillis(options.timeout)
+    let quietSince = began
+    while (connections.size > 0) {
+      const now = yield* Clock.currentTimeMillis
+      if (running.size > 0) quietSince = now
+      if (now >= limit) return yield* Effect.logWarning("requests were cut off", { running: running.size })
+      if (now - quietSince >= quietMillis) return
+      yield* Effect.sleep(pollInterval)
+    }
+  })
+
+  const closeIdle = Effect.sync(() => {
+    if (running.size === 0) server.closeAllConnections()
+    server.close(() => {})
+  })
+
+  const logged = Effect.suspend(() =>
+    running.size === 0
+      ? Effect.void
+      : Effect.logInfo("stopping: waiting for running requests", { running: running.size })
+  )
+
+  return {
+    stopping: () => stopping,
+    drain: stopListening.pipe(Effect.andThen(logged), Effect.andThen(ended), Effect.andThen(closeIdle))
+  }
+}

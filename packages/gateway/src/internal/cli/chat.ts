@@ -1,0 +1,107 @@
+import type { ChatChunk } from "@ballast/deepseek/ChatChunk"
+import type { ChatRequest } from "@ballast/deepseek/ChatRequest"
+import { DeepSeek } from "@ballast/deepseek/DeepSeek"
+import * as Logs from "@ballast/telemetry/Logs"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import * as Settings from "../../Settings.ts"
+import { StartError } from "../../StartError.ts"
+import * as Upstream from "../../Upstream.ts"
+
+/** Someone is waiting at the keyboard. */
+const retry = { times: 2 }
+
+export interface Options {
+  readonly prompt: string
+  readonly model: string
+  readonly system: Option.Option<string>
+  readonly thinking: boolean
+  readonly hideThinking: boolean
+  readonly baseUrl: Option.Option<string>
+}
+
+const requestOf = (options: Options): ChatRequest => {
+  const prompt = { role: "user", content: options.prompt } as const
+  return {
+    model: options.model,
+    messages: Option.match(options.system, {
+      onNone: () => [prompt],
+      onSome: (content) => [{ role: "system", content }, prompt]
+    }),
+    thinking: { type: options.thinking ? "enabled" : "disabled" }
+  }
+}
+
+const dimmed = "\x1b[2m"
+const plain = "\x1b[22m"
+
+/** Writes what a chunk adds: the answer to standard output, thoughts dimmed beside it or, when that is piped, to standard error. */
+const makeWriter = (options: Options) => {
+  const thoughts = process.stdout.isTTY ? process.stdout : process.stderr
+  let thinking = false
+  const think = (text: string) => {
+    if (!thinking && thoughts.isTTY) thoughts.write(dimmed)
+    thinking = true
+    thoughts.write(text)
+  }
+  const stopThinking = () => {
+    if (thinking) thoughts.write(thoughts.isTTY ? `${plain}\n\n` : "\n\n")
+    thinking = false
+  }
+  return {
+    write: (chunk: ChatChunk): void => {
+      const delta = chunk.choices[0]?.delta
+      if (delta?.reasoning_content && !options.hideThinking) think(delta.reasoning_content)
+      if (delta?.content) {
+        stopThinking()
+        process.stdout.write(delta.content)
+      }
+    },
+    end: (): void => {
+      stopThinking()
+      process.stdout.write("\n")
+    }
+  }
+}
+
+/** A reader that has seen enough (`| head`) closes the pipe: that ends the program, and is no error. */
+const readerGone = Effect.callback<void>((resume) => {
+  process.stdout.on("error", () => resume(Effect.void))
+})
+
+const run = Effect.fnUntraced(function*(options: Options) {
+  const model = yield* DeepSeek
+  const upstream = yield* Upstream.Upstream
+  if (upstream.kind === "simulator") {
+    yield* Console.error("ballast: the embedded simulator answers. Set DEEPSEEK_API_KEY to talk to DeepSeek.")
+  }
+  const writer = makeWriter(options)
+  yield* model.stream(requestOf(options)).pipe(
+    Stream.runForEach((chunk) => Effect.sync(() => writer.write(chunk))),
+    Effect.ensuring(Effect.sync(writer.end)),
+    Effect.raceFirst(readerGone)
+  )
+})
+
+/** Streams the answer to one prompt to the terminal. */
+export const chat = Effect.fnUntraced(function*(options: Options) {
+  const fromEnv = yield* Settings.upstream
+  const baseUrl = Option.isSome(options.baseUrl) ? Settings.parseBaseUrl(options.baseUrl.value) : fromEnv.baseUrl
+  if (baseUrl === undefined) {
+    return yield* new StartError({ detail: "--base-url is not an http or https URL, such as http://127.0.0.1:8787." })
+  }
+  const format = yield* Logs.format
+  const level = (yield* Logs.level) ?? "Warn"
+  // A gateway that is named by hand may want no key.
+  const apiKey = fromEnv.apiKey ?? (Option.isSome(options.baseUrl) ? Redacted.make("none") : undefined)
+  const Model = Upstream.layer({ apiKey, baseUrl, retry })
+  yield* run(options).pipe(
+    Effect.provide(Model.pipe(Layer.provideMerge(Logs.layer({ level, format: format ?? "pretty" })))),
+    // The shell's convention for a program that Ctrl-C ended.
+    Effect.onInterrupt(() => Effect.sync(() => process.exitCode = 130))
+  )
+})

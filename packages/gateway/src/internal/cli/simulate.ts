@@ -1,0 +1,42 @@
+import * as SimulatorServer from "@ballast/simulator/SimulatorServer"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { HttpServer } from "effect/http/HttpServer"
+import * as Option from "effect/Option"
+import * as Settings from "../../Settings.ts"
+import { fromServeError } from "../../StartError.ts"
+import * as Startup from "../../Startup.ts"
+import { version } from "../../Version.ts"
+
+export interface Options {
+  readonly host: Option.Option<string>
+  readonly port: Option.Option<number>
+  readonly seed: Option.Option<number>
+  readonly latency: Option.Option<number>
+  readonly ttft: Option.Option<number>
+  readonly tps: Option.Option<number>
+}
+
+const millis = (option: Option.Option<number>) => Option.getOrUndefined(Option.map(option, Duration.millis))
+
+/** Serves the simulator until it is interrupted. */
+export const simulate = Effect.fnUntraced(function*(options: Options) {
+  const host = Option.isSome(options.host) ? options.host.value : yield* Settings.host
+  const port = Option.isSome(options.port) ? options.port.value : yield* Settings.port(8788)
+  const Server = SimulatorServer.layer({
+    host,
+    port,
+    seed: Option.getOrUndefined(options.seed),
+    latency: millis(options.latency),
+    timeToFirstToken: millis(options.ttft),
+    tokensPerSecond: Option.getOrUndefined(options.tps)
+  })
+  return yield* Effect.gen(function*() {
+    const { address } = yield* HttpServer
+    process.stdout.write(Startup.simulatorText({ version, url: Startup.urlOf(host, address) }))
+    return yield* Effect.never
+  }).pipe(
+    Effect.provide(Server),
+    Effect.catchTag("ServeError", (error) => Effect.fail(fromServeError(error, { host, port })))
+  )
+})

@@ -1,0 +1,302 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { readFileSync } from "node:fs"
+import { createServer } from "node:http"
+import { type AddressInfo, connect } from "node:net"
+import { eventually, hello, post, send } from "./harness.ts"
+import { run, serve, shell, start } from "./program.ts"
+
+const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))
+
+const curlOf = (text: string) => /^ +(curl .*)$/m.exec(text)![1]!
+
+/** One line for a person, and nothing of the program's inside. */
+const assertOneLine = (stderr: string, pattern: RegExp) => {
+  assert.match(stderr, pattern)
+  assert.match(stderr, /^ballast: [^\n]+\n$/)
+}
+
+/** A connection that is kept open, to ask for one path after the other. */
+const connection = (url: string) =>
+  Effect.callback<{ readonly ask: (path: string) => Effect.Effect<string>; readonly received: () => string }, string>(
+    (resume) => {
+      const { hostname, port } = new URL(url)
+      let received = ""
+      const socket = connect(Number(port), hostname)
+      socket.setEncoding("utf8").on("data", (text: string) => received += text)
+      socket.once("error", (error: NodeJS.ErrnoException) => resume(Effect.fail(String(error.code))))
+      const ask = (path: string) =>
+        Effect.callback<string>((resume) => {
+          received = ""
+          socket.once("data", (text: string) => resume(Effect.succeed(text)))
+          socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`)
+        })
+      socket.once("connect", () => resume(Effect.succeed({ ask, received: () => received })))
+    }
+  )
+
+const chat = "/v1/chat/completions"
+
+describe("ballast", { timeout: 60_000 }, () => {
+  describe("serve", () => {
+    it.live("says where it listens, what answers, and how to try it", () =>
+      Effect.gen(function*() {
+        const { program, url } = yield* serve()
+        assert.match(url, /^http:\/\/127\.0\.0\.1:\d+$/)
+        assert.include(program.stdout, "SIMULATOR")
+        const pasted = yield* shell(curlOf(program.stdout))
+        assert.strictEqual(pasted.code, 0, pasted.stderr)
+        assert.isNotEmpty(JSON.parse(pasted.stdout).choices[0].message.content)
+        yield* program.signal("SIGINT")
+        assert.strictEqual((yield* program.ended).code, 0)
+      }).pipe(Effect.scoped))
+
+    it.live("serves the network with client keys, and shows none of them", () =>
+      Effect.gen(function*() {
+        const { program } = yield* serve({ HOST: "0.0.0.0", BALLAST_CLIENT_KEYS: "key-of-alice" })
+        const curl = curlOf(program.stdout)
+        assert.notInclude(program.stdout + program.stderr, "key-of-alice")
+        assert.include((yield* shell(curl)).stdout, "invalid_api_key")
+        const answer = yield* shell(curl.replace("YOUR_CLIENT_KEY", "key-of-alice"))
+        assert.include(answer.stdout, "chat.completion")
+      }).pipe(Effect.scoped))
+
+    it.live("talks to the service that the environment names", () =>
+      Effect.gen(function*() {
+        const simulator = yield* start(["simulate", "--port", "0", "--latency", "0", "--ttft", "0", "--tps", "100000"])
+        const [, base] = yield* simulator.printed(/on (http:\S+)\. /)
+        const { program, url } = yield* serve({ DEEPSEEK_API_KEY: "sk-0123456789", DEEPSEEK_BASE_URL: base! })
+        assert.include(program.stdout, `DeepSeek at ${base}`)
+        const answer = yield* post(url + chat, hello)
+        assert.deepStrictEqual([answer.status, answer.headers.get("x-ballast-upstream")], [200, "deepseek"])
+        assert.notInclude(program.stdout + program.stderr, "0123456789")
+      }).pipe(Effect.scoped))
+
+    it.live("logs one line of JSON per request on standard error", () =>
+      Effect.gen(function*() {
+        const { program, url } = yield* serve()
+        yield* post(url + chat, hello)
+        yield* eventually(Effect.sync(() => program.stderr.includes("\n")))
+        const line = JSON.parse(program.stderr)
+        assert.strictEqual(line.path, chat)
+        assert.notInclude(program.stdout, "\"time\"")
+      }).pipe(Effect.scoped))
+
+    it.live.each(["0.0.0.0", "::", "192.168.77.77"])(
+      "refuses to serve the network without client keys: %s",
+      (host) =>
+        Effect.gen(function*() {
+          const { code, stderr, stdout } = yield* run(["serve"], { HOST: host, PORT: "0" })
+          assert.strictEqual(code, 1)
+          assert.strictEqual(stdout, "")
+          assertOneLine(stderr, /BALLAST_CLIENT_KEYS/)
+        }).pipe(Effect.scoped)
+    )
+
+    it.live("says so when the port is in use", () =>
+      Effect.gen(function*() {
+        const other = createServer()
+        yield* Effect.addFinalizer(() => Effect.sync(() => other.close()))
+        const port = yield* Effect.callback<number>((resume) => {
+          other.listen(0, "127.0.0.1", () => resume(Effect.succeed((other.address() as AddressInfo).port)))
+        })
+        const { code, stderr } = yield* run(["serve", "--port", String(port)])
+        assert.strictEqual(code, 1)
+        assertOneLine(stderr, new RegExp(`Port ${port} on 127\\.0\\.0\\.1 is in use`))
+      }).pipe(Effect.scoped))
+
+    it.live.each(
+      [
+        [{ PORT: "abc" }, /PORT is "abc"\. Expected a whole number from 0 to 65535/],
+        [{ BALLAST_LOG_LEVEL: "loud" }, /BALLAST_LOG_LEVEL is "loud"\. Expected one of trace, debug/],
+        [{ DEEPSEEK_BASE_URL: "nowhere" }, /DEEPSEEK_BASE_URL is "nowhere"\. Expected an http or https URL/],
+        [
+          { HOST: "no-such-host.invalid", BALLAST_CLIENT_KEYS: "k" },
+          /no-such-host\.invalid is not an address of this machine/
+        ],
+        [{ OTEL_EXPORTER_OTLP_ENDPOINT: "nowhere" }, /OTEL_EXPORTER_OTLP_ENDPOINT/]
+      ] as const
+    )("names the wrong setting: %j", ([env, pattern]) =>
+      Effect.gen(function*() {
+        const { code, stderr } = yield* run(["serve"], { PORT: "0", ...env })
+        assert.strictEqual(code, 1)
+        assertOneLine(stderr, pattern)
+      }).pipe(Effect.scoped))
+  })
+
+  describe("stops", () => {
+    const slow = { "x-simulate": "tps=60, tokens=60" }
+
+    it.live("at SIGTERM under load, and loses no accepted request", () =>
+      Effect.gen(function*() {
+        const { program, url } = yield* serve()
+        const begun = (count: number) =>
+          eventually(Effect.map(send(`${url}/metrics`), ({ text }) =>
+            Number(/^http_server_active_requests (\d+)$/m.exec(text)?.[1] ?? 0) > count))
+        const ask = (stream: boolean) =>
+          post(url + chat, { ...hello, stream }, slow)
+        const accepted = yield* Effect.forkChild(
+          Effect.all(Array.from({ length: 24 }, (_, i) => ask(i % 2 === 0)), { concurrency: "unbounded" })
+        )
+        yield* begun(24)
+        yield* program.signal("SIGTERM")
+        const answers = yield* Fiber.join(accepted)
+        for (const { json, status, text } of answers) {
+          assert.strictEqual(status, 200)
+          if (json === undefined) assert.match(text, /data: \[DONE\]\n\n$/)
+          else assert.isNotEmpty(json.choices[0].message.content)
+        }
+        const { code, stderr } = yield* program.ended
+        assert.strictEqual(code, 0)
+        assert.notInclude(stderr, "cut off")
+      }).pipe(Effect.scoped))
+
+    it.live("at SIGTERM without losing what comes on connections that are open", () =>
+      Effect.gen(function*() {
+        const { program, url } = yield* serve()
+        const results: Array<string> = []
+        const loop = Effect.gen(function*() {
+          while (true) {
+            const outcome = yield* Effect.promise(() =>
+              fetch(`${url}/v1/models`).then(async (response) => {
+                await response.text()
+                return String(response.status)
+              }, (error) => String(error.cause?.code ?? error))
+            )
+            results.push(outcome)
+            if (outcome !== "200") return outcome
+          }
+        })
+        const clients = yield* Effect.forkChild(
+          Effect.all(Array.from({ length: 8 }, () => loop), { concurrency: "unbounded" })
+        )
+        yield* eventually(Effect.sync(() => results.length > 50))
+        yield* program.signal("SIGTERM")
+        // Whoever comes too late is refused at the door; nobody who was let in is sent away.
+        assert.deepStrictEqual(new Set(yield* Fiber.join(clients)), new Set(["ECONNREFUSED"]))
+        assert.strictEqual((yield* program.ended).code, 0)
+      }).pipe(Effect.scoped))
+
+    it.live("taking no new connection, and unready on those that are open", () =>
+      Effect.gen(function*() {
+        const { program, url } = yield* serve()
+        const open = yield* connection(url)
+        assert.include(yield* open.ask("/readyz"), "200 OK")
+        const running = yield* Effect.forkChild(post(url + chat, { ...hello, stream: true }, slow))
+        yield* eventually(
+          Effect.map(send(`${url}/metrics`), ({ text }) => /^http_server_active_requests 2$/m.test(text))
+        )
+        yield* program.signal("SIGTERM")
+        yield* eventually(Effect.sync(() => program.stderr.includes("stopping")))
+        assert.include(yield* open.ask("/readyz"), "503 Service Unavailable")
+        assert.include(open.received(), "\"status\":\"stopping\"")
+        assert.include(open.received().toLowerCase(), "connection: close")
+        assert.strictEqual(yield* Effect.flip(connection(url)), "ECONNREFUSED")
+        assert.strictEqual((yield* Fiber.join(running)).status, 200)
+        assert.strictEqual((yield* program.ended).code, 0)
+      }).pipe(Effect.scoped))
+
+    it.live("within BALLAST_SHUTDOWN_TIMEOUT, however long a request takes", () =>
+      Effect.gen(function*() {
+        const { program, url } = yield* serve({ BALLAST_SHUTDOWN_TIMEOUT: "100ms" })
+        const response = yield* Effect.promise(() =>
+          fetch(url + chat, {
+            method: "POST",
+            headers: { "content-type": "application/json", "x-simulate": "stall=2" },
+            body: JSON.stringify({ ...hello, stream: true })
+          })
+        )
+        assert.strictEqual(response.status, 200)
+        yield* program.signal("SIGTERM")
+        const { code, stderr } = yield* program.ended
+        assert.strictEqual(code, 0)
+        assert.include(stderr, "cut off")
+        yield* Effect.promise(() => response.text().catch(() => ""))
+      }).pipe(Effect.scoped))
+
+    it.live("at once at the second signal", () =>
+      Effect.gen(function*() {
+        const { program, url } = yield* serve({ BALLAST_SHUTDOWN_TIMEOUT: "1h" })
+        const response = yield* Effect.promise(() =>
+          fetch(url + chat, {
+            method: "POST",
+            headers: { "content-type": "application/json", "x-simulate": "stall=2" },
+            body: JSON.stringify({ ...hello, stream: true })
+          })
+        )
+        yield* program.signal("SIGTERM")
+        yield* eventually(Effect.sync(() => program.stderr.includes("stopping")))
+        yield* program.signal("SIGTERM")
+        assert.strictEqual((yield* program.ended).code, 143)
+        yield* Effect.promise(() => response.text().catch(() => ""))
+      }).pipe(Effect.scoped))
+  })
+
+  describe("chat", () => {
+    it.live("writes the answer to a pipe, and the thoughts beside it", () =>
+      Effect.gen(function*() {
+        const { code, stderr, stdout } = yield* run(["chat", "Why does a ship carry ballast?"])
+        assert.strictEqual(code, 0)
+        assert.isNotEmpty(stdout.trim())
+        assert.include(stderr, "simulator")
+        assert.isAbove(stderr.trim().split("\n").length, 1)
+        assert.notInclude(stdout + stderr, "\x1b")
+        const silent = yield* run(["chat", "--hide-thinking", "Why does a ship carry ballast?"])
+        assert.strictEqual(silent.stdout, stdout)
+        assert.strictEqual(silent.stderr.trim().split("\n").length, 1)
+      }).pipe(Effect.scoped))
+
+    it.live("asks through a gateway, without thoughts, in a role", () =>
+      Effect.gen(function*() {
+        const { url } = yield* serve()
+        const { code, stderr, stdout } = yield* run([
+          "chat",
+          "--no-thinking",
+          "-s",
+          "Be brief.",
+          "--base-url",
+          url,
+          "Hello"
+        ])
+        assert.deepStrictEqual([code, stderr], [0, ""])
+        assert.isNotEmpty(stdout.trim())
+      }).pipe(Effect.scoped))
+
+    it.live("says in one line why there is no answer", () =>
+      Effect.gen(function*() {
+        const { url } = yield* serve()
+        const { code, stderr, stdout } = yield* run(["chat", "-m", "gpt-4", "--base-url", url, "Hello"])
+        assert.strictEqual(code, 1)
+        assert.strictEqual(stdout.trim(), "")
+        assertOneLine(stderr, /does not know this model|gpt-4/)
+      }).pipe(Effect.scoped))
+
+    it.live("ends quietly when its reader has seen enough", () =>
+      Effect.gen(function*() {
+        const { url } = yield* serve()
+        const program = yield* start(["chat", "--hide-thinking", "--base-url", url, "Hello"])
+        program.child.stdout!.destroy()
+        const { code, stderr } = yield* program.ended
+        assert.deepStrictEqual([code, stderr], [0, ""])
+      }).pipe(Effect.scoped))
+  })
+
+  describe("help", () => {
+    it.live.each(["serve", "simulate", "chat"])(
+      "%s: with examples and environment",
+      (command) =>
+        Effect.gen(function*() {
+          const { code, stdout } = yield* run([command, "--help"])
+          assert.strictEqual(code, 0)
+          assert.include(stdout, "EXAMPLES")
+          assert.include(stdout, "Environment:")
+        }).pipe(Effect.scoped)
+    )
+
+    it.live("the version of the package", () =>
+      Effect.gen(function*() {
+        const { stdout } = yield* run(["--version"])
+        assert.include(stdout, version)
+      }).pipe(Effect.scoped))
+  })
+})

@@ -1,0 +1,99 @@
+import { ChatError } from "@ballast/deepseek"
+import { ErrorResponse, Rejection } from "@ballast/gateway"
+import { CircuitBreaker, ConcurrencyLimit, RateLimiter } from "@ballast/resilience"
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Duration } from "effect"
+
+const inside = "10.0.0.1:443 <html>stack at file.ts</html>"
+const answered = (status: number) => ({ status, detail: inside, traceId: "0123" })
+
+const client = (reason: ChatError.ClientError["reason"]) => new ChatError.ClientError({ reason })
+const server = (reason: ChatError.ServerError["reason"]) => new ChatError.ServerError({ reason })
+const transport = (reason: ChatError.TransportError["reason"]) => new ChatError.TransportError({ reason })
+const protocol = (reason: ChatError.ProtocolError["reason"]) => new ChatError.ProtocolError({ reason })
+
+const expected: ReadonlyArray<readonly [ErrorResponse.Failure, status: number, code: string]> = [
+  [client(new ChatError.InvalidRequest(answered(422))), 422, "invalid_request"],
+  [client(new ChatError.UnknownModel({ ...answered(400), supported: [] })), 400, "model_not_found"],
+  [client(new ChatError.ContextLengthExceeded(answered(400))), 400, "context_length_exceeded"],
+  [client(new ChatError.ContentRejected(answered(400))), 400, "content_policy_violation"],
+  [client(new ChatError.Unauthorized(answered(401))), 502, "upstream_authentication_error"],
+  [client(new ChatError.Unauthorized(answered(403))), 502, "upstream_authentication_error"],
+  [client(new ChatError.InsufficientBalance(answered(402))), 402, "insufficient_balance"],
+  [client(new ChatError.NotFound(answered(404))), 404, "upstream_not_found"],
+  [client(new ChatError.RateLimited(answered(429))), 429, "rate_limit_exceeded"],
+  [client(new ChatError.ConcurrencyExceeded({ ...answered(429), lowBalance: false })), 429, "concurrency_exceeded"],
+  [server(new ChatError.InternalError(answered(500))), 502, "upstream_error"],
+  [server(new ChatError.Overloaded(answered(503))), 503, "upstream_overloaded"],
+  [server(new ChatError.GatewayError(answered(504))), 502, "upstream_error"],
+  [transport(new ChatError.ConnectFailed({ detail: inside })), 502, "upstream_unreachable"],
+  [transport(new ChatError.ConnectionLost({ detail: inside })), 502, "upstream_connection_lost"],
+  [
+    transport(new ChatError.DeadlineExceeded({ deadline: "first", limit: Duration.minutes(1) })),
+    504,
+    "deadline_exceeded"
+  ],
+  [protocol(new ChatError.MalformedBody({ detail: inside, excerpt: inside })), 502, "upstream_malformed"],
+  [protocol(new ChatError.StreamTruncated({})), 502, "upstream_truncated"],
+  [protocol(new ChatError.EmptyCompletion({})), 502, "upstream_empty"],
+  [new CircuitBreaker.CircuitOpen({ breaker: inside, retryAfter: Duration.seconds(1) }), 503, "circuit_open"],
+  [
+    new RateLimiter.RateLimitExceeded({ limiter: inside, retryAfter: Duration.seconds(1) }),
+    429,
+    "gateway_rate_limit_exceeded"
+  ],
+  [new ConcurrencyLimit.QueueFull({ limiter: inside, limit: 1, queue: 1 }), 429, "gateway_queue_full"],
+  [new ConcurrencyLimit.QueueTimeout({ limiter: inside, maxWait: Duration.seconds(1) }), 429, "gateway_queue_timeout"]
+]
+
+/** Errors whose text is the service's own, for the client. */
+const inTheServicesWords = new Set([
+  "invalid_request",
+  "model_not_found",
+  "context_length_exceeded",
+  "content_policy_violation",
+  "insufficient_balance",
+  "upstream_not_found",
+  "rate_limit_exceeded",
+  "concurrency_exceeded",
+  "upstream_overloaded"
+])
+
+describe("ErrorResponse", () => {
+  it.each(expected)("%s", (error, status, code) => {
+    const answer = ErrorResponse.make(error)
+    assert.deepStrictEqual([answer.status, answer.code, answer.body.error.code], [status, code, code])
+    assert.isNotEmpty(answer.body.error.message)
+    assert.isNotEmpty(answer.body.error.type)
+    assert.isNull(answer.body.error.param)
+    assert.strictEqual(answer.body.error.message === inside, inTheServicesWords.has(code))
+    if (!inTheServicesWords.has(code)) assert.notInclude(JSON.stringify(answer.body), "10.0.0.1")
+  })
+
+  it.each([
+    [Duration.millis(1), "1", "1"],
+    [Duration.millis(1000), "1", "1000"],
+    [Duration.millis(1001), "2", "1001"],
+    [Duration.zero, "0", "0"]
+  ])("rounds Retry-After up: %s", (retryAfter, seconds, millis) => {
+    const { headers } = ErrorResponse.make(server(new ChatError.Overloaded({ ...answered(503), retryAfter })))
+    assert.deepStrictEqual([headers["retry-after"], headers["retry-after-ms"]], [seconds, millis])
+  })
+
+  it("says nothing of when to come back where that is not known", () => {
+    const { headers } = ErrorResponse.make(server(new ChatError.Overloaded(answered(503))))
+    assert.notProperty(headers, "retry-after")
+  })
+
+  it("names the field and the methods of a refusal", () => {
+    const refused = new Rejection.Rejection({ case: "MethodNotAllowed", detail: "no", param: "model", allow: "POST" })
+    const answer = ErrorResponse.make(refused)
+    assert.deepStrictEqual([answer.status, answer.body.error.param, answer.headers["allow"]], [405, "model", "POST"])
+  })
+
+  it("says nothing of a defect", () => {
+    const answer = ErrorResponse.fromCause(Cause.die(new Error(inside)))
+    assert.deepStrictEqual([answer.status, answer.code], [500, "internal_error"])
+    assert.notInclude(JSON.stringify(answer), "10.0.0.1")
+  })
+})

@@ -1,0 +1,495 @@
+import { assert, describe, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { connect } from "node:net"
+import { type Answer, eventually, hello, layer as gateway, post, Running, send } from "./harness.ts"
+
+const chat = "/v1/chat/completions"
+
+/** Sends bytes as they are and gives everything that comes back until the server closes. */
+const raw = (url: string, bytes: string | Uint8Array, options?: { readonly halfClose?: boolean }) =>
+  Effect.callback<string>((resume) => {
+    const { hostname, port } = new URL(url)
+    let received = ""
+    const socket = connect(Number(port), hostname, () => {
+      socket.write(bytes)
+      if (options?.halfClose) socket.end()
+    })
+    socket.setEncoding("latin1")
+    socket.on("data", (text: string) => received += text)
+    socket.on("error", () => {})
+    socket.on("close", () => resume(Effect.succeed(received)))
+    return Effect.sync(() => socket.destroy())
+  })
+
+describe("Gateway", () => {
+  layer(gateway(), { excludeTestServices: true })("answers", (it) => {
+    it.effect.each(["/v1/chat/completions", "/chat/completions"])("chat at %s", (path) =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* post(url + path, hello)
+        assert.strictEqual(answer.status, 200)
+        assert.strictEqual(answer.headers.get("x-ballast-upstream"), "simulator")
+        assert.match(answer.headers.get("content-type")!, /^application\/json/)
+        assert.strictEqual(answer.json.object, "chat.completion")
+        assert.isNotEmpty(answer.json.choices[0].message.content)
+        assert.isAbove(answer.json.usage.total_tokens, 0)
+        assert.property(answer.json, "system_fingerprint")
+      }))
+
+    it.effect("a stream of events that ends with [DONE]", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* post(url + chat, { ...hello, stream: true })
+        assert.strictEqual(answer.status, 200)
+        assert.match(answer.headers.get("content-type")!, /^text\/event-stream/)
+        assert.strictEqual(answer.headers.get("cache-control"), "no-cache")
+        const events = answer.text.trimEnd().split("\n\n")
+        assert.strictEqual(events.at(-1), "data: [DONE]")
+        const chunks = events.slice(0, -1).map((event) => JSON.parse(event.replace(/^data: /, "")))
+        assert.strictEqual(chunks[0].object, "chat.completion.chunk")
+        assert.strictEqual(chunks.at(-1).choices[0].finish_reason, "stop")
+        assert.isAbove(chunks.at(-1).usage.completion_tokens, 0)
+      }))
+
+    it.effect.each(["/v1/models", "/models"])("the models at %s", (path) =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* send(url + path)
+        assert.strictEqual(answer.status, 200)
+        assert.include(answer.json.data.map((model: { id: string }) => model.id), "deepseek-flash")
+      }))
+
+    it.effect("the balance", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* send(`${url}/user/balance`)
+        assert.strictEqual(answer.json.is_available, true)
+      }))
+
+    it.effect("health and readiness", () =>
+      Effect.gen(function*() {
+        const { inspect, url } = yield* Running
+        const before = yield* inspect
+        assert.deepStrictEqual((yield* send(`${url}/healthz`)).json, { status: "ok" })
+        const ready = yield* send(`${url}/readyz`)
+        assert.strictEqual(ready.status, 200)
+        assert.deepInclude(ready.json, { status: "ready", upstream: "simulator" })
+        assert.isObject(ready.json.circuits)
+        assert.strictEqual((yield* inspect).requests, before.requests)
+      }))
+
+    it.effect("HEAD where GET works, without a body", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* send(`${url}/v1/models`, { method: "HEAD" })
+        assert.strictEqual(answer.status, 200)
+        assert.strictEqual(answer.text, "")
+      }))
+
+    it.effect("OPTIONS with the methods, and nothing that lets web pages in", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* send(url + chat, { method: "OPTIONS", headers: { origin: "https://example.com" } })
+        assert.strictEqual(answer.status, 204)
+        assert.strictEqual(answer.headers.get("allow"), "POST, OPTIONS")
+        assert.isNull(answer.headers.get("access-control-allow-origin"))
+      }))
+
+    it.effect("Expect: 100-continue", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const body = JSON.stringify(hello)
+        const answer = yield* raw(
+          url,
+          `POST ${chat} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\n` +
+            `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+        )
+        assert.match(answer, /^HTTP\/1.1 100 Continue\r\n\r\nHTTP\/1.1 200 OK/)
+      }))
+
+    it.effect("passes unknown fields of the request to the service", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* post(url + chat, { ...hello, brand_new_field: { deep: [1, 2] } })
+        assert.strictEqual(answer.status, 200)
+      }))
+  })
+
+  layer(gateway(), { excludeTestServices: true })("refuses", (it) => {
+    const error = (answer: Answer) => answer.json.error
+
+    it.effect("an unknown path", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* post(`${url}/v1/completions?x=1`, hello)
+        assert.strictEqual(answer.status, 404)
+        assert.strictEqual(error(answer).code, "unknown_url")
+        assert.include(error(answer).message, "/v1/completions")
+        assert.strictEqual(answer.headers.get("x-ballast-upstream"), "simulator")
+      }))
+
+    it.effect("a method that the path does not take", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const get = yield* send(url + chat)
+        assert.deepStrictEqual([get.status, get.headers.get("allow")], [405, "POST, OPTIONS"])
+        const del = yield* send(`${url}/v1/models`, { method: "DELETE" })
+        assert.deepStrictEqual([del.status, del.headers.get("allow")], [405, "GET, HEAD, OPTIONS"])
+        assert.strictEqual(error(del).code, "method_not_allowed")
+      }))
+
+    it.effect("another content type, or none", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const form = yield* post(url + chat, hello, { "content-type": "application/x-www-form-urlencoded" })
+        assert.strictEqual(form.status, 415)
+        assert.include(error(form).message, "application/json")
+        const none = yield* raw(
+          url,
+          `POST ${chat} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}`
+        )
+        assert.match(none, /^HTTP\/1.1 415 /)
+        const gzip = yield* post(url + chat, hello, { "content-encoding": "gzip" })
+        assert.strictEqual(gzip.status, 415)
+        const charset = yield* post(url + chat, hello, { "content-type": "Application/JSON; charset=utf-8" })
+        assert.strictEqual(charset.status, 200)
+      }))
+
+    it.effect("JSON that is malformed, with the place", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* post(url + chat, "{\"model\": \"deepseek-flash\",\n \"messages\": oops}")
+        assert.strictEqual(answer.status, 400)
+        assert.strictEqual(error(answer).code, "malformed_json")
+        assert.include(error(answer).message, "unexpected \"o\" at position 41 (line 2, column 14)")
+        assert.include(error(yield* post(url + chat, "")).message, "empty")
+      }))
+
+    it.effect.each(
+      [
+        [[], null, "JSON object"],
+        ["\"text\"", null, "JSON object"],
+        [{ messages: hello.messages }, "model", "`model`"],
+        [{ ...hello, model: "" }, "model", "`model`"],
+        [{ ...hello, model: 1 }, "model", "`model`"],
+        [{ model: "deepseek-flash" }, "messages", "`messages`"],
+        [{ ...hello, messages: [] }, "messages", "`messages`"],
+        [{ ...hello, messages: "Hello" }, "messages", "`messages`"],
+        [{ ...hello, stream: "yes" }, "stream", "`stream`"]
+      ] as const
+    )("an envelope that is none: %j", ([body, param, text]) =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* post(url + chat, body)
+        assert.strictEqual(answer.status, 400)
+        assert.strictEqual(error(answer).type, "invalid_request_error")
+        assert.strictEqual(error(answer).param, param)
+        assert.include(error(answer).message, text)
+      }))
+
+    it.effect("a body over 48 MiB, by its announced and by its real length", () =>
+      Effect.gen(function*() {
+        const { inspect, url } = yield* Running
+        const before = yield* inspect
+        const announced = yield* raw(
+          url,
+          `POST ${chat} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50331649\r\n\r\n{`
+        )
+        assert.match(announced, /^HTTP\/1.1 413 /)
+        assert.include(announced, "body_too_large")
+        const head =
+          `POST ${chat} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n`
+        const piece = Buffer.concat([
+          Buffer.from("3100000\r\n"),
+          Buffer.alloc(0x3100000, " "),
+          Buffer.from("\r\n0\r\n\r\n")
+        ])
+        const real = yield* raw(url, Buffer.concat([Buffer.from(head), piece]))
+        assert.match(real, /^HTTP\/1.1 413 /)
+        assert.strictEqual((yield* inspect).requests, before.requests)
+      }))
+
+    it.effect("what the service refuses, in the service's words", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        for (const stream of [false, true]) {
+          const answer = yield* post(url + chat, { ...hello, model: "gpt-4", stream })
+          assert.strictEqual(answer.status, 400)
+          assert.strictEqual(error(answer).code, "model_not_found")
+          assert.include(error(answer).message, "deepseek-flash, deepseek-v4-pro, but you passed gpt-4")
+        }
+        const hot = yield* post(url + chat, { ...hello, temperature: 9 })
+        assert.strictEqual(hot.status, 400)
+        assert.include(error(hot).message, "Invalid temperature value")
+      }))
+
+    it.effect.each(
+      [
+        ["status=401", 502, "upstream_authentication_error", { "x-should-retry": "false" }],
+        ["status=402", 402, "insufficient_balance", {}],
+        ["status=429,limit=rate,retry-after=7", 429, "rate_limit_exceeded", {
+          "retry-after": "7",
+          "retry-after-ms": "7000"
+        }],
+        ["status=429", 429, "concurrency_exceeded", { "retry-after": null }],
+        ["status=500", 502, "upstream_error", {}],
+        ["status=503", 503, "upstream_overloaded", {}],
+        ["status=504", 502, "upstream_error", {}],
+        ["cut=0", 502, "upstream_connection_lost", {}],
+        ["malformed", 502, "upstream_malformed", {}],
+        ["empty", 502, "upstream_empty", {}]
+      ] as const
+    )("as the upstream's failure deserves: %s", ([fault, status, code, headers]) =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* post(url + chat, hello, { "x-simulate": fault })
+        assert.deepStrictEqual([answer.status, error(answer).code], [status, code])
+        for (const [name, value] of Object.entries(headers)) assert.strictEqual(answer.headers.get(name), value, name)
+        assert.notInclude(answer.text, "sk-")
+        assert.notInclude(answer.text, "<html")
+      }))
+
+    it.effect.each(["status=503", "status=401", "cut=0"])(
+      "with a real status before a stream's first chunk: %s",
+      (fault) =>
+        Effect.gen(function*() {
+          const { url } = yield* Running
+          const answer = yield* post(url + chat, { ...hello, stream: true }, { "x-simulate": fault })
+          assert.isAtLeast(answer.status, 500)
+          assert.match(answer.headers.get("content-type")!, /^application\/json/)
+        })
+    )
+
+    it.effect.each(
+      [["cut=3", "upstream_truncated"], ["end=3", "upstream_truncated"], ["error=3", undefined]] as const
+    )("by an event once a stream has begun: %s", ([fault, code]) =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* post(url + chat, { ...hello, stream: true }, { "x-simulate": fault })
+        assert.strictEqual(answer.status, 200)
+        const events = answer.text.trimEnd().split("\n\n")
+        assert.notInclude(answer.text, "[DONE]")
+        const last = JSON.parse(events.at(-1)!.replace(/^data: /, ""))
+        assert.isString(last.error.message)
+        if (code !== undefined) assert.strictEqual(last.error.code, code)
+      }))
+  })
+
+  layer(gateway({ clientKeys: ["key-of-alice", "key-of-bob"] }), { excludeTestServices: true })("client keys", (it) => {
+    it.effect("are needed, except for probes", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        for (const path of ["/v1/models", "/models", "/user/balance", "/metrics"]) {
+          const answer = yield* send(url + path)
+          assert.deepStrictEqual([answer.status, answer.json.error.code], [401, "invalid_api_key"], path)
+          assert.strictEqual(answer.headers.get("www-authenticate"), "Bearer")
+        }
+        assert.strictEqual((yield* post(url + chat, hello, { authorization: "Bearer key-of-eve" })).status, 401)
+        assert.strictEqual((yield* send(`${url}/healthz`)).status, 200)
+        assert.strictEqual((yield* send(`${url}/readyz`)).status, 200)
+      }))
+
+    it.effect("let pass, and go no further", () =>
+      Effect.gen(function*() {
+        const { log, url } = yield* Running
+        for (const key of ["key-of-alice", "key-of-bob"]) {
+          const answer = yield* post(url + chat, hello, { authorization: `Bearer ${key}` })
+          // The simulator takes only keys that begin with "sk-": the gateway sent its own.
+          assert.strictEqual(answer.status, 200)
+        }
+        assert.strictEqual(
+          (yield* send(`${url}/metrics`, { headers: { authorization: "Bearer key-of-bob" } })).status,
+          200
+        )
+        assert.notInclude(JSON.stringify(log), "key-of")
+      }))
+  })
+
+  layer(gateway({ kind: "deepseek", apiKey: "sk-0123456789", simulator: { keys: ["sk-other"] } }), {
+    excludeTestServices: true
+  })(
+    "a wrong key of its own",
+    (it) => {
+      it.effect("is not the client's fault, and never shown", () =>
+        Effect.gen(function*() {
+          const { log, url } = yield* Running
+          const answer = yield* post(url + chat, hello)
+          assert.strictEqual(answer.status, 502)
+          assert.strictEqual(answer.headers.get("x-ballast-upstream"), "deepseek")
+          assert.strictEqual(answer.json.error.code, "upstream_authentication_error")
+          assert.notInclude(answer.text + JSON.stringify(log), "6789")
+        }))
+
+      it.effect("x-simulate goes to the simulator only", () =>
+        Effect.gen(function*() {
+          const { url } = yield* Running
+          const answer = yield* post(url + chat, hello, { "x-simulate": "status=503" })
+          assert.strictEqual(answer.status, 502)
+        }))
+    }
+  )
+
+  layer(gateway({ circuitBreaker: { minimumCalls: 2, openDuration: "90 seconds" } }), { excludeTestServices: true })(
+    "an open circuit",
+    (it) => {
+      it.effect("is answered at once, says when to come back, and shows in /readyz", () =>
+        Effect.gen(function*() {
+          const { inspect, url } = yield* Running
+          const model = "circuit-test"
+          for (let i = 0; i < 2; i++) yield* post(url + chat, { ...hello, model }, { "x-simulate": "status=503" })
+          const before = yield* inspect
+          const answer = yield* post(url + chat, { ...hello, model })
+          assert.deepStrictEqual([answer.status, answer.json.error.code], [503, "circuit_open"])
+          assert.include(["89", "90"], answer.headers.get("retry-after"))
+          assert.strictEqual((yield* inspect).requests, before.requests)
+          const ready = yield* send(`${url}/readyz`)
+          assert.strictEqual(ready.status, 200)
+          assert.strictEqual(ready.json.circuits[model], "open")
+        }))
+    }
+  )
+
+  layer(gateway(), { excludeTestServices: true })("observes", (it) => {
+    it.effect("the request id: a sane one is kept, another replaced", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const id = (value?: string) =>
+          Effect.map(
+            send(`${url}/healthz`, value === undefined ? {} : { headers: { "x-request-id": value } }),
+            ({ headers }) => headers.get("x-request-id")
+          )
+        assert.strictEqual(yield* id("req-1.a:b"), "req-1.a:b")
+        assert.match((yield* id())!, /^[0-9a-f-]{36}$/)
+        assert.match((yield* id("a b"))!, /^[0-9a-f-]{36}$/)
+        assert.match((yield* id("x".repeat(129)))!, /^[0-9a-f-]{36}$/)
+      }))
+
+    const lineOf = (id: string) =>
+      Effect.gen(function*() {
+        const { log } = yield* Running
+        const lines = () => log.filter((line) => line["request_id"] === id)
+        yield* eventually(Effect.sync(() => lines().length > 0))
+        assert.strictEqual(lines().length, 1)
+        return lines()[0]!
+      })
+
+    it.effect("each request in one line, with its trace", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        yield* post(`${url}${chat}?a=1`, { ...hello, stream: true }, {
+          "x-request-id": "line-1",
+          traceparent: `00-${trace}-00f067aa0ba902b7-01`
+        })
+        const line = yield* lineOf("line-1")
+        assert.strictEqual(line["level"], "info")
+        assert.strictEqual(line["message"], "request")
+        assert.strictEqual(line["method"], "POST")
+        assert.strictEqual(line["path"], chat)
+        assert.strictEqual(line["status"], 200)
+        assert.strictEqual(line["stream"], true)
+        assert.strictEqual(line["model"], "deepseek-flash")
+        assert.strictEqual(line["trace_id"], trace)
+        assert.isNumber(line["duration_ms"])
+        assert.isAbove(Number(line["output_tokens"]), 0)
+        assert.notInclude(JSON.stringify(line), "Hello")
+      }))
+
+    it.effect("a failure with its code and the service's trace id", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        yield* post(url + chat, hello, { "x-request-id": "line-2", "x-simulate": "status=503" })
+        const line = yield* lineOf("line-2")
+        assert.strictEqual(line["level"], "warn")
+        assert.strictEqual(line["error"], "upstream_overloaded")
+        assert.match(String(line["upstream_trace_id"]), /^[0-9a-f]{32}$/)
+      }))
+
+    it.effect("probes at debug level", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        yield* send(`${url}/healthz`, { headers: { "x-request-id": "line-3" } })
+        assert.strictEqual((yield* lineOf("line-3"))["level"], "debug")
+      }))
+
+    it.effect("metrics in Prometheus' format", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        yield* post(url + chat, hello)
+        const answer = yield* send(`${url}/metrics`)
+        assert.match(answer.headers.get("content-type")!, /^text\/plain; version=0\.0\.4/)
+        const lines = answer.text.trimEnd().split("\n")
+        const typed = new Set<string>()
+        for (const line of lines) {
+          const type = /^# TYPE (\S+) (counter|gauge|histogram|summary)$/.exec(line)
+          if (type !== null) {
+            assert.isFalse(typed.has(type[1]!), line)
+            typed.add(type[1]!)
+          } else if (!line.startsWith("# HELP ")) {
+            assert.match(
+              line,
+              /^[a-z_]+(\{[a-z_]+="([^"\\\n]|\\["\\n])*"(,[a-z_]+="([^"\\\n]|\\["\\n])*")*\})? (-?[\d.e+-]+|NaN|\+Inf)$/
+            )
+          }
+        }
+        for (
+          const name of ["http_server_request_duration_seconds", "http_server_active_requests", "ballast_calls_total"]
+        ) {
+          assert.isTrue(typed.has(name), name)
+        }
+        assert.include(answer.text, "route=\"/v1/chat/completions\",status=\"200\"")
+      }))
+  })
+
+  layer(gateway({ simulator: { timeToFirstToken: "1 hour" } }), { excludeTestServices: true })(
+    "a client that goes away",
+    (it) => {
+      it.effect.each([false, true])("frees its call upstream at once; stream: %s", (stream) =>
+        Effect.gen(function*() {
+          const { inspect, log, url } = yield* Running
+          const gone = new AbortController()
+          const id = `gone-${stream}`
+          const request = fetch(url + chat, {
+            method: "POST",
+            headers: { "content-type": "application/json", "x-request-id": id },
+            body: JSON.stringify({ ...hello, stream }),
+            signal: gone.signal
+          }).catch(() => {})
+          yield* eventually(Effect.map(inspect, ({ inFlight }) => inFlight === 1))
+          gone.abort()
+          yield* Effect.promise(() => request)
+          yield* eventually(Effect.map(inspect, ({ inFlight }) => inFlight === 0))
+          yield* eventually(Effect.sync(() => log.some((line) => line["request_id"] === id)))
+          const line = log.find((line) => line["request_id"] === id)!
+          assert.strictEqual(line["error"], "client_closed_request")
+          assert.strictEqual(line["status"], 499)
+        }))
+    }
+  )
+
+  layer(gateway({ simulator: { tokensPerSecond: 5 } }), { excludeTestServices: true })(
+    "a client that leaves a stream",
+    (it) => {
+      it.effect("frees its call upstream at once", () =>
+        Effect.gen(function*() {
+          const { inspect, log, url } = yield* Running
+          const gone = new AbortController()
+          const response = yield* Effect.promise(() =>
+            fetch(url + chat, {
+              method: "POST",
+              headers: { "content-type": "application/json", "x-request-id": "left" },
+              body: JSON.stringify({ ...hello, stream: true }),
+              signal: gone.signal
+            })
+          )
+          assert.strictEqual(response.status, 200)
+          assert.strictEqual((yield* inspect).inFlight, 1)
+          gone.abort()
+          yield* eventually(Effect.map(inspect, ({ inFlight }) => inFlight === 0))
+          yield* eventually(Effect.sync(() => log.some((line) => line["request_id"] === "left")))
+          const line = log.find((line) => line["request_id"] === "left")!
+          assert.deepStrictEqual([line["status"], line["error"]], [200, "client_closed_request"])
+        }))
+    }
+  )
+})

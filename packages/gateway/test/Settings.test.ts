@@ -1,0 +1,72 @@
+import { Settings } from "@ballast/gateway"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Duration, Effect, Redacted } from "effect"
+
+const read = (env: Record<string, string>) => Settings.config.parse(ConfigProvider.fromEnv({ env }))
+
+describe("Settings", () => {
+  it.effect("has defaults", () =>
+    Effect.map(read({}), (settings) => {
+      assert.strictEqual(settings.host, "127.0.0.1")
+      assert.strictEqual(settings.port, 8787)
+      assert.isUndefined(settings.apiKey)
+      assert.strictEqual(settings.baseUrl, "https://api.deepseek.com")
+      assert.deepStrictEqual(settings.clientKeys, [])
+      assert.strictEqual(Duration.toSeconds(settings.shutdownTimeout), 30)
+    }))
+
+  it.effect("takes an empty variable for an absent one", () =>
+    Effect.map(read({ PORT: "", DEEPSEEK_API_KEY: "", BALLAST_CLIENT_KEYS: "" }), (settings) => {
+      assert.strictEqual(settings.port, 8787)
+      assert.isUndefined(settings.apiKey)
+      assert.deepStrictEqual(settings.clientKeys, [])
+    }))
+
+  it.effect("reads every variable", () =>
+    Effect.map(
+      read({
+        HOST: "::1",
+        PORT: "0",
+        DEEPSEEK_API_KEY: " sk-secret ",
+        DEEPSEEK_BASE_URL: "http://127.0.0.1:8788/v1/",
+        BALLAST_CLIENT_KEYS: "one, two,",
+        BALLAST_SHUTDOWN_TIMEOUT: "1.5m"
+      }),
+      (settings) => {
+        assert.strictEqual(settings.host, "::1")
+        assert.strictEqual(settings.port, 0)
+        assert.strictEqual(Redacted.value(settings.apiKey!), "sk-secret")
+        assert.strictEqual(settings.baseUrl, "http://127.0.0.1:8788/v1")
+        assert.deepStrictEqual(settings.clientKeys.map(Redacted.value), ["one", "two"])
+        assert.strictEqual(Duration.toSeconds(settings.shutdownTimeout), 90)
+      }
+    ))
+
+  it.effect.each(
+    [
+      [{ PORT: "abc" }, "PORT is \"abc\". Expected a whole number from 0 to 65535"],
+      [{ PORT: "65536" }, "PORT is \"65536\""],
+      [{ PORT: "-1" }, "PORT is \"-1\""],
+      [{ HOST: "http://x" }, "HOST is \"http://x\". Expected a host name"],
+      [
+        { DEEPSEEK_BASE_URL: "api.deepseek.com" },
+        "DEEPSEEK_BASE_URL is \"api.deepseek.com\". Expected an http or https URL"
+      ],
+      [{ DEEPSEEK_BASE_URL: "ftp://x" }, "DEEPSEEK_BASE_URL is \"ftp://x\""],
+      [{ BALLAST_SHUTDOWN_TIMEOUT: "soon" }, "BALLAST_SHUTDOWN_TIMEOUT is \"soon\". Expected a number with a unit"]
+    ] as const
+  )(
+    "says what is wrong and what would be right: %j",
+    ([env, text]) => Effect.map(Effect.flip(read(env)), (error) => assert.include(error.message, text))
+  )
+
+  it.effect.each([
+    { DEEPSEEK_API_KEY: "sk-se cret" },
+    { BALLAST_CLIENT_KEYS: "se cret" },
+    { BALLAST_CLIENT_KEYS: "," }
+  ])("never shows a secret: %j", (env) =>
+    Effect.map(Effect.flip(read(env)), (error) => {
+      assert.notInclude(error.message, "cret")
+      assert.match(error.message, /(DEEPSEEK_API_KEY|BALLAST_CLIENT_KEYS) has a wrong value\. Expected/)
+    }))
+})

@@ -1,0 +1,60 @@
+import { Settings, Startup } from "@ballast/gateway"
+import { assert, describe, it } from "@effect/vitest"
+import { Option, Redacted } from "effect"
+import { NetAddress } from "effect/net"
+
+const address = (port: number) => NetAddress.inetAddressFromIpStringUnsafe("127.0.0.1", port)
+
+describe("Startup", () => {
+  it.each(["localhost", "LOCALHOST", "127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"])(
+    "%s is this machine only",
+    (host) => {
+      assert.isTrue(Startup.isLoopback(host))
+      assert.isTrue(Option.isNone(Startup.refusal({ host, clientKeys: [] })))
+    }
+  )
+
+  it.each(["0.0.0.0", "::", "192.168.1.2", "128.0.0.1", "example.lan", "127.0.0.1.example.com"])(
+    "%s is beyond it",
+    (host) => {
+      assert.isFalse(Startup.isLoopback(host))
+      const refusal = Startup.refusal({ host, clientKeys: [] })
+      assert.include(Option.getOrThrow(refusal).message, "BALLAST_CLIENT_KEYS")
+      assert.isTrue(Option.isNone(Startup.refusal({ host, clientKeys: [Redacted.make("k")] })))
+    }
+  )
+
+  it.each([
+    ["127.0.0.1", "http://127.0.0.1:1234"],
+    ["0.0.0.0", "http://127.0.0.1:1234"],
+    ["::", "http://[::1]:1234"],
+    ["::1", "http://[::1]:1234"],
+    ["localhost", "http://localhost:1234"]
+  ])("HOST=%s is reached at %s", (host, url) => {
+    assert.strictEqual(Startup.urlOf(host, address(1234)), url)
+  })
+
+  it("says plainly that the simulator answers", () => {
+    const text = Startup.text({
+      version: "1.2.3",
+      url: "http://127.0.0.1:8787",
+      upstream: { kind: "simulator", description: "" },
+      clientKeys: 0
+    })
+    assert.include(text, "http://127.0.0.1:8787")
+    assert.include(text, "SIMULATOR")
+    assert.include(text, "DEEPSEEK_API_KEY")
+    assert.notInclude(text, "uthorization")
+  })
+
+  it("shows a placeholder where a client key belongs", () => {
+    const text = Startup.text({
+      version: "1.2.3",
+      url: "http://127.0.0.1:8787",
+      upstream: { kind: "deepseek", description: Settings.defaultBaseUrl },
+      clientKeys: 2
+    })
+    assert.include(text, "-H 'authorization: Bearer YOUR_CLIENT_KEY'")
+    assert.include(text, "DeepSeek at https://api.deepseek.com")
+  })
+})

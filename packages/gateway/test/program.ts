@@ -1,0 +1,87 @@
+/** Runs the real program: `ballast` as a process of its own. */
+import { Effect, type Scope } from "effect"
+import { type ChildProcess, spawn } from "node:child_process"
+import { fileURLToPath } from "node:url"
+
+const main = fileURLToPath(new URL("../src/main.ts", import.meta.url))
+
+export interface Ended {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+const environment = (env: Record<string, string>) => {
+  const { PATH, TMPDIR } = process.env
+  return { PATH, TMPDIR, NODE_NO_WARNINGS: "1", ...env }
+}
+
+export class Program {
+  readonly child: ChildProcess
+  stdout = ""
+  stderr = ""
+
+  constructor(args: ReadonlyArray<string>, env: Record<string, string>) {
+    this.child = spawn(process.execPath, [main, ...args], { env: environment(env), stdio: ["ignore", "pipe", "pipe"] })
+    this.child.stdout!.setEncoding("utf8").on("data", (text: string) => this.stdout += text)
+    this.child.stderr!.setEncoding("utf8").on("data", (text: string) => this.stderr += text)
+  }
+
+  /** Waits until standard output matches. */
+  printed(pattern: RegExp): Effect.Effect<RegExpExecArray> {
+    return Effect.callback((resume) => {
+      const look = () => {
+        const match = pattern.exec(this.stdout)
+        if (match !== null) resume(Effect.succeed(match))
+      }
+      this.child.stdout!.on("data", look)
+      this.child.once("close", () => resume(Effect.die(new Error(`the program ended: ${this.stderr}`))))
+      look()
+      return Effect.sync(() => this.child.stdout!.off("data", look))
+    })
+  }
+
+  readonly ended: Effect.Effect<Ended> = Effect.callback((resume) => {
+    const done = (code: number | null) => resume(Effect.succeed({ code, stdout: this.stdout, stderr: this.stderr }))
+    if (this.child.exitCode !== null) done(this.child.exitCode)
+    else this.child.once("close", done)
+  })
+
+  signal(name: "SIGTERM" | "SIGINT"): Effect.Effect<void> {
+    return Effect.sync(() => void this.child.kill(name))
+  }
+}
+
+/** Starts the program; it is killed when the scope closes, if it still runs. */
+export const start = (
+  args: ReadonlyArray<string>,
+  env: Record<string, string> = {}
+): Effect.Effect<Program, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => new Program(args, env)),
+    ({ child }) => Effect.sync(() => child.exitCode === null && child.kill("SIGKILL"))
+  )
+
+/** Runs the program to its end. */
+export const run = (
+  args: ReadonlyArray<string>,
+  env: Record<string, string> = {}
+): Effect.Effect<Ended, never, Scope.Scope> => Effect.flatMap(start(args, env), (program) => program.ended)
+
+/** Starts a gateway on a free port and waits until it listens. */
+export const serve = Effect.fnUntraced(function*(env: Record<string, string> = {}) {
+  const program = yield* start(["serve"], { PORT: "0", ...env })
+  const [, url] = yield* program.printed(/listens on (\S+)[^]*curl .*\n/)
+  return { program, url: url! }
+})
+
+/** Runs a line in a shell, as if it were pasted. */
+export const shell = (line: string): Effect.Effect<Ended> =>
+  Effect.callback((resume) => {
+    const child = spawn("bash", ["-c", line], { stdio: ["ignore", "pipe", "pipe"] })
+    let stdout = ""
+    let stderr = ""
+    child.stdout.setEncoding("utf8").on("data", (text: string) => stdout += text)
+    child.stderr.setEncoding("utf8").on("data", (text: string) => stderr += text)
+    child.once("close", (code) => resume(Effect.succeed({ code, stdout, stderr })))
+  })
