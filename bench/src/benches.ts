@@ -1,0 +1,124 @@
+import { concurrency, type Measured, type Plan, type Sample } from "./measure.ts"
+import { type Server, startServer, startWorker } from "./process.ts"
+import { complete, stream as streamed } from "./side/undici.ts"
+import { answer } from "./traffic.ts"
+
+/** CPU time of `side` over that of `beside` that a bench wants to stay below. */
+export interface Target {
+  readonly side: string
+  readonly beside: string
+  readonly atMost: number
+}
+
+/** A comparison; ratios in its report are to the first side. */
+export interface Bench {
+  readonly about: string
+  readonly plan: Plan
+  /** Whether the service sends all events of a stream at once, instead of one by one. */
+  readonly burst?: boolean
+  readonly targets: ReadonlyArray<Target>
+  readonly sides: (service: Server, started: (stop: () => Promise<void>) => void) => Promise<ReadonlyArray<Measured>>
+}
+
+type Started = (stop: () => Promise<void>) => void
+
+const worker = (started: Started, name: string, module: string, side: string, url: string): Measured => {
+  const child = startWorker(name, "worker.ts", [module, side, url])
+  started(child.stop)
+  return { name, block: (operations) => child.ask<Sample>({ operations }) }
+}
+
+const clients = (side: "complete" | "stream"): Bench["sides"] => async ({ url }, started) => [
+  worker(started, "undici", "undici", side, url),
+  worker(started, "openai", "openai", side, url),
+  worker(started, "@ai-sdk/deepseek", "ai", side, url),
+  worker(started, "@ballast/deepseek", "ballast", side, url)
+]
+
+const client: Bench = {
+  about:
+    `A call that is not streamed, ${concurrency} in flight; ballast with its default policies, a rate limiter and spans`,
+  plan: { operations: 500, turns: 12, expected: answer.length },
+  targets: [{ side: "@ballast/deepseek", beside: "openai", atMost: 0.5 }],
+  sides: clients("complete")
+}
+
+const stream: Bench = {
+  about: `A stream of 66 events that arrive one by one, ${concurrency} in flight; ballast as above`,
+  plan: { operations: 80, turns: 12, expected: answer.length },
+  targets: [{ side: "@ballast/deepseek", beside: "openai", atMost: 0.6 }],
+  sides: clients("stream")
+}
+
+const streamBurst: Bench = { ...stream, about: "The same when all events arrive at once", burst: true }
+
+/** CPU time of a server under the load of this process. */
+const server = async (
+  started: Started,
+  name: string,
+  starting: Promise<Server>,
+  load: "complete" | "stream"
+): Promise<Measured> => {
+  const { cpu, stop, url } = await starting
+  started(stop)
+  const side = await (load === "complete" ? complete : streamed)(url)
+  return {
+    name,
+    block: async (operations) => {
+      const cpuBefore = await cpu()
+      const wallBefore = performance.now()
+      const checksum = await side(operations)
+      return { cpu: await cpu() - cpuBefore, wall: (performance.now() - wallBefore) * 1000, checksum }
+    }
+  }
+}
+
+const gateways = (load: "complete" | "stream"): Bench["sides"] => async (service, started) => {
+  const env = { DEEPSEEK_API_KEY: "bench", DEEPSEEK_BASE_URL: service.url, OTEL_EXPORTER_OTLP_ENDPOINT: "" }
+  return [
+    await server(started, "pass-through", startServer("bench/src/passThrough.ts", { env }), load),
+    await server(started, "gateway", startServer("packages/gateway/src/main.ts", { args: ["serve"], env }), load)
+  ]
+}
+
+const gateway: Bench = {
+  about:
+    `A call through a server process beside a bare node:http pass-through, ${concurrency} in flight over kept connections`,
+  plan: { operations: 500, turns: 12, expected: answer.length },
+  targets: [{ side: "gateway", beside: "pass-through", atMost: 3 }],
+  sides: gateways("complete")
+}
+
+const gatewayStream: Bench = {
+  about: "The same for a stream of 66 events",
+  plan: { operations: 80, turns: 12, expected: answer.length },
+  targets: [],
+  sides: gateways("stream")
+}
+
+const policies: Bench = {
+  about: "Each policy around a promise, one call after the other",
+  plan: { operations: 20_000, turns: 10, expected: 1 },
+  targets: [],
+  sides: async (_, started) =>
+    Object.entries({
+      bare: "bare",
+      retry: "retry",
+      circuitBreaker: "circuit breaker",
+      rateLimiter: "rate limiter",
+      concurrencyLimit: "concurrency limit",
+      totalDeadline: "total deadline",
+      attemptDeadline: "attempt deadline",
+      common: "all of them"
+    }).map(([side, name]) => worker(started, name, "policies", side, ""))
+}
+
+/** Every bench by the name that `--only` takes. */
+export const benches: Record<string, Bench> = {
+  client,
+  stream,
+  "stream-burst": streamBurst,
+  gateway,
+  "gateway-stream": gatewayStream,
+  policies
+}

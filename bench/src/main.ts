@@ -1,0 +1,36 @@
+/** `npm run bench [-- --only NAME] [-- --json FILE]` */
+import * as Fs from "node:fs"
+import { parseArgs } from "node:util"
+import { type Bench, benches } from "./benches.ts"
+import { measure } from "./measure.ts"
+import { startServer } from "./process.ts"
+import { circumstances, type Outcome, outcome, showCircumstances, showOutcome } from "./report.ts"
+
+const { values } = parseArgs({ options: { only: { type: "string", multiple: true }, json: { type: "string" } } })
+
+const chosen = Object.entries(benches).filter(([name]) => values.only?.includes(name) ?? true)
+if (chosen.length === 0) throw new RangeError(`--only takes one of ${Object.keys(benches).join(", ")}`)
+
+const run = async (name: string, bench: Bench): Promise<Outcome> => {
+  const stops: Array<() => Promise<void>> = []
+  try {
+    const service = await startServer("bench/src/service.ts", { args: bench.burst === true ? ["burst"] : [] })
+    stops.push(service.stop)
+    const sides = await bench.sides(service, (stop) => stops.push(stop))
+    return outcome(name, bench, await measure(sides, bench.plan))
+  } finally {
+    for (const stop of stops.toReversed()) await stop()
+  }
+}
+
+const where = circumstances()
+console.log(showCircumstances(where))
+const outcomes: Array<Outcome> = []
+for (const [name, bench] of chosen) {
+  const result = await run(name, bench)
+  outcomes.push(result)
+  console.log(showOutcome(result))
+}
+if (values.json !== undefined) {
+  Fs.writeFileSync(values.json, `${JSON.stringify({ circumstances: where, outcomes }, null, 2)}\n`)
+}

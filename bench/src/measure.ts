@@ -1,0 +1,97 @@
+/**
+ * Measures several ways of doing the same thing. The sides take turns in short blocks, so that whatever happens to the machine happens to
+ * all of them; the median block counts, and ratios are taken within a turn.
+ */
+
+/** Does so many operations and returns a sum over their results, so that none can be optimised away or left undone. */
+export type Side = (operations: number) => Promise<number>
+
+/** What a block of operations took, in microseconds. */
+export interface Sample {
+  readonly cpu: number
+  readonly wall: number
+  readonly checksum: number
+}
+
+/** Something that can be measured block by block. */
+export interface Measured {
+  readonly name: string
+  readonly block: (operations: number) => Promise<Sample>
+}
+
+/** Times of one operation, in microseconds. */
+export interface Result {
+  readonly name: string
+  readonly cpu: number
+  readonly wall: number
+  /** CPU time of every block, in the order of the turns. */
+  readonly blocks: ReadonlyArray<number>
+}
+
+export interface Plan {
+  /** Operations of one block. */
+  readonly operations: number
+  readonly turns: number
+  /** What the results of one operation add up to. */
+  readonly expected: number
+}
+
+const median = (values: ReadonlyArray<number>): number => {
+  const sorted = values.toSorted((a, b) => a - b)
+  const middle = sorted.length / 2
+  return ((sorted[Math.ceil(middle) - 1] ?? NaN) + (sorted[Math.floor(middle)] ?? NaN)) / 2
+}
+
+/** CPU time of one side over that of another: the median of the turns. */
+export const ratio = (side: Result, beside: Result): number =>
+  median(side.blocks.map((cpu, turn) => cpu / (beside.blocks[turn] ?? NaN)))
+
+const checked = async (side: Measured, { expected, operations }: Plan): Promise<Sample> => {
+  const { checksum, cpu, wall } = await side.block(operations)
+  if (checksum !== expected * operations) {
+    throw new Error(`${side.name} gave ${checksum} for ${operations} operations, not ${expected * operations}`)
+  }
+  return { checksum, cpu: cpu / operations, wall: wall / operations }
+}
+
+const warmUpTurns = 3
+
+/** Lets the sides take turns, each turn starting with another side. */
+export const measure = async (sides: ReadonlyArray<Measured>, plan: Plan): Promise<ReadonlyArray<Result>> => {
+  const samples = sides.map((): Array<Sample> => [])
+  for (let turn = -warmUpTurns; turn < plan.turns; turn++) {
+    for (let index = 0; index < sides.length; index++) {
+      const next = (index + Math.max(turn, 0)) % sides.length
+      const side = sides[next]
+      if (side === undefined) continue
+      const sample = await checked(side, plan)
+      if (turn >= 0) samples[next]?.push(sample)
+    }
+  }
+  return sides.map(({ name }, index) => {
+    const own = samples[index] ?? []
+    return {
+      name,
+      cpu: median(own.map((sample) => sample.cpu)),
+      wall: median(own.map((sample) => sample.wall)),
+      blocks: own.map((sample) => sample.cpu)
+    }
+  })
+}
+
+/** Keeps so many operations in flight and adds up their results. */
+export const inFlight = (limit: number, operation: () => Promise<number>): Side => async (operations) => {
+  let started = 0
+  let sum = 0
+  const lane = async () => {
+    while (started++ < operations) {
+      const result = await operation()
+      sum += result
+    }
+  }
+  await Promise.all(Array.from({ length: limit }, lane))
+  return sum
+}
+
+/** Calls in flight at once, on every side. */
+export const concurrency = 16

@@ -1,0 +1,95 @@
+import { type ChildProcess, fork } from "node:child_process"
+import { once } from "node:events"
+import { connect, createServer } from "node:net"
+import * as Path from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
+
+const root = Path.resolve(import.meta.dirname, "../..")
+
+const freePort = async (): Promise<number> => {
+  const server = createServer().listen(0, "127.0.0.1")
+  await once(server, "listening")
+  const address = server.address()
+  server.close()
+  await once(server, "close")
+  if (address === null || typeof address === "string") throw new Error("The system gave no port")
+  return address.port
+}
+
+const listens = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1")
+    socket.once("connect", () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once("error", () => resolve(false))
+  })
+
+/** A process of ours, with one question and one answer at a time. */
+export interface Child {
+  readonly ask: <A>(message: object) => Promise<A>
+  readonly stop: () => Promise<void>
+}
+
+const child = (name: string, process: ChildProcess): Child => {
+  const exited = once(process, "exit")
+  return {
+    ask: async <A>(message: object) => {
+      process.send(message)
+      const answer: unknown = await Promise.race([
+        once(process, "message").then(([answer]) => answer),
+        exited.then(() => Promise.reject(new Error(`${name} has ended`)))
+      ])
+      return answer as A // what our own scripts send
+    },
+    stop: async () => {
+      process.kill()
+      await exited
+    }
+  }
+}
+
+/** Starts a script that answers questions. */
+export const startWorker = (name: string, script: string, args: ReadonlyArray<string>): Child =>
+  child(name, fork(Path.join(import.meta.dirname, script), args, { cwd: root, execArgv: ["--expose-gc"] }))
+
+/** A server of its own process, whose CPU time can be read. */
+export interface Server extends Child {
+  readonly url: string
+  /** Microseconds since its start. */
+  readonly cpu: () => Promise<number>
+}
+
+/** Starts a script that listens on `PORT`, and waits until it does. */
+export const startServer = async (script: string, options?: {
+  readonly args?: ReadonlyArray<string>
+  readonly env?: NodeJS.ProcessEnv
+}): Promise<Server> => {
+  const port = await freePort()
+  const started = fork(Path.join(root, script), options?.args, {
+    cwd: root,
+    env: { ...process.env, ...options?.env, PORT: `${port}` },
+    execArgv: ["--import", Path.join(import.meta.dirname, "cpu.ts")],
+    stdio: ["ignore", "ignore", "pipe", "ipc"]
+  })
+  let log = ""
+  const collect = (text: Buffer) => {
+    log += text
+  }
+  started.stderr?.on("data", collect)
+  const server = child(script, started)
+  for (let tries = 0; !await listens(port); tries++) {
+    if (tries === 400 || started.exitCode !== null) throw new Error(`${script} does not listen: ${log}`)
+    await sleep(25)
+  }
+  started.stderr?.off("data", collect).resume()
+  return {
+    ...server,
+    url: `http://127.0.0.1:${port}`,
+    cpu: async () => {
+      const { system, user } = await server.ask<NodeJS.CpuUsage>({})
+      return system + user
+    }
+  }
+}
