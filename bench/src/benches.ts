@@ -45,7 +45,7 @@ const client: Bench = {
 
 const stream: Bench = {
   about: `A stream of 66 events that arrive one by one, ${concurrency} in flight; ballast as above`,
-  plan: { operations: 80, turns: 12, expected: answer.length },
+  plan: { operations: 200, turns: 10, expected: answer.length },
   targets: [{ side: "@ballast/deepseek", beside: "openai", atMost: 0.6 }],
   sides: clients("stream")
 }

@@ -52,7 +52,7 @@ const child = (name: string, process: ChildProcess): Child => {
 
 /** Starts a script that answers questions. */
 export const startWorker = (name: string, script: string, args: ReadonlyArray<string>): Child =>
-  child(name, fork(Path.join(import.meta.dirname, script), args, { cwd: root, execArgv: ["--expose-gc"] }))
+  child(name, fork(Path.join(import.meta.dirname, script), args, { cwd: root }))
 
 /** A server of its own process, whose CPU time can be read. */
 export interface Server extends Child {

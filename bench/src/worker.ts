@@ -10,7 +10,6 @@ const side = await sides[name]?.(url)
 
 process.on("message", async ({ operations }: { readonly operations: number }) => {
   if (side === undefined) throw new Error(`There is no side ${module}.${name}`)
-  globalThis.gc?.()
   const cpu = process.cpuUsage()
   const wall = performance.now()
   const checksum = await side(operations)

@@ -166,18 +166,21 @@ export const boundedStream = <A, E1, R, E>(
               watchdog.watch(opener, start(opener), interrupt)
               return Effect.catchCause(pull, onFailure)
             }
+            let puller = opener
+            const watched = Effect.matchCauseEffect(pull, {
+              onSuccess: (items) => {
+                watchdog.rest()
+                waited(puller, items)
+                return Effect.succeed(items)
+              },
+              onFailure
+            })
             return Effect.withFiber((fiber) => {
+              puller = fiber
               const at = start(fiber)
               if (limit !== undefined && at < since) return limit.expire
               watchdog.watch(fiber, at, interrupt)
-              return Effect.matchCauseEffect(pull, {
-                onSuccess: (items) => {
-                  watchdog.rest()
-                  waited(fiber, items)
-                  return Effect.succeed(items)
-                },
-                onFailure
-              })
+              return watched
             })
           }
 

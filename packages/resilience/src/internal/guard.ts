@@ -2,6 +2,7 @@
  * The shared machinery of policies that admit a call before it runs and hear
  * of its end after: breaker, rate limiter, concurrency limit.
  */
+import type * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -74,22 +75,23 @@ const guardStream = <T extends Entry<E>, E, A, E1, R>(
       // The upstream gets a scope of its own, closed before the entry ends: a
       // slot is free only once the call's resources are.
       const inner = Scope.makeUnsafe()
-      const watch = <E2>(pull: Pull.Pull<readonly [A, ...Array<A>], E2, void, R>) =>
-        Effect.onExitPrimitive(pull, (exit) => {
-          if (exit._tag === "Success") {
-            emitted = true
-            return undefined
-          }
-          const end = Pull.doneExitFromCause(exit.cause)
-          return Effect.ensuring(Scope.close(inner, end), settle(end))
-        })
+      const finish = <E2>(cause: Cause.Cause<E2>): Effect.Effect<never, E2> => {
+        const end = Pull.doneExitFromCause(cause)
+        return Effect.uninterruptible(
+          Effect.andThen(Effect.ensuring(Scope.close(inner, end), settle(end)), Effect.failCause(cause))
+        )
+      }
+      // Interrupted pulls are left to the finalizer below.
+      const watch = <E2>(pull: Pull.Pull<readonly [A, ...Array<A>], E2, void, R>) => Effect.catchCause(pull, finish)
 
       const first = watch(Effect.withFiber((fiber): Pull.Pull<readonly [A, ...Array<A>], E1 | E, void, R> => {
         entry = guard.enter(fiber)
-        const open = Effect.flatMap(Channel.toPullScoped(Stream.toChannel(self), inner), (pull) => {
-          opened = watch(pull)
-          return pull
-        })
+        const open = Effect.flatMap(Channel.toPullScoped(Stream.toChannel(self), inner), (pull) =>
+          Effect.map(pull, (items) => {
+            emitted = true
+            opened = watch(pull)
+            return items
+          }))
         return entry.wait === undefined ? open : Effect.flatMap(entry.wait, () => open)
       }))
 
