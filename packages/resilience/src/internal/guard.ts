@@ -98,7 +98,8 @@ const guardStream = <T extends Entry<E>, E, A, E1, R>(
       return Effect.as(
         Scope.addFinalizerExit(
           scope,
-          (exit) => Effect.ensuring(Scope.close(inner, exit), Effect.suspend(() => settle(closedEarly(exit, emitted))))
+          (exit) =>
+            Effect.ensuring(Scope.close(inner, exit), Effect.suspend(() => settle(closedEarly(exit, emitted))))
         ),
         Effect.suspend(() => opened ?? first)
       )
