@@ -111,15 +111,17 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
     wake?.()
   }
 
-  /** Waits for the next callback of undici that changes something for a reader. An interrupted reader aborts the request. */
-  readonly arrival: Effect.Effect<void> = Effect.callback((resume) => {
-    const others = this.wake
-    this.wake = () => {
-      others?.()
-      resume(Effect.void)
-    }
-    return this.abort
-  })
+  /** Waits for the next callback of undici that changes something for a reader, then goes on. An interrupted reader aborts the request. */
+  private afterArrival<A, E>(next: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.callback((resume) => {
+      const others = this.wake
+      this.wake = () => {
+        others?.()
+        resume(next)
+      }
+      return this.abort
+    })
+  }
 
   /** The chunks that have arrived, or else the next one. */
   readonly pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, HttpClientError> = Effect.suspend(() => {
@@ -132,8 +134,10 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
       return Effect.succeed(chunks)
     }
     if (this.failure !== undefined) return Effect.fail(this.failure)
-    return this.ended ? Cause.done() : Effect.andThen(this.arrival, this.pull)
+    return this.ended ? Cause.done() : this.nextPull
   })
+
+  private readonly nextPull = this.afterArrival(this.pull)
 
   /** All of the body. It can be read again. */
   readonly bytes: Effect.Effect<Uint8Array, HttpClientError> = Effect.suspend(() => {
@@ -141,7 +145,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
     if (!this.ended) {
       this.collecting = true
       this.controller?.resume()
-      return Effect.andThen(this.arrival, this.bytes)
+      return this.afterArrival(this.bytes)
     }
     const [first] = this.chunks
     if (first !== undefined && this.chunks.length === 1) return Effect.succeed(first)

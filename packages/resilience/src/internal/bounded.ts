@@ -131,7 +131,7 @@ export const boundedStream = <A, E1, R, E>(
           }
 
           const waited = (fiber: Fiber.Fiber<unknown, unknown>, items: ReadonlyArray<A>) => {
-            if (progress === undefined || items.some((item) => progress(item))) {
+            if (progress === undefined || items.some(progress)) {
               waiting = idle
               left = idle?.millis ?? Infinity
             } else {
