@@ -1,6 +1,21 @@
 /**
  * @since 0.1.0
  */
+export * as Backoff from "./Backoff.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as Cache from "./Cache.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as Chaos from "./Chaos.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as CircuitBreaker from "./CircuitBreaker.ts"
 
 /**
@@ -16,12 +31,37 @@ export * as Deadline from "./Deadline.ts"
 /**
  * @since 0.1.0
  */
+export * as Fallback from "./Fallback.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as Hedge from "./Hedge.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as Keyed from "./Keyed.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as LoadShed from "./LoadShed.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as Outcome from "./Outcome.ts"
 
 /**
  * @since 0.1.0
  */
 export * as Policy from "./Policy.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as Priority from "./Priority.ts"
 
 /**
  * @since 0.1.0
@@ -37,3 +77,18 @@ export * as Retry from "./Retry.ts"
  * @since 0.1.0
  */
 export * as RetryAfter from "./RetryAfter.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as RetryBudget from "./RetryBudget.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as SingleFlight from "./SingleFlight.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as Throttle from "./Throttle.ts"

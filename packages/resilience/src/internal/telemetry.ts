@@ -2,7 +2,16 @@ import * as Clock from "effect/Clock"
 import type * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 
-export type PolicyKind = "retry" | "circuit-breaker" | "rate-limiter" | "concurrency-limit" | "deadline"
+export type PolicyKind =
+  | "retry"
+  | "circuit-breaker"
+  | "rate-limiter"
+  | "concurrency-limit"
+  | "deadline"
+  | "chaos"
+  | "throttle"
+  | "load-shed"
+  | "single-flight"
 
 const waitSeconds = Metric.histogram("ballast_policy_wait_seconds", {
   description: "Seconds a call waited inside a policy.",
@@ -53,6 +62,13 @@ const counting = (metric: Metric.Counter<number>) => (fiber: AnyFiber): void => 
 export const makeRejected = (policy: PolicyKind, name: string) =>
   counting(Metric.withAttributes(rejections, { policy, name }))
 
+const retriesDenied = Metric.counter("ballast_retries_denied_total", {
+  description: "Retries that were not made because their budget was spent.",
+  incremental: true
+})
+
+export const makeRetryDenied = (name: string) => counting(Metric.withAttributes(retriesDenied, { name }))
+
 export const makeRetried = (name: string) => counting(Metric.withAttributes(retryAttempts, { name }))
 
 export const makeExceeded = (name: string, deadline: string) =>
@@ -69,3 +85,120 @@ export const makeTransition = (name: string) => {
     if (from !== to) Metric.withAttributes(transitions, { name, from, to }).updateUnsafe(1, fiber.context)
   }
 }
+
+const hedges = Metric.counter("ballast_hedges_total", {
+  description: "Attempts that a hedge started beside or after the first one.",
+  incremental: true
+})
+
+const hedgeWins = Metric.counter("ballast_hedge_wins_total", {
+  description: "Calls that were answered by an attempt after the first.",
+  incremental: true
+})
+
+const hedgesDenied = Metric.counter("ballast_hedges_denied_total", {
+  description: "Attempts that a hedge did not start because its budget was spent.",
+  incremental: true
+})
+
+/** Why a hedge starts another attempt. */
+export type HedgeReason = "slow" | "failed"
+
+/** Counts an attempt after the first, and records it as an event of the current span. */
+export const makeHedged = (name: string) => {
+  const metric = {
+    slow: Metric.withAttributes(hedges, { name, because: "slow" }),
+    failed: Metric.withAttributes(hedges, { name, because: "failed" })
+  }
+  return (fiber: AnyFiber, attempt: number, because: HedgeReason): void => {
+    metric[because].updateUnsafe(1, fiber.context)
+    addEvent(fiber, "ballast.hedge", { name, attempt, because })
+  }
+}
+
+export const makeHedgeWon = (name: string) => counting(Metric.withAttributes(hedgeWins, { name }))
+
+export const makeHedgeDenied = (name: string) => counting(Metric.withAttributes(hedgesDenied, { name }))
+
+const addEvent = (fiber: AnyFiber, event: string, attributes: Record<string, unknown>): void => {
+  const span = fiber.cache.span
+  if (span?._tag === "Span") span.event(event, fiber.getRef(Clock.Clock).currentTimeNanosUnsafe(), attributes)
+}
+
+const fallbacks = Metric.counter("ballast_fallbacks_total", {
+  description: "Answers that a fallback gave.",
+  incremental: true
+})
+
+const fallbackFailures = Metric.counter("ballast_fallback_failures_total", {
+  description: "Fallbacks that failed themselves, or had nothing to serve.",
+  incremental: true
+})
+
+/** Counts an answer of a fallback, and records it as an event of the current span. */
+export const makeServed = (name: string, fallback: string) => {
+  const metric = Metric.withAttributes(fallbacks, { name, fallback })
+  return (fiber: AnyFiber): void => {
+    metric.updateUnsafe(1, fiber.context)
+    addEvent(fiber, "ballast.fallback", { name, fallback })
+  }
+}
+
+export const makeNotServed = (name: string, fallback: string) =>
+  counting(Metric.withAttributes(fallbackFailures, { name, fallback }))
+
+const flightsJoined = Metric.counter("ballast_single_flight_joined_total", {
+  description: "Callers that shared the work of another one.",
+  incremental: true
+})
+
+const flightsCancelled = Metric.counter("ballast_single_flight_cancelled_total", {
+  description: "Work in flight that was interrupted because its last caller left.",
+  incremental: true
+})
+
+export const makeFlightJoined = (name: string) => counting(Metric.withAttributes(flightsJoined, { name }))
+
+export const makeFlightCancelled = (name: string) => counting(Metric.withAttributes(flightsCancelled, { name }))
+
+const injections = Metric.counter("ballast_chaos_injections_total", {
+  description: "Disturbances that chaos put into calls.",
+  incremental: true
+})
+
+/** Counts a disturbance, and records it as an event of the current span. */
+export const makeInjected = (name: string, kind: string) => {
+  const count = counting(Metric.withAttributes(injections, { name, kind }))
+  return (fiber: AnyFiber): void => {
+    count(fiber)
+    addEvent(fiber, "ballast.chaos", { name, kind })
+  }
+}
+
+const cacheRequests = Metric.counter("ballast_cache_requests_total", {
+  description: "Calls that came to a cache, by what it had for them.",
+  incremental: true
+})
+
+const cacheEvictions = Metric.counter("ballast_cache_evictions_total", {
+  description: "Entries that a full cache dropped.",
+  incremental: true
+})
+
+const cacheRefreshFailures = Metric.counter("ballast_cache_refresh_failures_total", {
+  description: "Refreshes of a stale entry in the background that did not succeed.",
+  incremental: true
+})
+
+export const makeCached = (name: string) => {
+  const metric = {
+    hit: Metric.withAttributes(cacheRequests, { name, result: "hit" }),
+    stale: Metric.withAttributes(cacheRequests, { name, result: "stale" }),
+    miss: Metric.withAttributes(cacheRequests, { name, result: "miss" })
+  }
+  return (fiber: AnyFiber, result: keyof typeof metric): void => metric[result].updateUnsafe(1, fiber.context)
+}
+
+export const makeCacheEvicted = (name: string) => counting(Metric.withAttributes(cacheEvictions, { name }))
+
+export const makeCacheRefreshFailed = (name: string) => counting(Metric.withAttributes(cacheRefreshFailures, { name }))
