@@ -28,15 +28,22 @@ export type Outcome = Success | Failure | Ignored
 /**
  * The dependency answered as it should.
  *
+ * **Details**
+ *
+ * `slow` says that it took too long all the same; undefined leaves that to
+ * whoever measures the time.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface Success {
   readonly _tag: "Success"
+  readonly slow?: boolean | undefined
 }
 
 /**
- * The dependency is at fault: the call counts against it.
+ * The dependency is at fault: the call counts against it. `slow` as in
+ * `Success`.
  *
  * @category models
  * @since 0.1.0
@@ -44,6 +51,7 @@ export interface Success {
 export interface Failure {
   readonly _tag: "Failure"
   readonly retryable: boolean
+  readonly slow?: boolean | undefined
   readonly retryAfter?: Duration.Duration | undefined
 }
 
@@ -116,6 +124,15 @@ export type Classifier = (exit: Exit.Exit<unknown, unknown>) => Outcome
 export const success: Outcome = { _tag: "Success" }
 
 /**
+ * The outcome of a call that the dependency answered, but too late to count as
+ * well served.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const slowSuccess: Outcome = { _tag: "Success", slow: true }
+
+/**
  * Creates the outcome of a call that the dependency failed.
  *
  * **Details**
@@ -128,7 +145,13 @@ export const success: Outcome = { _tag: "Success" }
 export const failure = (options?: {
   readonly retryable?: boolean | undefined
   readonly retryAfter?: Duration.Duration | undefined
-}): Outcome => ({ _tag: "Failure", retryable: options?.retryable ?? true, retryAfter: options?.retryAfter })
+  readonly slow?: boolean | undefined
+}): Outcome => ({
+  _tag: "Failure",
+  retryable: options?.retryable ?? true,
+  retryAfter: options?.retryAfter,
+  slow: options?.slow
+})
 
 /**
  * Creates the outcome of a call that says nothing about the dependency.

@@ -296,40 +296,56 @@ describe("ConcurrencyLimit", () => {
     end: Schema.Literals(["succeed", "fail", "die"])
   })
 
-  it.effect.prop("never runs more than its limit, keeps the order, and leaks nothing", {
+  const isAssertion = (exit: Exit.Exit<unknown, unknown>) => {
+    const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+    return error instanceof Error && error.name === "AssertionError"
+  }
+
+  /** Calls that arrive, run, end and are interrupted at their times. Gives their exits. */
+  const play = Effect.fnUntraced(function*(
+    limit: ConcurrencyLimit.ConcurrencyLimit,
+    calls: ReadonlyArray<typeof Call.Type>,
+    steps: number,
+    onStart: (place: number) => void,
+    onEnd: () => void
+  ) {
+    const ends = { succeed: Effect.void, fail: Effect.fail("error"), die: Effect.die("boom") }
+    const fibers: Array<Fiber.Fiber<void, unknown>> = []
+    for (const [place, call] of calls.entries()) {
+      yield* TestClock.adjust(call.after)
+      const body = Effect.suspend(() => {
+        onStart(place)
+        return Effect.andThen(Effect.sleep(call.runs), ends[call.end])
+      }).pipe(Effect.ensuring(Effect.sync(onEnd)))
+      const fiber = yield* start(withStepBudget(steps)(limit(body)))
+      fibers.push(fiber)
+      yield* start(Effect.andThen(Effect.sleep(call.interruptedAfter), Fiber.interrupt(fiber)))
+    }
+    yield* TestClock.adjust("1 minute")
+    return yield* Fiber.awaitAll(fibers)
+  })
+
+  it.effect.prop("never runs more than its limit and leaks nothing, wherever its fibers yield", {
     calls: Schema.Array(Call),
     limit: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 3 })),
     steps: Schema.Int.check(Schema.isBetween({ minimum: 3, maximum: 64 }))
   }, ({ calls, limit: size, steps }) =>
     Effect.gen(function*() {
       const limit = yield* ConcurrencyLimit.make({ limit: size, queue: Infinity, maxWait: 10 })
-      const ends = { succeed: Effect.void, fail: Effect.fail("error"), die: Effect.die("boom") }
       let running = 0
-      let arrived = 0
-      let lastStarted = -1
-      const fibers: Array<Fiber.Fiber<void, unknown>> = []
-      for (const call of calls) {
-        yield* TestClock.adjust(call.after)
-        const place = arrived++
-        const body = Effect.suspend(() => {
-          assert.isAtMost(++running, size)
-          assert.isAbove(place, lastStarted)
-          lastStarted = place
-          return Effect.andThen(Effect.sleep(call.runs), ends[call.end])
-        }).pipe(Effect.ensuring(Effect.sync(() => {
-          running--
-        })))
-        const fiber = yield* start(withStepBudget(steps)(limit(body)))
-        fibers.push(fiber)
-        yield* start(Effect.andThen(Effect.sleep(call.interruptedAfter), Fiber.interrupt(fiber)))
-      }
-      yield* TestClock.adjust("1 minute")
-      for (const exit of yield* Fiber.awaitAll(fibers)) {
-        if (Exit.isFailure(exit)) {
-          const error = Cause.squash(exit.cause)
-          assert.isFalse(error instanceof Error && error.name === "AssertionError", String(error))
-        }
-      }
+      const exits = yield* play(limit, calls, steps, () => assert.isAtMost(++running, size), () => running--)
+      assert.deepStrictEqual(exits.filter(isAssertion), [])
+      yield* idle(limit)
+    }))
+
+  // With one slot, calls start in the order in which they got it; with more, one that finds a slot free may start in
+  // the moment between the grant of a waiter's slot and that waiter's next step.
+  it.effect.prop("keeps the order of arrival", { calls: Schema.Array(Call) }, ({ calls }) =>
+    Effect.gen(function*() {
+      const limit = yield* ConcurrencyLimit.make({ limit: 1, queue: Infinity, maxWait: 10 })
+      const started: Array<number> = []
+      yield* play(limit, calls, 2048, (place) => started.push(place), () => {})
+      assert.deepStrictEqual(started, started.toSorted((a, b) => a - b))
       yield* idle(limit)
     }))
 
