@@ -12,6 +12,7 @@ export type PolicyKind =
   | "throttle"
   | "load-shed"
   | "single-flight"
+  | "degrade"
 
 const waitSeconds = Metric.histogram("ballast_policy_wait_seconds", {
   description: "Seconds a call waited inside a policy.",
