@@ -196,7 +196,7 @@ export const make = (options?: Options): Effect.Effect<CircuitBreaker> => {
         if (failed) return open(fiber, now, outcome.retryAfter)
         if (++era.succeeded >= probes) become(fiber, closed())
       } else if (era._tag === "Closed") {
-        TimeWindow.record(era.window, now, failed)
+        TimeWindow.record(era.window, now, failed, false)
         const { calls, failures } = era.window
         if (calls >= minimumCalls && failures / calls >= failureRate) {
           open(fiber, now, failed ? outcome.retryAfter : undefined)

@@ -9,21 +9,27 @@ export interface TimeWindow {
   readonly slice: number
   readonly callsOf: Array<number>
   readonly failuresOf: Array<number>
+  readonly slowOf: Array<number>
   /** Number of the running slice, counted from the clock's origin. */
   current: number
   calls: number
   failures: number
+  slow: number
 }
 
-const slices = 10
+export const slices = 10
+
+const zeros = () => Array.from({ length: slices }, () => 0)
 
 export const make = (millis: number): TimeWindow => ({
   slice: millis / slices,
-  callsOf: Array.from({ length: slices }, () => 0),
-  failuresOf: Array.from({ length: slices }, () => 0),
+  callsOf: zeros(),
+  failuresOf: zeros(),
+  slowOf: zeros(),
   current: 0,
   calls: 0,
-  failures: 0
+  failures: 0,
+  slow: 0
 })
 
 /** Forgets what has left the window. */
@@ -34,13 +40,15 @@ export const advance = (self: TimeWindow, now: number): void => {
     const index = slice % slices
     self.calls -= self.callsOf[index] ?? 0
     self.failures -= self.failuresOf[index] ?? 0
+    self.slow -= self.slowOf[index] ?? 0
     self.callsOf[index] = 0
     self.failuresOf[index] = 0
+    self.slowOf[index] = 0
   }
   self.current = reached
 }
 
-export const record = (self: TimeWindow, now: number, failed: boolean): void => {
+export const record = (self: TimeWindow, now: number, failed: boolean, slow: boolean): void => {
   advance(self, now)
   const index = self.current % slices
   self.calls++
@@ -48,5 +56,9 @@ export const record = (self: TimeWindow, now: number, failed: boolean): void => 
   if (failed) {
     self.failures++
     self.failuresOf[index] = (self.failuresOf[index] ?? 0) + 1
+  }
+  if (slow) {
+    self.slow++
+    self.slowOf[index] = (self.slowOf[index] ?? 0) + 1
   }
 }
