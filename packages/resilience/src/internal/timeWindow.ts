@@ -17,7 +17,7 @@ export interface TimeWindow {
   slow: number
 }
 
-export const slices = 10
+const slices = 10
 
 const zeros = () => Array.from({ length: slices }, () => 0)
 
@@ -60,5 +60,49 @@ export const record = (self: TimeWindow, now: number, failed: boolean, slow: boo
   if (slow) {
     self.slow++
     self.slowOf[index] = (self.slowOf[index] ?? 0) + 1
+  }
+}
+
+/** Counts of one slice, and how long ago its middle was. */
+export interface Slice {
+  readonly age: number
+  readonly calls: number
+  readonly failures: number
+  readonly slow: number
+}
+
+/** What is in the window, the oldest slice first. */
+export const save = (self: TimeWindow, now: number): ReadonlyArray<Slice> => {
+  advance(self, now)
+  const saved = Array<Slice>()
+  for (let slice = Math.max(0, self.current - slices + 1); slice <= self.current; slice++) {
+    const index = slice % slices
+    const calls = self.callsOf[index] ?? 0
+    if (calls === 0) continue
+    saved.push({
+      // The middle: a rounded edge may lie in the slice beside it.
+      age: now - (slice + 0.5) * self.slice,
+      calls,
+      failures: self.failuresOf[index] ?? 0,
+      slow: self.slowOf[index] ?? 0
+    })
+  }
+  return saved
+}
+
+/** Adds saved slices to an empty window; those that are too old are left out. */
+export const restore = (self: TimeWindow, saved: ReadonlyArray<Slice>, now: number): void => {
+  advance(self, now)
+  for (const { age, calls, failures, slow } of saved) {
+    // The middle of the running slice may still be to come.
+    const slice = Math.min(self.current, Math.floor((now - age) / self.slice))
+    if (slice <= self.current - slices || slice < 0) continue
+    const index = slice % slices
+    self.calls += calls
+    self.failures += failures
+    self.slow += slow
+    self.callsOf[index] = (self.callsOf[index] ?? 0) + calls
+    self.failuresOf[index] = (self.failuresOf[index] ?? 0) + failures
+    self.slowOf[index] = (self.slowOf[index] ?? 0) + slow
   }
 }

@@ -59,7 +59,6 @@ export type Because =
   | "probes-succeeded"
   | "manual"
   | "imported"
-  | "updated"
 
 export interface Transition {
   readonly from: Phase["_tag"]
@@ -67,21 +66,21 @@ export interface Transition {
   readonly because: Because
 }
 
-/** Why a call is rejected. */
-export type Refusal = "open" | "half-open" | "isolated"
+/** The states in which a call is rejected. */
+export type Rejecting = "open" | "half-open" | "isolated"
 
 export type Admission =
   | Admitted
   /** The call runs, and its end need not be told. `spared` says why it would have been rejected, were it not for shadow. */
   | {
     readonly _tag: "Unjudged"
-    readonly spared: Refusal | undefined
+    readonly spared: Rejecting | undefined
     readonly transition: undefined
   }
   /** `retryAfter` is the time until the next probe in milliseconds, where that is known. */
   | {
     readonly _tag: "Rejected"
-    readonly because: Refusal
+    readonly state: Rejecting
     readonly retryAfter: number | undefined
     readonly transition: undefined
   }
@@ -112,7 +111,7 @@ export const make = (spec: Spec, now: number): Machine => ({
 
 const closed = (spec: Spec, now: number): Phase => ({ _tag: "Closed", since: now, counter: Trip.make(spec.trip) })
 
-const become = (machine: Machine, phase: Phase, because: Because): Transition => {
+export const become = (machine: Machine, phase: Phase, because: Because): Transition => {
   const from = machine.phase._tag
   machine.phase = phase
   machine.era++
@@ -163,12 +162,12 @@ export const admit = (spec: Spec, machine: Machine, now: () => number): Admissio
 
 const unjudged: Admission = { _tag: "Unjudged", spared: undefined, transition: undefined }
 
-const refuse = (machine: Machine, because: Refusal, retryAfter: number | undefined): Admission =>
+const refuse = (machine: Machine, state: Rejecting, retryAfter: number | undefined): Admission =>
   machine.shadow
-    ? { _tag: "Unjudged", spared: because, transition: undefined }
-    : { _tag: "Rejected", because, retryAfter, transition: undefined }
+    ? { _tag: "Unjudged", spared: state, transition: undefined }
+    : { _tag: "Rejected", state, retryAfter, transition: undefined }
 
-type HalfOpen = Extract<Phase, { _tag: "HalfOpen" }>
+export type HalfOpen = Extract<Phase, { _tag: "HalfOpen" }>
 
 const admitProbe = (
   machine: Machine,
@@ -233,7 +232,7 @@ export const record = (
 }
 
 /** Ends the half-open phase as soon as the probes still missing cannot change how it ends. */
-const decide = (
+export const decide = (
   spec: Spec,
   machine: Machine,
   hint: number | undefined,
@@ -275,4 +274,56 @@ const startAfresh = (spec: Spec, machine: Machine, now: number): Transition => {
   machine.openings = 0
   machine.openFor = 0
   return become(machine, closed(spec, now), "manual")
+}
+
+/** Whether a call that came now would run. */
+export const permits = (spec: Spec, machine: Machine, now: number): boolean => {
+  const { phase, shadow } = machine
+  switch (phase._tag) {
+    case "Closed":
+    case "Disabled":
+      return true
+    case "Isolated":
+      return false
+    case "Open":
+      return shadow || now >= phase.until
+    case "HalfOpen":
+      return shadow || running(spec, phase, now) + phase.succeeded + phase.failed < spec.probes
+  }
+}
+
+/** Probes under way that are within their limit. */
+export const running = (spec: Spec, phase: HalfOpen, now: number): number => {
+  let count = 0
+  for (const since of phase.running.values()) if (now - since < spec.probeTimeout) count++
+  return count
+}
+
+/** Takes in that the machine is held to something else from now on. Calls under way still count. */
+export const adapt = (spec: Spec, machine: Machine, now: number): Transition | undefined => {
+  const { phase } = machine
+  if (phase._tag === "Closed") {
+    const counter = Trip.restore(spec.trip, Trip.save(phase.counter, now), now)
+    machine.phase = { ...phase, counter }
+  }
+  return decide(spec, machine, undefined, () => now)
+}
+
+/**
+ * Whether the machine remembers nothing that matters: nobody steers it by hand,
+ * and what opened it is over for at least as long as it was open.
+ */
+export const atRest = (spec: Spec, machine: Machine, now: number): boolean => {
+  const { openFor, phase, shadow } = machine
+  if (shadow) return false
+  switch (phase._tag) {
+    case "Closed":
+      return now - phase.since >= openFor
+    case "Open":
+      return now - phase.until >= openFor
+    case "HalfOpen":
+      return now - phase.since >= openFor && running(spec, phase, now) === 0
+    default:
+      return false
+  }
 }

@@ -190,3 +190,53 @@ export const counts = (counter: Counter, now: () => number): Counts => {
     }
   }
 }
+
+/** What a counter has counted, as plain data: times are ages, so that another clock can go on. */
+export type Saved =
+  | { readonly _tag: "Consecutive"; readonly of: Consecutive["of"]; readonly run: number }
+  /** The calls' bits, the oldest first: 1 for a failure and 2 for a slow call. */
+  | { readonly _tag: "CountWindow"; readonly calls: ReadonlyArray<number> }
+  | { readonly _tag: "TimeWindow"; readonly slices: ReadonlyArray<TimeWindow.Slice> }
+  | { readonly _tag: "AnyOf" | "AllOf"; readonly parts: ReadonlyArray<Saved> }
+
+export const save = (counter: Counter, now: number): Saved => {
+  switch (counter._tag) {
+    case "Consecutive":
+      return { _tag: "Consecutive", of: counter.trip.of, run: counter.run }
+    case "CountWindow": {
+      const { calls, next, ring, trip } = counter
+      const oldest = calls === trip.size ? next : 0
+      return {
+        _tag: "CountWindow",
+        calls: Array.from({ length: calls }, (_, i) => ring[(oldest + i) % trip.size] ?? 0)
+      }
+    }
+    case "TimeWindow":
+      return { _tag: "TimeWindow", slices: TimeWindow.save(counter.window, now) }
+    case "AnyOf":
+    case "AllOf":
+      return { _tag: counter._tag, parts: counter.parts.map((part) => save(part, now)) }
+  }
+}
+
+/** A counter that goes on from what was saved, as far as that is of the same kind. */
+export const restore = (trip: Trip, saved: Saved, now: number): Counter => {
+  const counter = make(trip)
+  fill(counter, saved, now)
+  return counter
+}
+
+const fill = (counter: Counter, saved: Saved, now: number): void => {
+  if (counter._tag === "Consecutive" && saved._tag === "Consecutive") {
+    if (counter.trip.of === saved.of) counter.run = saved.run
+  } else if (counter._tag === "CountWindow" && saved._tag === "CountWindow") {
+    for (const bits of saved.calls) push(counter, bits)
+  } else if (counter._tag === "TimeWindow" && saved._tag === "TimeWindow") {
+    TimeWindow.restore(counter.window, saved.slices, now)
+  } else if ("parts" in counter && "parts" in saved) {
+    counter.parts.forEach((part, index) => {
+      const from = saved.parts[index]
+      if (from !== undefined) fill(part, from, now)
+    })
+  }
+}
