@@ -127,9 +127,7 @@ export const makeModel = (initial: Rules, start: number) => {
     era = begin("Closed")
   }
   const due = () => era.name === "Open" && now >= era.until
-  const free = () =>
-    holders().length + era.results.length < rules.probes ||
-    holders().some(overdue)
+  const free = () => holders().filter((call) => !overdue(call)).length + era.results.length < rules.probes
 
   return {
     pass: (millis: number) => {
@@ -148,8 +146,8 @@ export const makeModel = (initial: Rules, start: number) => {
       if (era.name === "Closed") return call(true)
       if (era.name === "Disabled") return call(false)
       if (era.name === "HalfOpen" && free()) {
-        if (holders().length + era.results.length >= rules.probes) {
-          const oldest = holders().find(overdue)
+        while (holders().length + era.results.length >= rules.probes) {
+          const [oldest] = holders()
           if (oldest !== undefined) oldest.replaced = true
         }
         return call(true)
