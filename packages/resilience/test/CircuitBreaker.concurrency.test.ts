@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Fault } from "./support.ts"
-import { closed, fail, halfOpen, halfOpened, ok, tagOf, times } from "./support/breaker.ts"
+import { begin, closed, fail, halfOpen, halfOpened, ok, tagOf, times } from "./support/breaker.ts"
 import { interruptEverywhere } from "./support/interruption.ts"
 
 const many = 1_000
@@ -157,6 +157,26 @@ describe("CircuitBreaker", () => {
       }), 60_000)
   })
 
+  describe("a classifier that steers the breaker itself", () => {
+    it.effect("makes the result void that it judges", () =>
+      Effect.gen(function*() {
+        let control: Effect.Effect<void> = Effect.void
+        const breaker = yield* CircuitBreaker.make({
+          minimumCalls: 1,
+          classify: (exit) => {
+            Effect.runSync(control)
+            return Outcome.classify(exit)
+          }
+        })
+        control = breaker.close
+        yield* times(1, breaker(fail))
+        assert.deepStrictEqual(yield* breaker.inspect, closed(0, 0))
+        control = breaker.isolate
+        yield* times(1, breaker(fail))
+        assert.strictEqual(yield* tagOf(breaker), "Isolated")
+      }))
+  })
+
   describe("a defect", () => {
     it.effect("in a probe is a bad one", () =>
       Effect.gen(function*() {
@@ -181,6 +201,18 @@ describe("CircuitBreaker", () => {
         broken = false
         yield* breaker(ok)
         assert.deepStrictEqual(yield* breaker.inspect, closed(1, 0))
+      }))
+
+    it.effect("cannot come of a result that is void: the classifier is not asked", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make({
+          classify: () => {
+            throw new Error("asked")
+          }
+        })
+        const call = yield* begin(breaker)
+        yield* breaker.close
+        assert.deepStrictEqual(yield* call.succeed, Exit.succeed("ok"))
       }))
 
     it.effect("in the classifier of a stream gives the probe slot back", () =>

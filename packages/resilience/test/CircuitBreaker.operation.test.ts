@@ -194,6 +194,12 @@ describe("CircuitBreaker", () => {
         assert.deepStrictEqual(yield* left(closeIt, 60_000), ["b"])
       }))
 
+    it.effect("drops one that was closed by hand", () =>
+      Effect.gen(function*() {
+        const closeIt = (one: CircuitBreaker.CircuitBreaker) => Effect.andThen(one.open("1 hour"), one.close)
+        assert.deepStrictEqual(yield* left(closeIt, 10_000), ["b"])
+      }))
+
     it.effect("keeps what was set by hand", () =>
       Effect.gen(function*() {
         for (const hand of ["isolate", "disable", "shadow"] as const) {
