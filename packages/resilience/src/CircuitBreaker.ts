@@ -22,6 +22,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -233,7 +234,9 @@ interface Kept extends CircuitBreaker {
   readonly atRest: (fiber: AnyFiber) => boolean
 }
 
-const decodeSnapshot = Schema.decodeUnknownResult(Saved.Snapshot)
+const decodeSnapshot = Schema.decodeUnknownExit(Saved.Snapshot)
+
+const messagesOf = (cause: Cause.Cause<unknown>) => Cause.prettyErrors(cause).map(({ message }) => message).join(", ")
 
 const nameOf = {
   Closed: "closed",
@@ -408,8 +411,9 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
         Effect.suspend(() => {
           const decoded = decodeSnapshot(snapshot)
           return decoded._tag === "Success"
-            ? step((now) => Saved.restore(spec, machine, decoded.success, now))
-            : Effect.fail(new InvalidSnapshot({ breaker: name, details: decoded.failure.message }))
+            ? step((now) => Saved.restore(spec, machine, decoded.value, now))
+            // All of the cause: what is nested without end overflows the stack, and that is nonsense as well.
+            : Effect.fail(new InvalidSnapshot({ breaker: name, details: messagesOf(decoded.cause) }))
         }),
       atRest: (fiber: AnyFiber) => Machine.atRest(spec, machine, time.now(fiber))
     }))

@@ -225,6 +225,8 @@ describe("CircuitBreaker", () => {
     const slice = { age: 0, calls: 1, failures: 0, slow: 0 }
     const counted = (counter: unknown) => ({ ...state, phase: { _tag: "Closed", closedFor: 0, counter } })
     const timed = (changes: object) => counted({ _tag: "TimeWindow", slices: [{ ...slice, ...changes }] })
+    const endless = { _tag: "AnyOf", parts: Array<unknown>() }
+    endless.parts.push(endless)
     const nonsense: Readonly<Record<string, unknown>> = {
       nothing: undefined,
       text: "Open",
@@ -240,7 +242,8 @@ describe("CircuitBreaker", () => {
       "an age that is none": timed({ age: NaN }),
       "an unknown call": counted({ _tag: "CountWindow", calls: [0, 4] }),
       "an unknown counter": counted({ _tag: "Moon" }),
-      "a part of a combination": counted({ _tag: "AnyOf", parts: [{ _tag: "Moon" }] })
+      "a part of a combination": counted({ _tag: "AnyOf", parts: [{ _tag: "Moon" }] }),
+      "parts without end": counted(endless)
     }
     for (const [what, snapshot] of Object.entries(nonsense)) {
       it.effect(`is refused and changes nothing: ${what}`, () =>
@@ -254,6 +257,14 @@ describe("CircuitBreaker", () => {
           assert.deepStrictEqual(yield* breaker.export, before)
         }))
     }
+
+    it.effect("is not the longest time that there is", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        yield* breaker.import({ ...state, phase: { _tag: "Open", left: Number.MAX_VALUE } })
+        assert.strictEqual((yield* Effect.flip(breaker(ok)))._tag, "CircuitOpen")
+        assert.deepStrictEqual(yield* (yield* moved(breaker)).inspect, yield* breaker.inspect)
+      }))
 
     it.effect("is not what it is made of", () =>
       Effect.gen(function*() {
