@@ -174,6 +174,7 @@ describe("CircuitBreaker", () => {
           yield* breaker[held]
           assert.strictEqual(yield* tagOf(breaker), held === "isolate" ? "Isolated" : "Disabled")
           assert.strictEqual(yield* breaker.peek, held === "disable")
+          assert.strictEqual(Exit.isSuccess(yield* Effect.exit(breaker(ok))), held === "disable")
           yield* breaker.shadow
           assert.deepStrictEqual(yield* breaker.inspect, shadowed(closed(0, 0)))
         }
