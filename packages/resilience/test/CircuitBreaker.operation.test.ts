@@ -312,7 +312,9 @@ describe("CircuitBreaker", () => {
 
     it.effect("tell that a probe was replaced", () =>
       Effect.gen(function*() {
-        const breaker = yield* halfOpened({ probeTimeout: "1 second" })
+        const breaker = yield* halfOpened({ probes: 3, probeThreshold: 2, probeTimeout: "1 second" })
+        yield* breaker(ok)
+        yield* times(1, breaker(fail))
         yield* begin(breaker)
         const recorded = yield* Testing.record(breaker.events)
         yield* TestClock.adjust("1 second")
