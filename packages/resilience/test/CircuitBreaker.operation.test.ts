@@ -353,6 +353,12 @@ describe("CircuitBreaker", () => {
         assert.strictEqual((yield* metrics)[gauge], 4)
       }).pipe(withMetrics))
 
+    it.effect("shows a closed circuit from the start", () =>
+      Effect.gen(function*() {
+        yield* CircuitBreaker.make({ name: "catalogue" })
+        assert.deepStrictEqual(yield* metrics, { [gauge]: 0 })
+      }).pipe(withMetrics))
+
     it.effect("counts whom shadow spares, and shows shadow", () =>
       Effect.gen(function*() {
         const breaker = yield* opened({ name: "catalogue" })
