@@ -171,9 +171,9 @@ export const available = (spec: Spec, state: State, now: number): number => {
   reckon(spec, state, now)
   const share = spec.warmUp === 0 ? 1 : shareOf(state.warmth)
   const outstanding = backlog(state, now)
-  if (spec.algorithm === "token-bucket") return (spec.capacity * share - outstanding) / spec.interval
+  if (spec.algorithm === "token-bucket") return (spec.capacity * share - outstanding + epsilon) / spec.interval
   const fitting = (grain - outstanding) / spec.interval
-  return outstanding <= epsilon ? Math.max(1, fitting) : Math.min(fitting, spec.limit)
+  return Math.max(outstanding <= epsilon ? 1 : 0, Math.min(fitting, spec.limit))
 }
 
 export const resetAfter = (spec: Spec, state: State, now: number): number => {

@@ -40,10 +40,12 @@ export const waitFor = (spec: Spec, state: State, now: number, weight: number, a
   const room = spec.limit - state.taken - demand
   if (room + weightEpsilon >= counted(spec, state, now)) return 0
   if (room >= 0) return state.start + shareUntil(state.previous, room) * spec.window - now
-  // Windows that those ahead fill; each of them leaves as much behind for the next.
-  const windows = Math.max(0, Math.ceil((demand - weightEpsilon) / spec.limit) - 1)
-  const previous = windows === 0 ? state.taken : spec.limit
-  const share = shareUntil(previous, spec.limit - (demand - windows * spec.limit))
+  // Those ahead fill this window and the next ones as far as they reach; each leaves as much behind for the one after.
+  const within = Math.min(ahead, Math.max(0, spec.limit - state.taken))
+  const rest = demand - within
+  const windows = Math.max(0, Math.ceil((rest - weightEpsilon) / spec.limit) - 1)
+  const previous = windows === 0 ? state.taken + within : spec.limit
+  const share = shareUntil(previous, spec.limit - (rest - windows * spec.limit))
   return state.start + (1 + windows + share) * spec.window - now
 }
 
