@@ -357,6 +357,7 @@ export const make = (
   }
 
   const settle = (fiber: AnyFiber, at: number, reserved: number, weight: number): void => {
+    if (events.active) events.publish({ _tag: "Settled", reserved, weight })
     if (weight < reserved) {
       meters.settled(fiber, "refund", reserved - weight)
       refund(fiber, at, reserved - weight)
@@ -366,7 +367,6 @@ export const make = (
       Algorithm.take(spec, state, now, weight - reserved)
       if (queue.size > 0) advance(now)
     }
-    if (events.active) events.publish({ _tag: "Settled", reserved, weight })
   }
 
   const penalize = (fiber: AnyFiber, weight: number): void => {
