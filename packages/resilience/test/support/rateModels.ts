@@ -24,8 +24,9 @@ interface Taken {
 }
 
 const tiny = 1e-6
-/** Milliseconds that a bucket's sum may be off. */
+/** Milliseconds that a bucket's sum may be off, and that a paced call may be early. */
 const slack = 1e-3
+const early = 0.998
 const sum = (calls: ReadonlyArray<Taken>) => calls.reduce((total, call) => total + call.weight, 0)
 /** Takes so much away, as far as there is, from the first to the last. */
 const lessenAll = (calls: ReadonlyArray<Taken>, weight: number) =>
@@ -60,8 +61,9 @@ const bucket = (initial: Limits, even: boolean): Model => {
   return {
     canTake: (now, weight) => {
       const held = outstanding(now)
-      const spare = slack * limits.limit / limits.window
-      return even ? weight <= limits.limit && held <= spare : held + weight <= limits.burst + spare
+      const perMillisecond = limits.limit / limits.window
+      if (even) return weight <= limits.limit && held <= early * perMillisecond
+      return held + weight <= limits.burst + slack * perMillisecond
     },
     take: (at, weight) => {
       const taken = { at, weight }
