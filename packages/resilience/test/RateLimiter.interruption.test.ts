@@ -2,6 +2,7 @@ import { RateLimiter } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Stream } from "effect"
 import { CurrentDeadline } from "../src/internal/currentDeadline.ts"
+import { withStepBudget } from "./support.ts"
 import { interruptEverywhere } from "./support/interruption.ts"
 
 /** Budgets that `interruptEverywhere` tries. */
@@ -132,4 +133,18 @@ describe("RateLimiter", () => {
       60_000
     )
   })
+
+  it.effect("a waiter is woken at whatever step it gets its turn", () =>
+    Effect.gen(function*() {
+      for (let budget = 3; budget <= 32; budget++) {
+        for (let yields = 0; yields < 12; yields++) {
+          const setup = yield* paused("token-bucket", 1_000)
+          const fiber = yield* Effect.forkChild(withStepBudget(budget)(call(setup)), { startImmediately: true })
+          for (let n = 0; n < yields; n++) yield* Effect.yieldNow
+          yield* setup.limiter.resume
+          for (let n = 0; n < 50; n++) yield* Effect.yieldNow
+          assert.isDefined(fiber.pollUnsafe(), `budget ${budget}, resumed after ${yields} yields`)
+        }
+      }
+    }))
 })

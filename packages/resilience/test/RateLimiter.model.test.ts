@@ -20,6 +20,13 @@ const Step = Schema.Union([
   Schema.Struct({ _tag: Schema.Literal("update"), limits: Ours })
 ])
 
+/** Little but reservations, many of them open at a time. */
+const Reserving = Schema.Union([
+  Schema.Struct({ _tag: Schema.Literal("advance"), millis: upTo(40) }),
+  Schema.Struct({ _tag: Schema.Literals(["call", "reserve", "reserve"]), weight: upTo(5, 1) }),
+  Schema.Struct({ _tag: Schema.Literal("settle"), nth: upTo(4), weight: Schema.Literals([0, 1]) })
+])
+
 const algorithms: ReadonlyArray<RateLimiter.Algorithm> = [
   "token-bucket",
   "leaky-bucket",
@@ -54,6 +61,7 @@ const check = Effect.fnUntraced(function*(
     readonly taken: ReturnType<Model["take"]>
     settled: boolean
   }> = []
+  let limits = initial
   let [now, pausedUntil, blockedUntil] = [0, 0, 0]
 
   for (const [place, step] of steps.entries()) {
@@ -123,9 +131,11 @@ const check = Effect.fnUntraced(function*(
       case "update":
         yield* limiter.update(settings(step.limits))
         model.update(now, step.limits)
+        limits = step.limits
         break
     }
-    for (const weight of [1, 3]) {
+    // The largest weight that fits tells whatever is taken.
+    for (const weight of [1, 3, algorithm === "token-bucket" ? limits.burst : limits.limit]) {
       const wait = waitOf(model, now, Math.max(pausedUntil, blockedUntil), weight)
       assert.strictEqual(Duration.toMillis(yield* limiter.peek(weight)), wait, `${told}, then a weight of ${weight}`)
     }
@@ -140,6 +150,13 @@ describe("RateLimiter", () => {
         { limits: Ours, steps: Schema.Array(Step) },
         ({ limits, steps }) => check(algorithm, limits, steps),
         { arbitrary: { runs: 200, size: 40 } }
+      )
+
+      it.effect.prop(
+        `${algorithm}, with many reservations`,
+        { limit, burst: upTo(16, 5), steps: Schema.Array(Reserving) },
+        ({ burst, limit, steps }) => check(algorithm, { limit, burst, window: 80 }, steps),
+        { arbitrary: { runs: 600, size: 40 } }
       )
     }
   })

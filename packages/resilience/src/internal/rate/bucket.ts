@@ -39,7 +39,7 @@ interface Mark {
 const maxMarks = 128
 
 /** Share of the full rate when cold. */
-export const coldShare = 1 / 3
+const coldShare = 1 / 3
 
 export const initial = (now: number): State => ({
   _tag: "bucket",
