@@ -202,3 +202,12 @@ export const makeCached = (name: string) => {
 export const makeCacheEvicted = (name: string) => counting(Metric.withAttributes(cacheEvictions, { name }))
 
 export const makeCacheRefreshFailed = (name: string) => counting(Metric.withAttributes(cacheRefreshFailures, { name }))
+
+const retriesGivenUp = Metric.counter("ballast_retries_given_up_total", {
+  description: "Calls that failed in a way that may be retried, and were not tried again.",
+  incremental: true
+})
+
+/** Counts a call whose retries end without an answer. */
+export const makeGaveUp = (name: string) => (fiber: AnyFiber, because: string): void =>
+  Metric.withAttributes(retriesGivenUp, { name, because }).updateUnsafe(1, fiber.context)
