@@ -468,13 +468,16 @@ export const make = (options?: Options): Retry => {
         Effect.suspend(() => {
           const inner = Scope.forkUnsafe(scope)
           const number = call.attempts
-          const items = Effect.flatMap(numbered(Channel.toPullScoped(Stream.toChannel(self), inner), number), (pull) => {
-            const rest = numbered(pull, number)
-            return Effect.map(rest, (items) => {
-              opened = watch(rest)
-              return items
-            })
-          })
+          const items = Effect.flatMap(
+            numbered(Channel.toPullScoped(Stream.toChannel(self), inner), number),
+            (pull) => {
+              const rest = numbered(pull, number)
+              return Effect.map(rest, (items) => {
+                opened = watch(rest)
+                return items
+              })
+            }
+          )
           return Effect.catchCause(items, (cause) => {
             const end = Pull.doneExitFromCause(cause)
             return Effect.flatMap(

@@ -1,4 +1,5 @@
 import { Deadline, Outcome, type Policy } from "@ballast/resilience"
+import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
@@ -126,17 +127,18 @@ describe("Deadline", () => {
         assert.isTrue(interrupted)
       }))
 
-    it.effect("leaves no timer behind", () =>
+    it.effect("starts one timer for calls that wait, none for those that end at once, and leaves none behind", () =>
       Effect.gen(function*() {
         const sleeps = yield* countingSleeps
         const deadline = Deadline.attempt("1 second")
-        yield* sleeps.provide(deadline(Effect.yieldNow))
-        assert.deepStrictEqual([sleeps.started(), sleeps.running()], [1, 0])
-        const fiber = yield* start(sleeps.provide(deadline(Effect.never)))
-        yield* Fiber.interrupt(fiber)
-        assert.deepStrictEqual([sleeps.started(), sleeps.running()], [2, 0])
         yield* sleeps.provide(deadline(Effect.void))
-        assert.strictEqual(sleeps.started(), 2)
+        yield* Testing.settle
+        assert.strictEqual(sleeps.started(), 0)
+        const fibers = yield* Effect.forEach([1, 2, 3], () => start(sleeps.provide(deadline(Effect.never))))
+        yield* Testing.settle
+        assert.deepStrictEqual([sleeps.started(), sleeps.running()], [1, 1])
+        yield* Fiber.interruptAll(fibers)
+        assert.deepStrictEqual([sleeps.started(), sleeps.running()], [1, 0])
       }))
 
     it.effect("keeps the services of the caller", () =>

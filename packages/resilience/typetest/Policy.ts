@@ -24,7 +24,7 @@ const commonMapped = Policy.common({ total: "1 second", error: () => "late" as c
 type Rejections = CircuitBreaker.CircuitOpen | ConcurrencyLimit.QueueFull | ConcurrencyLimit.QueueTimeout
 
 same<typeof retry, Retry.Retry>(true)
-same<typeof mapped, Policy.Policy<"late">>(true)
+same<typeof mapped, Deadline.Deadline<"late">>(true)
 same<typeof stack, Policy.Policy<"late" | Rejections>>(true)
 same<typeof guarded, Effect.Effect<"a", "e" | "late" | Rejections, "r">>(true)
 same<typeof guardedStream, Stream.Stream<"a", "e" | "late" | Rejections, "r">>(true)
