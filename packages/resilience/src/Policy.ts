@@ -32,23 +32,23 @@ export { compose, identity, isPolicy, make, type Policy }
  * **Details**
  *
  * A part takes options, or a policy made before, for whoever wants to read its
- * state or to share it.
+ * state, to share it or to switch it. `P` is what such policies reject with.
  *
  * @category options
  * @since 0.1.0
  */
-export interface CommonOptions extends Deadline.ItemOptions, Deadline.AttemptLimits {
+export interface CommonOptions<P = never> extends Deadline.ItemOptions, Deadline.AttemptLimits {
   /** Name of every part that has none of its own. Default `"default"`. */
   readonly name?: string | undefined
   /** Time for the call with all its waits and attempts, above zero. */
   readonly total?: Duration.Input | undefined
   /** Its budget is one of its own options. */
   readonly retry?: Retry.Options | Policy<never> | undefined
-  readonly hedge?: Hedge.Options | Hedge.Hedge | undefined
+  readonly hedge?: Hedge.Options | Policy<P> | undefined
   /** Its `window` is at least twice `attempt`; left out, it is 10 seconds or as long as that. */
-  readonly circuitBreaker?: CircuitBreaker.Options | CircuitBreaker.CircuitBreaker | undefined
-  readonly rateLimiter?: RateLimiter.Options | RateLimiter.RateLimiter | undefined
-  readonly concurrencyLimit?: ConcurrencyLimit.Options | ConcurrencyLimit.ConcurrencyLimit | undefined
+  readonly circuitBreaker?: CircuitBreaker.Options | CircuitBreaker.CircuitBreaker | Policy<P> | undefined
+  readonly rateLimiter?: RateLimiter.Options | RateLimiter.RateLimiter | Policy<P> | undefined
+  readonly concurrencyLimit?: ConcurrencyLimit.Options | ConcurrencyLimit.ConcurrencyLimit | Policy<P> | undefined
   /** Judges a finished attempt, for retry and breaker alike. Default `Outcome.classify`. */
   readonly classify?: Outcome.Classifier | undefined
 }
@@ -112,18 +112,22 @@ export type Rejection =
  * @category constructors
  * @since 0.1.0
  */
-export function common(options: CommonOptions): Effect.Effect<Policy<Rejection | Deadline.DeadlineExceeded>>
-export function common<E>(options: CommonOptions & Deadline.ErrorOption<E>): Effect.Effect<Policy<Rejection | E>>
-export function common<E>(
-  options: CommonOptions & Partial<Deadline.ErrorOption<E>>
-): Effect.Effect<Policy<Rejection | E | Deadline.DeadlineExceeded>> {
+export function common<E, P = never>(
+  options: CommonOptions<P> & Deadline.ErrorOption<E>
+): Effect.Effect<Policy<Rejection | P | E>>
+export function common<P = never>(
+  options: CommonOptions<P>
+): Effect.Effect<Policy<Rejection | P | Deadline.DeadlineExceeded>>
+export function common<E, P = never>(
+  options: CommonOptions<P> & Partial<Deadline.ErrorOption<E>>
+): Effect.Effect<Policy<Rejection | P | E | Deadline.DeadlineExceeded>> {
   const { classify, name } = options
   const part = <O extends object, E2>(
-    given: O | Policy<E2> | undefined,
+    given: O | Policy<E2> | Policy<P> | undefined,
     make: (options: O) => Effect.Effect<Policy<E2>>
-  ): Effect.Effect<Policy<E2>> => {
+  ): Effect.Effect<Policy<E2 | P>> => {
     if (given === undefined) return Effect.succeed(identity)
-    return isMade(given) ? Effect.succeed(given) : make({ name, classify, ...given })
+    return isMade<O, E2 | P>(given) ? Effect.succeed(given) : make({ name, classify, ...given })
   }
   const total = totalOf(options)
   const attempt = attemptOf(options)
@@ -144,7 +148,7 @@ export function common<E>(
 const isMade = <O extends object, E>(given: O | Policy<E>): given is Policy<E> => isPolicy(given)
 
 const totalOf = <E>(
-  { cooperative, error, name, total }: CommonOptions & Partial<Deadline.ErrorOption<E>>
+  { cooperative, error, name, total }: CommonOptions<unknown> & Partial<Deadline.ErrorOption<E>>
 ): Policy<E | Deadline.DeadlineExceeded> => {
   if (total === undefined) return identity
   return error === undefined
@@ -153,7 +157,7 @@ const totalOf = <E>(
 }
 
 const attemptOf = <E>(
-  options: CommonOptions & Partial<Deadline.ErrorOption<E>>
+  options: CommonOptions<unknown> & Partial<Deadline.ErrorOption<E>>
 ): Policy<E | Deadline.DeadlineExceeded> => {
   const { attempt, cooperative, error, firstItem, idle, leastRate, name, progress } = options
   if ([attempt, firstItem, idle, leastRate].every((limit) => limit === undefined)) return identity
@@ -162,8 +166,11 @@ const attemptOf = <E>(
 }
 
 /** The breaker, with a window that sees at least two attempts unless it says how it trips. */
-const breakerOf = ({ attempt, circuitBreaker }: CommonOptions): CommonOptions["circuitBreaker"] => {
-  if (circuitBreaker === undefined || isMade(circuitBreaker) || attempt === undefined) return circuitBreaker
+const breakerOf = <P>({ attempt, circuitBreaker }: CommonOptions<P>): CommonOptions<P>["circuitBreaker"] => {
+  if (
+    circuitBreaker === undefined || isMade<CircuitBreaker.Options, CircuitBreaker.CircuitOpen | P>(circuitBreaker) ||
+    attempt === undefined
+  ) return circuitBreaker
   const { window } = circuitBreaker
   const least = 2 * Duration.toMillis(attempt)
   if (window === undefined) {
@@ -184,7 +191,7 @@ const breakerOf = ({ attempt, circuitBreaker }: CommonOptions): CommonOptions["c
 /** The breaker's own default, in milliseconds. */
 const usualWindow = 10_000
 
-const refuseNonsense = ({ attempt, firstItem, idle, leastRate, retry, total }: CommonOptions): void => {
+const refuseNonsense = ({ attempt, firstItem, idle, leastRate, retry, total }: CommonOptions<unknown>): void => {
   const millis = (input: Duration.Input | undefined) => input === undefined ? undefined : Duration.toMillis(input)
   const bound = (field: string, input: Duration.Input | undefined) =>
     check.notLonger("Policy.common", field, millis(input), "total", millis(total))

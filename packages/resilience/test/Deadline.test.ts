@@ -256,15 +256,19 @@ describe("Deadline", () => {
         assert.strictEqual(sleeps.running(), 0)
       }))
 
-    const Millis = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 20 }))
+    const upTo = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum }))
 
+    // Gaps are even and limits odd: an item and an end that are due in the same moment come in either order.
     it.effect.prop("ends a stream exactly when it is kept waiting too long", {
-      gaps: Schema.Array(Millis),
-      pause: Millis,
-      first: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 20 })),
-      idle: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 20 }))
-    }, ({ first, gaps, idle, pause }) =>
+      halves: Schema.Array(upTo(10)),
+      pause: upTo(20),
+      halfFirst: upTo(9),
+      halfIdle: upTo(9)
+    }, ({ halfFirst, halfIdle, halves, pause }) =>
       Effect.gen(function*() {
+        const gaps = halves.map((half) => 2 * half)
+        const first = 2 * halfFirst + 1
+        const idle = 2 * halfIdle + 1
         const deadline = Deadline.make({ firstItem: first, idle })
         const { error, items, took } = yield* consume(deadline.stream(timed(...gaps)), pause)
         const stall = gaps.findIndex((gap, n) => gap > (n === 0 ? first : idle))

@@ -158,6 +158,16 @@ describe("Policy", () => {
         assert.strictEqual((yield* limiter.inspect).available, 6)
       }))
 
+    it.effect("a part can have a switch", () =>
+      Effect.gen(function*() {
+        const circuitBreaker = yield* Policy.switchable(yield* CircuitBreaker.make({ minimumCalls: 1 }))
+        const policy = yield* Policy.common({ circuitBreaker })
+        yield* Effect.exit(policy(Effect.fail("no")))
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(policy(Effect.void))))
+        yield* circuitBreaker.set(false)
+        assert.isTrue(Exit.isSuccess(yield* Effect.exit(policy(Effect.void))))
+      }))
+
     it.effect("a retry pays from its budget", () =>
       Effect.gen(function*() {
         const budget = yield* RetryBudget.make({ share: 0, floor: 1, timeToLive: "1 second" })

@@ -23,6 +23,9 @@ const switched = Policy.switchable(stack)
 const untouched = Policy.identity(program)
 const limited = RateLimiter.make({ limit: 1, window: "1 second" })
 const common = Policy.common({ total: "1 second" })
+const commonMade = Policy.common({ circuitBreaker: breaker, concurrencyLimit: slots })
+declare const other: Policy.Policy<"other">
+const commonOther = Policy.common({ circuitBreaker: other, rateLimiter: { limit: 1, window: 1 } })
 const commonMapped = Policy.common({ total: "1 second", error: () => "late" as const })
 
 type Rejections = CircuitBreaker.CircuitOpen | ConcurrencyLimit.QueueFull | ConcurrencyLimit.QueueTimeout
@@ -40,3 +43,5 @@ same<typeof untouched, Effect.Effect<"a", "e", "r">>(true)
 same<typeof limited, Effect.Effect<RateLimiter.RateLimiter>>(true)
 same<typeof common, Effect.Effect<Policy.Policy<Policy.Rejection | Deadline.DeadlineExceeded>>>(true)
 same<typeof commonMapped, Effect.Effect<Policy.Policy<Policy.Rejection | "late">>>(true)
+same<typeof commonMade, typeof common>(true)
+same<typeof commonOther, Effect.Effect<Policy.Policy<Policy.Rejection | "other" | Deadline.DeadlineExceeded>>>(true)
