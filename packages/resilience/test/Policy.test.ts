@@ -145,6 +145,7 @@ describe("Policy", () => {
         const limiter = yield* RateLimiter.make({ limit: 10, window: "1 day" })
         const hedge = yield* Hedge.make({ delay: "1 second", budget: Infinity })
         const policy = yield* Policy.common({ ...whole, hedge, rateLimiter: limiter, retry: { times: 1 } })
+        const recorded = yield* Testing.record(hedge.events)
         const seen: Array<readonly [attempt: number, hedge: number]> = []
         const call = Effect.gen(function*() {
           const attempt = yield* Effect.service(Retry.CurrentAttempt)
@@ -155,6 +156,8 @@ describe("Policy", () => {
         yield* start(Effect.exit(chance(0)(policy(call))))
         yield* TestClock.adjust("1 minute")
         assert.deepStrictEqual(seen, [[1, 1], [1, 2], [2, 1], [2, 2]])
+        // Each of the retry's attempts is hedged for itself.
+        assert.strictEqual((yield* recorded).filter(({ event }) => event._tag === "Hedged").length, 2)
         assert.strictEqual((yield* limiter.inspect).available, 6)
       }))
 
