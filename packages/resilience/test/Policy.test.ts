@@ -190,32 +190,36 @@ describe("Policy", () => {
         assert.strictEqual(executions(), 1)
       }))
 
-    it.effect(
-      "interrupted at any step, it keeps no slot, no token, no attempt and no fiber",
-      () =>
-        interruptEverywhere({
-          setup: stack,
-          run: ({ policy }) => {
-            const call = Effect.flatMap(Effect.service(Retry.CurrentAttempt), (attempt) =>
-              Effect.andThen(
-                Effect.sleep("100 millis"),
-                attempt === 1 ? Effect.fail(new Fault({})) : Effect.succeed("ok")
-              ))
-            return chance(0.5)(policy(call))
-          },
-          beside: ({ policy }) => policy(Effect.sleep("150 millis")),
-          budgets: [3, 4, 5, 7, 11, 16, 23, 32, 48, 64],
-          check: ({ budget, limiter, slots }) =>
-            Effect.gen(function*() {
-              const { queued, running } = yield* slots.inspect
-              assert.deepStrictEqual([queued, running, (yield* limiter.inspect).queued], [0, 0, 0])
-              yield* TestClock.adjust("1 minute")
-              assert.strictEqual((yield* limiter.inspect).available, 10)
-              assert.propertyVal(yield* budget.inspect, "balance", 10)
-            })
-        }),
-      120_000
-    )
+    for (const kind of ["effect", "stream"]) {
+      it.effect(
+        `interrupted at any step, it keeps no slot, no token, no retry and no fiber (${kind})`,
+        () =>
+          interruptEverywhere({
+            setup: stack,
+            run: ({ policy }) => {
+              const call = Effect.flatMap(Effect.service(Retry.CurrentAttempt), (attempt) =>
+                Effect.andThen(
+                  Effect.sleep("100 millis"),
+                  attempt === 1 ? Effect.fail(new Fault({})) : Effect.succeed("ok")
+                ))
+              return chance(0.5)(
+                kind === "effect" ? policy(call) : Stream.runDrain(policy.stream(Stream.fromEffect(call)))
+              )
+            },
+            beside: ({ policy }) => policy(Effect.sleep("150 millis")),
+            budgets: [3, 5, 8, 16, 32, 64],
+            check: ({ budget, limiter, slots }) =>
+              Effect.gen(function*() {
+                const { queued, running } = yield* slots.inspect
+                assert.deepStrictEqual([queued, running, (yield* limiter.inspect).queued], [0, 0, 0])
+                yield* TestClock.adjust("1 minute")
+                assert.strictEqual((yield* limiter.inspect).available, 10)
+                assert.propertyVal(yield* budget.inspect, "balance", 10)
+              })
+          }),
+        120_000
+      )
+    }
 
     const stack = Effect.gen(function*() {
       const slots = yield* ConcurrencyLimit.make({ limit: 1, queue: 10 })
@@ -227,7 +231,9 @@ describe("Policy", () => {
         circuitBreaker: {},
         rateLimiter: limiter,
         concurrencyLimit: slots,
-        attempt: "1 second"
+        attempt: "1 second",
+        firstItem: "1 second",
+        idle: "1 second"
       })
       return { budget, limiter, policy, slots }
     })
