@@ -207,7 +207,7 @@ describe("Policy", () => {
               )
             },
             beside: ({ policy }) => policy(Effect.sleep("150 millis")),
-            budgets: [3, 7, 64],
+            budgets: [4, 16, 64],
             check: ({ budget, limiter, slots }) =>
               Effect.gen(function*() {
                 const { queued, running } = yield* slots.inspect
