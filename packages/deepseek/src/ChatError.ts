@@ -223,7 +223,7 @@ export class ConnectionLost extends Schema.TaggedError<ConnectionLost>()("Connec
  * @since 0.1.0
  */
 export class DeadlineExceeded extends Schema.TaggedError<DeadlineExceeded>()("DeadlineExceeded", {
-  deadline: Schema.Literals(["total", "attempt", "first", "idle"]),
+  deadline: Schema.Literals(["total", "attempt", "first", "idle", "rate"]),
   limit: Schema.Duration
 }) {
   override get message() {
@@ -235,7 +235,8 @@ const deadlineMessage = {
   total: "The call did not end within its total deadline",
   attempt: "The attempt did not end within its deadline",
   first: "No first token arrived within its deadline",
-  idle: "No further token arrived within the idle deadline"
+  idle: "No further token arrived within the idle deadline",
+  rate: "The tokens arrived more slowly than the least rate"
 } as const
 
 /**

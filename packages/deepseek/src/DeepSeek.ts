@@ -7,7 +7,7 @@
  *
  * @since 0.1.0
  */
-import type * as CircuitBreaker from "@ballast/resilience/CircuitBreaker"
+import * as CircuitBreaker from "@ballast/resilience/CircuitBreaker"
 import type * as Deadline from "@ballast/resilience/Deadline"
 import * as Policy from "@ballast/resilience/Policy"
 import type * as RateLimiter from "@ballast/resilience/RateLimiter"
@@ -248,11 +248,16 @@ const checkKey = (apiKey: Redacted.Redacted): void => {
 const makeLanes = Effect.fnUntraced(function*(options: Options, url: URL) {
   const lanes = new Map<string, Lane>()
   const make = (model: string): Effect.Effect<Lane> =>
-    Effect.map(Policy.common<ChatError.TransportError>(laneOptions(options, model)), (policy) => {
-      const lane = lanes.get(model) ?? { policy, trace: trace.make(model, url, source.paths.chat) }
-      lanes.set(model, lane)
-      return lane
-    })
+    Effect.map(
+      // So many calls are under way that some end all the time, each far below its deadline: the window need not hold two of them.
+      Effect.flatMap(breakerOf(options, model), (circuitBreaker) =>
+        Policy.common<ChatError.TransportError>({ ...laneOptions(options, model), circuitBreaker })),
+      (policy) => {
+        const lane = lanes.get(model) ?? { policy, trace: trace.make(model, url, source.paths.chat) }
+        lanes.set(model, lane)
+        return lane
+      }
+    )
   const others = yield* make(otherModels)
   const find = (model: string): Lane | undefined => lanes.get(model) ?? (lanes.size < maxLanes ? undefined : others)
   return {
@@ -281,10 +286,14 @@ const laneOptions = (options: Options, model: string) => {
     error: deadlineError,
     progress,
     retry: enabled(options.retry, defaults.retry),
-    circuitBreaker: enabled(options.circuitBreaker, defaults.circuitBreaker),
     rateLimiter: enabled(options.rateLimit, defaults.rateLimit),
     concurrencyLimit: concurrencyOf(options.concurrency, model)
   }
+}
+
+const breakerOf = (options: Options, name: string): Effect.Effect<CircuitBreaker.CircuitBreaker | undefined> => {
+  const chosen = enabled(options.circuitBreaker, defaults.circuitBreaker)
+  return chosen === undefined ? Effect.undefined : CircuitBreaker.make({ name, ...chosen })
 }
 
 const lookupOptions = (options: Options) => {

@@ -5,16 +5,22 @@
  * - `attempt` bounds one attempt.
  * - `firstItem` bounds the time that a stream waits for its first item.
  * - `idle` bounds the time that a stream waits between items.
+ * - `leastRate` bounds how slowly a stream may flow.
  *
  * A deadline interrupts what it guards, waits for its finalizers, and fails with
- * `DeadlineExceeded`, or with what the `error` option makes of it. A body that
- * is past its deadline but can't be interrupted is waited for; its result is
- * dropped. Interrupting the caller interrupts the body in the same way.
+ * `DeadlineExceeded`, or with what the `error` option makes of it: a stall is a
+ * failure and never looks like a stream's end. A body that is past its deadline
+ * but can't be interrupted is waited for; its result is dropped. Interrupting
+ * the caller interrupts the body in the same way.
  *
- * On a stream, time is watched while it waits for its upstream. For `firstItem`
- * and `idle` only that waiting counts, so a slow consumer never trips them;
- * `total` and `attempt` count all time since the first pull, and are looked at
- * during each pull.
+ * What runs inside sees in `CurrentDeadline` when it will be ended; of nested
+ * deadlines the nearest counts. Policies that wait look at it, so none of them
+ * begins a wait that would outlast its caller.
+ *
+ * On a stream, time is watched while it waits for its upstream. For `firstItem`,
+ * `idle` and `leastRate` only that waiting counts, so a slow consumer never
+ * trips them; `total` and `attempt` count all time since the first pull, and are
+ * looked at during each pull.
  *
  * @since 0.1.0
  */
@@ -22,13 +28,95 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Schema from "effect/Schema"
-import { boundedEffect, boundedStream, CurrentStop, type Stop } from "./internal/bounded.ts"
+import * as Stream from "effect/Stream"
+import * as Alarms from "./internal/alarms.ts"
+import {
+  boundedEffect,
+  boundedStream,
+  CurrentStop,
+  type Items,
+  type Limit,
+  type Limits,
+  type Stop
+} from "./internal/bounded.ts"
 import * as check from "./internal/check.ts"
+import { CurrentDeadline } from "./internal/currentDeadline.ts"
+import * as Events from "./internal/events.ts"
 import * as Policy from "./internal/policy.ts"
 import * as telemetry from "./internal/telemetry.ts"
+import * as time from "./internal/time.ts"
 import * as Outcome from "./Outcome.ts"
 
-export { CurrentStop, type Stop }
+export { CurrentDeadline, CurrentStop, type Stop }
+
+/**
+ * The time that is left of the nearest deadline, never below zero; infinity
+ * without one. Send it along with a request, and the service need not work for a
+ * caller who is gone.
+ *
+ * **Example** (Passing on what is left)
+ *
+ * ```ts
+ * import { Deadline } from "@ballast/resilience"
+ * import { Effect } from "effect"
+ *
+ * const program = Deadline.total("2 seconds")(
+ *   Effect.flatMap(Deadline.remaining, (left) => Effect.log(`grpc-timeout: ${left}`))
+ * )
+ * ```
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const remaining: Effect.Effect<Duration.Duration> = Effect.withFiber((fiber) =>
+  Effect.succeed(Duration.millis(Math.max(0, fiber.getRef(CurrentDeadline) - time.now(fiber))))
+)
+
+/**
+ * A deadline as a policy, whose limits can be read and changed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Deadline<out E, in Settings = Duration.Input> extends Policy.Policy<E> {
+  /** Reads the limits; changes nothing. */
+  readonly inspect: Effect.Effect<State>
+  /** What happens from the subscription on. */
+  readonly events: Stream.Stream<Event>
+  /**
+   * Changes the limits for calls that begin from now on; what is left out stays,
+   * and running calls keep theirs. Throws a `RangeError` as the constructor does.
+   */
+  readonly update: (settings: Settings) => Effect.Effect<void>
+}
+
+/**
+ * The limits that hold for a call that begins now; undefined where there is
+ * none.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface State {
+  /** Time for the call, or for one attempt. */
+  readonly whole: Duration.Duration | undefined
+  readonly firstItem: Duration.Duration | undefined
+  readonly idle: Duration.Duration | undefined
+  readonly leastRate: { readonly least: number; readonly window: Duration.Duration } | undefined
+}
+
+/**
+ * A call was ended.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Event {
+  readonly _tag: "Exceeded"
+  readonly deadline: Kind
+  /** The time that was too short; for the least rate, its window. */
+  readonly limit: Duration.Duration
+}
 
 /**
  * Which deadline was exceeded.
@@ -36,7 +124,7 @@ export { CurrentStop, type Stop }
  * @category models
  * @since 0.1.0
  */
-export type Kind = "total" | "attempt" | "first" | "idle"
+export type Kind = "total" | "attempt" | "first" | "idle" | "rate"
 
 /**
  * Options that every deadline takes.
@@ -66,6 +154,29 @@ export interface ItemOptions extends Options {
 }
 
 /**
+ * How much of a stream must arrive.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LeastRate {
+  /** The least weight that must arrive in any window, above zero. */
+  readonly least: number
+  /** The time waited for the stream that is judged, above zero. Kept in thousandths. */
+  readonly window: Duration.Input
+  /** What an item weighs, such as its bytes; what is not above zero adds nothing. Default: 1 for each item that is progress. */
+  readonly weigh?: ((item: unknown) => number) | undefined
+}
+
+/**
+ * What may change of a least rate.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type RateSettings = Pick<Partial<LeastRate>, "least" | "window">
+
+/**
  * Puts an exceeded deadline into an error channel of one's own.
  *
  * @category options
@@ -88,7 +199,17 @@ export interface AttemptLimits {
   readonly firstItem?: Duration.Input | undefined
   /** Time that a stream may wait between items, above zero. It starts with the first item. */
   readonly idle?: Duration.Input | undefined
+  /** How slowly a stream may flow. It starts with the first item. */
+  readonly leastRate?: LeastRate | undefined
 }
+
+/**
+ * What may change of the limits of one attempt.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type AttemptSettings = Omit<AttemptLimits, "leastRate"> & { readonly leastRate?: RateSettings | undefined }
 
 /**
  * Bounds a call with everything inside it.
@@ -101,13 +222,13 @@ export interface AttemptLimits {
  * @category constructors
  * @since 0.1.0
  */
-export function total(duration: Duration.Input, options?: Options): Policy.Policy<DeadlineExceeded>
-export function total<E>(duration: Duration.Input, options: Options & ErrorOption<E>): Policy.Policy<E>
+export function total(duration: Duration.Input, options?: Options): Deadline<DeadlineExceeded>
+export function total<E>(duration: Duration.Input, options: Options & ErrorOption<E>): Deadline<E>
 export function total<E>(
   duration: Duration.Input,
   options?: Options & Partial<ErrorOption<E>>
-): Policy.Policy<E | DeadlineExceeded> {
-  return fromLimits({ whole: limit("Deadline.total", "duration", "total", duration) }, options)
+): Deadline<E | DeadlineExceeded> {
+  return single("total", "whole", duration, options)
 }
 
 /**
@@ -120,13 +241,13 @@ export function total<E>(
  * @category constructors
  * @since 0.1.0
  */
-export function attempt(duration: Duration.Input, options?: Options): Policy.Policy<DeadlineExceeded>
-export function attempt<E>(duration: Duration.Input, options: Options & ErrorOption<E>): Policy.Policy<E>
+export function attempt(duration: Duration.Input, options?: Options): Deadline<DeadlineExceeded>
+export function attempt<E>(duration: Duration.Input, options: Options & ErrorOption<E>): Deadline<E>
 export function attempt<E>(
   duration: Duration.Input,
   options?: Options & Partial<ErrorOption<E>>
-): Policy.Policy<E | DeadlineExceeded> {
-  return fromLimits({ whole: limit("Deadline.attempt", "duration", "attempt", duration) }, options)
+): Deadline<E | DeadlineExceeded> {
+  return single("attempt", "whole", duration, options)
 }
 
 /**
@@ -140,13 +261,13 @@ export function attempt<E>(
  * @category constructors
  * @since 0.1.0
  */
-export function firstItem(duration: Duration.Input, options?: ItemOptions): Policy.Policy<DeadlineExceeded>
-export function firstItem<E>(duration: Duration.Input, options: ItemOptions & ErrorOption<E>): Policy.Policy<E>
+export function firstItem(duration: Duration.Input, options?: ItemOptions): Deadline<DeadlineExceeded>
+export function firstItem<E>(duration: Duration.Input, options: ItemOptions & ErrorOption<E>): Deadline<E>
 export function firstItem<E>(
   duration: Duration.Input,
   options?: ItemOptions & Partial<ErrorOption<E>>
-): Policy.Policy<E | DeadlineExceeded> {
-  return fromLimits({ first: limit("Deadline.firstItem", "duration", "first", duration) }, options)
+): Deadline<E | DeadlineExceeded> {
+  return single("firstItem", "first", duration, options)
 }
 
 /**
@@ -161,85 +282,211 @@ export function firstItem<E>(
  * @category constructors
  * @since 0.1.0
  */
-export function idle(duration: Duration.Input, options?: ItemOptions): Policy.Policy<DeadlineExceeded>
-export function idle<E>(duration: Duration.Input, options: ItemOptions & ErrorOption<E>): Policy.Policy<E>
+export function idle(duration: Duration.Input, options?: ItemOptions): Deadline<DeadlineExceeded>
+export function idle<E>(duration: Duration.Input, options: ItemOptions & ErrorOption<E>): Deadline<E>
 export function idle<E>(
   duration: Duration.Input,
   options?: ItemOptions & Partial<ErrorOption<E>>
-): Policy.Policy<E | DeadlineExceeded> {
-  return fromLimits({ idle: limit("Deadline.idle", "duration", "idle", duration) }, options)
+): Deadline<E | DeadlineExceeded> {
+  return single("idle", "idle", duration, options)
 }
 
 /**
- * Bounds an attempt, its first item and its idle times in one policy, which
- * costs less than three.
+ * Bounds how slowly a stream may flow: in any window of waiting, items of the
+ * least weight must arrive. On an effect it does nothing.
+ *
+ * **When to use**
+ *
+ * Use it against a stream that stays alive by a trickle, which `idle` takes for
+ * progress.
  *
  * **Details**
  *
- * Throws a `RangeError` when a duration is not finite and above zero, and when
- * `firstItem` or `idle` is longer than `attempt`.
+ * The first window starts with the first item and is judged when it is full. The
+ * stream is ended at the moment at which too little is left in the window behind
+ * it. Throws a `RangeError` when an option is out of its bounds.
+ *
+ * **Example** (Asking for ten kilobytes per second)
+ *
+ * ```ts
+ * import { Deadline } from "@ballast/resilience"
+ *
+ * const deadline = Deadline.leastRate({
+ *   least: 50_000,
+ *   window: "5 seconds",
+ *   weigh: (chunk) => chunk instanceof Uint8Array ? chunk.length : 0
+ * })
+ * ```
  *
  * @category constructors
  * @since 0.1.0
  */
-export function make(options: AttemptLimits & ItemOptions): Policy.Policy<DeadlineExceeded>
-export function make<E>(options: AttemptLimits & ItemOptions & ErrorOption<E>): Policy.Policy<E>
-export function make<E>(
-  options: AttemptLimits & ItemOptions & Partial<ErrorOption<E>>
-): Policy.Policy<E | DeadlineExceeded> {
-  const where = "Deadline.make"
-  const whole = optional(where, "attempt", "attempt", options.attempt)
-  const first = optional(where, "firstItem", "first", options.firstItem)
-  const idle = optional(where, "idle", "idle", options.idle)
-  check.notLonger(where, "firstItem", first?.millis, "attempt", whole?.millis)
-  check.notLonger(where, "idle", idle?.millis, "attempt", whole?.millis)
-  return fromLimits({ whole, first, idle }, options)
-}
-
-interface Limit {
-  readonly kind: Kind
-  readonly millis: number
-}
-
-interface Limits {
-  readonly whole?: Limit | undefined
-  readonly first?: Limit | undefined
-  readonly idle?: Limit | undefined
-}
-
-const limit = (where: string, field: string, kind: Kind, duration: Duration.Input): Limit => ({
-  kind,
-  millis: check.positive(where, field, duration)
-})
-
-const optional = (where: string, field: string, kind: Kind, duration: Duration.Input | undefined) =>
-  duration === undefined ? undefined : limit(where, field, kind, duration)
-
-const fromLimits = <E>(
-  limits: Limits,
-  options: (ItemOptions & Partial<ErrorOption<E>>) | undefined
-): Policy.Policy<E | DeadlineExceeded> => {
-  const name = options?.name ?? "default"
-  const error: (exceeded: DeadlineExceeded) => E | DeadlineExceeded = options?.error ?? identity
-  const exceeded = ({ kind, millis }: Limit) => {
-    const count = telemetry.makeExceeded(name, kind)
-    const limit = Duration.millis(millis)
-    return Effect.withFiber((fiber) => {
-      count(fiber)
-      return Effect.fail(error(new DeadlineExceeded({ deadline: kind, limit })))
-    })
-  }
-  const whole = limits.whole && { millis: limits.whole.millis, expire: exceeded(limits.whole) }
-  const first = limits.first && { millis: limits.first.millis, expire: exceeded(limits.first) }
-  const idle = limits.idle && { millis: limits.idle.millis, expire: exceeded(limits.idle) }
-  const progress = options?.progress
-  const cooperative = options?.cooperative ?? false
-
-  return Policy.make<E | DeadlineExceeded>({
-    effect: (self) => whole === undefined ? self : boundedEffect(self, whole),
-    stream: (self) => boundedStream(self, { whole, first, idle, progress, cooperative })
+export function leastRate(rate: LeastRate, options?: ItemOptions): Deadline<DeadlineExceeded, RateSettings>
+export function leastRate<E>(rate: LeastRate, options: ItemOptions & ErrorOption<E>): Deadline<E, RateSettings>
+export function leastRate<E>(
+  rate: LeastRate,
+  options?: ItemOptions & Partial<ErrorOption<E>>
+): Deadline<E | DeadlineExceeded, RateSettings> {
+  const specOf = (where: string, changes: RateSettings, before: Spec): Spec => ({
+    ...before,
+    rate: rateOf(where, "", changes, before.rate)
+  })
+  return build<E, RateSettings>({
+    kind: "attempt",
+    where: "Deadline.leastRate",
+    settings: rate,
+    specOf,
+    weigh: rate.weigh,
+    options
   })
 }
+
+/**
+ * Bounds an attempt, its first item, its idle times and its least rate in one
+ * policy, which costs less than four.
+ *
+ * **Details**
+ *
+ * Throws a `RangeError` when an option is out of its bounds, and when
+ * `firstItem`, `idle` or the window of `leastRate` is longer than `attempt`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export function make(options: AttemptLimits & ItemOptions): Deadline<DeadlineExceeded, AttemptSettings>
+export function make<E>(options: AttemptLimits & ItemOptions & ErrorOption<E>): Deadline<E, AttemptSettings>
+export function make<E>(
+  options: AttemptLimits & ItemOptions & Partial<ErrorOption<E>>
+): Deadline<E | DeadlineExceeded, AttemptSettings> {
+  const { attempt, firstItem, idle, leastRate } = options
+  return build<E, AttemptSettings>({
+    kind: "attempt",
+    where: "Deadline.make",
+    settings: { attempt, firstItem, idle, leastRate },
+    specOf: attemptSpec,
+    weigh: leastRate?.weigh,
+    options
+  })
+}
+
+const attemptSpec = (where: string, settings: AttemptSettings, before: Spec): Spec => {
+  const { attempt, firstItem, idle, leastRate } = settings
+  const spec = {
+    whole: attempt === undefined ? before.whole : check.positive(where, "attempt", attempt),
+    first: firstItem === undefined ? before.first : check.positive(where, "firstItem", firstItem),
+    idle: idle === undefined ? before.idle : check.positive(where, "idle", idle),
+    rate: leastRate === undefined ? before.rate : rateOf(where, "leastRate.", leastRate, before.rate)
+  }
+  check.notLonger(where, "firstItem", spec.first, "attempt", spec.whole)
+  check.notLonger(where, "idle", spec.idle, "attempt", spec.whole)
+  check.notLonger(where, "leastRate.window", spec.rate?.window, "attempt", spec.whole)
+  return spec
+}
+
+const rateOf = (where: string, prefix: string, { least, window }: RateSettings, before: Spec["rate"]) => {
+  const amount = least ?? before?.least ?? NaN
+  if (!(amount > 0 && amount < Infinity)) check.refuse(where, `${prefix}least`, "a finite number above 0", least)
+  return { least: amount, window: check.positive(where, `${prefix}window`, window ?? before?.window ?? 0) }
+}
+
+const single = <E>(
+  name: "total" | "attempt" | "firstItem" | "idle",
+  field: "whole" | "first" | "idle",
+  settings: Duration.Input,
+  options: (ItemOptions & Partial<ErrorOption<E>>) | undefined
+): Deadline<E | DeadlineExceeded> =>
+  build({
+    kind: name === "total" ? "total" : "attempt",
+    where: `Deadline.${name}`,
+    settings,
+    specOf: (where, duration) => ({ ...unlimited, [field]: check.positive(where, "duration", duration) }),
+    weigh: undefined,
+    options
+  })
+
+/** The limits of a deadline in milliseconds; undefined where there is none. */
+interface Spec {
+  readonly whole: number | undefined
+  readonly first: number | undefined
+  readonly idle: number | undefined
+  readonly rate: { readonly least: number; readonly window: number } | undefined
+}
+
+const unlimited: Spec = { whole: undefined, first: undefined, idle: undefined, rate: undefined }
+
+const build = <E, Settings>({ kind, options, settings, specOf, weigh, where }: {
+  readonly kind: "total" | "attempt"
+  readonly where: string
+  readonly settings: Settings
+  readonly specOf: (where: string, settings: Settings, before: Spec) => Spec
+  readonly weigh: LeastRate["weigh"]
+  readonly options: (ItemOptions & Partial<ErrorOption<E>>) | undefined
+}): Deadline<E | DeadlineExceeded, Settings> => {
+  const name = options?.name ?? "default"
+  const error: (exceeded: DeadlineExceeded) => E | DeadlineExceeded = options?.error ?? identity
+  const progress = options?.progress
+  const items: Items = {
+    progress,
+    weigh: weigh ?? ((item) => progress === undefined || progress(item) ? 1 : 0),
+    cooperative: options?.cooperative ?? false
+  }
+  const events = Events.make<Event>()
+  const alarms = Alarms.make()
+
+  const limit = (kind: Kind, millis: number): Limit<E | DeadlineExceeded> => {
+    const count = telemetry.makeExceeded(name, kind)
+    const limit = Duration.millis(millis)
+    const expire = Effect.withFiber((fiber) => {
+      count(fiber)
+      if (events.active) events.publish({ _tag: "Exceeded", deadline: kind, limit })
+      return Effect.fail(error(new DeadlineExceeded({ deadline: kind, limit })))
+    })
+    return { millis, expire }
+  }
+  const limitsOf = ({ first, idle, rate, whole }: Spec): Limits<E | DeadlineExceeded> => ({
+    whole: whole === undefined ? undefined : limit(kind, whole),
+    first: first === undefined ? undefined : limit("first", first),
+    idle: idle === undefined ? undefined : limit("idle", idle),
+    rate: rate === undefined ? undefined : { ...limit("rate", rate.window), least: rate.least }
+  })
+
+  let spec = specOf(where, settings, unlimited)
+  let limits = limitsOf(spec)
+
+  const policy = Policy.make<E | DeadlineExceeded>({
+    effect: (self) => boundedEffect(self, alarms, () => limits.whole),
+    stream: (self) => boundedStream(self, items, () => limits)
+  })
+  const update = (changes: Settings): Effect.Effect<void> => {
+    const change = () => specOf("Deadline.update", changes, spec)
+    change()
+    return Effect.sync(() => {
+      spec = change()
+      limits = limitsOf(spec)
+    })
+  }
+  return Object.assign(policy, { inspect: Effect.sync(() => stateOf(spec)), events: events.stream, update })
+}
+
+const stateOf = ({ first, idle, rate, whole }: Spec): State => ({
+  whole: optionalMillis(whole),
+  firstItem: optionalMillis(first),
+  idle: optionalMillis(idle),
+  leastRate: rate && { least: rate.least, window: Duration.millis(rate.window) }
+})
+
+const optionalMillis = (millis: number | undefined) => millis === undefined ? undefined : Duration.millis(millis)
+
+/**
+ * The deadline that never ends anything.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const noop: Deadline<never, unknown> = Object.assign(
+  Policy.make<never>({ effect: (self) => self, stream: (self) => self }),
+  { inspect: Effect.succeed(stateOf(unlimited)), events: Stream.empty, update: () => Effect.void }
+)
 
 /**
  * A call that a deadline ended.
@@ -253,7 +500,7 @@ const fromLimits = <E>(
  * @since 0.1.0
  */
 export class DeadlineExceeded extends Schema.TaggedError<DeadlineExceeded>()("DeadlineExceeded", {
-  deadline: Schema.Literals(["total", "attempt", "first", "idle"]),
+  deadline: Schema.Literals(["total", "attempt", "first", "idle", "rate"]),
   limit: Schema.Duration
 }) {
   override get message() {
@@ -267,6 +514,8 @@ export class DeadlineExceeded extends Schema.TaggedError<DeadlineExceeded>()("De
         return `No first item came within ${limit}`
       case "idle":
         return `No further item came within ${limit}`
+      case "rate":
+        return `Too little of the stream came within ${limit}`
     }
   }
 

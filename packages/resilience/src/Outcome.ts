@@ -16,10 +16,6 @@ import { hasProperty } from "effect/Predicate"
  * The judgement of one call: it succeeded, the dependency failed, or it says
  * nothing about the dependency.
  *
- * **Details**
- *
- * `retryAfter` is the dependency's own hint of when to come back.
- *
  * @category models
  * @since 0.1.0
  */
@@ -43,7 +39,7 @@ export interface Success {
 
 /**
  * The dependency is at fault: the call counts against it. `slow` as in
- * `Success`.
+ * `Success`; `retryAfter` is the dependency's own hint of when to come back.
  *
  * @category models
  * @since 0.1.0
@@ -53,6 +49,8 @@ export interface Failure {
   readonly retryable: boolean
   readonly slow?: boolean | undefined
   readonly retryAfter?: Duration.Duration | undefined
+  /** `false` when the dependency certainly did not begin to carry the call out, so that even a call that must not run twice may be repeated. */
+  readonly executed?: boolean | undefined
 }
 
 /**
@@ -66,6 +64,8 @@ export interface Ignored {
   readonly _tag: "Ignored"
   readonly retryable: boolean
   readonly retryAfter?: Duration.Duration | undefined
+  /** As in `Failure`. */
+  readonly executed?: boolean | undefined
 }
 
 /**
@@ -146,11 +146,13 @@ export const failure = (options?: {
   readonly retryable?: boolean | undefined
   readonly retryAfter?: Duration.Duration | undefined
   readonly slow?: boolean | undefined
+  readonly executed?: boolean | undefined
 }): Outcome => ({
   _tag: "Failure",
   retryable: options?.retryable ?? true,
   retryAfter: options?.retryAfter,
-  slow: options?.slow
+  slow: options?.slow,
+  executed: options?.executed
 })
 
 /**
@@ -166,7 +168,13 @@ export const failure = (options?: {
 export const ignored = (options?: {
   readonly retryable?: boolean | undefined
   readonly retryAfter?: Duration.Duration | undefined
-}): Outcome => ({ _tag: "Ignored", retryable: options?.retryable ?? false, retryAfter: options?.retryAfter })
+  readonly executed?: boolean | undefined
+}): Outcome => ({
+  _tag: "Ignored",
+  retryable: options?.retryable ?? false,
+  retryAfter: options?.retryAfter,
+  executed: options?.executed
+})
 
 const interrupted = ignored()
 const defect = failure({ retryable: false })
@@ -198,4 +206,57 @@ export const classify: Classifier = (exit) => {
     }
   }
   return outcome ?? interrupted
+}
+
+/**
+ * Options of a classifier.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ClassifierOptions {
+  /** Judges the error of a call that failed; `undefined` leaves it to `otherwise`. A call that died is not asked for. Default: leaves all. */
+  readonly error?: ((error: unknown) => Outcome | undefined) | undefined
+  /** Judges the result of a call that succeeded, `undefined` for a stream; `undefined` leaves it to `otherwise`. Default: leaves all. */
+  readonly result?: ((result: unknown) => Outcome | undefined) | undefined
+  /** Judges the rest. Default `classify`. */
+  readonly otherwise?: Classifier | undefined
+}
+
+/**
+ * Creates a classifier that knows some errors and results, and leaves the rest
+ * to another one.
+ *
+ * **When to use**
+ *
+ * Use it for errors of others, which can't carry `key`, and for results that
+ * tell of a failure, such as an answer with a status.
+ *
+ * **Example** (Judging an answer by its status)
+ *
+ * ```ts
+ * import { Outcome, Retry } from "@ballast/resilience"
+ * import { hasProperty, isTagged } from "effect/Predicate"
+ *
+ * const classify = Outcome.classifier({
+ *   error: (error) => isTagged(error, "NotFound") ? Outcome.ignored() : undefined,
+ *   result: (answer) => hasProperty(answer, "status") && answer.status === 503 ? Outcome.failure() : undefined
+ * })
+ *
+ * const retry = Retry.make({ classify })
+ * ```
+ *
+ * @category classifiers
+ * @since 0.1.0
+ */
+export const classifier = (options: ClassifierOptions): Classifier => {
+  const { error, otherwise = classify, result } = options
+  return (exit) => {
+    if (exit._tag === "Success") return result?.(exit.value) ?? otherwise(exit)
+    const { reasons } = exit.cause
+    const fail = error === undefined || reasons.some((reason) => reason._tag === "Die")
+      ? undefined
+      : reasons.find((reason) => reason._tag === "Fail")
+    return (fail === undefined ? undefined : error?.(fail.error)) ?? otherwise(exit)
+  }
 }

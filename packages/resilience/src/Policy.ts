@@ -5,16 +5,20 @@
  *
  * Policies compose like functions. `compose` nests them, first is outermost, and
  * `common` builds the usual stack in the order in which its parts make sense
- * together.
+ * together. `switchable` puts a switch on a policy.
  *
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { hasProperty } from "effect/Predicate"
+import * as Stream from "effect/Stream"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
 import * as Deadline from "./Deadline.ts"
+import * as Hedge from "./Hedge.ts"
 import * as check from "./internal/check.ts"
+import * as Events from "./internal/events.ts"
 import { compose, identity, isPolicy, make, type Policy } from "./internal/policy.ts"
 import type * as Outcome from "./Outcome.ts"
 import * as RateLimiter from "./RateLimiter.ts"
@@ -28,20 +32,23 @@ export { compose, identity, isPolicy, make, type Policy }
  * **Details**
  *
  * A part takes options, or a policy made before, for whoever wants to read its
- * state or to share it.
+ * state, to share it or to switch it. `P` is what such policies reject with.
  *
  * @category options
  * @since 0.1.0
  */
-export interface CommonOptions extends Deadline.ItemOptions, Deadline.AttemptLimits {
+export interface CommonOptions<P = never> extends Deadline.ItemOptions, Deadline.AttemptLimits {
   /** Name of every part that has none of its own. Default `"default"`. */
   readonly name?: string | undefined
   /** Time for the call with all its waits and attempts, above zero. */
   readonly total?: Duration.Input | undefined
+  /** Its budget is one of its own options. */
   readonly retry?: Retry.Options | Policy<never> | undefined
-  readonly circuitBreaker?: CircuitBreaker.Options | CircuitBreaker.CircuitBreaker | undefined
-  readonly rateLimiter?: RateLimiter.Options | RateLimiter.RateLimiter | undefined
-  readonly concurrencyLimit?: ConcurrencyLimit.Options | ConcurrencyLimit.ConcurrencyLimit | undefined
+  readonly hedge?: Hedge.Options | Policy<P> | undefined
+  /** Its `window` is at least twice `attempt`; left out, it is 10 seconds or as long as that. */
+  readonly circuitBreaker?: CircuitBreaker.Options | CircuitBreaker.CircuitBreaker | Policy<P> | undefined
+  readonly rateLimiter?: RateLimiter.Options | RateLimiter.RateLimiter | Policy<P> | undefined
+  readonly concurrencyLimit?: ConcurrencyLimit.Options | ConcurrencyLimit.ConcurrencyLimit | Policy<P> | undefined
   /** Judges a finished attempt, for retry and breaker alike. Default `Outcome.classify`. */
   readonly classify?: Outcome.Classifier | undefined
 }
@@ -67,16 +74,21 @@ export type Rejection =
  *
  * 1. *total deadline*, so that it bounds every wait and attempt below;
  * 2. *retry*, so that each attempt passes everything below anew;
- * 3. *circuit breaker*, so that an open circuit costs no token and no slot;
- * 4. *rate limiter*, so that a call waits for its token without holding a slot;
- * 5. *concurrency limit*, held by calls that run and no others;
- * 6. *attempt deadlines* (attempt, first item, idle), which count no queueing.
+ * 3. *hedge*, so that each of its attempts is admitted by everything below;
+ * 4. *circuit breaker*, so that an open circuit costs no token and no slot;
+ * 5. *rate limiter*, so that a call waits for its token without holding a slot;
+ * 6. *concurrency limit*, held by calls that run and no others;
+ * 7. *attempt deadlines* (attempt, first item, idle, least rate), which count no
+ *    queueing.
  *
- * Rejections by 3 to 5 are not retried: they end the call with the time to come
- * back, where that is known.
+ * Rejections by 4 to 6 are not retried: they end the call with the time to come
+ * back, where that is known. What changes the answer (fallback) or needs a key
+ * (cache, single flight) goes around it.
  *
- * Throws a `RangeError` when an option of a part is out of its bounds, and when
- * a deadline inside is longer than the one around it.
+ * Throws a `RangeError` when an option of a part is out of its bounds, when a
+ * time inside is longer than the one around it, and when the breaker's time
+ * window is shorter than two attempts: of a dependency that hangs it would see
+ * too little. A policy made before is not looked into.
  *
  * **Example** (Guarding a call)
  *
@@ -100,18 +112,22 @@ export type Rejection =
  * @category constructors
  * @since 0.1.0
  */
-export function common(options: CommonOptions): Effect.Effect<Policy<Rejection | Deadline.DeadlineExceeded>>
-export function common<E>(options: CommonOptions & Deadline.ErrorOption<E>): Effect.Effect<Policy<Rejection | E>>
-export function common<E>(
-  options: CommonOptions & Partial<Deadline.ErrorOption<E>>
-): Effect.Effect<Policy<Rejection | E | Deadline.DeadlineExceeded>> {
+export function common<E, P = never>(
+  options: CommonOptions<P> & Deadline.ErrorOption<E>
+): Effect.Effect<Policy<Rejection | P | E>>
+export function common<P = never>(
+  options: CommonOptions<P>
+): Effect.Effect<Policy<Rejection | P | Deadline.DeadlineExceeded>>
+export function common<E, P = never>(
+  options: CommonOptions<P> & Partial<Deadline.ErrorOption<E>>
+): Effect.Effect<Policy<Rejection | P | E | Deadline.DeadlineExceeded>> {
   const { classify, name } = options
   const part = <O extends object, E2>(
-    given: O | Policy<E2> | undefined,
+    given: O | Policy<E2> | Policy<P> | undefined,
     make: (options: O) => Effect.Effect<Policy<E2>>
-  ): Effect.Effect<Policy<E2>> => {
+  ): Effect.Effect<Policy<E2 | P>> => {
     if (given === undefined) return Effect.succeed(identity)
-    return isMade(given) ? Effect.succeed(given) : make({ name, classify, ...given })
+    return isMade<O, E2 | P>(given) ? Effect.succeed(given) : make({ name, classify, ...given })
   }
   const total = totalOf(options)
   const attempt = attemptOf(options)
@@ -119,19 +135,20 @@ export function common<E>(
   return Effect.map(
     Effect.all([
       part(options.retry, (retry) => Effect.succeed(Retry.make(retry))),
-      part(options.circuitBreaker, CircuitBreaker.make),
+      part(options.hedge, Hedge.make),
+      part(breakerOf(options), CircuitBreaker.make),
       part(options.rateLimiter, RateLimiter.make),
       part(options.concurrencyLimit, ConcurrencyLimit.make)
     ]),
-    ([retry, circuitBreaker, rateLimiter, concurrencyLimit]) =>
-      compose(total, retry, circuitBreaker, rateLimiter, concurrencyLimit, attempt)
+    ([retry, hedge, circuitBreaker, rateLimiter, concurrencyLimit]) =>
+      compose(total, retry, hedge, circuitBreaker, rateLimiter, concurrencyLimit, attempt)
   )
 }
 
 const isMade = <O extends object, E>(given: O | Policy<E>): given is Policy<E> => isPolicy(given)
 
 const totalOf = <E>(
-  { cooperative, error, name, total }: CommonOptions & Partial<Deadline.ErrorOption<E>>
+  { cooperative, error, name, total }: CommonOptions<unknown> & Partial<Deadline.ErrorOption<E>>
 ): Policy<E | Deadline.DeadlineExceeded> => {
   if (total === undefined) return identity
   return error === undefined
@@ -140,18 +157,133 @@ const totalOf = <E>(
 }
 
 const attemptOf = <E>(
-  options: CommonOptions & Partial<Deadline.ErrorOption<E>>
+  options: CommonOptions<unknown> & Partial<Deadline.ErrorOption<E>>
 ): Policy<E | Deadline.DeadlineExceeded> => {
-  const { attempt, cooperative, error, firstItem, idle, name, progress } = options
-  if (attempt === undefined && firstItem === undefined && idle === undefined) return identity
-  const limits = { attempt, cooperative, firstItem, idle, name, progress }
+  const { attempt, cooperative, error, firstItem, idle, leastRate, name, progress } = options
+  if ([attempt, firstItem, idle, leastRate].every((limit) => limit === undefined)) return identity
+  const limits = { attempt, cooperative, firstItem, idle, leastRate, name, progress }
   return error === undefined ? Deadline.make(limits) : Deadline.make({ ...limits, error })
 }
 
-const refuseNonsense = ({ attempt, firstItem, idle, total }: CommonOptions): void => {
-  const where = "Policy.common"
-  const millis = (input: Duration.Input | undefined) => input === undefined ? undefined : Duration.toMillis(input)
-  check.notLonger(where, "attempt", millis(attempt), "total", millis(total))
-  check.notLonger(where, "firstItem", millis(firstItem), "total", millis(total))
-  check.notLonger(where, "idle", millis(idle), "total", millis(total))
+/** The breaker, with a window that sees at least two attempts unless it says how it trips. */
+const breakerOf = <P>({ attempt, circuitBreaker }: CommonOptions<P>): CommonOptions<P>["circuitBreaker"] => {
+  if (
+    circuitBreaker === undefined || isMade<CircuitBreaker.Options, CircuitBreaker.CircuitOpen | P>(circuitBreaker) ||
+    attempt === undefined
+  ) return circuitBreaker
+  const { window } = circuitBreaker
+  const least = 2 * Duration.toMillis(attempt)
+  if (window === undefined) {
+    const trips = hasProperty(circuitBreaker, "trip") && circuitBreaker.trip !== undefined
+    return trips ? circuitBreaker : { ...circuitBreaker, window: Math.max(least, usualWindow) }
+  }
+  if (Duration.toMillis(window) < least) {
+    check.refuse(
+      "Policy.common",
+      "circuitBreaker.window",
+      `at least twice attempt (${Duration.format(Duration.millis(least))})`,
+      Duration.format(Duration.fromInputUnsafe(window))
+    )
+  }
+  return circuitBreaker
 }
+
+/** The breaker's own default, in milliseconds. */
+const usualWindow = 10_000
+
+const refuseNonsense = ({ attempt, firstItem, idle, leastRate, retry, total }: CommonOptions<unknown>): void => {
+  const millis = (input: Duration.Input | undefined) => input === undefined ? undefined : Duration.toMillis(input)
+  const bound = (field: string, input: Duration.Input | undefined) =>
+    check.notLonger("Policy.common", field, millis(input), "total", millis(total))
+  bound("attempt", attempt)
+  bound("firstItem", firstItem)
+  bound("idle", idle)
+  bound("leastRate.window", leastRate?.window)
+  if (retry !== undefined && !isMade(retry)) bound("retry.maxElapsed", retry.maxElapsed)
+}
+
+/**
+ * A policy with a switch.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Switchable<out E> extends Policy<E> {
+  /** Switches it, for calls that begin from now on; those under way keep what they began with. */
+  readonly set: (on: boolean) => Effect.Effect<void>
+  /** Reads the state; changes nothing. */
+  readonly inspect: Effect.Effect<SwitchState>
+  /** What happens from the subscription on. */
+  readonly events: Stream.Stream<SwitchEvent>
+}
+
+/**
+ * The state of a switch.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SwitchState {
+  readonly on: boolean
+}
+
+/**
+ * The switch was turned.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SwitchEvent {
+  readonly _tag: "Switched"
+  readonly on: boolean
+}
+
+/**
+ * Puts a switch on a policy, which is on at first unless told otherwise.
+ *
+ * **Details**
+ *
+ * While it is off, a call runs as if the policy were not there. A call looks at
+ * the switch once, when it begins; a stream when it is opened.
+ *
+ * **Example** (Switching hedging off in an incident)
+ *
+ * ```ts
+ * import { Hedge, Policy } from "@ballast/resilience"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const hedge = yield* Policy.switchable(yield* Hedge.make({ delay: "50 millis" }))
+ *   yield* hedge.set(false)
+ *   return yield* hedge(Effect.succeed("answer"))
+ * })
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const switchable = <E>(policy: Policy<E>, on = true): Effect.Effect<Switchable<E>> =>
+  Effect.sync(() => {
+    let isOn = on
+    const events = Events.make<SwitchEvent>()
+    const switched = make<E>({
+      effect: (self) => {
+        const guarded = policy(self)
+        return Effect.suspend(() => isOn ? guarded : self)
+      },
+      stream: (self) => {
+        const guarded = policy.stream(self)
+        return Stream.suspend(() => isOn ? guarded : self)
+      }
+    })
+    const set = (on: boolean) =>
+      Effect.sync(() => {
+        if (on !== isOn && events.active) events.publish({ _tag: "Switched", on })
+        isOn = on
+      })
+    return Object.assign(switched, {
+      set,
+      inspect: Effect.sync((): SwitchState => ({ on: isOn })),
+      events: events.stream
+    })
+  })

@@ -1,16 +1,19 @@
 /**
  * Retries a call that failed in a way that another try may mend.
  *
- * What may be retried is the outcome's business (`Outcome.classify`), when to
- * try again is a `Schedule`'s. The default is exponential backoff with full
- * jitter (every wait is drawn from zero to the current bound), which spreads
- * callers best; see "Exponential Backoff And Jitter", AWS Architecture Blog,
- * 2015. A server's `retryAfter` is a floor of the wait. The last error is
- * returned as it was.
+ * What may be retried is the outcome's business (`classify`, which judges errors
+ * and, when it is one's own, results too); `while` narrows it, and a call that
+ * is not idempotent is only tried again when it certainly did not run. When to
+ * try again is the backoff's: exponential with full jitter (every wait is drawn
+ * from zero to the current bound), which spreads callers best; see "Exponential
+ * Backoff And Jitter", AWS Architecture Blog, 2015. A server's `retryAfter` is a
+ * floor of the wait. The last error, or result, is returned as it was.
  *
- * An interruption ends a wait at once. A stream is retried only while it has
- * emitted nothing: whoever saw an item would see it twice. Retry keeps no state
- * between calls.
+ * Retries end by number, by elapsed time, at a hint beyond the ceiling, when the
+ * budget is spent, and when the wait would leave nothing of the caller's
+ * deadline. An interruption ends a wait at once and gives back what it reserved.
+ * A stream is retried only while it has emitted nothing: whoever saw an item
+ * would see it twice. Retry keeps no state between calls.
  *
  * @since 0.1.0
  */
@@ -28,10 +31,13 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as check from "./internal/check.ts"
+import { CurrentDeadline } from "./internal/currentDeadline.ts"
+import * as Events from "./internal/events.ts"
 import * as Policy from "./internal/policy.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
 import * as Outcome from "./Outcome.ts"
+import type * as RetryBudget from "./RetryBudget.ts"
 
 /**
  * The number of the running attempt, 1 for the first, for the program inside a
@@ -45,14 +51,90 @@ export const CurrentAttempt: Context.Reference<number> = Context.Reference("@bal
 })
 
 /**
- * Options of a retry.
+ * Whether the call at hand may run twice; provided around the guarded call, it
+ * goes before the `idempotent` setting.
+ *
+ * **Example** (A call that must not run twice)
+ *
+ * ```ts
+ * import { Retry } from "@ballast/resilience"
+ * import { Effect } from "effect"
+ *
+ * const retry = Retry.make()
+ * const order = retry(Effect.succeed("ordered")).pipe(
+ *   Effect.provideService(Retry.CurrentIdempotent, false)
+ * )
+ * ```
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const CurrentIdempotent: Context.Reference<boolean | undefined> = Context.Reference(
+  "@ballast/resilience/Retry/CurrentIdempotent",
+  { defaultValue: (): boolean | undefined => undefined }
+)
+
+/**
+ * A retry as a policy, whose waits can be seen.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Retry extends Policy.Policy<never> {
+  /** Reads the state; changes nothing. */
+  readonly inspect: Effect.Effect<State>
+  /** What happens from the subscription on. */
+  readonly events: Stream.Stream<Event>
+  /**
+   * Changes settings while calls run, which take them up with their next
+   * decision; what is left out stays. Throws a `RangeError` as `make` does.
+   */
+  readonly update: (settings: Settings) => Effect.Effect<void>
+}
+
+/**
+ * The state of a retry.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface State {
+  /** Calls that wait for their next attempt. */
+  readonly waiting: number
+}
+
+/**
+ * Why a call that might be retried was not tried again: its attempts or its time
+ * are used up, the hint is beyond the ceiling, the wait would leave nothing of
+ * the caller's deadline, the budget is spent, or it may have run and must not
+ * run twice.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Because = "times" | "elapsed" | "retry-after" | "deadline" | "budget" | "not-idempotent"
+
+/**
+ * What happens to a call that fails. `attempts` counts all of them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Event =
+  /** The call waits for its next attempt, whose number this is. */
+  | { readonly _tag: "Waiting"; readonly attempt: number; readonly delay: Duration.Duration }
+  /** The call was answered after more than one attempt. */
+  | { readonly _tag: "Recovered"; readonly attempts: number }
+  /** The call is not tried again, although its failure is one that may be. */
+  | { readonly _tag: "GaveUp"; readonly attempts: number; readonly because: Because }
+
+/**
+ * Settings of a retry, which can change while calls run.
  *
  * @category options
  * @since 0.1.0
  */
-export interface Options {
-  /** Name in metrics and span events; keep it of low cardinality. Default `"default"`. */
-  readonly name?: string | undefined
+export interface Settings {
   /** Attempts after the first one, zero or more; `Infinity` for no bound. Default 5. */
   readonly times?: number | undefined
   /** Bound of the first wait, above zero. Default 1 second. */
@@ -61,16 +143,38 @@ export interface Options {
   readonly factor?: number | undefined
   /** The largest bound, above zero. Default 1 minute. */
   readonly cap?: Duration.Input | undefined
-  /** When to try again, in place of `times`, `base`, `factor` and `cap`. Its input is the error. */
-  readonly schedule?: Schedule.Schedule<unknown, unknown> | undefined
-  /** The longest `retryAfter` that is waited for, zero or more. A longer one ends the retry. Default 1 minute. */
+  /** Time since the call began after which no attempt starts, zero or more. Default: infinity, no bound. */
+  readonly maxElapsed?: Duration.Input | undefined
+  /** The longest `retryAfter` that is believed, zero or more. Default 1 minute. */
   readonly maxRetryAfter?: Duration.Input | undefined
-  /** Judges a failed attempt. Default `Outcome.classify`. */
+  /** What a longer `retryAfter` does: `"fail"` ends the retry with its error, `"cap"` waits for `maxRetryAfter`. Default `"fail"`. */
+  readonly aboveMaxRetryAfter?: "fail" | "cap" | undefined
+  /** Whether calls may run twice. If not, one is only tried again when its outcome says `executed: false`. Default `true`. */
+  readonly idempotent?: boolean | undefined
+}
+
+/**
+ * Options of a retry.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options extends Settings {
+  /** Name in metrics and span events; keep it of low cardinality. Default `"default"`. */
+  readonly name?: string | undefined
+  /** When to try again, in place of `times`, `base`, `factor` and `cap`. Its input is the error, or the result that was judged a failure. */
+  readonly schedule?: Schedule.Schedule<unknown, unknown> | undefined
+  /** Which of the retryable errors, or results judged failures, are retried. Default: all. */
+  readonly while?: ((reason: unknown) => boolean) | undefined
+  /** What pays for retries; it counts the calls, too. Default: nothing, and no bound. */
+  readonly budget?: RetryBudget.RetryBudget | undefined
+  /** Judges an attempt; one's own is asked about results too, but not about those of a stream. Default `Outcome.classify`. */
   readonly classify?: Outcome.Classifier | undefined
 }
 
 type Decision = Pull.Pull<[output: unknown, delay: Duration.Duration], never, unknown>
-type Step = (now: number, error: unknown) => Decision
+type Step = (now: number, input: unknown) => Decision
+type AnyFiber = Fiber.Fiber<unknown, unknown>
 
 const defaults = {
   name: "default",
@@ -78,140 +182,391 @@ const defaults = {
   base: "1 second",
   factor: 2,
   cap: "1 minute",
+  maxElapsed: Duration.infinity,
   maxRetryAfter: "1 minute",
+  aboveMaxRetryAfter: "fail",
+  idempotent: true,
   classify: Outcome.classify
 } satisfies Options
+
+/** Settings with nothing left out, times in milliseconds. */
+interface Checked {
+  readonly times: number
+  readonly base: number
+  readonly factor: number
+  readonly cap: number
+  readonly maxElapsed: number
+  readonly maxRetryAfter: number
+  readonly aboveMaxRetryAfter: "fail" | "cap"
+  readonly idempotent: boolean
+}
+
+/** The settings over those that hold without them. */
+const checked = (
+  where: string,
+  settings: Settings | undefined,
+  otherwise: { readonly [K in keyof Settings]-?: Exclude<Settings[K], undefined> }
+): Checked => {
+  const factor = settings?.factor ?? otherwise.factor
+  if (!(factor >= 1 && factor < Infinity)) check.refuse(where, "factor", "a finite number of at least 1", factor)
+  const above = settings?.aboveMaxRetryAfter ?? otherwise.aboveMaxRetryAfter
+  if (above !== "fail" && above !== "cap") check.refuse(where, "aboveMaxRetryAfter", "fail or cap", above)
+  return {
+    times: check.count(where, "times", settings?.times ?? otherwise.times),
+    base: check.positive(where, "base", settings?.base ?? otherwise.base),
+    factor,
+    cap: check.positive(where, "cap", settings?.cap ?? otherwise.cap),
+    maxElapsed: check.notNegative(where, "maxElapsed", settings?.maxElapsed ?? otherwise.maxElapsed),
+    maxRetryAfter: check.notNegative(where, "maxRetryAfter", settings?.maxRetryAfter ?? otherwise.maxRetryAfter),
+    aboveMaxRetryAfter: above,
+    idempotent: settings?.idempotent ?? otherwise.idempotent
+  }
+}
+
+const refuseBesideSchedule = (where: string, settings: Settings): void => {
+  for (const field of ["times", "base", "factor", "cap"] as const) {
+    if (settings[field] !== undefined) check.refuse(where, field, "left out when schedule is given", settings[field])
+  }
+}
+
+/** One call, from its first attempt or its first failure on. */
+interface Call {
+  readonly startedAt: number
+  /** Attempts that were begun. */
+  attempts: number
+  step: Step | undefined
+  /** What pays for the retry that waits, or else for the last one. */
+  reservation: RetryBudget.Reservation | undefined
+  /** When its wait began, while it waits. */
+  waitingSince: number | undefined
+  gaveUp: boolean
+}
 
 /**
  * Creates a retry.
  *
  * **Details**
  *
- * The wait before an attempt is the larger of the schedule's and the outcome's
- * `retryAfter`. Throws a `RangeError` when an option is out of its bounds, and
- * when `schedule` comes beside an option that it replaces.
+ * The wait before an attempt is the larger of the backoff's and the outcome's
+ * `retryAfter`. A wait that would end after `maxElapsed`, or when the caller's
+ * deadline ends, is not begun. Elapsed time counts from the start of the call,
+ * or from its first failure when `maxElapsed` was set later than that.
  *
- * **Gotchas**
+ * A retry is paid from the `budget` before its wait, and given back when it is
+ * interrupted before its attempt starts.
  *
- * Only failures are judged; a successful result is never retried.
+ * Throws a `RangeError` when an option is out of its bounds, and when `schedule`
+ * comes beside an option that it replaces.
+ *
+ * **Example** (Retrying what the dependency is too busy for)
+ *
+ * ```ts
+ * import { Retry } from "@ballast/resilience"
+ * import { Effect } from "effect"
+ * import { isTagged } from "effect/Predicate"
+ *
+ * const retry = Retry.make({ times: 3, maxElapsed: "10 seconds", while: (error) => isTagged(error, "Busy") })
+ * const program = retry(Effect.succeed("answer"))
+ * ```
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options?: Options): Policy.Policy<never> => {
+export const make = (options?: Options): Retry => {
   const name = options?.name ?? defaults.name
-  const schedule = scheduleOf(options)
-  const maxRetryAfter = check.notNegative(
-    "Retry.make",
-    "maxRetryAfter",
-    options?.maxRetryAfter ?? defaults.maxRetryAfter
-  )
+  const schedule = options?.schedule
+  if (options !== undefined && schedule !== undefined) refuseBesideSchedule("Retry.make", options)
+  let settings = checked("Retry.make", options, defaults)
+  const budget = options?.budget
+  const wanted = options?.while
   const classify = options?.classify ?? defaults.classify
+  // The default judges no result a failure, so it need not be asked.
+  const judgesResults = classify !== Outcome.classify
   const waited = telemetry.makeWaited("retry", name)
   const retried = telemetry.makeRetried(name)
+  const countGaveUp = telemetry.makeGaveUp(name)
+  const events = Events.make<Event>()
+  let waiting = 0
 
-  /** The backoff of one call: waits and succeeds when there is to be another attempt, and else fails as the last one did. */
-  const makeBackoff = () => {
-    let step: Step | undefined
-    const begin = Effect.map(Schedule.toStep(schedule), (made) => step = made)
-    return <E>(cause: Cause.Cause<E>): Effect.Effect<void, E> => {
-      const outcome = classify(Exit.failCause(cause))
-      if (outcome._tag === "Success" || !outcome.retryable) return Effect.failCause(cause)
-      const hint = outcome.retryAfter === undefined ? 0 : Duration.toMillis(outcome.retryAfter)
-      if (hint > maxRetryAfter) return Effect.failCause(cause)
-      return Effect.withFiber((fiber) => {
-        const now = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
-        const decision: Decision = Effect.flatMap(
-          step === undefined ? begin : Effect.succeed(step),
-          (step) => step(now, Cause.squash(cause))
-        )
-        return Pull.matchEffect(decision, {
-          onSuccess: ([, delay]) => pause(fiber, Math.max(hint, Duration.toMillis(delay))),
-          onFailure: Effect.failCause,
-          onDone: () => Effect.failCause(cause)
-        })
-      })
-    }
+  const begin = (fiber: AnyFiber): Call => ({
+    startedAt: time.now(fiber),
+    attempts: 1,
+    step: undefined,
+    reservation: undefined,
+    waitingSince: undefined,
+    gaveUp: false
+  })
+
+  const delayOf = (fiber: AnyFiber, call: Call, reason: unknown): Effect.Effect<number | undefined> => {
+    if (schedule !== undefined) return scheduled(schedule, fiber, call, reason)
+    const { base, cap, factor, times } = settings
+    if (call.attempts > times) return Effect.undefined
+    const bound = Math.min(cap, base * Math.pow(factor, call.attempts - 1))
+    return Effect.succeed(fiber.getRef(Random.Random).nextDoubleUnsafe() * bound)
   }
 
-  const pause = (fiber: Fiber.Fiber<unknown, unknown>, millis: number): Effect.Effect<void> => {
-    const since = time.now(fiber)
-    return Effect.onExitPrimitive(Effect.sleep(millis), (exit) => {
-      waited(fiber, time.now(fiber) - since)
-      if (exit._tag === "Success") retried(fiber)
-      return undefined
+  /** Why an attempt that ended so is not followed by another whatever the wait; undefined if it may be. */
+  const forbids = (fiber: AnyFiber, outcome: Outcome.Failure | Outcome.Ignored, hint: number): Because | undefined => {
+    const idempotent = fiber.getRef(CurrentIdempotent) ?? settings.idempotent
+    if (!idempotent && outcome.executed !== false) return "not-idempotent"
+    if (hint > settings.maxRetryAfter && settings.aboveMaxRetryAfter === "fail") return "retry-after"
+    return undefined
+  }
+
+  /** Begins the wait, or says why there is none. */
+  const wait = (
+    fiber: AnyFiber,
+    call: Call,
+    delay: number | undefined,
+    exit: Exit.Exit<unknown, unknown>
+  ): Because | undefined => {
+    if (delay === undefined) return "times"
+    const now = time.now(fiber)
+    if (now + delay - call.startedAt > settings.maxElapsed) return "elapsed"
+    // An attempt with no time left would only be work for the dependency.
+    if (now + delay >= fiber.getRef(CurrentDeadline)) return "deadline"
+    if (budget !== undefined) {
+      const reservation = budget.tryReserveUnsafe(fiber, budget.costOf(exit))
+      if (reservation === undefined) return "budget"
+      call.reservation = reservation
+    }
+    call.waitingSince = now
+    waiting++
+    if (events.active) {
+      events.publish({ _tag: "Waiting", attempt: call.attempts + 1, delay: Duration.millis(delay) })
+    }
+    return undefined
+  }
+
+  const endWait = (fiber: AnyFiber, call: Call): void => {
+    if (call.waitingSince === undefined) return
+    waited(fiber, time.now(fiber) - call.waitingSince)
+    call.waitingSince = undefined
+    waiting--
+  }
+
+  /** What follows an attempt: `next` after a wait, or the end of the call as the attempt ended. */
+  const after = <A, E, A2, E2, R>(
+    call: Call,
+    exit: Exit.Exit<A, E>,
+    next: Effect.Effect<A2, E2, R>
+  ): Effect.Effect<A | A2, E | E2, R> =>
+    Effect.withFiber((fiber) => {
+      const outcome = classify(exit)
+      if (outcome._tag === "Success") return exit
+      call.gaveUp = true
+      if (!outcome.retryable) return exit
+      const reason = exit._tag === "Success" ? exit.value : Cause.squash(exit.cause)
+      if (wanted !== undefined && !wanted(reason)) return exit
+
+      const giveUp = (because: Because) => {
+        countGaveUp(fiber, because)
+        if (events.active) events.publish({ _tag: "GaveUp", attempts: call.attempts, because })
+        return exit
+      }
+      const hint = outcome.retryAfter === undefined ? 0 : Duration.toMillis(outcome.retryAfter)
+      const forbidden = forbids(fiber, outcome, hint)
+      if (forbidden !== undefined) return giveUp(forbidden)
+      return Effect.flatMap(delayOf(fiber, call, reason), (backoff): Effect.Effect<A | A2, E | E2, R> => {
+        const delay = backoff === undefined ? undefined : Math.max(backoff, Math.min(hint, settings.maxRetryAfter))
+        const because = wait(fiber, call, delay, exit)
+        if (because !== undefined || delay === undefined) return giveUp(because ?? "times")
+        return Effect.flatMap(Effect.sleep(delay), () => {
+          endWait(fiber, call)
+          retried(fiber)
+          call.attempts++
+          call.gaveUp = false
+          return next
+        })
+      })
+    })
+
+  /** Gives back what a call that was interrupted while it waited had reserved. */
+  const leave = (fiber: AnyFiber, call: Call): void => {
+    if (call.waitingSince === undefined) return
+    endWait(fiber, call)
+    if (call.reservation !== undefined) budget?.giveBackUnsafe(fiber, call.reservation)
+  }
+
+  const answered = (call: Call): void => {
+    if (call.attempts > 1 && events.active) events.publish({ _tag: "Recovered", attempts: call.attempts })
+  }
+
+  const effect = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+    const judge = (attempt: Effect.Effect<A, E, R>, call: Call): Effect.Effect<A, E, R> => {
+      const next = Effect.suspend(() => judge(numbered(self, call.attempts), call))
+      const onFailure = (cause: Cause.Cause<E>) => after(call, Exit.failCause(cause), next)
+      return judgesResults
+        ? Effect.matchCauseEffect(attempt, {
+          onFailure,
+          onSuccess: (value) => after(call, Exit.succeed(value), next)
+        })
+        : Effect.catchCause(attempt, onFailure)
+    }
+
+    // The fiber may yield, and be interrupted, between any two steps. So the
+    // finalizer stands before anything is counted or reserved.
+    const guarded = (fiber: AnyFiber, call: Call, body: Effect.Effect<A, E, R>) =>
+      Effect.onExitPrimitive(body, (exit) => {
+        leave(fiber, call)
+        if (exit._tag === "Failure" || call.gaveUp) return undefined
+        answered(call)
+        budget?.settleUnsafe(fiber, call.reservation)
+        return undefined
+      })
+
+    const onFirstFailure = (cause: Cause.Cause<E>) =>
+      Effect.withFiber((fiber) => {
+        const call = begin(fiber)
+        const next = Effect.suspend(() => judge(numbered(self, call.attempts), call))
+        return guarded(fiber, call, after(call, Exit.failCause(cause), next))
+      })
+    const plain = Effect.catchCause(self, onFirstFailure)
+    const nested = Effect.catchCause(numbered(self, 1), onFirstFailure)
+    const watched = (fiber: AnyFiber) => {
+      const call = begin(fiber)
+      return guarded(
+        fiber,
+        call,
+        Effect.suspend(() => {
+          budget?.depositUnsafe(fiber)
+          return judge(numbered(self, 1), call)
+        })
+      )
+    }
+
+    return Effect.withFiber((fiber) => {
+      if (budget !== undefined || judgesResults || settings.maxElapsed !== Infinity) return watched(fiber)
+      // A retry inside another one counts its own attempts.
+      return fiber.getRef(CurrentAttempt) === 1 ? plain : nested
     })
   }
 
-  const effect = <A, E1, R>(self: Effect.Effect<A, E1, R>): Effect.Effect<A, E1, R> => {
-    const again = (cause: Cause.Cause<E1>): Effect.Effect<A, E1, R> => {
-      const backoff = makeBackoff()
-      const retry = (attempt: number) => (cause: Cause.Cause<E1>): Effect.Effect<A, E1, R> =>
-        Effect.flatMap(
-          backoff(cause),
-          () => Effect.catchCause(Effect.provideService(self, CurrentAttempt, attempt), retry(attempt + 1))
-        )
-      return retry(2)(cause)
-    }
-    const first = Effect.catchCause(self, again)
-    // A retry inside another one counts its own attempts.
-    const nested = Effect.catchCause(Effect.provideService(self, CurrentAttempt, 1), again)
-    return Effect.withFiber((fiber) => fiber.getRef(CurrentAttempt) === 1 ? first : nested)
-  }
+  const stream = <A, E, R>(self: Stream.Stream<A, E, R>): Stream.Stream<A, E, R> =>
+    Stream.fromChannel(Channel.fromTransform((_upstream, scope) => {
+      let call: Call | undefined
+      let opened: ItemPull<A, E, R> | undefined
+      /** Whether the call waits for its budget to hear of its good end. */
+      let owing = false
 
-  const stream = <A, E1, R>(self: Stream.Stream<A, E1, R>): Stream.Stream<A, E1, R> =>
-    Stream.fromChannel(Channel.fromTransform((_upstream, scope) =>
-      Effect.sync(() => {
-        const backoff = makeBackoff()
-        let opened: Pull.Pull<readonly [A, ...Array<A>], E1, void, R> | undefined
+      const settle = (fiber: AnyFiber) => {
+        if (!owing) return
+        owing = false
+        budget?.settleUnsafe(fiber, call?.reservation)
+      }
 
-        const attempt = (number: number): Pull.Pull<readonly [A, ...Array<A>], E1, void, R> =>
+      /** Looks for the end of a stream that has begun. */
+      const watch = (pull: ItemPull<A, E, R>): ItemPull<A, E, R> =>
+        budget === undefined ? pull : Effect.catchCause(pull, (cause) =>
           Effect.withFiber((fiber) => {
-            const inner = Scope.forkUnsafe(scope)
-            const numbered = <A2, E2, R2>(effect: Effect.Effect<A2, E2, R2>) =>
-              fiber.getRef(CurrentAttempt) === number ? effect : Effect.provideService(effect, CurrentAttempt, number)
-            const first = Effect.flatMap(numbered(Channel.toPullScoped(Stream.toChannel(self), inner)), (pull) => {
-              const rest = numbered(pull)
+            if (Exit.isSuccess(Pull.doneExitFromCause(cause))) settle(fiber)
+            owing = false
+            return Effect.failCause(cause)
+          }))
+
+      const attempt = (call: Call): ItemPull<A, E, R> =>
+        Effect.suspend(() => {
+          const inner = Scope.forkUnsafe(scope)
+          const number = call.attempts
+          const items = Effect.flatMap(
+            numbered(Channel.toPullScoped(Stream.toChannel(self), inner), number),
+            (pull) => {
+              const rest = numbered(pull, number)
               return Effect.map(rest, (items) => {
-                opened = rest
+                opened = watch(rest)
                 return items
               })
-            })
-            return Effect.catchCause(first, (cause) => {
-              const end = Pull.doneExitFromCause(cause)
-              return Effect.flatMap(Scope.close(inner, end), () =>
-                Exit.isSuccess(end)
-                  ? Cause.done()
-                  : Effect.flatMap(backoff(end.cause), () => attempt(number + 1)))
-            })
+            }
+          )
+          return Effect.catchCause(items, (cause) => {
+            const end = Pull.doneExitFromCause(cause)
+            return Effect.flatMap(
+              Scope.close(inner, end),
+              () => Exit.isSuccess(end) ? Cause.done() : after(call, Exit.failCause(end.cause), attempt(call))
+            )
           })
+        })
 
-        return Effect.suspend(() => opened ?? attempt(1))
+      const first = Effect.withFiber((fiber) => {
+        const begun = begin(fiber)
+        call = begun
+        return Effect.onExitPrimitive(
+          Effect.suspend(() => {
+            budget?.depositUnsafe(fiber)
+            return attempt(begun)
+          }),
+          (exit) => {
+            leave(fiber, begun)
+            if (exit._tag === "Failure" && Exit.isFailure(Pull.doneExitFromCause(exit.cause))) return undefined
+            answered(begun)
+            owing = true
+            if (exit._tag === "Failure") settle(fiber)
+            return undefined
+          }
+        )
       })
-    ))
 
-  return Policy.make<never>({ effect, stream })
-}
+      return Effect.as(
+        // A consumer that stops early and ends well had what it wanted.
+        Scope.addFinalizerExit(scope, (exit) =>
+          Effect.withFiber((fiber) => {
+            if (Exit.isSuccess(exit)) settle(fiber)
+            return Effect.void
+          })),
+        Effect.suspend(() => opened ?? first)
+      )
+    }))
 
-const scheduleOf = (options: Options | undefined): Schedule.Schedule<unknown, unknown> => {
-  const where = "Retry.make"
-  if (options?.schedule !== undefined) {
-    for (const field of ["times", "base", "factor", "cap"] as const) {
-      if (options[field] !== undefined) check.refuse(where, field, "left out when schedule is given", options[field])
-    }
-    return options.schedule
+  const update = (changes: Settings): Effect.Effect<void> => {
+    const where = "Retry.update"
+    if (schedule !== undefined) refuseBesideSchedule(where, changes)
+    checked(where, changes, defaults)
+    return Effect.sync(() => {
+      settings = checked(where, changes, settings)
+    })
   }
-  const times = check.count(where, "times", options?.times ?? defaults.times)
-  const base = check.positive(where, "base", options?.base ?? defaults.base)
-  const factor = options?.factor ?? defaults.factor
-  if (!(factor >= 1 && factor < Infinity)) check.refuse(where, "factor", "a finite number of at least 1", factor)
-  const cap = check.positive(where, "cap", options?.cap ?? defaults.cap)
-  return Schedule.fromStepWithMetadata(
-    Effect.succeed(({ attempt }: Schedule.InputMetadata<unknown>) =>
-      attempt > times ? Cause.done(attempt) : Effect.map(Random.next, (random): [number, Duration.Duration] => [
-        attempt,
-        Duration.millis(random * Math.min(cap, base * Math.pow(factor, attempt - 1)))
-      ])
-    )
-  )
+
+  return Object.assign(Policy.make<never>({ effect, stream }), {
+    inspect: Effect.sync((): State => ({ waiting })),
+    events: events.stream,
+    update
+  })
 }
+
+type ItemPull<A, E, R> = Pull.Pull<readonly [A, ...Array<A>], E, void, R>
+
+const numbered = <A, E, R>(self: Effect.Effect<A, E, R>, number: number): Effect.Effect<A, E, R> =>
+  Effect.withFiber((fiber) =>
+    fiber.getRef(CurrentAttempt) === number ? self : Effect.provideService(self, CurrentAttempt, number)
+  )
+
+/** The wait of a schedule in milliseconds, or undefined when it is done. */
+const scheduled = (
+  schedule: Schedule.Schedule<unknown, unknown>,
+  fiber: AnyFiber,
+  call: Call,
+  reason: unknown
+): Effect.Effect<number | undefined> => {
+  const now = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
+  const step = call.step === undefined
+    ? Effect.map(Schedule.toStep(schedule), (made): Step => call.step = made)
+    : Effect.succeed(call.step)
+  const decision: Decision = Effect.flatMap(step, (step) => step(now, reason))
+  return Pull.matchEffect(decision, {
+    onSuccess: ([, delay]) => Effect.succeed(Duration.toMillis(delay)),
+    onFailure: Effect.failCause,
+    onDone: () => Effect.undefined
+  })
+}
+
+/**
+ * The retry that never tries again.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const noop: Retry = Object.assign(Policy.make<never>({ effect: (self) => self, stream: (self) => self }), {
+  inspect: Effect.succeed<State>({ waiting: 0 }),
+  events: Stream.empty,
+  update: () => Effect.void
+})

@@ -66,7 +66,7 @@ const seconds = (text: string | undefined): number | undefined => {
 }
 
 const untilDate = (text: string | undefined, now: number): number | undefined => {
-  const date = httpDate(text?.trim() ?? "")
+  const date = httpDate(text?.trim() ?? "", now)
   return date !== undefined && date > now ? date - now : undefined
 }
 
@@ -79,16 +79,23 @@ const spellings = [
   /^[A-Z][a-z]{2} (?<month>[A-Z][a-z]{2}) (?<day>[ \d]\d) (?<time>\d{2}:\d{2}:\d{2}) (?<year>\d{4})$/
 ]
 
-const httpDate = (text: string): number | undefined => {
+const fiftyYears = 50 * 365.25 * 24 * 60 * 60 * 1_000
+
+const httpDate = (text: string, now: number): number | undefined => {
   for (const spelling of spellings) {
     const { day = "", month = "", time = "", year = "" } = spelling.exec(text)?.groups ?? {}
     const number = months.indexOf(month)
     if (number === -1) continue
-    const fullYear = year.length === 2 ? `20${year}` : year
-    const iso = `${fullYear}-${String(number + 1).padStart(2, "0")}-${day.trim().padStart(2, "0")}T${time}.000Z`
-    // An impossible day, such as the 30th of February, is garbage too.
-    const date = Option.filter(DateTime.make(iso), (made) => DateTime.formatIso(made) === iso)
-    return Option.getOrUndefined(Option.map(date, DateTime.toEpochMillis))
+    const read = (fullYear: string) => {
+      const iso = `${fullYear}-${String(number + 1).padStart(2, "0")}-${day.trim().padStart(2, "0")}T${time}.000Z`
+      // An impossible day, such as the 30th of February, is garbage too.
+      const date = Option.filter(DateTime.make(iso), (made) => DateTime.formatIso(made) === iso)
+      return Option.getOrUndefined(Option.map(date, DateTime.toEpochMillis))
+    }
+    if (year.length === 4) return read(year)
+    // RFC 9110: two digits that seem more than fifty years ahead mean the past century.
+    const date = read(`20${year}`)
+    return date !== undefined && date - now > fiftyYears ? read(`19${year}`) : date
   }
   return undefined
 }

@@ -1,30 +1,12 @@
 import { Deadline, Outcome, type Policy } from "@ballast/resilience"
+import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { metrics, withMetrics } from "./support.ts"
+import { consume, countingSleeps, timed } from "./support/streams.ts"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
-
-/** Counts the sleeps that are under way, so that a forgotten timer shows. */
-const countingSleeps = Effect.map(Clock.Clock, (clock) => {
-  let running = 0
-  let started = 0
-  const counting: Clock.Clock = {
-    ...clock,
-    sleep: (duration) =>
-      Effect.suspend(() => {
-        running++
-        started++
-        return Effect.ensuring(clock.sleep(duration), Effect.sync(() => running--))
-      })
-  }
-  return {
-    provide: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.provideService(self, Clock.Clock, counting),
-    running: () => running,
-    started: () => started
-  }
-})
 
 describe("Deadline", () => {
   describe("effect", () => {
@@ -126,17 +108,18 @@ describe("Deadline", () => {
         assert.isTrue(interrupted)
       }))
 
-    it.effect("leaves no timer behind", () =>
+    it.effect("starts one timer for calls that wait, none for those that end at once, and leaves none behind", () =>
       Effect.gen(function*() {
         const sleeps = yield* countingSleeps
         const deadline = Deadline.attempt("1 second")
-        yield* sleeps.provide(deadline(Effect.yieldNow))
-        assert.deepStrictEqual([sleeps.started(), sleeps.running()], [1, 0])
-        const fiber = yield* start(sleeps.provide(deadline(Effect.never)))
-        yield* Fiber.interrupt(fiber)
-        assert.deepStrictEqual([sleeps.started(), sleeps.running()], [2, 0])
         yield* sleeps.provide(deadline(Effect.void))
-        assert.strictEqual(sleeps.started(), 2)
+        yield* Testing.settle
+        assert.strictEqual(sleeps.started(), 0)
+        const fibers = yield* Effect.forEach([1, 2, 3], () => start(sleeps.provide(deadline(Effect.never))))
+        yield* Testing.settle
+        assert.deepStrictEqual([sleeps.started(), sleeps.running()], [1, 1])
+        yield* Fiber.interruptAll(fibers)
+        assert.deepStrictEqual([sleeps.started(), sleeps.running()], [1, 0])
       }))
 
     it.effect("keeps the services of the caller", () =>
@@ -154,30 +137,6 @@ describe("Deadline", () => {
         const exits = yield* Fiber.joinAll(fibers)
         assert.strictEqual(exits.filter(Exit.isSuccess).length, 501)
       }))
-  })
-
-  /** A stream that needs so much time for each of its items, numbered from 0. */
-  const timed = (...gaps: ReadonlyArray<number>) =>
-    Stream.fromIterable(gaps.entries()).pipe(
-      Stream.rechunk(1),
-      Stream.mapEffect(([n, gap]) => Effect.as(Effect.sleep(gap), n))
-    )
-
-  const consume = Effect.fnUntraced(function*<A, E>(stream: Stream.Stream<A, E>, pause = 0) {
-    const items: Array<A> = []
-    const began = yield* Clock.currentTimeMillis
-    const fiber = yield* start(
-      Effect.exit(Stream.runForEach(stream, (item) => {
-        items.push(item)
-        return Effect.sleep(pause)
-      })).pipe(Effect.flatMap((exit) => Effect.map(Clock.currentTimeMillis, (now) => ({ exit, took: now - began }))))
-    )
-    yield* TestClock.adjust("1 day")
-    const { exit, took } = yield* Fiber.join(fiber)
-    const error = exit._tag === "Failure" && exit.cause.reasons[0]?._tag === "Fail"
-      ? exit.cause.reasons[0].error
-      : undefined
-    return { items, took, error }
   })
 
   describe("stream", () => {
@@ -297,15 +256,19 @@ describe("Deadline", () => {
         assert.strictEqual(sleeps.running(), 0)
       }))
 
-    const Millis = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 20 }))
+    const upTo = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum }))
 
+    // Gaps are even and limits odd: an item and an end that are due in the same moment come in either order.
     it.effect.prop("ends a stream exactly when it is kept waiting too long", {
-      gaps: Schema.Array(Millis),
-      pause: Millis,
-      first: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 20 })),
-      idle: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 20 }))
-    }, ({ first, gaps, idle, pause }) =>
+      halves: Schema.Array(upTo(10)),
+      pause: upTo(20),
+      halfFirst: upTo(9),
+      halfIdle: upTo(9)
+    }, ({ halfFirst, halfIdle, halves, pause }) =>
       Effect.gen(function*() {
+        const gaps = halves.map((half) => 2 * half)
+        const first = 2 * halfFirst + 1
+        const idle = 2 * halfIdle + 1
         const deadline = Deadline.make({ firstItem: first, idle })
         const { error, items, took } = yield* consume(deadline.stream(timed(...gaps)), pause)
         const stall = gaps.findIndex((gap, n) => gap > (n === 0 ? first : idle))

@@ -34,6 +34,14 @@ describe("RetryAfter", () => {
     assert.deepStrictEqual(duration, Duration.seconds(37))
   })
 
+  it("takes a year of two digits that seems more than fifty years ahead for one of the past century", () => {
+    const read = (text: string) => RetryAfter.parse({ "retry-after": text }, Date.UTC(2026, 10, 6, 8, 49, 0))
+    assert.isUndefined(read("Sunday, 06-Nov-94 08:49:37 GMT"))
+    assert.isUndefined(read("Saturday, 07-Nov-76 08:49:37 GMT"))
+    assert.strictEqual(millis({ "retry-after": "Sunday, 06-Nov-94 08:49:37 GMT" }), 37_000)
+    assert.isDefined(read("Thursday, 05-Nov-76 08:49:37 GMT"))
+  })
+
   it("reads everything else as absent", () => {
     const odd = [
       "",

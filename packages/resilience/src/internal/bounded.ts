@@ -8,6 +8,9 @@ import * as Fiber from "effect/Fiber"
 import type * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { Alarm, Alarms } from "./alarms.ts"
+import { CurrentDeadline } from "./currentDeadline.ts"
+import * as leastRate from "./leastRate.ts"
 import * as time from "./time.ts"
 
 export interface Limit<E> {
@@ -46,59 +49,96 @@ export const CurrentStop: Context.Reference<Stop | undefined> = Context.Referenc
 
 /**
  * Bounds an effect. The body runs on a fiber of its own, which alone can be
- * interrupted without its caller; the timer starts only if the body suspends.
+ * interrupted without its caller, and sees when it must have ended; its alarm is
+ * only set if it suspends.
  */
 export const boundedEffect = <A, E1, R, E>(
   self: Effect.Effect<A, E1, R>,
-  limit: Limit<E>
+  alarms: Alarms,
+  limitOf: () => Limit<E> | undefined
 ): Effect.Effect<A, E1 | E, R> =>
   Effect.contextWith((context: Context.Context<R>) =>
-    Effect.callback<A, E1 | E>((resume) => {
-      const run = Effect.runForkWith(context)
-      const body = run(self)
-      const done = body.pollUnsafe()
-      if (done !== undefined) return resume(done)
-      let expired = false
-      const timer = run(Effect.andThen(
-        Effect.sleep(limit.millis),
-        Effect.sync(() => {
-          expired = true
-          body.interruptUnsafe()
-        })
-      ))
-      body.addObserver((exit) => {
-        timer.interruptUnsafe()
-        resume(expired ? expire(exit, limit) : exit)
-      })
-      return Effect.suspend(() => {
-        timer.interruptUnsafe()
-        return Fiber.interrupt(body)
-      })
+    Effect.withFiber((fiber) => {
+      const limit = limitOf()
+      return limit === undefined ? self : bound(self, alarms, limit, context, fiber)
     })
   )
+
+const bound = <A, E1, R, E>(
+  self: Effect.Effect<A, E1, R>,
+  alarms: Alarms,
+  limit: Limit<E>,
+  context: Context.Context<R>,
+  fiber: Fiber.Fiber<unknown, unknown>
+): Effect.Effect<A, E1 | E, R> =>
+  Effect.callback<A, E1 | E>((resume) => {
+    const at = time.now(fiber) + limit.millis
+    const body = Effect.runForkWith(endingAt(context, fiber, at))(self)
+    const done = body.pollUnsafe()
+    if (done !== undefined) return resume(done)
+    let expired = false
+    const alarm: Alarm = {
+      at,
+      ring: () => {
+        expired = true
+        body.interruptUnsafe()
+      },
+      group: undefined,
+      previous: undefined,
+      next: undefined
+    }
+    alarms.set(fiber, context, alarm)
+    body.addObserver((exit) => {
+      alarms.clear(alarm)
+      resume(expired ? expire(exit, limit) : exit)
+    })
+    return Effect.suspend(() => {
+      alarms.clear(alarm)
+      return Fiber.interrupt(body)
+    })
+  })
+
+/** The context in which the nearer of the caller's deadline and one's own is the current one. */
+const endingAt = <R>(
+  context: Context.Context<R>,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  at: number
+): Context.Context<R> => fiber.getRef(CurrentDeadline) <= at ? context : Context.add(context, CurrentDeadline, at)
 
 /** A defect that the interrupted body died of is worse news than the deadline. */
 const expire = <A, E1, E>(exit: Exit.Exit<A, E1>, limit: Limit<E>): Effect.Effect<A, E1 | E> =>
   Exit.hasDies(exit) ? exit : limit.expire
 
+/** What bounds a stream; what is undefined does not. */
+export interface Limits<E> {
+  readonly whole: Limit<E> | undefined
+  readonly first: Limit<E> | undefined
+  readonly idle: Limit<E> | undefined
+  /** The least weight in any so many milliseconds of waiting. */
+  readonly rate: Limit<E> & { readonly least: number } | undefined
+}
+
+/** What is looked for in the items of a stream. */
+export interface Items {
+  readonly progress: ((item: unknown) => boolean) | undefined
+  readonly weigh: (item: unknown) => number
+  readonly cooperative: boolean
+}
+
 /**
- * Bounds a stream: all of it, the wait for its first item, and the waits
- * between items.
+ * Bounds a stream: all of it, the wait for its first item, the waits between
+ * items, and its least rate.
  */
 export const boundedStream = <A, E1, R, E>(
   self: Stream.Stream<A, E1, R>,
-  limits: {
-    readonly whole: Limit<E> | undefined
-    readonly first: Limit<E> | undefined
-    readonly idle: Limit<E> | undefined
-    readonly progress: ((item: unknown) => boolean) | undefined
-    readonly cooperative: boolean
-  }
+  items: Items,
+  limitsOf: () => Limits<E>
 ): Stream.Stream<A, E1 | E, R> =>
   Stream.fromChannel(
     Channel.fromTransform((_upstream, scope) =>
       Effect.withFiber((opener) => {
-        const { cooperative, idle, progress, whole } = limits
+        const { cooperative, progress, weigh } = items
+        const { first, idle, rate, whole } = limitsOf()
         const outer = opener.getRef(CurrentStop)
         const watchdog = makeWatchdog()
         let interrupt: (() => void) | undefined
@@ -119,31 +159,39 @@ export const boundedStream = <A, E1, R, E>(
           let endsAt: number | undefined
           let since = 0
           let limit: Limit<E> | undefined
-          let waiting = limits.first
+          let waiting = first
           let left = waiting?.millis ?? Infinity
+          const flow = rate && leastRate.make(rate.least, rate.millis)
 
           /** Starts to count a wait and chooses the limit that will end first. Returns when that is. */
           const start = (fiber: Fiber.Fiber<unknown, unknown>): number => {
             since = time.now(fiber)
             endsAt ??= since + (whole?.millis ?? Infinity)
             limit = endsAt <= since + left ? whole : waiting
-            return Math.min(endsAt, since + left)
+            const at = Math.min(endsAt, since + left)
+            const slowAt = flow === undefined ? Infinity : since + flow.left()
+            if (at <= slowAt) return at
+            limit = rate
+            return slowAt
           }
 
           const waited = (fiber: Fiber.Fiber<unknown, unknown>, items: ReadonlyArray<A>) => {
-            if (progress === undefined || items.some(progress)) {
+            const progressed = progress === undefined || items.some(progress)
+            const took = progressed && flow === undefined ? 0 : time.now(fiber) - since
+            if (progressed) {
               waiting = idle
               left = idle?.millis ?? Infinity
             } else {
-              left -= time.now(fiber) - since
+              left -= took
             }
+            flow?.arrive(took, items.reduce((sum, item) => sum + weigh(item), 0), progressed)
           }
 
           /** A pull on a fiber of its own. */
           const guarded: BoundedPull<A, E1 | E, R> = Effect.withFiber((fiber) => {
             const at = start(fiber)
             if (limit !== undefined && at < since) return limit.expire
-            const ended = limit === undefined ? opening : watchdog.guard(opening, at, limit)
+            const ended = limit === undefined ? opening : watchdog.guard(opening, fiber, at, limit)
             return Effect.map(ended, (items) => {
               waited(fiber, items)
               if (interrupt !== undefined) next = watchedBy(fiber, interrupt)
@@ -162,7 +210,7 @@ export const boundedStream = <A, E1, R, E>(
               return limit !== undefined && ended ? expire(exit, limit) : exit
             }
             // Only the whole is limited: one watch is enough for all pulls.
-            if (waiting === undefined && idle === undefined) {
+            if (waiting === undefined && idle === undefined && flow === undefined) {
               watchdog.watch(opener, start(opener), interrupt)
               return Effect.catchCause(pull, onFailure)
             }
@@ -251,12 +299,13 @@ const makeWatchdog = () => {
   /** Runs a pull on a fiber of its own, which can be interrupted. */
   const guard = <A, E1, R, E>(
     pull: Effect.Effect<A, E1, R>,
+    fiber: Fiber.Fiber<unknown, unknown>,
     at: number,
     limit: Limit<E>
   ): Effect.Effect<A, E1 | E, R> =>
     Effect.contextWith((context: Context.Context<R>) =>
       Effect.callback<A, E1 | E>((resume) => {
-        const body = Effect.runForkWith(context)(pull)
+        const body = Effect.runForkWith(endingAt(context, fiber, at))(pull)
         const done = body.pollUnsafe()
         if (done !== undefined) return resume(done)
         watch(body, at, () => body.interruptUnsafe())

@@ -242,3 +242,12 @@ export const makeSettled = (name: string) => {
   return (fiber: AnyFiber, because: keyof typeof metric, weight: number): void =>
     metric[because].updateUnsafe(weight, fiber.context)
 }
+
+const retriesGivenUp = Metric.counter("ballast_retries_given_up_total", {
+  description: "Calls that failed in a way that may be retried, and were not tried again.",
+  incremental: true
+})
+
+/** Counts a call whose retries end without an answer. */
+export const makeGaveUp = (name: string) => (fiber: AnyFiber, because: string): void =>
+  Metric.withAttributes(retriesGivenUp, { name, because }).updateUnsafe(1, fiber.context)

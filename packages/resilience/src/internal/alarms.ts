@@ -1,0 +1,139 @@
+/**
+ * The alarms of calls that must not take too long, with one timer for all of
+ * them. Most calls end long before their alarm, and those of one policy mostly
+ * ring in the order in which they were set, so setting and clearing one is a
+ * place in a list.
+ */
+import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as Fifo from "./fifo.ts"
+import * as time from "./time.ts"
+
+export interface Alarm extends Fifo.Place<Alarm> {
+  /** When it rings, in monotonic milliseconds. */
+  readonly at: number
+  readonly ring: () => void
+  group: Group | undefined
+}
+
+/** The alarms that are set on one clock. */
+interface Group {
+  readonly alarms: Fifo.Fifo<Alarm>
+  timer: Fiber.Fiber<void> | undefined
+  /** When the timer looks next. */
+  wakesAt: number
+  /** Whether the timer is to be started in the scheduler's next turn. */
+  starting: boolean
+  /** Whether alarms ring now; the timer then goes on by itself. */
+  ringing: boolean
+}
+
+export interface Alarms {
+  readonly set: (fiber: Fiber.Fiber<unknown, unknown>, context: Context.Context<never>, alarm: Alarm) => void
+  readonly clear: (alarm: Alarm) => void
+}
+
+/** What a sum of two times may be off by, in milliseconds. */
+const precision = 1e-3
+
+export const make = (): Alarms => {
+  const groups = new WeakMap<Clock.Clock, Group>()
+  let latestClock: Clock.Clock | undefined
+  let latestGroup: Group | undefined
+
+  const groupOf = (clock: Clock.Clock): Group => {
+    if (latestGroup !== undefined && latestClock === clock) return latestGroup
+    let group = groups.get(clock)
+    if (group === undefined) {
+      group = { alarms: Fifo.make(), timer: undefined, wakesAt: Infinity, starting: false, ringing: false }
+      groups.set(clock, group)
+    }
+    latestClock = clock
+    latestGroup = group
+    return group
+  }
+
+  const set = (fiber: Fiber.Fiber<unknown, unknown>, context: Context.Context<never>, alarm: Alarm): void => {
+    const group = groupOf(fiber.getRef(Clock.Clock))
+    alarm.group = group
+    insert(group.alarms, alarm)
+    if (group.ringing || group.starting) return
+    if (group.timer !== undefined) {
+      if (group.wakesAt <= alarm.at) return
+      stop(group)
+    }
+    // A call that ends within this turn of the event loop, and there are many, needs no timer at all.
+    group.starting = true
+    fiber.currentDispatcher.scheduleTask(() => start(group, context), 0)
+  }
+
+  return { set, clear }
+}
+
+/** Keeps the list in the order of time; only a limit that was shortened meanwhile has to look for its place. */
+const insert = (alarms: Fifo.Fifo<Alarm>, alarm: Alarm): void => {
+  let later: Alarm | undefined
+  let before = alarms.tail
+  while (before !== undefined && before.at > alarm.at) {
+    later = before
+    before = before.previous
+  }
+  if (later === undefined) return Fifo.append(alarms, alarm)
+  alarm.previous = before
+  alarm.next = later
+  later.previous = alarm
+  if (before === undefined) alarms.head = alarm
+  else before.next = alarm
+  alarms.size++
+}
+
+const clear = (alarm: Alarm): void => {
+  const { group } = alarm
+  if (group === undefined) return
+  alarm.group = undefined
+  Fifo.remove(group.alarms, alarm)
+  // Nothing may keep a process awake that nobody waits for.
+  if (group.alarms.size === 0 && !group.ringing) stop(group)
+}
+
+const stop = (group: Group): void => {
+  group.timer?.interruptUnsafe()
+  group.timer = undefined
+  group.wakesAt = Infinity
+}
+
+const start = (group: Group, context: Context.Context<never>): void => {
+  group.starting = false
+  if (group.alarms.size === 0 || group.timer !== undefined) return
+  const timer = Effect.runForkWith(context)(watch(group))
+  if (timer.pollUnsafe() === undefined) group.timer = timer
+}
+
+const watch = (group: Group): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => {
+    const now = time.now(fiber)
+    ringDue(group, now)
+    const { head } = group.alarms
+    if (head === undefined) {
+      group.timer = undefined
+      group.wakesAt = Infinity
+      return Effect.void
+    }
+    group.wakesAt = head.at
+    return Effect.flatMap(Effect.sleep(head.at - now), () => watch(group))
+  })
+
+const ringDue = (group: Group, now: number): void => {
+  group.ringing = true
+  // What rings may set another alarm, whose turn comes later.
+  for (let left = group.alarms.size; left > 0; left--) {
+    const { head } = group.alarms
+    if (head === undefined || head.at - now > precision) break
+    head.group = undefined
+    Fifo.remove(group.alarms, head)
+    head.ring()
+  }
+  group.ringing = false
+}

@@ -1,0 +1,92 @@
+import {
+  CircuitBreaker,
+  ConcurrencyLimit,
+  LoadShed,
+  Outcome,
+  type Policy,
+  RateLimiter,
+  Retry,
+  Throttle
+} from "@ballast/resilience"
+import * as resilience from "@ballast/resilience"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit } from "effect"
+import { TestClock } from "effect/testing"
+import { chance, Fault } from "./support.ts"
+
+/** Makes a policy reject a call: it fails with what the policy rejected it with. */
+const reject = <E>(policy: Policy.Policy<E>) => Effect.flip(policy(Effect.succeed("ok")))
+const hang = <E>(policy: Policy.Policy<E>) => Effect.forkChild(policy(Effect.never), { startImmediately: true })
+
+/** How each rejection comes about. */
+const rejections: Record<string, Effect.Effect<unknown, unknown>> = {
+  CircuitOpen: Effect.gen(function*() {
+    const breaker = yield* CircuitBreaker.make({ minimumCalls: 1 })
+    yield* Effect.exit(breaker(Effect.fail(new Fault({}))))
+    return yield* reject(breaker)
+  }),
+  RateLimitExceeded: Effect.gen(function*() {
+    const limiter = yield* RateLimiter.make({ limit: 1, window: "1 minute" })
+    yield* limiter(Effect.void)
+    return yield* reject(limiter)
+  }),
+  QueueFull: Effect.gen(function*() {
+    const limit = yield* ConcurrencyLimit.make({ limit: 1 })
+    yield* hang(limit)
+    return yield* reject(limit)
+  }),
+  QueueTimeout: Effect.gen(function*() {
+    const limit = yield* ConcurrencyLimit.make({ limit: 1, queue: 1, maxWait: "1 second" })
+    yield* hang(limit)
+    const waiter = yield* Effect.forkChild(reject(limit), { startImmediately: true })
+    yield* TestClock.adjust("1 second")
+    return yield* Effect.flatten(Effect.sync(() => waiter.pollUnsafe() ?? Exit.fail("still waits")))
+  }),
+  Shed: Effect.gen(function*() {
+    const shed = yield* LoadShed.make({ limit: 1, queue: 0 })
+    yield* hang(shed)
+    return yield* reject(shed)
+  }),
+  Throttled: Effect.gen(function*() {
+    const throttle = yield* Throttle.make({ minimumRequests: 0 })
+    yield* chance(1)(Effect.exit(throttle(Effect.fail(new Fault({})))))
+    return yield* chance(0)(reject(throttle))
+  })
+}
+
+/** Errors that no call fails with: they refuse what somebody wanted of a policy itself. */
+const notOfCalls = ["ChaosRefused", "InvalidSnapshot"]
+
+/** The error classes that the package exports, and whether each knows its outcome. */
+const errors = Object.values(resilience).flatMap((module) => Object.entries(module)).flatMap(([name, member]) => {
+  const prototype: unknown = typeof member === "function" ? member.prototype : undefined
+  return prototype instanceof Error ? [{ name, judged: Outcome.key in prototype }] : []
+})
+
+describe("rejections", () => {
+  for (const [name, rejection] of Object.entries(rejections)) {
+    it.effect(`${name} is never a failure of the dependency`, () =>
+      Effect.gen(function*() {
+        const error = yield* rejection
+        assert.propertyVal(error, "_tag", name)
+        assert.strictEqual(Outcome.classify(Exit.fail(error))._tag, "Ignored")
+
+        // As the rejection of a policy inside: the breaker does not count it, the retry does not repeat it.
+        const breaker = yield* CircuitBreaker.make({ minimumCalls: 1 })
+        let runs = 0
+        const call = Effect.suspend(() => {
+          runs++
+          return Effect.fail(error)
+        })
+        yield* Effect.exit(Retry.make()(breaker(call)))
+        assert.strictEqual(runs, 1)
+        assert.strictEqual((yield* breaker.inspect)._tag, "Closed")
+      }))
+  }
+
+  it("each of the package's errors that a call can fail with knows its outcome", () => {
+    assert.includeMembers(errors.map(({ name }) => name), Object.keys(rejections))
+    const unjudged = errors.filter(({ judged, name }) => !judged && !notOfCalls.includes(name))
+    assert.deepStrictEqual(unjudged, [])
+  })
+})

@@ -1,0 +1,49 @@
+import { Clock, Effect, Fiber, Stream } from "effect"
+import { TestClock } from "effect/testing"
+
+const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
+
+/** Counts the sleeps that are under way, so that a forgotten timer shows. */
+export const countingSleeps = Effect.map(Clock.Clock, (clock) => {
+  let running = 0
+  let started = 0
+  const counting: Clock.Clock = {
+    ...clock,
+    sleep: (duration) =>
+      Effect.suspend(() => {
+        running++
+        started++
+        return Effect.ensuring(clock.sleep(duration), Effect.sync(() => running--))
+      })
+  }
+  return {
+    provide: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.provideService(self, Clock.Clock, counting),
+    running: () => running,
+    started: () => started
+  }
+})
+
+/** A stream that needs so much time for each of its items, numbered from 0. */
+export const timed = (...gaps: ReadonlyArray<number>) =>
+  Stream.fromIterable(gaps.entries()).pipe(
+    Stream.rechunk(1),
+    Stream.mapEffect(([n, gap]) => Effect.as(Effect.sleep(gap), n))
+  )
+
+/** Takes a stream to its end, with a pause after each item; gives its items, its error and how long it took. */
+export const consume = Effect.fnUntraced(function*<A, E>(stream: Stream.Stream<A, E>, pause = 0) {
+  const items: Array<A> = []
+  const began = yield* Clock.currentTimeMillis
+  const fiber = yield* start(
+    Effect.exit(Stream.runForEach(stream, (item) => {
+      items.push(item)
+      return Effect.sleep(pause)
+    })).pipe(Effect.flatMap((exit) => Effect.map(Clock.currentTimeMillis, (now) => ({ exit, took: now - began }))))
+  )
+  yield* TestClock.adjust("1 day")
+  const { exit, took } = yield* Fiber.join(fiber)
+  const error = exit._tag === "Failure" && exit.cause.reasons[0]?._tag === "Fail"
+    ? exit.cause.reasons[0].error
+    : undefined
+  return { items, took, error }
+})
