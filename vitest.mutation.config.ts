@@ -16,7 +16,8 @@ export default defineConfig({
   },
   test: {
     include: [
-      "packages/resilience/test/{CircuitBreaker,ConcurrencyLimit,AdaptiveLimit,RateLimiter,RetryBudget}*.test.ts",
+      "packages/resilience/test/{CircuitBreaker,ConcurrencyLimit,AdaptiveLimit,RateLimiter,RetryBudget}.test.ts",
+      "packages/resilience/test/{CircuitBreaker,ConcurrencyLimit,AdaptiveLimit,RateLimiter,RetryBudget}.*.test.ts",
       "packages/resilience/test/internal/*.test.ts"
     ]
   }
