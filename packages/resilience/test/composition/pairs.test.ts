@@ -46,8 +46,9 @@ const scripts: ReadonlyArray<Script> = [
     except: {
       // The second attempt comes after two seconds, when the first still holds the slot. Each has taken a token.
       "hedge, common stack": { ends: ["QueueFull", "RateLimitExceeded"], attempts: 3, executions: 1 },
-      // Both start their second attempts at the same moment.
+      // Both do the same at the same moment.
       "hedge, hedge": "untold",
+      "common stack, common stack": "untold",
       // Of two deadlines the shorter one ends it, though it is the outer one, and another try may mend that.
       "common stack, total deadline": { ends: ["CircuitOpen", "CircuitOpen"], attempts: 1, executions: 1 }
     }

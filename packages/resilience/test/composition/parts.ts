@@ -197,7 +197,8 @@ const stack = {
   circuitBreaker: { minimumCalls: 1, failureRate: 0.01, window: "1 minute", openDuration: "1 hour" },
   rateLimiter: { limit: 2, window: "1 hour" },
   concurrencyLimit: { limit: 1 },
-  attempt: "5 seconds"
+  // Not that of the attempt deadline that stands alone, so that the two never end at one moment.
+  attempt: "3 seconds"
 } as const satisfies Policy.CommonOptions
 
 const composed = (...models: ReadonlyArray<Model>): Model => (run) => (next) =>
@@ -229,7 +230,7 @@ export const parts: ReadonlyArray<Part> = [
     ),
     model: oneSlot("QueueFull")
   },
-  { name: "attempt deadline", make: Effect.sync(() => of(Deadline.attempt(stack.attempt))), model: late(true) },
+  { name: "attempt deadline", make: Effect.sync(() => of(Deadline.attempt("5 seconds"))), model: late(true) },
   { name: "total deadline", make: Effect.sync(() => of(Deadline.total(stack.total))), model: late(false) },
   {
     name: "hedge",

@@ -363,6 +363,7 @@ export const scenarios: ReadonlyArray<Scenario> = [
     },
     service: { workers: 4, conditions: () => ({ work: [[0, 20], [1, 60]] }) },
     compositions: [
+      composition("rate limiter", RateLimiter.make({ limit: 24, window: "1 second", burst: 2, maxWait: "250 millis" })),
       composition(
         "concurrency limit",
         ConcurrencyLimit.make({ limit: 1, queue: 8, maxWait: "500 millis" })
@@ -375,10 +376,10 @@ export const scenarios: ReadonlyArray<Scenario> = [
     findings: [
       {
         says:
-          "A queue that knows no priorities turns away critical calls like others; load shedding answers 99 % of them.",
-        holds: ([limit, shed]) => {
+          "A queue that knows no priorities, as that of a rate limiter, turns critical calls away like others; load shedding answers 99 % of them.",
+        holds: ([limiter, , shed]) => {
           const critical = (call: Clients.Call) => call.request.priority === "critical"
-          return rate(only(limit, critical)) < 0.8 && rate(only(shed, critical)) > 0.99
+          return rate(only(limiter, critical)) < 0.8 && rate(only(shed, critical)) > 0.99
         }
       }
     ]
