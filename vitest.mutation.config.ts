@@ -19,6 +19,8 @@ export default defineConfig({
       "packages/resilience/test/{CircuitBreaker,ConcurrencyLimit,AdaptiveLimit,RateLimiter,RetryBudget}.test.ts",
       "packages/resilience/test/{CircuitBreaker,ConcurrencyLimit,AdaptiveLimit,RateLimiter,RetryBudget}.*.test.ts",
       "packages/resilience/test/internal/*.test.ts"
-    ]
+    ],
+    // Random histories would make it a matter of chance whether a mutant lives, and they are slow.
+    exclude: ["**/*.{model,simulation}.test.ts"]
   }
 })
