@@ -1,8 +1,8 @@
 /**
  * Tools to test what is composed of policies, under virtual time: a dependency
- * that answers as scripted and records its attempts, a record of waits, events
- * and metrics, time that passes by itself, and a harness that interrupts a
- * program at every step.
+ * that answers as scripted and records its attempts, a record of events,
+ * transitions, waits and metrics, time that passes by itself, and a harness that
+ * interrupts a program at every step.
  *
  * Nothing here waits in real time. All of it needs a `TestClock`, which
  * `it.effect` of `@effect/vitest` gives; `interruptEverywhere` brings its own.
@@ -19,6 +19,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
+import { hasProperty } from "effect/Predicate"
 import * as Scheduler from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -231,18 +232,20 @@ export interface Recorded<out A> {
  * Listens to the events of a policy from now on; the effect that it gives reads
  * what has come so far.
  *
- * **Example** (Asserting the transitions of a circuit breaker)
+ * **Example** (Asserting what a hedge did)
  *
  * ```ts
+ * import { Hedge } from "@ballast/resilience"
  * import * as Testing from "@ballast/resilience/testing"
- * import { Effect, type Stream } from "effect"
+ * import { Effect } from "effect"
  *
- * const transitions = (breaker: { readonly events: Stream.Stream<{ readonly _tag: string }> }) =>
- *   Effect.gen(function*() {
- *     const recorded = yield* Testing.record(breaker.events)
- *     // … calls that fail
- *     return (yield* recorded).map(({ event }) => event._tag)
- *   })
+ * const test = Effect.gen(function*() {
+ *   const hedge = yield* Hedge.make({ delay: "1 second", budget: 1 })
+ *   const recorded = yield* Testing.record(hedge.events)
+ *   const { call } = yield* Testing.script([Effect.never, Effect.succeed("answer")])
+ *   yield* Testing.passTime(hedge(call))
+ *   return (yield* recorded).map(({ at, event }) => [at, event._tag]) // => [[1000, "Hedged"], [1000, "Won"]]
+ * })
  * ```
  *
  * @category records
@@ -262,6 +265,49 @@ export const record = <A, E, R>(
     yield* settle
     return Effect.map(settle, () => recorded.slice())
   })
+
+/**
+ * An event that tells of a change from one state to another.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Transition {
+  readonly from: unknown
+  readonly to: unknown
+}
+
+/**
+ * Listens to the transitions of a policy from now on, which are those of its
+ * events that have a `from` and a `to`; the effect that it gives reads what has
+ * come so far.
+ *
+ * **Example** (Asserting that a circuit breaker opens once)
+ *
+ * ```ts
+ * import * as Testing from "@ballast/resilience/testing"
+ * import { Effect, type Stream } from "effect"
+ *
+ * type Event = { readonly _tag: "Changed"; readonly from: string; readonly to: string } | { readonly _tag: "Rejected" }
+ *
+ * const test = (breaker: { readonly events: Stream.Stream<Event> }) =>
+ *   Effect.gen(function*() {
+ *     const recorded = yield* Testing.transitions(breaker.events)
+ *     // … calls that fail
+ *     return (yield* recorded).map(({ event }) => `${event.from} to ${event.to}`)
+ *   })
+ * ```
+ *
+ * @category records
+ * @since 0.1.0
+ */
+export const transitions = <A, E, R>(
+  events: Stream.Stream<A, E, R>
+): Effect.Effect<Effect.Effect<ReadonlyArray<Recorded<Extract<A, Transition>>>>, never, R | Scope.Scope> =>
+  record(Stream.filter(events, isTransition))
+
+const isTransition = <A>(event: A): event is Extract<A, Transition> =>
+  hasProperty(event, "from") && hasProperty(event, "to")
 
 /**
  * A wait inside a policy, read from the span event `ballast.wait`.
@@ -500,7 +546,7 @@ export const interruptEverywhere = Effect.fnUntraced(function*<S, A, E, R>(
       runs++
       const reached = yield* interruptAt(options, { budget, step, within }).pipe(
         Effect.scoped,
-        Effect.provide(TestClock.layer()),
+        Effect.provide(TestClock.layer(patientClock)),
         Effect.catchCause((cause) => Effect.die(new BrokenRun(budget, step, cause)))
       )
       if (reached !== "ended") interrupted++
@@ -509,6 +555,9 @@ export const interruptEverywhere = Effect.fnUntraced(function*<S, A, E, R>(
   }
   return { runs, interrupted }
 })
+
+// By default the clock goes on without a fiber that takes a second of real time, and a busy machine may take that.
+const patientClock = { warningDelay: "1 hour" } as const
 
 class BrokenRun extends Error {
   constructor(budget: number, step: number, cause: Cause.Cause<unknown>) {

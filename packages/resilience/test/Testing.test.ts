@@ -1,7 +1,7 @@
-import { ConcurrencyLimit, Retry } from "@ballast/resilience"
+import { ConcurrencyLimit, Hedge, RateLimiter, Retry } from "@ballast/resilience"
 import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Duration, Effect, Exit, Fiber, PubSub, Stream } from "effect"
+import { Clock, Duration, Effect, Exit, Fiber, PubSub, Random, Stream } from "effect"
 
 const broken = (self: Effect.Effect<unknown>) =>
   Effect.map(Effect.exit(self), (exit) => {
@@ -108,6 +108,56 @@ describe("Testing", () => {
         assert.deepStrictEqual(yield* recorded, [{ at: 0, event: "one" }, { at: 3_000, event: "two" }])
       }))
 
+    it.effect("takes down what a policy tells, in virtual time", () =>
+      Effect.gen(function*() {
+        const hedge = yield* Hedge.make({ delay: "1 second", budget: 1 })
+        const recorded = yield* Testing.record(hedge.events)
+        const { call, inspect } = yield* Testing.script([Effect.never, Effect.succeed("answer")])
+        assert.strictEqual(yield* Testing.passTime(hedge(call)), "answer")
+        assert.deepStrictEqual((yield* recorded).map(({ at, event }) => [at, event._tag]), [
+          [1_000, "Hedged"],
+          [1_000, "Won"]
+        ])
+        assert.deepStrictEqual(
+          (yield* inspect).attempts.map(({ interrupted, startedAt }) => [startedAt, interrupted]),
+          [
+            [0, true],
+            [1_000, false]
+          ]
+        )
+      }))
+
+    it.effect("takes down transitions and leaves other events out", () =>
+      Effect.gen(function*() {
+        type Event =
+          | { readonly _tag: "Changed"; readonly from: string; readonly to: string }
+          | { readonly _tag: "Rejected"; readonly to: string }
+        const pubsub = yield* PubSub.unbounded<Event>()
+        const recorded = yield* Testing.transitions(Stream.fromPubSub(pubsub))
+        yield* PubSub.publish(pubsub, { _tag: "Changed", from: "closed", to: "open" })
+        yield* PubSub.publish(pubsub, { _tag: "Rejected", to: "caller" })
+        yield* Testing.advance("30 seconds")
+        yield* PubSub.publish(pubsub, { _tag: "Changed", from: "open", to: "half-open" })
+        assert.deepStrictEqual((yield* recorded).map(({ at, event }) => [at, event.from, event.to]), [
+          [0, "closed", "open"],
+          [30_000, "open", "half-open"]
+        ])
+      }))
+
+    it.effect("hears nothing from before, and nothing after its scope", () =>
+      Effect.gen(function*() {
+        const pubsub = yield* PubSub.unbounded<number>()
+        yield* PubSub.publish(pubsub, 1)
+        const recorded = yield* Effect.scoped(Effect.gen(function*() {
+          const recorded = yield* Testing.record(Stream.fromPubSub(pubsub))
+          yield* PubSub.publish(pubsub, 2)
+          yield* recorded
+          return recorded
+        }))
+        yield* PubSub.publish(pubsub, 3)
+        assert.deepStrictEqual((yield* recorded).map(({ event }) => event), [2])
+      }))
+
     it.effect("takes down waits, metrics, the exit and the time", () =>
       Effect.gen(function*() {
         const limit = yield* ConcurrencyLimit.make({ name: "one", limit: 1, queue: 1 })
@@ -122,6 +172,25 @@ describe("Testing", () => {
         assert.strictEqual(metrics["ballast_policy_wait_seconds_count{name=one,policy=concurrency-limit}"], 1)
       }))
   })
+
+  it.effect("takes down the waits of every policy that waits, each once and in the order of their ends", () =>
+    Effect.gen(function*() {
+      const limiter = yield* RateLimiter.make({ name: "rate", limit: 1, window: "5 seconds", maxWait: "1 minute" })
+      const { call } = yield* Testing.script([Effect.fail("busy"), Effect.succeed("answer")])
+      const retry = Retry.make({ name: "again", times: 1, base: "1 second" })
+      const { exit, millis, waits } = yield* Testing.passTime(
+        Testing.observe(Effect.provideService(retry(limiter(call)), Random.Random, {
+          nextDoubleUnsafe: () => 0.5,
+          nextIntUnsafe: () => 0
+        }))
+      )
+      assert.deepStrictEqual(exit, Exit.succeed("answer"))
+      assert.strictEqual(millis, 5_000)
+      assert.deepStrictEqual(waits, [
+        { policy: "retry", name: "again", seconds: 0.5 },
+        { policy: "rate-limiter", name: "rate", seconds: 4.5 }
+      ])
+    }))
 
   describe("passTime", () => {
     it.effect("goes from one sleep to the next and no further", () =>
