@@ -32,7 +32,14 @@ import * as Policy from "./internal/policy.ts"
 import * as Keyed from "./Keyed.ts"
 
 export { QueueFull, QueueTimeout, TooHeavy }
-export { type Call, type CallEvent, CurrentTenant, type Reason, type TenantState } from "./internal/concurrency/engine.ts"
+export {
+  type Call,
+  type CallEvent,
+  CurrentTenant,
+  type QueueSettings,
+  type Reason,
+  type TenantState
+} from "./internal/concurrency/engine.ts"
 
 /**
  * A concurrency limit as a policy, which can be read and changed.
@@ -94,15 +101,9 @@ export type Event = Engine.CallEvent | {
  * @category options
  * @since 0.1.0
  */
-export interface Settings {
+export interface Settings extends Engine.QueueSettings {
   /** Slots that may be taken at once, at least 1. */
   readonly limit?: number | undefined
-  /** Slots that the calls of one tenant may take at once, at least 1; `Infinity` for no bound. Default `Infinity`. */
-  readonly perTenant?: number | undefined
-  /** Calls that may wait, zero or more; `Infinity` for no bound. Default 0: reject at once. Those that wait stay. */
-  readonly queue?: number | undefined
-  /** How long a call may wait, zero or more; infinity for no bound. Default 30 seconds. Those that wait keep theirs. */
-  readonly maxWait?: Duration.Input | undefined
 }
 
 /**
@@ -117,24 +118,16 @@ export interface Options extends Settings {
   readonly limit: number
 }
 
-const defaults = {
-  name: "default",
-  perTenant: Infinity,
-  queue: 0,
-  maxWait: "30 seconds"
-} satisfies Partial<Options>
+const defaults = { ...Engine.defaults, name: "default" } satisfies Partial<Options>
 
-type Complete = Required<{ readonly [K in keyof Settings]: Exclude<Settings[K], undefined> }>
-
-const checked = (where: string, settings: Settings, otherwise: Complete): Engine.Settings => {
-  const perTenant = settings.perTenant ?? otherwise.perTenant
-  return {
-    limit: check.positiveInteger(where, "limit", settings.limit ?? otherwise.limit),
-    perTenant: perTenant === Infinity ? perTenant : check.positiveInteger(where, "perTenant", perTenant),
-    queue: check.count(where, "queue", settings.queue ?? otherwise.queue),
-    maxWait: check.notNegative(where, "maxWait", settings.maxWait ?? otherwise.maxWait)
-  }
-}
+const checked = (
+  where: string,
+  settings: Settings,
+  otherwise: Omit<typeof Engine.defaults, "maxWait"> & { readonly limit: number; readonly maxWait: Duration.Input }
+): Engine.Settings => ({
+  ...Engine.checked(where, settings, otherwise),
+  limit: check.positiveInteger(where, "limit", settings.limit ?? otherwise.limit)
+})
 
 /** A concurrency limit that also says, in the same step, whether it may be dropped. */
 interface Kept extends ConcurrencyLimit {

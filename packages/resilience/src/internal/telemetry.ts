@@ -12,6 +12,7 @@ export type PolicyKind =
   | "throttle"
   | "load-shed"
   | "single-flight"
+  | "adaptive-limit"
 
 const waitSeconds = Metric.histogram("ballast_policy_wait_seconds", {
   description: "Seconds a call waited inside a policy.",
@@ -202,3 +203,23 @@ export const makeCached = (name: string) => {
 export const makeCacheEvicted = (name: string) => counting(Metric.withAttributes(cacheEvictions, { name }))
 
 export const makeCacheRefreshFailed = (name: string) => counting(Metric.withAttributes(cacheRefreshFailures, { name }))
+
+const adaptiveLimit = Metric.gauge("ballast_adaptive_limit", {
+  description: "Calls that an adaptive limit lets run at once."
+})
+
+const adaptiveLimitChanges = Metric.counter("ballast_adaptive_limit_changes_total", {
+  description: "Changes of an adaptive limit.",
+  incremental: true
+})
+
+/** Sets the gauge of an adaptive limit, and counts the change unless it is the first value. */
+export const makeAdapted = (name: string) => {
+  const gauge = Metric.withAttributes(adaptiveLimit, { name })
+  return (fiber: AnyFiber, limit: number, because?: string): void => {
+    gauge.updateUnsafe(limit, fiber.context)
+    if (because !== undefined) {
+      Metric.withAttributes(adaptiveLimitChanges, { name, because }).updateUnsafe(1, fiber.context)
+    }
+  }
+}

@@ -10,6 +10,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Priority from "../../Priority.ts"
+import * as check from "../check.ts"
 import { CurrentDeadline } from "../currentDeadline.ts"
 import type { Events } from "../events.ts"
 import type * as guard from "../guard.ts"
@@ -83,11 +84,46 @@ export interface TenantState {
   readonly queued: number
 }
 
-export interface Settings {
-  readonly limit: number
+/**
+ * Settings of the queue before the slots.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface QueueSettings {
+  /** Slots that the calls of one tenant may take at once, at least 1; `Infinity` for no bound. Default `Infinity`. */
+  readonly perTenant?: number | undefined
+  /** Calls that may wait, zero or more; `Infinity` for no bound. Default 0: reject at once. Those that wait stay. */
+  readonly queue?: number | undefined
+  /** How long a call may wait, zero or more; infinity for no bound. Default 30 seconds. Those that wait keep theirs. */
+  readonly maxWait?: Duration.Input | undefined
+}
+
+export const defaults = { perTenant: Infinity, queue: 0, maxWait: "30 seconds" } satisfies QueueSettings
+
+interface Queue {
   readonly perTenant: number
   readonly queue: number
+  /** In milliseconds. */
   readonly maxWait: number
+}
+
+export interface Settings extends Queue {
+  readonly limit: number
+}
+
+/** Checks the settings of the queue. */
+export const checked = (
+  where: string,
+  settings: QueueSettings,
+  otherwise: { readonly [K in keyof QueueSettings]-?: Exclude<QueueSettings[K], undefined> }
+): Queue => {
+  const perTenant = settings.perTenant ?? otherwise.perTenant
+  return {
+    perTenant: perTenant === Infinity ? perTenant : check.positiveInteger(where, "perTenant", perTenant),
+    queue: check.count(where, "queue", settings.queue ?? otherwise.queue),
+    maxWait: check.notNegative(where, "maxWait", settings.maxWait ?? otherwise.maxWait)
+  }
 }
 
 interface Running extends guard.Entry<never> {
