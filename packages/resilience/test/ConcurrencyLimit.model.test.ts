@@ -83,7 +83,11 @@ const makeModel = (options: { limit: number; perTenant: number; readonly queue: 
       waiting.filter((other) => other.priority === priority).toReversed().toSorted((a, b) => sizeOf(b) - sizeOf(a))[0]
     for (const priority of Priority.all.toReversed()) {
       const found = victim(priority)
-      if (priority === call.priority) return found !== undefined && sizeOf(found) >= sizeOf(call) + 2 ? found : undefined
+      if (priority === call.priority) {
+        return found !== undefined && sizeOf(found) >= sizeOf(call) + 2
+          ? found
+          : undefined
+      }
       if (found !== undefined) return found
     }
     return undefined

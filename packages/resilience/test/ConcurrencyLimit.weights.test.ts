@@ -189,7 +189,14 @@ describe("ConcurrencyLimit", () => {
           yield* call(id, { priority })
           yield* Testing.settle
         }
-        assert.deepStrictEqual(log, ["first", "QueueFull b", "QueueFull e", "QueueFull a", "QueueFull g", "QueueFull f"])
+        assert.deepStrictEqual(log, [
+          "first",
+          "QueueFull b",
+          "QueueFull e",
+          "QueueFull a",
+          "QueueFull g",
+          "QueueFull f"
+        ])
         assert.strictEqual((yield* limit.inspect).queued, 3)
       }))
 

@@ -26,21 +26,30 @@ export const makeCalls = (limit: Limit) => {
   const call = Effect.fnUntraced(function*(
     id: string,
     traits: Traits = {}
-  ): Effect.fn.Return<Fiber.Fiber<void, ConcurrencyLimit.QueueFull | ConcurrencyLimit.QueueTimeout | ConcurrencyLimit.TooHeavy>> {
+  ): Effect.fn.Return<
+    Fiber.Fiber<void, ConcurrencyLimit.QueueFull | ConcurrencyLimit.QueueTimeout | ConcurrencyLimit.TooHeavy>
+  > {
     const gate = yield* Deferred.make<void>()
     const guarded = limit.weigh(traits.weight ?? 1)(Effect.suspend(() => {
       log.push(id)
       gates.push(gate)
       return Deferred.await(gate)
     }))
-    return yield* start(Effect.tapError(as(traits)(guarded), (error) => Effect.sync(() => log.push(`${error._tag} ${id}`))))
+    return yield* start(
+      Effect.tapError(as(traits)(guarded), (error) => Effect.sync(() => log.push(`${error._tag} ${id}`)))
+    )
   })
   /** Ends the call that has run for the longest. */
   const end = Effect.suspend(() => {
     const gate = gates.shift()
     return gate === undefined ? Effect.void : Effect.andThen(Deferred.succeed(gate, undefined), Testing.settle)
   })
-  return { call, end, log, endAll: Effect.whileLoop({ while: () => gates.length > 0, body: () => end, step: () => {} }) }
+  return {
+    call,
+    end,
+    log,
+    endAll: Effect.whileLoop({ while: () => gates.length > 0, body: () => end, step: () => {} })
+  }
 }
 
 /** A limit whose slots are all taken by one call named `first`. */
