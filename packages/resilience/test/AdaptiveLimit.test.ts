@@ -296,24 +296,28 @@ describe("AdaptiveLimit", () => {
       }
     }))
 
-  for (const name of ["aimd", "told"] as const) {
-    it.live(`interrupted at any step it loses no slot and leaves no fiber (${name})`, () =>
-      Effect.gen(function*() {
-        const { interrupted } = yield* Testing.interruptEverywhere({
-          setup: AdaptiveLimit.make({
-            algorithm: AdaptiveLimit[name](),
-            initial: 1,
-            queue: 10,
-            maxWait: "5 millis",
-            limitOf
-          }),
-          beside: (limit) =>
-            Effect.exit(limit(Effect.andThen(Effect.sleep(3), Effect.fail(new Overloaded({ limit: 2 }))))),
-          run: (limit) => Effect.exit(Effect.all([limit(Effect.sleep(1)), limit(Effect.void)], { concurrency: 2 })),
-          check: (limit) => Effect.map(glance(limit), (state) => assert.deepStrictEqual(state, rest))
-        })
-        assert.isAbove(interrupted, 100)
-      }), 60_000)
+  for (const algorithm of [AdaptiveLimit.aimd(), AdaptiveLimit.told()]) {
+    it.live(
+      `interrupted at any step it loses no slot and leaves no fiber (${algorithm.name})`,
+      () =>
+        Effect.gen(function*() {
+          const { interrupted } = yield* Testing.interruptEverywhere({
+            setup: AdaptiveLimit.make({
+              algorithm,
+              initial: 1,
+              queue: 10,
+              maxWait: "5 millis",
+              limitOf
+            }),
+            beside: (limit) =>
+              Effect.exit(limit(Effect.andThen(Effect.sleep(3), Effect.fail(new Overloaded({ limit: 2 }))))),
+            run: (limit) => Effect.exit(Effect.all([limit(Effect.sleep(1)), limit(Effect.void)], { concurrency: 2 })),
+            check: (limit) => Effect.map(glance(limit), (state) => assert.deepStrictEqual(state, rest))
+          })
+          assert.isAbove(interrupted, 100)
+        }),
+      60_000
+    )
   }
 
   it.effect("a thousand concurrent callers are all answered, within the limit of the moment", () =>

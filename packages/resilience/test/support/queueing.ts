@@ -1,4 +1,4 @@
-import { AdaptiveLimit, ConcurrencyLimit, Priority } from "@ballast/resilience"
+import { type AdaptiveLimit, ConcurrencyLimit, Priority } from "@ballast/resilience"
 import * as Testing from "@ballast/resilience/testing"
 import { Deferred, Effect, type Fiber } from "effect"
 

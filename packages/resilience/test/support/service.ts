@@ -1,4 +1,4 @@
-import { AdaptiveLimit, Outcome } from "@ballast/resilience"
+import { type AdaptiveLimit, Outcome } from "@ballast/resilience"
 import { Cause, Data, Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 

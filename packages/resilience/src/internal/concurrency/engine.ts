@@ -200,7 +200,7 @@ export const make = (
     tenant === undefined || settings.perTenant === Infinity || (held.get(tenant) ?? 0) + weight <= settings.perTenant
 
   // One that never will have room must have its turn too, to be told so.
-  const line = Line.make<Waiter>((tenant, weight) => weight > most(tenant) || hasRoom(tenant, weight))
+  const line = Line.make<Waiter>((tenant, weight) => weight > settings.perTenant || hasRoom(tenant, weight))
 
   /** The slots that one of this tenant can have at most. */
   const most = (tenant: Line.Tenant): number =>
@@ -213,13 +213,15 @@ export const make = (
 
   const release = (tenant: Line.Tenant, weight: number) => {
     active -= weight
-    if (tenant !== undefined) {
-      const left = (held.get(tenant) ?? 0) - weight
-      if (left > 0) held.set(tenant, left)
-      else held.delete(tenant)
-      if (line.size > 0) Line.reconsider(line, tenant)
-    }
-    serve()
+    if (tenant !== undefined) releaseFor(tenant, weight)
+    if (line.size > 0) serve()
+  }
+
+  const releaseFor = (tenant: string, weight: number) => {
+    const left = (held.get(tenant) ?? 0) - weight
+    if (left > 0) held.set(tenant, left)
+    else held.delete(tenant)
+    Line.reconsider(line, tenant)
   }
 
   const noteRejected = (fiber: AnyFiber, call: Call, reason: Reason, millis: number) => {
