@@ -81,6 +81,15 @@ describe("ConcurrencyLimit", () => {
         assert.isTrue(log.includes("QueueFull a5"))
       }))
 
+    it.effect("and not when that would only turn the tables", () =>
+      Effect.gen(function*() {
+        const { call, log } = yield* makeFull({ queue: 3 })
+        for (const id of ["a1", "a2"]) yield* call(id, { tenant: "a" })
+        for (const id of ["b1", "b2"]) yield* call(id, { tenant: "b" })
+        yield* Testing.settle
+        assert.deepStrictEqual(log, ["first", "QueueFull b2"])
+      }))
+
     it.effect("forgets tenants that are gone", () =>
       Effect.gen(function*() {
         const { call, endAll, limit } = yield* makeFull({ queue: Infinity })
