@@ -1,46 +1,77 @@
 /**
- * A concurrency limit (bulkhead): at most `limit` calls run at once, up to
- * `queue` wait in order of arrival, and the rest are rejected.
+ * A concurrency limit (bulkhead): at most `limit` slots are taken at once, up to
+ * `queue` calls wait for theirs, and the rest are rejected.
  *
- * Every decision is one synchronous step; entering, leaving and giving up the
- * queue take constant time. A freed slot is handed to the longest waiter in the
- * same step in which it is freed, so nobody can slip in between. An interrupted
- * waiter leaves the queue at once, and one that was interrupted after it was
- * given its slot hands it on.
+ * A call takes one slot, or as many as `weigh` says. Those of a higher priority
+ * are served first, whatever that costs the lower ones. Within a priority the
+ * tenants that wait take turns, and the calls of a tenant, or of nobody in
+ * particular, are served in order of arrival: a large call that doesn't fit yet
+ * holds back all that come after it.
  *
- * The limit can change while calls run: a smaller one lets the running calls
+ * Every decision is one synchronous step. What a decision costs doesn't depend
+ * on the number of calls that wait, and grows with the logarithm of the number
+ * of tenants that do. A freed slot is handed on in the same step in which it is
+ * freed, so nobody can slip in between. An interrupted waiter leaves the queue at
+ * once, and one that was interrupted after it was given its slot hands it on. No
+ * call waits past its caller's deadline.
+ *
+ * Settings can change while calls run: a smaller limit lets the running calls
  * finish, a larger one admits waiters at once.
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
-import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import * as check from "./internal/check.ts"
-import * as Fifo from "./internal/fifo.ts"
+import * as Engine from "./internal/concurrency/engine.ts"
+import { QueueFull, QueueTimeout, TooHeavy } from "./internal/concurrency/errors.ts"
+import * as Events from "./internal/events.ts"
 import * as guard from "./internal/guard.ts"
-import type { Policy } from "./internal/policy.ts"
-import * as telemetry from "./internal/telemetry.ts"
-import * as time from "./internal/time.ts"
-import * as Outcome from "./Outcome.ts"
+import * as Policy from "./internal/policy.ts"
+import * as Keyed from "./Keyed.ts"
+
+export { QueueFull, QueueTimeout, TooHeavy }
+export {
+  type Call,
+  type CallEvent,
+  CurrentTenant,
+  type QueueSettings,
+  type Reason,
+  type TenantState
+} from "./internal/concurrency/engine.ts"
 
 /**
- * A concurrency limit as a policy, which can be read and resized.
+ * A concurrency limit as a policy, which can be read and changed.
  *
  * @category models
  * @since 0.1.0
  */
-export interface ConcurrencyLimit extends Policy<QueueFull | QueueTimeout> {
+export interface ConcurrencyLimit extends Policy.Policy<QueueFull | QueueTimeout> {
+  /**
+   * The same limit for calls that take so many slots each, an integer of at
+   * least 1. One that takes more than there are is rejected, at once or when its
+   * turn comes.
+   */
+  readonly weigh: (weight: number) => Policy.Policy<QueueFull | QueueTimeout | TooHeavy>
   /** Reads the state; changes nothing. */
   readonly inspect: Effect.Effect<State>
+  /** The tenants that hold slots or wait, in no particular order. */
+  readonly tenants: Effect.Effect<ReadonlyArray<Engine.TenantState>>
+  /** What happens from the subscription on. */
+  readonly events: Stream.Stream<Event>
   /** Changes the limit while calls run. Throws a `RangeError` when it is not an integer of at least 1. */
   readonly resize: (limit: number) => Effect.Effect<void>
+  /**
+   * Changes settings while calls run and wait; what is left out stays. Throws a
+   * `RangeError` as `make` does.
+   */
+  readonly update: (settings: Settings) => Effect.Effect<void>
 }
 
 /**
- * The state of a concurrency limit: calls that run, calls that wait, and the
- * limit. After a `resize` more may run than the limit says.
+ * The state of a concurrency limit: slots that are taken, calls that wait, and
+ * the limit. After a `resize` more may be taken than the limit says.
  *
  * @category models
  * @since 0.1.0
@@ -52,210 +83,181 @@ export interface State {
 }
 
 /**
+ * What happens to calls that do not run at once, and to the limit.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Event = Engine.CallEvent | {
+  /** The limit was changed. */
+  readonly _tag: "Resized"
+  readonly from: number
+  readonly to: number
+}
+
+/**
+ * Settings of a concurrency limit that can change while calls run and wait.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Settings extends Engine.QueueSettings {
+  /** Slots that may be taken at once, at least 1. */
+  readonly limit?: number | undefined
+}
+
+/**
  * Options of a concurrency limit.
  *
  * @category options
  * @since 0.1.0
  */
-export interface Options {
+export interface Options extends Settings {
   /** Name in errors, metrics and span events; keep it of low cardinality. Default `"default"`. */
   readonly name?: string | undefined
-  /** Calls that may run at once, at least 1. */
   readonly limit: number
-  /** Calls that may wait, zero or more; `Infinity` for no bound. Default 0: reject at once. */
-  readonly queue?: number | undefined
-  /** How long a call may wait, zero or more; infinity for no bound. Default 30 seconds. */
-  readonly maxWait?: Duration.Input | undefined
 }
 
-const defaults = {
-  name: "default",
-  queue: 0,
-  maxWait: "30 seconds"
-} satisfies Partial<Options>
+const defaults = { ...Engine.defaults, name: "default" } satisfies Partial<Options>
 
-interface Waiter extends guard.Entry<QueueTimeout>, Fifo.Place<Waiter> {
-  readonly _tag: "Waiter"
-  readonly fiber: Fiber.Fiber<unknown, unknown>
-  readonly since: number
-  readonly wait: Effect.Effect<void, QueueTimeout>
-  state: "queued" | "granted" | "gone"
-  resume: (() => void) | undefined
+const checked = (
+  where: string,
+  settings: Settings,
+  otherwise: Omit<typeof Engine.defaults, "maxWait"> & { readonly limit: number; readonly maxWait: Duration.Input }
+): Engine.Settings => ({
+  ...Engine.checked(where, settings, otherwise),
+  limit: check.positiveInteger(where, "limit", settings.limit ?? otherwise.limit)
+})
+
+/** A concurrency limit that also says, in the same step, whether it may be dropped. */
+interface Kept extends ConcurrencyLimit {
+  readonly atRest: () => boolean
 }
 
-type Entry =
-  | { readonly _tag: "Running"; readonly wait: undefined }
-  | { readonly _tag: "Rejected"; readonly wait: Effect.Effect<never, QueueFull> }
-  | Waiter
+const build = (where: string, options: Options): Effect.Effect<Kept> => {
+  const initial = checked(where, options, { ...defaults, limit: options.limit })
 
-const running: Entry = { _tag: "Running", wait: undefined }
+  return Effect.sync(() => {
+    const events = Events.make<Event>()
+    const engine = Engine.make("concurrency-limit", options.name ?? defaults.name, initial, events)
+
+    const weighing = <E>(weight: Engine.Weight<E>) =>
+      guard.makePolicy<Engine.Entry<E>, QueueFull | QueueTimeout | E>({
+        enter: (fiber) => engine.enter(fiber, weight),
+        exit: (entry, _exit, fiber) => engine.exit(entry, fiber)
+      })
+
+    const change = (where: string, changes: Settings): Effect.Effect<void> => {
+      checked(where, changes, engine.settings)
+      return Effect.sync(() => {
+        const { limit } = engine.settings
+        const changed = checked(where, changes, engine.settings)
+        if (changed.limit !== limit && events.active) {
+          events.publish({ _tag: "Resized", from: limit, to: changed.limit })
+        }
+        engine.change(changed)
+      })
+    }
+
+    return Object.assign(weighing(Engine.light), {
+      weigh: (weight: number) =>
+        weighing(Engine.heavy(check.positiveInteger("ConcurrencyLimit.weigh", "weight", weight))),
+      inspect: Effect.sync((): State => ({
+        limit: engine.settings.limit,
+        running: engine.active,
+        queued: engine.queued
+      })),
+      tenants: Effect.sync(engine.tenants),
+      events: events.stream,
+      resize: (limit: number) => change("ConcurrencyLimit.resize", { limit }),
+      update: (changes: Settings) => change("ConcurrencyLimit.update", changes),
+      atRest: () => engine.active === 0 && engine.queued === 0
+    })
+  })
+}
 
 /**
  * Creates a concurrency limit.
  *
  * **Details**
  *
- * A stream holds its slot from its first pull until it has ended and its
+ * The priority of a call is `Priority.CurrentPriority`, its tenant
+ * `CurrentTenant`; a call without one belongs to nobody in particular, which is a
+ * tenant of its own except that `perTenant` doesn't hold for it. A tenant that
+ * has all its slots holds nobody else back.
+ *
+ * When the queue is full, an arrival takes the place of the newest waiter of the
+ * lowest priority below its own. If there is none, it takes that of the newest
+ * waiter of the tenant that waits most in its own priority, if that tenant has
+ * at least two more in the queue; else it is rejected itself.
+ *
+ * A stream holds its slots from its first pull until it has ended and its
  * resources are released, or until the consumer stops.
  *
  * Throws a `RangeError` when an option is out of its bounds.
  *
+ * **Gotchas**
+ *
+ * Nothing but `maxWait` ends the wait of a low priority while higher ones keep
+ * coming.
+ *
+ * **Example** (Sharing slots among tenants)
+ *
+ * ```ts
+ * import { ConcurrencyLimit } from "@ballast/resilience"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const limit = yield* ConcurrencyLimit.make({ name: "reports", limit: 10, queue: 100, perTenant: 5 })
+ *   const small = limit(Effect.succeed("one page"))
+ *   const large = limit.weigh(4)(Effect.succeed("a hundred pages"))
+ *   return yield* Effect.all([small, large]).pipe(
+ *     Effect.provideService(ConcurrencyLimit.CurrentTenant, "acme")
+ *   )
+ * })
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options: Options): Effect.Effect<ConcurrencyLimit> => {
-  const where = "ConcurrencyLimit.make"
-  const name = options.name ?? defaults.name
-  const initial = check.positiveInteger(where, "limit", options.limit)
-  const places = check.count(where, "queue", options.queue ?? defaults.queue)
-  const maxWait = check.notNegative(where, "maxWait", options.maxWait ?? defaults.maxWait)
+export const make = (options: Options): Effect.Effect<ConcurrencyLimit> => build("ConcurrencyLimit.make", options)
 
-  const rejected = telemetry.makeRejected("concurrency-limit", name)
-  const waited = telemetry.makeWaited("concurrency-limit", name)
-
-  return Effect.sync(() => {
-    let limit = initial
-    let active = 0
-    const queue = Fifo.make<Waiter>()
-
-    const admitWaiters = () => {
-      while (active < limit && queue.head !== undefined) {
-        const waiter = queue.head
-        Fifo.remove(queue, waiter)
-        active++
-        waiter.state = "granted"
-        // Through the scheduler: a chain of short calls must not nest their stacks.
-        waiter.fiber.currentDispatcher.scheduleTask(() => waiter.resume?.(), 0)
-      }
-    }
-
-    const release = () => {
-      active--
-      admitWaiters()
-    }
-
-    const granted = (waiter: Waiter) =>
-      Effect.callback<void>((resume) => {
-        if (waiter.state === "granted") return resume(Effect.void)
-        waiter.resume = () => resume(Effect.void)
-      })
-
-    const giveUp = (waiter: Waiter): Effect.Effect<void, QueueTimeout> => {
-      // The slot may have come in the very moment in which the time ran out.
-      if (waiter.state === "granted") return Effect.void
-      leave(waiter)
-      rejected(waiter.fiber)
-      return Effect.fail(new QueueTimeout({ limiter: name, maxWait: Duration.millis(maxWait) }))
-    }
-
-    const leave = (waiter: Waiter) => {
-      waiter.state = "gone"
-      Fifo.remove(queue, waiter)
-    }
-
-    const await_ = (waiter: Waiter): Effect.Effect<void, QueueTimeout> =>
-      Effect.onExitPrimitive(
-        maxWait === Infinity ? granted(waiter) : Effect.timeoutOrElse(granted(waiter), {
-          duration: maxWait,
-          orElse: () => giveUp(waiter)
-        }),
-        () => {
-          waited(waiter.fiber, time.now(waiter.fiber) - waiter.since)
-          return undefined
-        }
-      )
-
-    const enqueue = (fiber: Fiber.Fiber<unknown, unknown>): Waiter => {
-      const waiter: Waiter = {
-        _tag: "Waiter",
-        fiber,
-        since: time.now(fiber),
-        wait: Effect.suspend(() => await_(waiter)),
-        state: "queued",
-        resume: undefined,
-        previous: undefined,
-        next: undefined
-      }
-      Fifo.append(queue, waiter)
-      return waiter
-    }
-
-    const enter = (fiber: Fiber.Fiber<unknown, unknown>): Entry => {
-      // A free slot and a waiter never meet, so arrivals cannot overtake.
-      if (active < limit) {
-        active++
-        return running
-      }
-      if (queue.size < places) return enqueue(fiber)
-      rejected(fiber)
-      return { _tag: "Rejected", wait: Effect.fail(new QueueFull({ limiter: name, limit, queue: places })) }
-    }
-
-    const exit = (entry: Entry): void => {
-      switch (entry._tag) {
-        case "Running":
-          return release()
-        case "Rejected":
-          return
-        case "Waiter": {
-          if (entry.state === "granted") return release()
-          if (entry.state === "queued") leave(entry)
-        }
-      }
-    }
-
-    const resize = (size: number): Effect.Effect<void> => {
-      check.positiveInteger("ConcurrencyLimit.resize", "limit", size)
-      return Effect.sync(() => {
-        limit = size
-        admitWaiters()
-      })
-    }
-
-    return Object.assign(guard.makePolicy<Entry, QueueFull | QueueTimeout>({ enter, exit }), {
-      inspect: Effect.sync((): State => ({ limit, running: active, queued: queue.size })),
-      resize
-    })
+/**
+ * Creates a concurrency limit for each key; all have the same name.
+ *
+ * **Details**
+ *
+ * A key's limit is dropped once it was idle for `idleTimeToLive`, 10 minutes by
+ * default, and nothing runs or waits in it.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const keyed = (
+  options: Options & Pick<Keyed.Options<ConcurrencyLimit>, "idleTimeToLive">
+): Effect.Effect<Keyed.Keyed<QueueFull | QueueTimeout, ConcurrencyLimit>> => {
+  const one = build("ConcurrencyLimit.keyed", options)
+  return Keyed.make<QueueFull | QueueTimeout, Kept>({
+    make: () => one,
+    atRest: (limit) => limit.atRest(),
+    idleTimeToLive: options.idleTimeToLive
   })
 }
 
 /**
- * A call rejected because all slots are taken and the queue is full. The call
- * did not run.
+ * The concurrency limit that does nothing: it has no limit.
  *
- * @category errors
+ * @category constructors
  * @since 0.1.0
  */
-export class QueueFull extends Schema.TaggedError<QueueFull>()("QueueFull", {
-  limiter: Schema.String,
-  limit: Schema.Number,
-  queue: Schema.Number
-}) {
-  override get message() {
-    return `Concurrency limit "${this.limiter}" is full: ${this.limit} calls run and ${this.queue} wait`
+export const noop: ConcurrencyLimit = Object.assign(
+  Policy.make<never>({ effect: (self) => self, stream: (self) => self }),
+  {
+    weigh: () => Policy.identity,
+    inspect: Effect.succeed<State>({ limit: Infinity, running: 0, queued: 0 }),
+    tenants: Effect.succeed([]),
+    events: Stream.empty,
+    resize: () => Effect.void,
+    update: () => Effect.void
   }
-
-  get [Outcome.key](): Outcome.Outcome {
-    return Outcome.ignored()
-  }
-}
-
-/**
- * A call rejected because no slot became free within `maxWait`. The call did
- * not run.
- *
- * @category errors
- * @since 0.1.0
- */
-export class QueueTimeout extends Schema.TaggedError<QueueTimeout>()("QueueTimeout", {
-  limiter: Schema.String,
-  maxWait: Schema.Duration
-}) {
-  override get message() {
-    return `Concurrency limit "${this.limiter}" had no free slot within ${Duration.format(this.maxWait)}`
-  }
-
-  get [Outcome.key](): Outcome.Outcome {
-    return Outcome.ignored()
-  }
-}
+)

@@ -13,6 +13,7 @@ export type PolicyKind =
   | "load-shed"
   | "single-flight"
   | "degrade"
+  | "adaptive-limit"
 
 const waitSeconds = Metric.histogram("ballast_policy_wait_seconds", {
   description: "Seconds a call waited inside a policy.",
@@ -251,3 +252,23 @@ const retriesGivenUp = Metric.counter("ballast_retries_given_up_total", {
 /** Counts a call whose retries end without an answer. */
 export const makeGaveUp = (name: string) => (fiber: AnyFiber, because: string): void =>
   Metric.withAttributes(retriesGivenUp, { name, because }).updateUnsafe(1, fiber.context)
+
+const adaptiveLimit = Metric.gauge("ballast_adaptive_limit", {
+  description: "Calls that an adaptive limit lets run at once."
+})
+
+const adaptiveLimitChanges = Metric.counter("ballast_adaptive_limit_changes_total", {
+  description: "Changes of an adaptive limit.",
+  incremental: true
+})
+
+/** Sets the gauge of an adaptive limit, and counts the change unless it is the first value. */
+export const makeAdapted = (name: string) => {
+  const gauge = Metric.withAttributes(adaptiveLimit, { name })
+  return (fiber: AnyFiber, limit: number, because?: string): void => {
+    gauge.updateUnsafe(limit, fiber.context)
+    if (because !== undefined) {
+      Metric.withAttributes(adaptiveLimitChanges, { name, because }).updateUnsafe(1, fiber.context)
+    }
+  }
+}
