@@ -16,12 +16,15 @@ export interface Sample {
 /** Something that can be measured block by block. */
 export interface Measured {
   readonly name: string
+  /** The side that is the same call without anything around it. */
+  readonly bare?: string | undefined
   readonly block: (operations: number) => Promise<Sample>
 }
 
 /** Times of one operation, in microseconds. */
 export interface Result {
   readonly name: string
+  readonly bare?: string | undefined
   readonly cpu: number
   readonly wall: number
   /** CPU time of every block, in the order of the turns. */
@@ -46,6 +49,14 @@ const median = (values: ReadonlyArray<number>): number => {
 export const ratio = (side: Result, beside: Result): number =>
   median(side.blocks.map((cpu, turn) => cpu / (beside.blocks[turn] ?? NaN)))
 
+/** What a side costs more than its bare call, turn by turn; all that it costs when it has none. */
+export const overBare = (side: Result, all: ReadonlyArray<Result>): Result => {
+  const bare = side.bare === undefined ? undefined : all.find(({ name }) => name === side.bare)
+  if (bare === undefined) return side
+  const blocks = side.blocks.map((cpu, turn) => cpu - (bare.blocks[turn] ?? NaN))
+  return { ...side, cpu: median(blocks), blocks }
+}
+
 const checked = async (side: Measured, { expected, operations }: Plan): Promise<Sample> => {
   const { checksum, cpu, wall } = await side.block(operations)
   if (checksum !== expected * operations) {
@@ -69,10 +80,11 @@ export const measure = async (sides: ReadonlyArray<Measured>, plan: Plan): Promi
       if (turn >= 0) samples[next]?.push(sample)
     }
   }
-  return sides.map(({ name }, index) => {
+  return sides.map(({ bare, name }, index) => {
     const own = samples[index] ?? []
     return {
       name,
+      bare,
       cpu: median(own.map((sample) => sample.cpu)),
       wall: median(own.map((sample) => sample.wall)),
       blocks: own.map((sample) => sample.cpu)
@@ -94,5 +106,5 @@ export const inFlight = (limit: number, operation: () => Promise<number>): Side 
   return sum
 }
 
-/** Calls in flight at once, on every side. */
+/** Calls in flight at once, on every side of a bench over HTTP. */
 export const concurrency = 16
