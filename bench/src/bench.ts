@@ -32,12 +32,14 @@ export interface Named {
   readonly module: string
   readonly side: string
   readonly bare?: string
+  /** Operations of a block, where waiting makes the plan's too many. */
+  readonly operations?: number
 }
 
 /** Starts a side in a process of its own. */
 export const worker = (started: Started, named: Named, url: string, lanes: number = concurrency): Measured => {
-  const { bare, module, name, side } = named
+  const { bare, module, name, operations, side } = named
   const child = startWorker(name, "worker.ts", [module, side, url, `${lanes}`])
   started(child.stop)
-  return { name, bare, block: (operations) => child.ask<Sample>({ operations }) }
+  return { name, bare, operations, block: (operations) => child.ask<Sample>({ operations }) }
 }

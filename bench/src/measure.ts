@@ -18,6 +18,8 @@ export interface Measured {
   readonly name: string
   /** The side that is the same call without anything around it. */
   readonly bare?: string | undefined
+  /** Operations of a block, where waiting makes the plan's too many. */
+  readonly operations?: number | undefined
   readonly block: (operations: number) => Promise<Sample>
 }
 
@@ -57,7 +59,8 @@ export const overBare = (side: Result, all: ReadonlyArray<Result>): Result => {
   return { ...side, cpu: median(blocks), blocks }
 }
 
-const checked = async (side: Measured, { expected, operations }: Plan): Promise<Sample> => {
+const checked = async (side: Measured, { expected, ...plan }: Plan): Promise<Sample> => {
+  const operations = side.operations ?? plan.operations
   const { checksum, cpu, wall } = await side.block(operations)
   if (checksum !== expected * operations) {
     throw new Error(`${side.name} gave ${checksum} for ${operations} operations, not ${expected * operations}`)

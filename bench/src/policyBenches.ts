@@ -10,6 +10,9 @@ const effect = (name: string, module: string, side: string): Named => ({ name, m
 /** A side whose call is a promise. */
 const promise = (name: string, module: string, side: string): Named => ({ name, module, side, bare: barePromise.name })
 
+/** A side whose calls wait for timers of milliseconds, one after the other. */
+const slow = (side: Named): Named => ({ ...side, operations: 300 })
+
 const start = (named: ReadonlyArray<Named>): Bench["sides"] => async (_service, started: Started, lanes) =>
   named.map((side): Measured => worker(started, side, "", lanes))
 
@@ -60,7 +63,7 @@ const limiters = beside("A rate limiter that has a token for each call", [
   effect("ballast", "policies", "rateLimiter"),
   effect("effect/persistence", "effect", "rateLimiter"),
   promise("rate-limiter-flexible", "rateLimiterFlexible", "rateLimiter"),
-  promise("bottleneck", "bottleneck", "rateLimiter")
+  slow(promise("bottleneck", "bottleneck", "rateLimiter"))
 ])
 
 const bulkheads = beside("A concurrency limit of 16", [
@@ -68,7 +71,7 @@ const bulkheads = beside("A concurrency limit of 16", [
   effect("effect Semaphore", "effect", "concurrencyLimit"),
   promise("cockatiel", "cockatiel", "concurrencyLimit"),
   promise("p-limit", "pLimit", "concurrencyLimit"),
-  promise("bottleneck", "bottleneck", "concurrencyLimit")
+  slow(promise("bottleneck", "bottleneck", "concurrencyLimit"))
 ])
 
 const retries = beside("A retry around a call that succeeds", [
@@ -168,7 +171,8 @@ const crowds = [
 ]
 
 const waiters: Bench = {
-  about: "Time per call when so many come at once and wait for their turn: a call that costs the same in a longer queue costs O(1)",
+  about:
+    "Time per call when so many come at once and wait for their turn: a call that costs the same in a longer queue costs O(1)",
   plan: { operations: 10_000, turns: 8, expected: 1 },
   targets: ["ballast concurrency limit", "ballast token bucket"].map((name) => ({
     side: `${name}, 10000`,
