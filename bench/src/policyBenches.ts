@@ -162,27 +162,33 @@ const rejections: Bench = {
 }
 
 const sizes = [100, 1_000, 10_000]
-const crowds = [
-  { name: "ballast concurrency limit", module: "policies", side: "crowdedConcurrencyLimit" },
-  { name: "ballast token bucket", module: "policies", side: "crowdedRateLimiter" },
-  { name: "effect Semaphore", module: "effect", side: "crowdedConcurrencyLimit" },
-  { name: "cockatiel bulkhead", module: "cockatiel", side: "crowdedConcurrencyLimit" },
-  { name: "p-limit", module: "pLimit", side: "crowdedConcurrencyLimit" }
-]
+
+/** The same for crowds of every size, whose bare calls run all at once. */
+const crowded = ({ bare, ...named }: Named): ReadonlyArray<readonly [named: Named, size: number]> =>
+  sizes.map((size) => {
+    const of = (name: string) => `${name}, ${size}`
+    return [{ ...named, name: of(named.name), ...(bare === undefined ? {} : { bare: of(bare) }) }, size]
+  })
 
 const waiters: Bench = {
   about:
-    "Time per call when so many come at once and wait for their turn: a call that costs the same in a longer queue costs O(1)",
-  plan: { operations: 10_000, turns: 8, expected: 1 },
+    "Each of so many calls that come at once and take turns; where it costs the same in a longer queue, it is O(1)",
+  plan: { operations: 10_000, turns: 10, expected: 1 },
   targets: ["ballast concurrency limit", "ballast token bucket"].map((name) => ({
     side: `${name}, 10000`,
     beside: `${name}, 100`,
     atMost: 2
   })),
   sides: async (_service, started) =>
-    crowds.flatMap(({ module, name, side }) =>
-      sizes.map((size) => worker(started, { name: `${name}, ${size}`, module, side }, "", size))
-    )
+    [
+      { ...bareEffect, side: "crowd" },
+      { ...barePromise, side: "crowd" },
+      effect("ballast concurrency limit", "policies", "crowdedConcurrencyLimit"),
+      effect("ballast token bucket", "policies", "crowdedRateLimiter"),
+      effect("effect Semaphore", "effect", "crowdedConcurrencyLimit"),
+      promise("cockatiel bulkhead", "cockatiel", "crowdedConcurrencyLimit"),
+      promise("p-limit", "pLimit", "crowdedConcurrencyLimit")
+    ].flatMap(crowded).map(([named, size]) => worker(started, named, "", size))
 }
 
 export const policyBenches: Record<string, Bench> = {

@@ -66,9 +66,11 @@ export const fiveWithSpan = side(makeFive, traced)
 
 const failed = Effect.fail("down")
 
-/** The failure that rejections are beside. */
+const unrun = (_call: Effect.Effect<number>) => failed
+
+/** The failure that rejections are beside: of a call that is made, but not run. */
 export const failure = async (_url: string, lanes: number): Promise<Side> =>
-  fibers(lanes, () => Effect.match(failed, { onFailure: () => 1, onSuccess: () => NaN }))
+  fibers(lanes, () => Effect.match(unrun(one()), { onFailure: () => 1, onSuccess: () => NaN }))
 
 export const openCircuit = async (_url: string, lanes: number): Promise<Side> => {
   const { execute } = await Effect.runPromise(makeBreaker(CircuitBreaker.consecutive(1)))
@@ -79,6 +81,8 @@ export const openCircuit = async (_url: string, lanes: number): Promise<Side> =>
       onSuccess: () => NaN
     }))
 }
+
+export const crowd = async (_url: string, size: number): Promise<Side> => crowds(size, one)
 
 export const crowdedConcurrencyLimit = async (_url: string, size: number): Promise<Side> => {
   const around = await Effect.runPromise(makeConcurrencyLimit(1))

@@ -1,4 +1,4 @@
-import { promises, rejected } from "../promises.ts"
+import { crowds, promises, rejected } from "../promises.ts"
 
 /** The call without anything around it. */
 export const bare = promises(() => (call) => call())
@@ -7,3 +7,5 @@ const error = new Error("down")
 
 /** The failure that rejections are beside. */
 export const rejection = rejected(() => () => Promise.reject(error), (caught) => caught === error)
+
+export const crowd = crowds(() => (call) => call())
