@@ -1,5 +1,5 @@
 /** What Effect itself has for the same, put around each call anew. */
-import { Effect, Layer, Schedule, Scope, Semaphore } from "effect"
+import { type Duration, Effect, Layer, Schedule, Scope, Semaphore } from "effect"
 import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
 import * as RateLimiter from "effect/persistence/RateLimiter"
 import { crowds, fibers, one } from "../fibers.ts"
@@ -25,14 +25,14 @@ const makeRetry: Effect.Effect<Around> = Effect.sync(() => {
   return (call) => Effect.retry(call, { schedule, times: 5 })
 })
 
-const makeBreaker = (tripPolicy: CircuitBreaker.TripPolicy) =>
-  CircuitBreaker.make({ tripPolicy, openDuration: "30 seconds" }).pipe(
+const makeBreaker = (tripPolicy: CircuitBreaker.TripPolicy, openDuration: Duration.Input) =>
+  CircuitBreaker.make({ tripPolicy, openDuration }).pipe(
     Effect.provide(CircuitBreaker.layerStoreMemory()),
     Effect.provideService(Scope.Scope, Scope.makeUnsafe())
   )
 
 const makeCircuitBreaker: Effect.Effect<Around> = Effect.map(
-  makeBreaker(CircuitBreaker.rate({ minimumCalls: 10 })),
+  makeBreaker(CircuitBreaker.rate({ minimumCalls: 10 }), "30 seconds"),
   ({ execute }) => (call) => execute(call, { key: "bench" })
 )
 
@@ -73,7 +73,7 @@ export const failure = async (_url: string, lanes: number): Promise<Side> =>
   fibers(lanes, () => Effect.match(unrun(one()), { onFailure: () => 1, onSuccess: () => NaN }))
 
 export const openCircuit = async (_url: string, lanes: number): Promise<Side> => {
-  const { execute } = await Effect.runPromise(makeBreaker(CircuitBreaker.consecutive(1)))
+  const { execute } = await Effect.runPromise(makeBreaker(CircuitBreaker.consecutive(1), "1 hour"))
   await Effect.runPromise(Effect.ignore(execute(failed, { key: "bench" })))
   return fibers(lanes, () =>
     Effect.match(execute(one(), { key: "bench" }), {
