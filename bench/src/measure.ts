@@ -47,9 +47,14 @@ const median = (values: ReadonlyArray<number>): number => {
   return ((sorted[Math.ceil(middle) - 1] ?? NaN) + (sorted[Math.floor(middle)] ?? NaN)) / 2
 }
 
-/** CPU time of one side over that of another: the median of the turns. */
+/**
+ * CPU time of one side over that of another: the median of the turns. Of what sides cost more than their bare calls it is that of the
+ * medians, since a single turn's difference may be next to nothing.
+ */
 export const ratio = (side: Result, beside: Result): number =>
-  median(side.blocks.map((cpu, turn) => cpu / (beside.blocks[turn] ?? NaN)))
+  beside.bare === undefined
+    ? median(side.blocks.map((cpu, turn) => cpu / (beside.blocks[turn] ?? NaN)))
+    : side.cpu / beside.cpu
 
 /** What a side costs more than its bare call, turn by turn; all that it costs when it has none. */
 export const overBare = (side: Result, all: ReadonlyArray<Result>): Result => {

@@ -37,6 +37,19 @@ const versionOf = (name: string): string => {
   return path === undefined ? "unknown" : JSON.parse(Fs.readFileSync(path, "utf8")).version
 }
 
+const packages = [
+  "effect",
+  "undici",
+  "openai",
+  "ai",
+  "@ai-sdk/deepseek",
+  "cockatiel",
+  "opossum",
+  "rate-limiter-flexible",
+  "bottleneck",
+  "p-limit"
+]
+
 export const circumstances = (): Circumstances => ({
   processor: Os.cpus()[0]?.model.trim() ?? "unknown",
   cores: Os.cpus().length,
@@ -44,11 +57,7 @@ export const circumstances = (): Circumstances => ({
   system: `${Os.type()} ${Os.release()} ${Os.arch()}`,
   versions: {
     node: process.versions.node,
-    effect: versionOf("effect"),
-    undici: versionOf("undici"),
-    openai: versionOf("openai"),
-    ai: versionOf("ai"),
-    "@ai-sdk/deepseek": versionOf("@ai-sdk/deepseek")
+    ...Object.fromEntries(packages.map((name) => [name, versionOf(name)]))
   }
 })
 
