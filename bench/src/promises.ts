@@ -1,7 +1,7 @@
 import { inFlight, type Side } from "./measure.ts"
 
 /** The work of every policy bench, as a promise. */
-export const one = (): Promise<number> => Promise.resolve(1)
+const one = (): Promise<number> => Promise.resolve(1)
 
 type Around = (call: () => Promise<number>) => Promise<number>
 
