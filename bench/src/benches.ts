@@ -1,38 +1,15 @@
-import { concurrency, type Measured, type Plan, type Sample } from "./measure.ts"
-import { type Server, startServer, startWorker } from "./process.ts"
+import { type Bench, type Started, worker } from "./bench.ts"
+import { concurrency, type Measured } from "./measure.ts"
+import { policyBenches } from "./policyBenches.ts"
+import { type Server, startServer } from "./process.ts"
 import { complete, stream as streamed } from "./side/undici.ts"
 import { answer } from "./traffic.ts"
 
-/** CPU time of `side` over that of `beside` that a bench wants to stay below. */
-export interface Target {
-  readonly side: string
-  readonly beside: string
-  readonly atMost: number
-}
-
-/** A comparison; ratios in its report are to the first side. */
-export interface Bench {
-  readonly about: string
-  readonly plan: Plan
-  /** Whether the service sends all events of a stream at once, instead of one by one. */
-  readonly burst?: boolean
-  readonly targets: ReadonlyArray<Target>
-  readonly sides: (service: Server, started: (stop: () => Promise<void>) => void) => Promise<ReadonlyArray<Measured>>
-}
-
-type Started = (stop: () => Promise<void>) => void
-
-const worker = (started: Started, name: string, module: string, side: string, url: string): Measured => {
-  const child = startWorker(name, "worker.ts", [module, side, url])
-  started(child.stop)
-  return { name, block: (operations) => child.ask<Sample>({ operations }) }
-}
-
 const clients = (side: "complete" | "stream"): Bench["sides"] => async ({ url }, started) => [
-  worker(started, "undici", "undici", side, url),
-  worker(started, "openai", "openai", side, url),
-  worker(started, "@ai-sdk/deepseek", "ai", side, url),
-  worker(started, "@ballast/deepseek", "ballast", side, url)
+  worker(started, { name: "undici", module: "undici", side }, url),
+  worker(started, { name: "openai", module: "openai", side }, url),
+  worker(started, { name: "@ai-sdk/deepseek", module: "ai", side }, url),
+  worker(started, { name: "@ballast/deepseek", module: "ballast", side }, url)
 ]
 
 const client: Bench = {
@@ -96,23 +73,6 @@ const gatewayStream: Bench = {
   sides: gateways("stream")
 }
 
-const policies: Bench = {
-  about: "Each policy around a promise, one call after the other",
-  plan: { operations: 20_000, turns: 10, expected: 1 },
-  targets: [],
-  sides: async (_, started) =>
-    Object.entries({
-      bare: "bare",
-      retry: "retry",
-      circuitBreaker: "circuit breaker",
-      rateLimiter: "rate limiter",
-      concurrencyLimit: "concurrency limit",
-      totalDeadline: "total deadline",
-      attemptDeadline: "attempt deadline",
-      common: "all of them"
-    }).map(([side, name]) => worker(started, name, "policies", side, ""))
-}
-
 /** Every bench by the name that `--only` takes. */
 export const benches: Record<string, Bench> = {
   client,
@@ -120,5 +80,5 @@ export const benches: Record<string, Bench> = {
   "stream-burst": streamBurst,
   gateway,
   "gateway-stream": gatewayStream,
-  policies
+  ...policyBenches
 }

@@ -1,8 +1,9 @@
 /** `npm run bench [-- --only NAME] [-- --json FILE]` */
 import * as Fs from "node:fs"
 import { parseArgs } from "node:util"
-import { type Bench, benches } from "./benches.ts"
-import { measure } from "./measure.ts"
+import type { Bench } from "./bench.ts"
+import { benches } from "./benches.ts"
+import { concurrency, measure } from "./measure.ts"
 import { startServer } from "./process.ts"
 import { circumstances, type Outcome, outcome, showCircumstances, showOutcome } from "./report.ts"
 
@@ -11,13 +12,13 @@ const { values } = parseArgs({ options: { only: { type: "string", multiple: true
 const chosen = Object.entries(benches).filter(([name]) => values.only?.includes(name) ?? true)
 if (chosen.length === 0) throw new RangeError(`--only takes one of ${Object.keys(benches).join(", ")}`)
 
-const run = async (name: string, bench: Bench): Promise<Outcome> => {
+const run = async (name: string, bench: Bench, lanes: number | undefined): Promise<Outcome> => {
   const stops: Array<() => Promise<void>> = []
   try {
     const service = await startServer("bench/src/service.ts", { args: bench.burst === true ? ["burst"] : [] })
     stops.push(service.stop)
-    const sides = await bench.sides(service, (stop) => stops.push(stop))
-    return outcome(name, bench, await measure(sides, bench.plan))
+    const sides = await bench.sides(service, (stop) => stops.push(stop), lanes ?? concurrency)
+    return outcome(name, bench, lanes, await measure(sides, bench.plan))
   } finally {
     for (const stop of stops.toReversed()) await stop()
   }
@@ -27,9 +28,11 @@ const where = circumstances()
 console.log(showCircumstances(where))
 const outcomes: Array<Outcome> = []
 for (const [name, bench] of chosen) {
-  const result = await run(name, bench)
-  outcomes.push(result)
-  console.log(showOutcome(result))
+  for (const lanes of bench.lanes ?? [undefined]) {
+    const result = await run(name, bench, lanes)
+    outcomes.push(result)
+    console.log(showOutcome(result))
+  }
 }
 if (values.json !== undefined) {
   Fs.writeFileSync(values.json, `${JSON.stringify({ circumstances: where, outcomes }, null, 2)}\n`)

@@ -16,12 +16,17 @@ export interface Sample {
 /** Something that can be measured block by block. */
 export interface Measured {
   readonly name: string
+  /** The side that is the same call without anything around it. */
+  readonly bare?: string | undefined
+  /** Operations of a block, where waiting makes the plan's too many. */
+  readonly operations?: number | undefined
   readonly block: (operations: number) => Promise<Sample>
 }
 
 /** Times of one operation, in microseconds. */
 export interface Result {
   readonly name: string
+  readonly bare?: string | undefined
   readonly cpu: number
   readonly wall: number
   /** CPU time of every block, in the order of the turns. */
@@ -42,11 +47,25 @@ const median = (values: ReadonlyArray<number>): number => {
   return ((sorted[Math.ceil(middle) - 1] ?? NaN) + (sorted[Math.floor(middle)] ?? NaN)) / 2
 }
 
-/** CPU time of one side over that of another: the median of the turns. */
+/**
+ * CPU time of one side over that of another: the median of the turns. Of what sides cost more than their bare calls it is that of the
+ * medians, since a single turn's difference may be next to nothing.
+ */
 export const ratio = (side: Result, beside: Result): number =>
-  median(side.blocks.map((cpu, turn) => cpu / (beside.blocks[turn] ?? NaN)))
+  beside.bare === undefined
+    ? median(side.blocks.map((cpu, turn) => cpu / (beside.blocks[turn] ?? NaN)))
+    : side.cpu / beside.cpu
 
-const checked = async (side: Measured, { expected, operations }: Plan): Promise<Sample> => {
+/** What a side costs more than its bare call, turn by turn; all that it costs when it has none. */
+export const overBare = (side: Result, all: ReadonlyArray<Result>): Result => {
+  const bare = side.bare === undefined ? undefined : all.find(({ name }) => name === side.bare)
+  if (bare === undefined) return side
+  const blocks = side.blocks.map((cpu, turn) => cpu - (bare.blocks[turn] ?? NaN))
+  return { ...side, cpu: median(blocks), blocks }
+}
+
+const checked = async (side: Measured, { expected, ...plan }: Plan): Promise<Sample> => {
+  const operations = side.operations ?? plan.operations
   const { checksum, cpu, wall } = await side.block(operations)
   if (checksum !== expected * operations) {
     throw new Error(`${side.name} gave ${checksum} for ${operations} operations, not ${expected * operations}`)
@@ -69,10 +88,11 @@ export const measure = async (sides: ReadonlyArray<Measured>, plan: Plan): Promi
       if (turn >= 0) samples[next]?.push(sample)
     }
   }
-  return sides.map(({ name }, index) => {
+  return sides.map(({ bare, name }, index) => {
     const own = samples[index] ?? []
     return {
       name,
+      bare,
       cpu: median(own.map((sample) => sample.cpu)),
       wall: median(own.map((sample) => sample.wall)),
       blocks: own.map((sample) => sample.cpu)
@@ -94,5 +114,5 @@ export const inFlight = (limit: number, operation: () => Promise<number>): Side 
   return sum
 }
 
-/** Calls in flight at once, on every side. */
+/** Calls in flight at once, on every side of a bench over HTTP. */
 export const concurrency = 16

@@ -1,8 +1,8 @@
 import * as Fs from "node:fs"
 import { findPackageJSON } from "node:module"
 import * as Os from "node:os"
-import type { Bench, Target } from "./benches.ts"
-import { ratio, type Result } from "./measure.ts"
+import type { Bench, Target } from "./bench.ts"
+import { overBare, ratio, type Result } from "./measure.ts"
 
 /** Where and with what a run was made. */
 export interface Circumstances {
@@ -17,9 +17,18 @@ export interface Circumstances {
 export interface Outcome {
   readonly name: string
   readonly about: string
-  readonly sides: ReadonlyArray<
-    { readonly name: string; readonly cpu: number; readonly wall: number; readonly ratio: number }
-  >
+  /** Calls in flight at once, where that is the same for all sides. */
+  readonly lanes: number | undefined
+  /** Times in microseconds. */
+  readonly sides: ReadonlyArray<{
+    readonly name: string
+    readonly cpu: number
+    readonly wall: number
+    /** CPU time over that of the bare call. */
+    readonly over: number | undefined
+    /** To the first side that is no bare call. */
+    readonly ratio: number
+  }>
   readonly targets: ReadonlyArray<Target & { readonly measured: number }>
 }
 
@@ -28,6 +37,19 @@ const versionOf = (name: string): string => {
   return path === undefined ? "unknown" : JSON.parse(Fs.readFileSync(path, "utf8")).version
 }
 
+const packages = [
+  "effect",
+  "undici",
+  "openai",
+  "ai",
+  "@ai-sdk/deepseek",
+  "cockatiel",
+  "opossum",
+  "rate-limiter-flexible",
+  "bottleneck",
+  "p-limit"
+]
+
 export const circumstances = (): Circumstances => ({
   processor: Os.cpus()[0]?.model.trim() ?? "unknown",
   cores: Os.cpus().length,
@@ -35,33 +57,45 @@ export const circumstances = (): Circumstances => ({
   system: `${Os.type()} ${Os.release()} ${Os.arch()}`,
   versions: {
     node: process.versions.node,
-    effect: versionOf("effect"),
-    undici: versionOf("undici"),
-    openai: versionOf("openai"),
-    ai: versionOf("ai"),
-    "@ai-sdk/deepseek": versionOf("@ai-sdk/deepseek")
+    ...Object.fromEntries(packages.map((name) => [name, versionOf(name)]))
   }
 })
 
-export const outcome = (name: string, { about, targets }: Bench, results: ReadonlyArray<Result>): Outcome => {
-  const [first] = results
+export const outcome = (
+  name: string,
+  { about, targets }: Bench,
+  lanes: number | undefined,
+  results: ReadonlyArray<Result>
+): Outcome => {
+  const isBare = (result: Result) => results.some(({ bare }) => bare === result.name)
+  const costs = results.map((result) => overBare(result, results))
+  const find = (side: string): Result => {
+    const found = costs.find((cost) => cost.name === side)
+    if (found === undefined) throw new Error(`${name} has no side ${side}`)
+    return found
+  }
+  const first = costs.find((cost) => !isBare(cost))
   if (first === undefined) throw new Error(`${name} has no sides`)
-  const find = (side: string) => results.find((result) => result.name === side) ?? first
   return {
     name,
     about,
+    lanes,
     sides: results.map((result) => ({
       name: result.name,
       cpu: result.cpu,
       wall: result.wall,
-      ratio: ratio(result, first)
+      over: result.bare === undefined ? undefined : find(result.name).cpu,
+      ratio: ratio(find(result.name), first)
     })),
-    targets: targets.map((target) => ({ ...target, measured: ratio(find(target.side), find(target.beside)) }))
+    targets: targets.map((target) => ({
+      ...target,
+      measured: target.beside === undefined ? find(target.side).cpu : ratio(find(target.side), find(target.beside))
+    }))
   }
 }
 
 const row = (cells: ReadonlyArray<string>): string =>
-  cells.map((cell, index) => index === 0 ? cell.padEnd(20) : cell.padStart(16)).join("")
+  cells.map((cell, index) => index === 0 ? cell.padEnd(36) : cell.padStart(12)).join("")
 
 export const showCircumstances = ({ cores, memory, processor, system, versions }: Circumstances): string =>
   [
@@ -69,15 +103,35 @@ export const showCircumstances = ({ cores, memory, processor, system, versions }
     Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ")
   ].join("\n")
 
-export const showOutcome = ({ about, name, sides, targets }: Outcome): string => {
-  const first = sides[0]?.name ?? ""
+const showTarget = ({ atMost, beside, measured, side }: Outcome["targets"][number]): string => {
+  const met = measured <= atMost ? "✓" : "✗"
+  return beside === undefined
+    ? `${side}: ${measured.toFixed(2)} µs over bare (target: at most ${atMost}) ${met}`
+    : `${side} = ${measured.toFixed(2)} × ${beside} (target: at most ${atMost}) ${met}`
+}
+
+const showLanes = (lanes: number | undefined): string => {
+  if (lanes === undefined) return ""
+  return lanes === 1 ? ", one call after the other" : `, ${lanes} in flight`
+}
+
+export const showOutcome = ({ about, lanes, name, sides, targets }: Outcome): string => {
+  const compared = sides.some(({ over }) => over !== undefined)
+  const first = sides.find(({ over }) => !compared || over !== undefined)?.name ?? ""
   return [
     "",
-    `${name}: ${about}`,
-    row(["", "CPU µs", "wall µs", `× ${first}`]),
-    ...sides.map((side) => row([side.name, side.cpu.toFixed(1), side.wall.toFixed(1), side.ratio.toFixed(2)])),
-    ...targets.map(({ atMost, beside, measured, side }) =>
-      `${side} = ${measured.toFixed(2)} × ${beside} (target: at most ${atMost}) ${measured <= atMost ? "✓" : "✗"}`
-    )
+    `${name}: ${about}${showLanes(lanes)}`,
+    row(["", "CPU µs", "wall µs", ...(compared ? ["over bare"] : []), "ratio"]),
+    ...sides.map(({ cpu, name, over, ratio, wall }) =>
+      row([
+        name,
+        cpu.toFixed(2),
+        wall.toFixed(2),
+        ...(compared ? [over?.toFixed(2) ?? ""] : []),
+        compared && over === undefined ? "" : ratio.toFixed(2)
+      ])
+    ),
+    `(ratio: ${compared ? "costs over bare" : "CPU time"}, to ${first})`,
+    ...targets.map(showTarget)
   ].join("\n")
 }

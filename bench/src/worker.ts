@@ -1,12 +1,12 @@
 /**
- * One side of a comparison in a process of its own: `worker.ts <module of side/> <export> <url>`. Each message asks for a number of
- * operations and is answered with what they cost.
+ * One side of a comparison in a process of its own: `worker.ts <module of side/> <export> <url> <calls in flight>`. Each message
+ * asks for a number of operations and is answered with what they cost.
  */
 import type { Sample, Side } from "./measure.ts"
 
-const [module = "", name = "", url = ""] = process.argv.slice(2)
-const sides: Record<string, (url: string) => Promise<Side>> = await import(`./side/${module}.ts`)
-const side = await sides[name]?.(url)
+const [module = "", name = "", url = "", lanes] = process.argv.slice(2)
+const sides: Record<string, (url: string, lanes: number) => Promise<Side>> = await import(`./side/${module}.ts`)
+const side = await sides[name]?.(url, Number(lanes))
 
 process.on("message", async ({ operations }: { readonly operations: number }) => {
   if (side === undefined) throw new Error(`There is no side ${module}.${name}`)

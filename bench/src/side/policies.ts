@@ -1,32 +1,55 @@
-/** Each policy around the same small effect, called again and again inside one fiber. */
+/** Our policies, put around each call anew. */
 import { CircuitBreaker, ConcurrencyLimit, Deadline, Policy, RateLimiter, Retry } from "@ballast/resilience"
 import { Effect } from "effect"
+import { crowds, fibers, one } from "../fibers.ts"
 import type { Side } from "../measure.ts"
+import { measured, traced } from "../observed.ts"
 
-const one = Effect.promise(() => Promise.resolve(1))
+type Make = Effect.Effect<Policy.Policy<unknown>>
+type Run = typeof fibers
 
-const side = (policy: Effect.Effect<Policy.Policy<unknown>>) => async (): Promise<Side> => {
-  const guarded = (await Effect.runPromise(policy))(one)
-  return (operations) =>
-    Effect.runPromise(Effect.gen(function*() {
-      let sum = 0
-      for (let index = 0; index < operations; index++) sum += yield* guarded
-      return sum
+const side = (make: Make, run: Run = fibers) => async (_url: string, lanes: number): Promise<Side> => {
+  const policy = await Effect.runPromise(make)
+  return run(lanes, () => policy(one()))
+}
+
+const rateLimiter_ = { limit: 1_000_000_000, window: "1 second" } as const
+const parts = {
+  retry: {},
+  circuitBreaker: {},
+  rateLimiter: rateLimiter_,
+  concurrencyLimit: { limit: 16 },
+  attempt: "1 minute"
+} as const
+
+export const retry = side(Effect.sync(() => Retry.make()))
+export const circuitBreaker = side(CircuitBreaker.make())
+export const rateLimiter = side(RateLimiter.make(rateLimiter_))
+export const concurrencyLimit = side(ConcurrencyLimit.make({ limit: 16 }))
+export const deadline = side(Effect.sync(() => Deadline.attempt("1 minute")))
+export const five = side(Policy.common(parts))
+export const six = side(Policy.common({ ...parts, total: "2 minutes" }))
+export const fiveWithMetrics = side(Policy.common(parts), measured)
+export const fiveWithSpan = side(Policy.common(parts), traced)
+
+/** Counts rejections; a call that runs fails the bench. */
+export const openCircuit = async (_url: string, lanes: number): Promise<Side> => {
+  const breaker = await Effect.runPromise(CircuitBreaker.make({ minimumCalls: 1, openDuration: "1 hour" }))
+  await Effect.runPromise(Effect.ignore(breaker(Effect.fail("down"))))
+  return fibers(lanes, () =>
+    Effect.match(breaker(one()), {
+      onFailure: ({ _tag }) => _tag === "CircuitOpen" ? 1 : NaN,
+      onSuccess: () => NaN
     }))
 }
 
-export const bare = side(Effect.succeed(Policy.identity))
-export const retry = side(Effect.sync(() => Retry.make()))
-export const circuitBreaker = side(CircuitBreaker.make())
-export const rateLimiter = side(RateLimiter.make({ limit: 1_000_000_000, window: "1 second" }))
-export const concurrencyLimit = side(ConcurrencyLimit.make({ limit: 16 }))
-export const totalDeadline = side(Effect.sync(() => Deadline.total("1 minute")))
-export const attemptDeadline = side(Effect.sync(() => Deadline.attempt("1 minute")))
-export const common = side(Policy.common({
-  total: "2 minutes",
-  retry: {},
-  circuitBreaker: {},
-  rateLimiter: { limit: 1_000_000_000, window: "1 second" },
-  concurrencyLimit: { limit: 16 },
-  attempt: "1 minute"
-}))
+const crowd = (make: (size: number) => Make) => async (_url: string, size: number): Promise<Side> => {
+  const policy = await Effect.runPromise(make(size))
+  return crowds(size, () => policy(one()))
+}
+
+export const crowdedConcurrencyLimit = crowd(() => ConcurrencyLimit.make({ limit: 1, queue: Infinity }))
+/** Half of the smallest crowd finds a token; the others wait, as do most of the larger ones. */
+export const crowdedRateLimiter = crowd((maxQueue) =>
+  RateLimiter.make({ limit: 1_000_000, window: "1 second", burst: 50, maxWait: "1 hour", maxQueue })
+)

@@ -1,0 +1,5 @@
+import pLimit from "p-limit"
+import { crowds, promises } from "../promises.ts"
+
+export const concurrencyLimit = promises(() => pLimit(16))
+export const crowdedConcurrencyLimit = crowds(() => pLimit(1))
