@@ -1,61 +1,191 @@
 /**
- * A circuit breaker: stops calling a dependency that fails, and finds out when
- * it is well again.
+ * A circuit breaker: stops calling a dependency that fails or is slow, and finds
+ * out when it is well again.
  *
- * - *Closed*: calls run. When at least `minimumCalls` calls ended in the last
- *   `window` and a share of `failureRate` or more of them failed, it opens.
- * - *Open*: calls are rejected at once with `CircuitOpen` until `openDuration`
- *   is over.
- * - *Half-open*: up to `probes` calls run, the rest are rejected, never held.
- *   One failed probe opens the circuit again, `probes` successes close it.
+ * - *Closed*: calls run and are counted. It opens when its trip rule is met; by
+ *   default when half of at least 10 calls of the last 10 seconds failed.
+ * - *Open*: calls are rejected at once with `CircuitOpen` until the open time is
+ *   over. The next call then finds it half-open; no timer is needed for that.
+ * - *Half-open*: up to `probes` calls run, the rest are rejected, never held. As
+ *   soon as `probeThreshold` of them succeeded it closes, and as soon as they no
+ *   longer can it opens again.
+ * - *Isolated* and *Disabled* are set by hand: nobody gets through, or everybody
+ *   does and nothing is counted.
  *
  * Every decision is one synchronous step on a plain record, so concurrent
  * callers need no lock. A call belongs to the era (the stretch of one state) in
  * which it was admitted; a result that comes after its era changes nothing. An
- * interrupted or ignored call counts neither way, and gives a probe slot back.
- *
- * The breaker does not bound a call's time: put an attempt deadline inside it,
- * so that no probe runs for ever.
+ * interrupted or ignored call counts neither way, and gives a probe slot back. A
+ * probe past `probeTimeout` loses its slot to the next caller and its result
+ * changes nothing, but it is not interrupted: to bound a call's time, put an
+ * attempt deadline inside.
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import * as check from "./internal/check.ts"
+import * as Machine from "./internal/circuit/machine.ts"
+import * as Settings from "./internal/circuit/settings.ts"
+import * as Saved from "./internal/circuit/snapshot.ts"
+import * as Rule from "./internal/circuit/trip.ts"
+import * as Events from "./internal/events.ts"
 import * as guard from "./internal/guard.ts"
-import type { Policy } from "./internal/policy.ts"
+import * as Policy from "./internal/policy.ts"
+import * as rejection from "./internal/rejection.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
-import * as TimeWindow from "./internal/timeWindow.ts"
+import * as Keyed from "./Keyed.ts"
 import * as Outcome from "./Outcome.ts"
 
+export type { Settings } from "./internal/circuit/settings.ts"
+export { Snapshot } from "./internal/circuit/snapshot.ts"
+export {
+  allOf,
+  anyOf,
+  consecutive,
+  consecutiveSlow,
+  countWindow,
+  type CountWindowOptions,
+  type Rates,
+  timeWindow,
+  type TimeWindowOptions
+} from "./internal/circuit/tripPolicy.ts"
+
 /**
- * A circuit breaker as a policy, whose state can be read.
+ * When a closed circuit opens, as plain data.
  *
  * @category models
  * @since 0.1.0
  */
-export interface CircuitBreaker extends Policy<CircuitOpen> {
+export type Trip = Rule.Trip
+
+/**
+ * A circuit breaker as a policy, whose state can be read and set.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CircuitBreaker extends Policy.Policy<CircuitOpen> {
   /** Reads the state; changes nothing. */
   readonly inspect: Effect.Effect<State>
+  /** Whether a call that came now would run; takes no probe slot. */
+  readonly peek: Effect.Effect<boolean>
+  /** What happens from the subscription on. */
+  readonly events: Stream.Stream<Event>
+  /**
+   * Changes settings while calls run; what is left out stays. Counts are kept as
+   * far as the new rule counts the same, and an opening under way keeps its
+   * length. Throws a `RangeError` as `make` does.
+   */
+  readonly update: (settings: Settings.Settings) => Effect.Effect<void>
+  /**
+   * Opens the circuit now, for so long or for as long as the next opening would
+   * last; then it goes on by itself. Throws a `RangeError` unless the duration is
+   * finite and above zero.
+   */
+  readonly open: (duration?: Duration.Input) => Effect.Effect<void>
+  /** Closes the circuit now and forgets all failures and openings; then it goes on by itself. */
+  readonly close: Effect.Effect<void>
+  /** Rejects every call until told otherwise. */
+  readonly isolate: Effect.Effect<void>
+  /** Lets every call through and counts none, until told otherwise. */
+  readonly disable: Effect.Effect<void>
+  /** Goes on as usual in all but one thing: nobody is rejected, until told otherwise. */
+  readonly shadow: Effect.Effect<void>
+  /** Ends `isolate` and `disable`, which leaves it closed, and `shadow`, which leaves it as it is. */
+  readonly automatic: Effect.Effect<void>
+  /** The state as plain data, which another breaker, process or time can go on from. */
+  readonly export: Effect.Effect<Saved.Snapshot>
+  /** Goes on from a state that was exported; fails, and changes nothing, when it is none. */
+  readonly import: (snapshot: unknown) => Effect.Effect<void, InvalidSnapshot>
 }
 
 /**
  * The state of a circuit breaker.
  *
+ * **Details**
+ *
+ * `shadow` says that nobody is rejected.
+ *
  * @category models
  * @since 0.1.0
  */
 export type State =
-  /** Calls run; `calls` and `failures` are those of the current window. */
-  | { readonly _tag: "Closed"; readonly calls: number; readonly failures: number }
-  /** Calls are rejected; after `retryAfter` the next call becomes a probe. */
-  | { readonly _tag: "Open"; readonly retryAfter: Duration.Duration }
-  /** `running` probes are under way and `succeeded` ended well. */
-  | { readonly _tag: "HalfOpen"; readonly running: number; readonly succeeded: number }
+  /** Calls run; the counts are those of the trip rule, of a combination those of its first one. */
+  | {
+    readonly _tag: "Closed"
+    readonly calls: number
+    readonly failures: number
+    readonly slow: number
+    readonly shadow: boolean
+  }
+  /** Calls are rejected; after `retryAfter` it is half-open. This is the `openings`-th time in a row. */
+  | {
+    readonly _tag: "Open"
+    readonly retryAfter: Duration.Duration
+    readonly openings: number
+    readonly shadow: boolean
+  }
+  /** `running` probes are under way within their limit, and the others have ended. */
+  | {
+    readonly _tag: "HalfOpen"
+    readonly running: number
+    readonly succeeded: number
+    readonly failed: number
+    readonly shadow: boolean
+  }
+  /** Calls are rejected until told otherwise. */
+  | { readonly _tag: "Isolated" }
+  /** Calls run and none is counted, until told otherwise. */
+  | { readonly _tag: "Disabled" }
+
+/**
+ * Why a circuit breaker goes from one state to another.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Because = Machine.Because
+
+/**
+ * The states in which a call is rejected; while half-open only when all probes
+ * are taken.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Rejecting = Machine.Rejecting
+
+/**
+ * What happens to a circuit and to its calls.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Event =
+  /** A state begins. `openFor` is how long, when that is open. By hand and by import it may be the same one anew. */
+  | {
+    readonly _tag: "Transitioned"
+    readonly from: State["_tag"]
+    readonly to: State["_tag"]
+    readonly because: Because
+    readonly openFor: Duration.Duration | undefined
+    readonly shadow: boolean
+  }
+  /** A call was rejected. */
+  | { readonly _tag: "Rejected"; readonly state: Rejecting; readonly retryAfter: Duration.Duration | undefined }
+  /** A call ran that would have been rejected, were it not for shadow. */
+  | { readonly _tag: "Spared"; readonly state: Rejecting }
+  /** A probe past its limit lost its slot to the next caller. */
+  | { readonly _tag: "ProbeReplaced" }
+  /** Shadow begins or ends. */
+  | { readonly _tag: "ShadowChanged"; readonly shadow: boolean }
 
 /**
  * Options of a circuit breaker.
@@ -63,49 +193,220 @@ export type State =
  * @category options
  * @since 0.1.0
  */
-export interface Options {
+export interface Options extends Settings.Settings {
   /** Name in errors, metrics and span events; keep it of low cardinality. Default `"default"`. */
   readonly name?: string | undefined
-  /** Share of failed calls that opens the circuit, in (0, 1]. Default 0.5. */
-  readonly failureRate?: number | undefined
-  /** Calls that must have ended within the window before the rate counts, at least 1. Default 10. */
-  readonly minimumCalls?: number | undefined
-  /** The stretch of time that is judged, above zero. Kept in ten slices, so it slides in tenths. Default 10 seconds. */
-  readonly window?: Duration.Input | undefined
-  /** How long the circuit stays open, above zero. Default 30 seconds. */
-  readonly openDuration?: Duration.Input | undefined
-  /** How far the dependency's `retryAfter` may lengthen `openDuration`, at least `openDuration`. Default 5 minutes. */
-  readonly maxOpenDuration?: Duration.Input | undefined
-  /** Calls that run while half-open, and successes that close the circuit; at least 1. Default 1. */
-  readonly probes?: number | undefined
   /** Judges a finished call. Default `Outcome.classify`. */
   readonly classify?: Outcome.Classifier | undefined
 }
 
-const defaults = {
-  name: "default",
-  failureRate: 0.5,
-  minimumCalls: 10,
-  window: "10 seconds",
-  openDuration: "30 seconds",
-  maxOpenDuration: "5 minutes",
-  probes: 1,
-  classify: Outcome.classify
-} satisfies Options
+const defaults = { name: "default", classify: Outcome.classify } satisfies Options
 
-type Era =
-  | { readonly _tag: "Closed"; readonly wait: undefined; readonly window: TimeWindow.TimeWindow }
-  | { readonly _tag: "Open"; readonly wait: undefined; readonly until: number }
-  | { readonly _tag: "HalfOpen"; readonly wait: undefined; running: number; succeeded: number }
+type AnyFiber = Fiber.Fiber<unknown, unknown>
 
-type Entry = Era | { readonly _tag: "Rejected"; readonly wait: Effect.Effect<never, CircuitOpen> }
+/** One call; without an admission nobody waits for its end. */
+interface Entry {
+  readonly wait: Effect.Effect<never, CircuitOpen> | undefined
+  readonly admission: Machine.Admitted | undefined
+  /** Not a number when nobody measures how slow it is. */
+  readonly startedAt: number
+}
 
-const stateOf = { Closed: "closed", Open: "open", HalfOpen: "half-open" } as const
+const unjudged: Entry = { wait: undefined, admission: undefined, startedAt: NaN }
+
+/** Reads the clock when it is first asked, and not again. */
+const clockOf = (fiber: AnyFiber) => {
+  let at: number | undefined
+  return () => at ??= time.now(fiber)
+}
+
+/** A breaker that also says, in the same step, whether it may be dropped. */
+interface Kept extends CircuitBreaker {
+  readonly atRest: (fiber: AnyFiber) => boolean
+}
+
+const decodeSnapshot = Schema.decodeUnknownResult(Saved.Snapshot)
+
+const nameOf = {
+  Closed: "closed",
+  HalfOpen: "half-open",
+  Open: "open",
+  Isolated: "isolated",
+  Disabled: "disabled"
+} as const
+
+const build = (where: string, options: Options | undefined): Effect.Effect<Kept> => {
+  const name = options?.name ?? defaults.name
+  const classify = options?.classify ?? defaults.classify
+  const initial = Settings.merged({}, options ?? {})
+  Settings.checked(where, initial, Context.empty())
+
+  const rejected = telemetry.makeRejected("circuit-breaker", name)
+  const transition = telemetry.makeTransition(name)
+  const spared = telemetry.makeSpared(name)
+  const shadowed = telemetry.makeShadow(name)
+
+  return Effect.withFiber((fiber) => {
+    let settings = initial
+    let spec = Settings.checked(where, settings, fiber.context)
+    const machine = Machine.make(spec, time.now(fiber))
+    const events = Events.make<Event>()
+    /** The entry of all calls of a closed era that nobody measures: most calls need no other. */
+    let shared: Entry | undefined
+    transition(fiber, "closed", "closed")
+
+    const transitioned = (fiber: AnyFiber, { because, from, to }: Machine.Transition) => {
+      shared = undefined
+      transition(fiber, nameOf[from], nameOf[to])
+      if (!events.active) return
+      const openFor = to === "Open" ? Duration.millis(machine.openFor) : undefined
+      events.publish({ _tag: "Transitioned", from, to, because, openFor, shadow: machine.shadow })
+    }
+
+    const reject = (fiber: AnyFiber, state: Rejecting, millis: number | undefined): Entry => {
+      rejected(fiber)
+      const retryAfter = millis === undefined ? undefined : Duration.millis(Math.ceil(millis))
+      if (events.active) events.publish({ _tag: "Rejected", state, retryAfter })
+      const error = rejection.make(CircuitOpen, { breaker: name, state, retryAfter })
+      return { wait: Effect.fail(error), admission: undefined, startedAt: NaN }
+    }
+
+    const admitted = (admission: Machine.Admitted, now: () => number): Entry => {
+      if (admission.replaced && events.active) events.publish({ _tag: "ProbeReplaced" })
+      const measured = spec.slowAfter !== Infinity
+      const entry = { wait: undefined, admission, startedAt: measured ? now() : NaN }
+      if (admission.probe === undefined && !measured) shared = entry
+      return entry
+    }
+
+    const enter = (fiber: AnyFiber): Entry => {
+      if (shared !== undefined) return shared
+      const now = clockOf(fiber)
+      const admission = Machine.admit(spec, machine, now)
+      if (admission.transition !== undefined) transitioned(fiber, admission.transition)
+      switch (admission._tag) {
+        case "Admitted":
+          return admitted(admission, now)
+        case "Rejected":
+          return reject(fiber, admission.state, admission.retryAfter)
+        case "Unjudged": {
+          if (admission.spared !== undefined) {
+            spared(fiber)
+            if (events.active) events.publish({ _tag: "Spared", state: admission.spared })
+          }
+          return unjudged
+        }
+      }
+    }
+
+    const exit = (
+      { admission, startedAt }: Entry,
+      exit: Exit.Exit<unknown, unknown>,
+      fiber: AnyFiber
+    ): void => {
+      if (admission === undefined) return
+      const now = clockOf(fiber)
+      // Before the classifier runs, which may throw.
+      if (!Machine.release(spec, machine, admission, now)) return
+      const outcome = classify(exit)
+      if (outcome._tag === "Ignored") return
+      const failed = outcome._tag === "Failure"
+      const next = Machine.record(spec, machine, admission, {
+        failed,
+        slow: outcome.slow ?? (spec.slowAfter !== Infinity && now() - startedAt >= spec.slowAfter),
+        retryAfter: failed && outcome.retryAfter !== undefined ? Duration.toMillis(outcome.retryAfter) : undefined
+      }, now)
+      if (next !== undefined) transitioned(fiber, next)
+    }
+
+    const stateAt = (now: number): State => {
+      const { openings, phase, shadow } = machine
+      switch (phase._tag) {
+        case "Closed": {
+          const { calls, failures, slow } = Rule.counts(phase.counter, () => now)
+          return { _tag: "Closed", calls, failures, slow, shadow }
+        }
+        case "Open":
+          return now < phase.until
+            ? { _tag: "Open", retryAfter: Duration.millis(Math.ceil(phase.until - now)), openings, shadow }
+            : { _tag: "HalfOpen", running: 0, succeeded: 0, failed: 0, shadow }
+        case "HalfOpen": {
+          const { failed, succeeded } = phase
+          return { _tag: "HalfOpen", running: Machine.running(spec, phase, now), succeeded, failed, shadow }
+        }
+        case "Isolated":
+        case "Disabled":
+          return phase
+      }
+    }
+
+    const read = <A>(f: (now: number) => A) => Effect.withFiber((fiber) => Effect.succeed(f(time.now(fiber))))
+
+    /** A step that may change the state, and whether calls are rejected. */
+    const step = (f: (now: number, fiber: AnyFiber) => ReadonlyArray<Machine.Transition | undefined>) =>
+      Effect.withFiber((fiber) => {
+        const before = machine.shadow
+        const transitions = f(time.now(fiber), fiber)
+        shared = undefined
+        for (const next of transitions) if (next !== undefined) transitioned(fiber, next)
+        const { shadow } = machine
+        if (shadow !== before) {
+          shadowed(fiber, shadow)
+          if (events.active) events.publish({ _tag: "ShadowChanged", shadow })
+        }
+        return Effect.void
+      })
+
+    const control = (command: Machine.Command) => step((now) => [Machine.control(spec, machine, command, now)])
+
+    const update = (changes: Settings.Settings): Effect.Effect<void> => {
+      const where = "CircuitBreaker.update"
+      Settings.checked(where, Settings.merged(settings, changes), Context.empty())
+      return step((now, fiber) => {
+        const next = Settings.merged(settings, changes)
+        spec = Settings.checked(where, next, fiber.context)
+        settings = next
+        return [Machine.adapt(spec, machine, now)]
+      })
+    }
+
+    return Effect.succeed(Object.assign(guard.makePolicy<Entry, CircuitOpen>({ enter, exit }), {
+      inspect: read(stateAt),
+      peek: read((now) => Machine.permits(spec, machine, now)),
+      events: events.stream,
+      update,
+      open: (duration?: Duration.Input) =>
+        control({
+          _tag: "Open",
+          duration: duration === undefined ? undefined : check.positive("CircuitBreaker.open", "duration", duration)
+        }),
+      close: control({ _tag: "Close" }),
+      isolate: control({ _tag: "Isolate" }),
+      disable: control({ _tag: "Disable" }),
+      shadow: control({ _tag: "Shadow" }),
+      automatic: control({ _tag: "Automatic" }),
+      export: read((now) => Saved.save(machine, now)),
+      import: (snapshot: unknown): Effect.Effect<void, InvalidSnapshot> =>
+        Effect.suspend(() => {
+          const decoded = decodeSnapshot(snapshot)
+          return decoded._tag === "Success"
+            ? step((now) => Saved.restore(spec, machine, decoded.success, now))
+            : Effect.fail(new InvalidSnapshot({ breaker: name, details: decoded.failure.message }))
+        }),
+      atRest: (fiber: AnyFiber) => Machine.atRest(spec, machine, time.now(fiber))
+    }))
+  })
+}
 
 /**
  * Creates a circuit breaker.
  *
  * **Details**
+ *
+ * The row of openings that a schedule counts ends once the circuit has stayed
+ * closed for as long as it was last open. A slow probe counts as a failed one
+ * when the trip rule judges how slow calls are; a slow call of a closed circuit
+ * that succeeds counts for the slow share only.
  *
  * A stream is one call: it is admitted at its first pull and judged by its
  * exit. A consumer that stops early counts as a success once an item arrived,
@@ -113,137 +414,124 @@ const stateOf = { Closed: "closed", Open: "open", HalfOpen: "half-open" } as con
  *
  * Throws a `RangeError` when an option is out of its bounds.
  *
+ * **Example** (Opening for longer each time)
+ *
+ * ```ts
+ * import { CircuitBreaker } from "@ballast/resilience"
+ * import { Effect, Schedule } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const breaker = yield* CircuitBreaker.make({
+ *     name: "catalogue",
+ *     trip: CircuitBreaker.anyOf(CircuitBreaker.consecutive(5), CircuitBreaker.timeWindow({ slowRate: 0.8 })),
+ *     slowAfter: "2 seconds",
+ *     openDuration: Schedule.exponential("5 seconds"),
+ *     maxOpenDuration: "2 minutes"
+ *   })
+ *   return yield* breaker(Effect.succeed("answer"))
+ * })
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options?: Options): Effect.Effect<CircuitBreaker> => {
-  const where = "CircuitBreaker.make"
-  const name = options?.name ?? defaults.name
-  const failureRate = check.rate(where, "failureRate", options?.failureRate ?? defaults.failureRate)
-  const minimumCalls = check.positiveInteger(where, "minimumCalls", options?.minimumCalls ?? defaults.minimumCalls)
-  const window = check.positive(where, "window", options?.window ?? defaults.window)
-  const openDuration = check.positive(where, "openDuration", options?.openDuration ?? defaults.openDuration)
-  const maxOpenDuration = check.positive(
-    where,
-    "maxOpenDuration",
-    options?.maxOpenDuration ?? Math.max(openDuration, Duration.toMillis(defaults.maxOpenDuration))
-  )
-  if (maxOpenDuration < openDuration) {
-    check.refuse(
-      where,
-      "maxOpenDuration",
-      `at least openDuration (${Duration.format(Duration.millis(openDuration))})`,
-      Duration.format(Duration.millis(maxOpenDuration))
-    )
-  }
-  const probes = check.positiveInteger(where, "probes", options?.probes ?? defaults.probes)
-  const classify = options?.classify ?? defaults.classify
+export const make = (options?: Options): Effect.Effect<CircuitBreaker> => build("CircuitBreaker.make", options)
 
-  const rejected = telemetry.makeRejected("circuit-breaker", name)
-  const transition = telemetry.makeTransition(name)
-
-  return Effect.withFiber((fiber) => {
-    const closed = (): Era => ({ _tag: "Closed", wait: undefined, window: TimeWindow.make(window) })
-    let era: Era = closed()
-    transition(fiber, "closed", "closed")
-
-    const become = (fiber: Fiber.Fiber<unknown, unknown>, next: Era): Era => {
-      transition(fiber, stateOf[era._tag], stateOf[next._tag])
-      return era = next
-    }
-
-    const open = (fiber: Fiber.Fiber<unknown, unknown>, now: number, hint: Duration.Duration | undefined) => {
-      const asked = hint === undefined ? 0 : Math.min(Duration.toMillis(hint), maxOpenDuration)
-      become(fiber, { _tag: "Open", wait: undefined, until: now + Math.max(openDuration, asked) })
-    }
-
-    const reject = (fiber: Fiber.Fiber<unknown, unknown>, retryAfter: Duration.Duration | undefined): Entry => {
-      rejected(fiber)
-      return { _tag: "Rejected", wait: Effect.fail(new CircuitOpen({ breaker: name, retryAfter })) }
-    }
-
-    const probe = (fiber: Fiber.Fiber<unknown, unknown>, era: Extract<Era, { _tag: "HalfOpen" }>): Entry => {
-      if (era.running + era.succeeded >= probes) return reject(fiber, undefined)
-      era.running++
-      return era
-    }
-
-    const enter = (fiber: Fiber.Fiber<unknown, unknown>): Entry => {
-      switch (era._tag) {
-        case "Closed":
-          return era
-        case "Open": {
-          const left = era.until - time.now(fiber)
-          if (left > 0) return reject(fiber, Duration.millis(Math.ceil(left)))
-          const next = { _tag: "HalfOpen" as const, wait: undefined, running: 0, succeeded: 0 }
-          become(fiber, next)
-          return probe(fiber, next)
-        }
-        case "HalfOpen":
-          return probe(fiber, era)
-      }
-    }
-
-    const exit = (entry: Entry, exit: Exit.Exit<unknown, unknown>, fiber: Fiber.Fiber<unknown, unknown>): void => {
-      if (entry !== era) return
-      // Given back before the classifier runs, which may throw.
-      if (era._tag === "HalfOpen") era.running--
-      const outcome = classify(exit)
-      if (outcome._tag === "Ignored") return
-      const failed = outcome._tag === "Failure"
-      const now = time.now(fiber)
-      if (era._tag === "HalfOpen") {
-        if (failed) return open(fiber, now, outcome.retryAfter)
-        if (++era.succeeded >= probes) become(fiber, closed())
-      } else if (era._tag === "Closed") {
-        TimeWindow.record(era.window, now, failed)
-        const { calls, failures } = era.window
-        if (calls >= minimumCalls && failures / calls >= failureRate) {
-          open(fiber, now, failed ? outcome.retryAfter : undefined)
-        }
-      }
-    }
-
-    const inspect = Effect.withFiber((fiber): Effect.Effect<State> => {
-      const now = time.now(fiber)
-      switch (era._tag) {
-        case "Closed": {
-          TimeWindow.advance(era.window, now)
-          return Effect.succeed({ _tag: "Closed", calls: era.window.calls, failures: era.window.failures })
-        }
-        case "Open":
-          return Effect.succeed({ _tag: "Open", retryAfter: Duration.millis(Math.max(0, Math.ceil(era.until - now))) })
-        case "HalfOpen":
-          return Effect.succeed({ _tag: "HalfOpen", running: era.running, succeeded: era.succeeded })
-      }
-    })
-
-    return Effect.succeed(Object.assign(guard.makePolicy<Entry, CircuitOpen>({ enter, exit }), { inspect }))
+/**
+ * Creates a circuit breaker for each key; all have the same name.
+ *
+ * **Details**
+ *
+ * A key's breaker is dropped once it was idle for `idleTimeToLive`, 10 minutes by
+ * default, and its last opening is over for as long as it was. One that is
+ * isolated, disabled or in shadow is kept.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const keyed = (
+  options?: Options & Pick<Keyed.Options<CircuitBreaker>, "idleTimeToLive">
+): Effect.Effect<Keyed.Keyed<CircuitOpen, CircuitBreaker>> => {
+  const one = build("CircuitBreaker.keyed", options)
+  return Keyed.make<CircuitOpen, Kept>({
+    make: () => one,
+    atRest: (breaker, fiber) => breaker.atRest(fiber),
+    idleTimeToLive: options?.idleTimeToLive
   })
 }
 
 /**
- * A call rejected because the circuit is open, or half-open with all probes
- * taken.
+ * The circuit breaker that does nothing: it is disabled for good.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const noop: CircuitBreaker = Object.assign(
+  Policy.make<CircuitOpen>({ effect: (self) => self, stream: (self) => self }),
+  {
+    inspect: Effect.succeed<State>({ _tag: "Disabled" }),
+    peek: Effect.succeed(true),
+    events: Stream.empty,
+    update: () => Effect.void,
+    open: () => Effect.void,
+    close: Effect.void,
+    isolate: Effect.void,
+    disable: Effect.void,
+    shadow: Effect.void,
+    automatic: Effect.void,
+    export: Effect.succeed<Saved.Snapshot>({
+      version: 1,
+      shadow: false,
+      openings: 0,
+      openFor: 0,
+      phase: { _tag: "Disabled" }
+    }),
+    import: () => Effect.void
+  }
+)
+
+/**
+ * A call rejected because the circuit is open, half-open with all probes taken,
+ * or isolated.
  *
  * **Details**
  *
- * `retryAfter` is the time until the next probe; unknown while half-open. The
- * call did not run.
+ * `retryAfter` is the time until the next probe; unknown while half-open and
+ * while isolated. The call did not run.
  *
  * @category errors
  * @since 0.1.0
  */
 export class CircuitOpen extends Schema.TaggedError<CircuitOpen>()("CircuitOpen", {
   breaker: Schema.String,
+  /** The state that the circuit was in. Default `"open"`. */
+  state: Schema.Literals(["open", "half-open", "isolated"]).pipe(
+    Schema.withConstructorDefault(Effect.succeed("open" as const))
+  ),
   retryAfter: Schema.UndefinedOr(Schema.Duration)
 }) {
   override get message() {
+    if (this.state === "isolated") return `Circuit breaker "${this.breaker}" is isolated by hand`
     const when = this.retryAfter === undefined ? "a probe is running" : `retry in ${Duration.format(this.retryAfter)}`
     return `Circuit breaker "${this.breaker}" is open: ${when}`
   }
 
   get [Outcome.key](): Outcome.Outcome {
     return Outcome.ignored({ retryAfter: this.retryAfter })
+  }
+}
+
+/**
+ * A state that could not be imported.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidSnapshot extends Schema.TaggedError<InvalidSnapshot>()("InvalidSnapshot", {
+  breaker: Schema.String,
+  details: Schema.String
+}) {
+  override get message() {
+    return `Circuit breaker "${this.breaker}" cannot go on from this state: ${this.details}`
   }
 }

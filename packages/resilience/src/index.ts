@@ -21,6 +21,11 @@ export * as CircuitBreaker from "./CircuitBreaker.ts"
 /**
  * @since 0.1.0
  */
+export * as CircuitBreakerStore from "./CircuitBreakerStore.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
 
 /**
@@ -82,6 +87,11 @@ export * as RetryAfter from "./RetryAfter.ts"
  * @since 0.1.0
  */
 export * as RetryBudget from "./RetryBudget.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as SharedCircuitBreaker from "./SharedCircuitBreaker.ts"
 
 /**
  * @since 0.1.0

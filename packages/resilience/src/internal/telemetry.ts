@@ -34,7 +34,7 @@ const transitions = Metric.counter("ballast_circuit_breaker_transitions_total", 
 })
 
 const state = Metric.gauge("ballast_circuit_breaker_state", {
-  description: "State of a circuit breaker: 0 closed, 1 half-open, 2 open."
+  description: "State of a circuit breaker: 0 closed, 1 half-open, 2 open, 3 isolated, 4 disabled."
 })
 
 const deadlines = Metric.counter("ballast_deadlines_exceeded_total", {
@@ -74,7 +74,7 @@ export const makeRetried = (name: string) => counting(Metric.withAttributes(retr
 export const makeExceeded = (name: string, deadline: string) =>
   counting(Metric.withAttributes(deadlines, { name, deadline }))
 
-const levels = { "closed": 0, "half-open": 1, "open": 2 }
+const levels = { "closed": 0, "half-open": 1, "open": 2, "isolated": 3, "disabled": 4 }
 
 export type CircuitState = keyof typeof levels
 
@@ -82,7 +82,9 @@ export const makeTransition = (name: string) => {
   const gauge = Metric.withAttributes(state, { name })
   return (fiber: AnyFiber, from: CircuitState, to: CircuitState): void => {
     gauge.updateUnsafe(levels[to], fiber.context)
-    if (from !== to) Metric.withAttributes(transitions, { name, from, to }).updateUnsafe(1, fiber.context)
+    if (from === to) return
+    Metric.withAttributes(transitions, { name, from, to }).updateUnsafe(1, fiber.context)
+    addEvent(fiber, "ballast.circuit", { name, from, to })
   }
 }
 
@@ -202,3 +204,27 @@ export const makeCached = (name: string) => {
 export const makeCacheEvicted = (name: string) => counting(Metric.withAttributes(cacheEvictions, { name }))
 
 export const makeCacheRefreshFailed = (name: string) => counting(Metric.withAttributes(cacheRefreshFailures, { name }))
+
+const spares = Metric.counter("ballast_circuit_breaker_spared_total", {
+  description: "Calls that a circuit breaker would have rejected, had it not been in shadow.",
+  incremental: true
+})
+
+const shadow = Metric.gauge("ballast_circuit_breaker_shadow", {
+  description: "Whether a circuit breaker is in shadow and rejects nobody: 0 no, 1 yes; absent before the first time."
+})
+
+export const makeSpared = (name: string) => counting(Metric.withAttributes(spares, { name }))
+
+export const makeShadow = (name: string) => {
+  const gauge = Metric.withAttributes(shadow, { name })
+  return (fiber: AnyFiber, on: boolean): void => gauge.updateUnsafe(on ? 1 : 0, fiber.context)
+}
+
+const storeErrors = Metric.counter("ballast_store_errors_total", {
+  description: "Requests to the store of a shared policy that failed or got no answer in time.",
+  incremental: true
+})
+
+export const makeStoreFailed = (policy: PolicyKind, name: string) => (fiber: AnyFiber, op: string): void =>
+  Metric.withAttributes(storeErrors, { policy, name, op }).updateUnsafe(1, fiber.context)

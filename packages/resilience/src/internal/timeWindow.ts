@@ -9,21 +9,27 @@ export interface TimeWindow {
   readonly slice: number
   readonly callsOf: Array<number>
   readonly failuresOf: Array<number>
+  readonly slowOf: Array<number>
   /** Number of the running slice, counted from the clock's origin. */
   current: number
   calls: number
   failures: number
+  slow: number
 }
 
 const slices = 10
 
+const zeros = () => Array.from({ length: slices }, () => 0)
+
 export const make = (millis: number): TimeWindow => ({
   slice: millis / slices,
-  callsOf: Array.from({ length: slices }, () => 0),
-  failuresOf: Array.from({ length: slices }, () => 0),
+  callsOf: zeros(),
+  failuresOf: zeros(),
+  slowOf: zeros(),
   current: 0,
   calls: 0,
-  failures: 0
+  failures: 0,
+  slow: 0
 })
 
 /** Forgets what has left the window. */
@@ -34,13 +40,15 @@ export const advance = (self: TimeWindow, now: number): void => {
     const index = slice % slices
     self.calls -= self.callsOf[index] ?? 0
     self.failures -= self.failuresOf[index] ?? 0
+    self.slow -= self.slowOf[index] ?? 0
     self.callsOf[index] = 0
     self.failuresOf[index] = 0
+    self.slowOf[index] = 0
   }
   self.current = reached
 }
 
-export const record = (self: TimeWindow, now: number, failed: boolean): void => {
+export const record = (self: TimeWindow, now: number, failed: boolean, slow: boolean): void => {
   advance(self, now)
   const index = self.current % slices
   self.calls++
@@ -48,5 +56,53 @@ export const record = (self: TimeWindow, now: number, failed: boolean): void => 
   if (failed) {
     self.failures++
     self.failuresOf[index] = (self.failuresOf[index] ?? 0) + 1
+  }
+  if (slow) {
+    self.slow++
+    self.slowOf[index] = (self.slowOf[index] ?? 0) + 1
+  }
+}
+
+/** Counts of one slice, and how long ago its middle was. */
+export interface Slice {
+  readonly age: number
+  readonly calls: number
+  readonly failures: number
+  readonly slow: number
+}
+
+/** What is in the window, the oldest slice first. */
+export const save = (self: TimeWindow, now: number): ReadonlyArray<Slice> => {
+  advance(self, now)
+  const saved = Array<Slice>()
+  for (let slice = Math.max(0, self.current - slices + 1); slice <= self.current; slice++) {
+    const index = slice % slices
+    const calls = self.callsOf[index] ?? 0
+    if (calls === 0) continue
+    saved.push({
+      // The middle: a rounded edge may lie in the slice beside it.
+      age: now - (slice + 0.5) * self.slice,
+      calls,
+      failures: self.failuresOf[index] ?? 0,
+      slow: self.slowOf[index] ?? 0
+    })
+  }
+  return saved
+}
+
+/** Adds saved slices to an empty window; those that are too old are left out. */
+export const restore = (self: TimeWindow, saved: ReadonlyArray<Slice>, now: number): void => {
+  advance(self, now)
+  for (const { age, calls, failures, slow } of saved) {
+    // The middle of the running slice may still be to come.
+    const slice = Math.min(self.current, Math.floor((now - age) / self.slice))
+    if (slice <= self.current - slices || slice < 0) continue
+    const index = slice % slices
+    self.calls += calls
+    self.failures += failures
+    self.slow += slow
+    self.callsOf[index] = (self.callsOf[index] ?? 0) + calls
+    self.failuresOf[index] = (self.failuresOf[index] ?? 0) + failures
+    self.slowOf[index] = (self.slowOf[index] ?? 0) + slow
   }
 }

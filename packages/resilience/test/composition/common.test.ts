@@ -117,7 +117,7 @@ describe("the common stack", () => {
       const breaker = yield* CircuitBreaker.make()
       const policy = yield* Policy.common({ total: "4 seconds", circuitBreaker: breaker })
       yield* run(policy(Effect.never), "4 seconds")
-      assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Closed", calls: 0, failures: 0 })
+      assert.deepInclude(yield* breaker.inspect, { _tag: "Closed", calls: 0, failures: 0 })
     }))
 
   it.effect("an exceeded attempt is a failure for the breaker, and is retried", () =>
@@ -131,7 +131,7 @@ describe("the common stack", () => {
       })
       const { exit } = yield* run(chance(0)(policy(Effect.never)), "2 seconds")
       assert.strictEqual(tagOf(exit), "DeadlineExceeded")
-      assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Closed", calls: 2, failures: 2 })
+      assert.deepInclude(yield* breaker.inspect, { _tag: "Closed", calls: 2, failures: 2 })
     }))
 
   it.effect("an attempt's time starts after its waits for a token and a slot", () =>
