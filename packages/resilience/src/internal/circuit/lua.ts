@@ -62,35 +62,39 @@ local function push(counter, size, char)
   end
 end
 
--- The counter of a rule, which goes on from another one as far as that is of the same kind.
+-- The counter of a rule, which goes on from another one as far as that is of the same kind. Whether it is another one
+-- then is kept in "changed".
+local changed = false
+
 local function conform(trip, counter)
   local tag = trip._tag
-  if counter == nil or counter.t ~= tag then return makeCounter(trip) end
-  if tag == "Consecutive" then
-    if counter.of ~= trip.of then return makeCounter(trip) end
-  elseif tag == "CountWindow" then
-    if #counter.ring > trip.size then
-      local kept = string.sub(counter.ring, #counter.ring - trip.size + 1)
-      counter = makeCounter(trip)
-      for char in string.gmatch(kept, ".") do push(counter, trip.size, char) end
-    end
-  elseif tag == "TimeWindow" then
-    if counter.slice ~= trip.window / 10 then
-      advance(counter)
-      local next = makeCounter(trip)
-      advance(next)
-      for slice = math.max(0, counter.at - 9), counter.at do
-        local to = math.min(next.at, math.floor((slice + 0.5) * counter.slice / next.slice))
-        if to > next.at - 10 and to >= 0 then
-          local i, j = slice % 10 + 1, to % 10 + 1
-          next.calls[j] = next.calls[j] + counter.calls[i]
-          next.f[j] = next.f[j] + counter.f[i]
-          next.s[j] = next.s[j] + counter.s[i]
-        end
+  if counter == nil or counter.t ~= tag or (tag == "Consecutive" and counter.of ~= trip.of) then
+    changed = true
+    return makeCounter(trip)
+  end
+  if tag == "CountWindow" and #counter.ring > trip.size then
+    changed = true
+    local next = makeCounter(trip)
+    for char in string.gmatch(counter.ring, ".") do push(next, trip.size, char) end
+    return next
+  end
+  if tag == "TimeWindow" and counter.slice ~= trip.window / 10 then
+    changed = true
+    advance(counter)
+    local next = makeCounter(trip)
+    advance(next)
+    for slice = math.max(0, counter.at - 9), counter.at do
+      local to = math.min(next.at, math.floor((slice + 0.5) * counter.slice / next.slice))
+      if to > next.at - 10 and to >= 0 then
+        local i, j = slice % 10 + 1, to % 10 + 1
+        next.calls[j] = next.calls[j] + counter.calls[i]
+        next.f[j] = next.f[j] + counter.f[i]
+        next.s[j] = next.s[j] + counter.s[i]
       end
-      return next
     end
-  else
+    return next
+  end
+  if trip.trips then
     local parts = {}
     for i, part in ipairs(trip.trips) do parts[i] = conform(part, counter.parts[i]) end
     counter.parts = parts
@@ -251,13 +255,15 @@ end
 local function save() redis.call("SET", key, cjson.encode(state), "PX", timeToLive()) end
 
 local function view()
+  local free
+  if state.phase == "HalfOpen" then free = hasFreeSlot() end
   return {
     phase = state.phase,
     era = state.era,
     shadow = state.shadow,
     openings = state.openings,
     left = state.phase == "Open" and math.max(0, state.untilAt - now) or nil,
-    free = state.phase == "HalfOpen" and hasFreeSlot() or nil
+    free = free
   }
 end
 `
@@ -269,7 +275,7 @@ function operation.admit(_, existed)
   if state.phase == "Open" and now >= state.untilAt then become("HalfOpen", "open-time-over") end
   if state.phase ~= "HalfOpen" or not hasFreeSlot() then
     -- Nothing changes, so that the record is not written for each rejected call.
-    if existed and #transitions == 0 then redis.call("PEXPIRE", key, timeToLive()) else save() end
+    if existed and not changed and #transitions == 0 then redis.call("PEXPIRE", key, timeToLive()) else save() end
     return { view = view() }
   end
   local replaced = #state.running + state.succeeded + state.failed >= spec.probes
@@ -370,7 +376,8 @@ local state
 ${counting}${phases}${operations}
 local existed
 state, existed = load()
-if ARGV[1] ~= "inspect" then decide() end
+-- The spec may be another one than that of the request before.
+decide()
 local reply = operation[ARGV[1]](cjson.decode(ARGV[3]), existed)
 if #transitions > 0 then reply.transitions = transitions end
 return cjson.encode(reply)

@@ -104,7 +104,11 @@ export const make = (where: string, options: MemoryOptions | undefined) => {
       inspect: (key, spec) =>
         Effect.withFiber((fiber) => {
           const now = Math.floor(time.now(fiber))
-          const { held, machine } = find(key, spec, now)
+          const found = find(key, spec, now)
+          if (found.spec === spec) return Effect.succeed(State.of(found.held, found.machine, now))
+          const machine = { ...found.machine }
+          const held = machineSpec(spec)
+          Machine.adapt(held, machine, now)
           return Effect.succeed(State.of(held, machine, now))
         })
     }
