@@ -157,11 +157,14 @@ RedisServer.describeRedis("CircuitBreakerStore", () => {
       ({ first, steps }) =>
         Effect.gen(function*() {
           const on = <R>(store: Layer.Layer<Store, never, R>) =>
-            play(first, steps).pipe(Effect.provide(Layer.fresh(store)), Effect.provide(Layer.fresh(TestClock.layer())))
+            play(first, steps).pipe(
+              Effect.provide(Layer.provideMerge(Layer.fresh(store), Layer.fresh(TestClock.layer())))
+            )
           const expected = yield* on(memory)
           const actual = yield* on(redis)
           assert.deepStrictEqual(actual, expected)
-        })
+        }),
+      { timeout: 60_000, arbitrary: { runs: 100, size: 60 } }
     )
   })
 })

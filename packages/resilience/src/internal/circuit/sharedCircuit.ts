@@ -60,6 +60,9 @@ export interface Shared<E> {
 
 export type Operation = "admit" | "record" | "control" | "inspect"
 
+/** A request for admission; undefined if it is answered. */
+type Asking = Deferred.Deferred<CircuitBreakerStoreError | undefined>
+
 interface Entry<E> {
   wait: Effect.Effect<void, E> | undefined
   /** Undefined when nobody needs to hear of the call's end. */
@@ -105,7 +108,7 @@ export const request = <A, E>(
 
 export const make = <E>(shared: Shared<E>, key: string): SharedCircuit<E> => {
   const local = LocalView.make()
-  let asking: Deferred.Deferred<void> | undefined
+  let asking: Asking | undefined
   let pending: Array<Result> = []
   let telling = false
 
@@ -160,8 +163,8 @@ export const make = <E>(shared: Shared<E>, key: string): SharedCircuit<E> => {
     tell(fiber, { era, probe, outcome: "ignored", slow: false, retryAfter: undefined })
 
   /** Asks the store for a call; what it says is known to all who wait once `asking` is done. */
-  const ask = (fiber: AnyFiber, entry: Entry<E>): Deferred.Deferred<void> => {
-    const done = Deferred.makeUnsafe<void>()
+  const ask = (fiber: AnyFiber, entry: Entry<E>): Asking => {
+    const done: Asking = Deferred.makeUnsafe()
     const number = ++shared.requests
     asking = done
     background(
@@ -171,6 +174,7 @@ export const make = <E>(shared: Shared<E>, key: string): SharedCircuit<E> => {
           request(shared, key, "admit", shared.store.admit(key, shared.settings.spec)),
           (exit) => {
             asking = undefined
+            let error: CircuitBreakerStoreError | undefined
             if (Exit.isSuccess(exit)) {
               const { probe, replaced, view } = exit.value
               if (probe !== undefined) {
@@ -179,11 +183,16 @@ export const make = <E>(shared: Shared<E>, key: string): SharedCircuit<E> => {
               }
               learn(own, number, exit.value)
               if (replaced) shared.onReplaced(key)
-            } else if (Cause.hasInterrupts(exit.cause)) {
-              // The breaker's scope is closed.
-              shared.failure = { until: Infinity, error: shared.unanswered(Cause.squash(exit.cause)) }
+            } else {
+              const failed = Cause.findErrorOption(exit.cause)
+              if (failed._tag === "Some") error = failed.value
+              else {
+                // Interrupted: the breaker's scope is closed.
+                error = shared.unanswered("the scope of the breaker is closed")
+                shared.failure = { until: Infinity, error }
+              }
             }
-            Deferred.doneUnsafe(done, Exit.void)
+            Deferred.doneUnsafe(done, Exit.succeed(error))
             return undefined
           }
         ).pipe(Effect.ignore)
@@ -201,10 +210,8 @@ export const make = <E>(shared: Shared<E>, key: string): SharedCircuit<E> => {
     }
     const now = time.now(fiber)
     const { failure } = shared
-    if (failure !== undefined && now < failure.until) {
-      entry.settled = true
-      return shared.undecided(failure.error)
-    }
+    if (failure !== undefined && now < failure.until) return undecided(entry, failure.error)
+    // Whoever waited for an answer takes it, however little staleness is allowed.
     const fresh = trusted || now - local.at < shared.maxStaleness
     const decision: LocalView.Decision = fresh ? LocalView.decide(local, now) : { _tag: "Ask" }
     if (decision._tag === "Ask") return waitFor(fiber, entry, asking ?? ask(fiber, entry))
@@ -221,28 +228,27 @@ export const make = <E>(shared: Shared<E>, key: string): SharedCircuit<E> => {
     }
   }
 
+  const undecided = (entry: Entry<E>, error: CircuitBreakerStoreError): Effect.Effect<void, E> | undefined => {
+    entry.settled = true
+    return shared.undecided(error)
+  }
+
   /** Waits for an answer, no longer than the caller has, and decides by it. */
-  const waitFor = (
-    fiber: AnyFiber,
-    entry: Entry<E>,
-    answer: Deferred.Deferred<void>
-  ): Effect.Effect<void, E> | undefined => {
-    // A store in memory has answered by now.
-    if (Deferred.isDoneUnsafe(answer)) return decide(fiber, entry, true)
+  const waitFor = (fiber: AnyFiber, entry: Entry<E>, answer: Asking): Effect.Effect<void, E> => {
     const since = time.now(fiber)
     const left = fiber.getRef(CurrentDeadline) - since
-    const answered = Effect.as(Deferred.await(answer), true)
-    return Effect.flatMap(
-      left === Infinity
-        ? answered
-        : Effect.timeoutOrElse(answered, { duration: Math.max(0, left), orElse: () => Effect.succeed(false) }),
-      (inTime) => {
-        shared.onWaited(fiber, time.now(fiber) - since)
-        if (inTime) return decide(fiber, entry, true) ?? Effect.void
-        entry.settled = true
-        return shared.undecided(shared.unanswered("the caller's deadline came first")) ?? Effect.void
-      }
-    )
+    const answered = left === Infinity
+      ? Deferred.await(answer)
+      : Effect.timeoutOrElse(Deferred.await(answer), {
+        duration: Math.max(0, left),
+        orElse: () => Effect.sync(() => shared.unanswered("the caller's deadline came first"))
+      })
+    return Effect.flatMap(answered, (error) => {
+      const now = time.now(fiber)
+      // A store in memory has answered before anybody waits.
+      if (now > since) shared.onWaited(fiber, now - since)
+      return (error === undefined ? decide(fiber, entry, true) : undecided(entry, error)) ?? Effect.void
+    })
   }
 
   const start = (fiber: AnyFiber, entry: Entry<E>, wait: Effect.Effect<void, E>): Effect.Effect<void, E> =>
