@@ -45,6 +45,19 @@ export interface Spec {
 }
 
 /**
+ * The state of a circuit.
+ *
+ * **Details**
+ *
+ * `openings` is how often in a row it has opened; a row that is over is forgotten
+ * at the next opening.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type State = CircuitBreaker.State & { readonly openings: number }
+
+/**
  * What a store says about a circuit, so that calls may be decided without it
  * for a moment.
  *
@@ -148,7 +161,7 @@ export class CircuitBreakerStore extends Context.Service<CircuitBreakerStore, {
   /** Does what is told by hand. */
   readonly control: (key: string, spec: Spec, command: Command) => Effect.Effect<Answer, CircuitBreakerStoreError>
   /** Reads the state; changes nothing. */
-  readonly inspect: (key: string, spec: Spec) => Effect.Effect<CircuitBreaker.State, CircuitBreakerStoreError>
+  readonly inspect: (key: string, spec: Spec) => Effect.Effect<State, CircuitBreakerStoreError>
 }>()("@ballast/resilience/CircuitBreakerStore") {}
 
 /**

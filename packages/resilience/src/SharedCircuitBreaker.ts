@@ -28,7 +28,13 @@ import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
-import { type Answer, CircuitBreakerStore, CircuitBreakerStoreError, type Command } from "./CircuitBreakerStore.ts"
+import {
+  type Answer,
+  CircuitBreakerStore,
+  CircuitBreakerStoreError,
+  type Command,
+  type State
+} from "./CircuitBreakerStore.ts"
 import * as check from "./internal/check.ts"
 import * as LocalView from "./internal/circuit/localView.ts"
 import * as Settings from "./internal/circuit/settings.ts"
@@ -52,7 +58,7 @@ export interface SharedCircuitBreaker<out E = CircuitBreaker.CircuitOpen> {
   /** The policy of a key. */
   (key: string): Policy.Policy<E>
   /** Reads the state at the store; changes nothing. */
-  readonly inspect: (key: string) => Effect.Effect<CircuitBreaker.State, CircuitBreakerStoreError>
+  readonly inspect: (key: string) => Effect.Effect<State, CircuitBreakerStoreError>
   /** What happens through this breaker from the subscription on; other processes tell theirs. */
   readonly events: Stream.Stream<Event>
   /**
@@ -379,7 +385,7 @@ export function make(
  * @since 0.1.0
  */
 export const noop: SharedCircuitBreaker<never> = Object.assign((_key: string) => Policy.identity, {
-  inspect: () => Effect.succeed<CircuitBreaker.State>({ _tag: "Disabled" }),
+  inspect: () => Effect.succeed<State>({ _tag: "Disabled", openings: 0 }),
   events: Stream.empty,
   update: () => Effect.void,
   open: () => Effect.void,

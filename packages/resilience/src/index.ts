@@ -36,6 +36,11 @@ export * as Deadline from "./Deadline.ts"
 /**
  * @since 0.1.0
  */
+export * as EffectCircuitBreaker from "./EffectCircuitBreaker.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as Fallback from "./Fallback.ts"
 
 /**

@@ -30,7 +30,14 @@ describeStores("CircuitBreakerStore", (test) => {
     "is closed at first, and reading it changes nothing",
     Effect.gen(function*() {
       const { admit, inspect } = yield* circuit()
-      assert.deepStrictEqual(yield* inspect, { _tag: "Closed", calls: 0, failures: 0, slow: 0, shadow: false })
+      assert.deepStrictEqual(yield* inspect, {
+        _tag: "Closed",
+        calls: 0,
+        failures: 0,
+        slow: 0,
+        shadow: false,
+        openings: 0
+      })
       const first = yield* admit
       assert.strictEqual(first.view.phase, "Closed")
       assert.isUndefined(first.probe)
@@ -102,7 +109,8 @@ describeStores("CircuitBreakerStore", (test) => {
         running: 2,
         succeeded: 0,
         failed: 0,
-        shadow: false
+        shadow: false,
+        openings: 1
       })
       assert.deepStrictEqual(transitions(yield* record(one, "success")), [])
       assert.isUndefined((yield* admit).probe)
@@ -157,7 +165,14 @@ describeStores("CircuitBreakerStore", (test) => {
         assert.deepStrictEqual(transitions(yield* record(dead, outcome)), [])
       }
       assert.isUndefined((yield* admit).probe)
-      assert.deepStrictEqual(yield* inspect, { _tag: "HalfOpen", running: 1, succeeded: 0, failed: 0, shadow: false })
+      assert.deepStrictEqual(yield* inspect, {
+        _tag: "HalfOpen",
+        running: 1,
+        succeeded: 0,
+        failed: 0,
+        shadow: false,
+        openings: 1
+      })
       assert.deepStrictEqual(transitions(yield* record(next, "success")), ["HalfOpen Closed: probes-succeeded"])
     })
   )
@@ -195,7 +210,14 @@ describeStores("CircuitBreakerStore", (test) => {
       yield* control({ _tag: "Close" })
       yield* record(early, "failure")
       yield* record(early, "failure")
-      assert.deepStrictEqual(yield* inspect, { _tag: "Closed", calls: 0, failures: 0, slow: 0, shadow: false })
+      assert.deepStrictEqual(yield* inspect, {
+        _tag: "Closed",
+        calls: 0,
+        failures: 0,
+        slow: 0,
+        shadow: false,
+        openings: 0
+      })
     })
   )
 

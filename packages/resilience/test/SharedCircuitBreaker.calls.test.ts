@@ -22,7 +22,7 @@ const opened = Effect.fnUntraced(function*(breaker: SharedCircuitBreaker.SharedC
   assert.strictEqual((yield* breaker.inspect("key"))._tag, "Open")
 })
 
-const unused = { _tag: "HalfOpen", running: 0, succeeded: 0, failed: 0, shadow: false } as const
+const unused = { _tag: "HalfOpen", running: 0, succeeded: 0, failed: 0, shadow: false, openings: 1 } as const
 
 describe("SharedCircuitBreaker", () => {
   describe("judgement", () => {
@@ -234,7 +234,7 @@ describe("SharedCircuitBreaker", () => {
         assert.strictEqual(yield* noop("key")(ok), "ok")
         yield* noop.isolate("key")
         assert.strictEqual(yield* noop("key")(ok), "ok")
-        assert.deepStrictEqual(yield* noop.inspect("key"), { _tag: "Disabled" })
+        assert.deepStrictEqual(yield* noop.inspect("key"), { _tag: "Disabled", openings: 0 })
         assert.deepStrictEqual(yield* Stream.runCollect(noop.events), [])
       }))
   })

@@ -250,7 +250,14 @@ describe("SharedCircuitBreaker", () => {
         yield* TestClock.adjust(400)
         yield* TestClock.adjust(500)
         const state = yield* breaker.inspect("key")
-        assert.deepStrictEqual(state, { _tag: "HalfOpen", running: 0, succeeded: 0, failed: 0, shadow: false })
+        assert.deepStrictEqual(state, {
+          _tag: "HalfOpen",
+          running: 0,
+          succeeded: 0,
+          failed: 0,
+          shadow: false,
+          openings: 1
+        })
       }))
 
     it.effect("leaves the answer to those who wait with it", () =>

@@ -107,7 +107,14 @@ describeStores("SharedCircuitBreaker", (test) => {
       assert.strictEqual(losers, "19 of 20")
       assert.strictEqual(running, 1)
       const state = yield* one.inspect("key")
-      assert.deepStrictEqual(state, { _tag: "HalfOpen", running: 1, succeeded: 0, failed: 0, shadow: false })
+      assert.deepStrictEqual(state, {
+        _tag: "HalfOpen",
+        running: 1,
+        succeeded: 0,
+        failed: 0,
+        shadow: false,
+        openings: 1
+      })
       yield* Deferred.succeed(release, undefined)
       const exits = yield* Effect.forEach(calls, Fiber.join)
       assert.strictEqual(exits.filter(Exit.isSuccess).length, 1)

@@ -3,8 +3,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redis from "effect/persistence/Redis"
 import * as Schema from "effect/Schema"
-import type { State } from "../../CircuitBreaker.ts"
-import type { CircuitBreakerStore, CircuitBreakerStoreError, RedisOptions, Spec } from "../../CircuitBreakerStore.ts"
+import type {
+  CircuitBreakerStore,
+  CircuitBreakerStoreError,
+  RedisOptions,
+  Spec,
+  State
+} from "../../CircuitBreakerStore.ts"
 import * as check from "../check.ts"
 import { makeKey } from "../redis.ts"
 import * as lua from "./lua.ts"
@@ -120,15 +125,15 @@ const noProbes = { running: 0, succeeded: 0, failed: 0 }
 const stateOf = ({ counted, probes, view: { left = 0, openings, phase, shadow } }: typeof Reply.Type): State => {
   switch (phase) {
     case "Closed":
-      return { _tag: "Closed", ...noCounts, ...counted, shadow }
+      return { _tag: "Closed", ...noCounts, ...counted, shadow, openings }
     case "Open":
       return left > 0
         ? { _tag: "Open", retryAfter: Duration.millis(Math.ceil(left)), openings, shadow }
-        : { _tag: "HalfOpen", ...noProbes, shadow }
+        : { _tag: "HalfOpen", ...noProbes, shadow, openings }
     case "HalfOpen":
-      return { _tag: "HalfOpen", ...noProbes, ...probes, shadow }
+      return { _tag: "HalfOpen", ...noProbes, ...probes, shadow, openings }
     case "Isolated":
     case "Disabled":
-      return { _tag: phase }
+      return { _tag: phase, openings }
   }
 }

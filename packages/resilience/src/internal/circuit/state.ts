@@ -1,6 +1,6 @@
-/** What `inspect` shows of a machine. */
+/** What `inspect` shows of a machine in a store. */
 import * as Duration from "effect/Duration"
-import type { State } from "../../CircuitBreaker.ts"
+import type { State } from "../../CircuitBreakerStore.ts"
 import * as Machine from "./machine.ts"
 import * as Trip from "./trip.ts"
 
@@ -9,18 +9,18 @@ export const of = (spec: Machine.Spec, machine: Machine.Machine, now: number): S
   switch (phase._tag) {
     case "Closed": {
       const { calls, failures, slow } = Trip.counts(phase.counter, () => now)
-      return { _tag: "Closed", calls, failures, slow, shadow }
+      return { _tag: "Closed", calls, failures, slow, shadow, openings }
     }
     case "Open":
       return now < phase.until
         ? { _tag: "Open", retryAfter: Duration.millis(Math.ceil(phase.until - now)), openings, shadow }
-        : { _tag: "HalfOpen", running: 0, succeeded: 0, failed: 0, shadow }
+        : { _tag: "HalfOpen", running: 0, succeeded: 0, failed: 0, shadow, openings }
     case "HalfOpen": {
       const { failed, succeeded } = phase
-      return { _tag: "HalfOpen", running: Machine.running(spec, phase, now), succeeded, failed, shadow }
+      return { _tag: "HalfOpen", running: Machine.running(spec, phase, now), succeeded, failed, shadow, openings }
     }
     case "Isolated":
     case "Disabled":
-      return phase
+      return { _tag: phase._tag, openings }
   }
 }
