@@ -22,6 +22,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -212,6 +213,14 @@ interface Entry {
   readonly startedAt: number
 }
 
+/** What a caller is answered, and the time that it holds for. */
+interface Rejection {
+  readonly state: Rejecting
+  readonly millis: number | undefined
+  readonly retryAfter: Duration.Duration | undefined
+  readonly entry: Entry
+}
+
 const unjudged: Entry = { wait: undefined, admission: undefined, startedAt: NaN }
 
 /** Reads the clock when it is first asked, and not again. */
@@ -225,7 +234,9 @@ interface Kept extends CircuitBreaker {
   readonly atRest: (fiber: AnyFiber) => boolean
 }
 
-const decodeSnapshot = Schema.decodeUnknownResult(Saved.Snapshot)
+const decodeSnapshot = Schema.decodeUnknownExit(Saved.Snapshot)
+
+const messagesOf = (cause: Cause.Cause<unknown>) => Cause.prettyErrors(cause).map(({ message }) => message).join(", ")
 
 const nameOf = {
   Closed: "closed",
@@ -253,6 +264,7 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
     const events = Events.make<Event>()
     /** The entry of all calls of a closed era that nobody measures: most calls need no other. */
     let shared: Entry | undefined
+    let latest: Rejection | undefined
     transition(fiber, "closed", "closed")
 
     const transitioned = (fiber: AnyFiber, { because, from, to }: Machine.Transition) => {
@@ -263,12 +275,21 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
       events.publish({ _tag: "Transitioned", from, to, because, openFor, shadow: machine.shadow })
     }
 
-    const reject = (fiber: AnyFiber, state: Rejecting, millis: number | undefined): Entry => {
+    const rejectionOf = (state: Rejecting, millis: number | undefined): Rejection => {
+      const retryAfter = millis === undefined ? undefined : Duration.millis(millis)
+      const wait = Effect.fail(rejection.make(CircuitOpen, { breaker: name, state, retryAfter }))
+      return { state, millis, retryAfter, entry: { wait, admission: undefined, startedAt: NaN } }
+    }
+
+    const reject = (fiber: AnyFiber, state: Rejecting, left: number | undefined): Entry => {
       rejected(fiber)
-      const retryAfter = millis === undefined ? undefined : Duration.millis(Math.ceil(millis))
-      if (events.active) events.publish({ _tag: "Rejected", state, retryAfter })
-      const error = rejection.make(CircuitOpen, { breaker: name, state, retryAfter })
-      return { wait: Effect.fail(error), admission: undefined, startedAt: NaN }
+      const millis = left === undefined ? undefined : Math.ceil(left)
+      // All callers of one millisecond get the same answer.
+      if (latest === undefined || latest.millis !== millis || latest.state !== state) {
+        latest = rejectionOf(state, millis)
+      }
+      if (events.active) events.publish({ _tag: "Rejected", state, retryAfter: latest.retryAfter })
+      return latest.entry
     }
 
     const admitted = (admission: Machine.Admitted, now: () => number): Entry => {
@@ -390,8 +411,9 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
         Effect.suspend(() => {
           const decoded = decodeSnapshot(snapshot)
           return decoded._tag === "Success"
-            ? step((now) => Saved.restore(spec, machine, decoded.success, now))
-            : Effect.fail(new InvalidSnapshot({ breaker: name, details: decoded.failure.message }))
+            ? step((now) => Saved.restore(spec, machine, decoded.value, now))
+            // All of the cause: what is nested without end overflows the stack, and that is nonsense as well.
+            : Effect.fail(new InvalidSnapshot({ breaker: name, details: messagesOf(decoded.cause) }))
         }),
       atRest: (fiber: AnyFiber) => Machine.atRest(spec, machine, time.now(fiber))
     }))

@@ -28,7 +28,6 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { CircuitOpen } from "./CircuitBreaker.ts"
 import type { CircuitBreakerStore, CircuitBreakerStoreError, State } from "./CircuitBreakerStore.ts"
-import * as Settings from "./internal/circuit/settings.ts"
 import * as Outcome from "./Outcome.ts"
 import * as SharedCircuitBreaker from "./SharedCircuitBreaker.ts"
 
@@ -39,6 +38,9 @@ import * as SharedCircuitBreaker from "./SharedCircuitBreaker.ts"
  * @since 0.1.0
  */
 export interface Options extends Omit<SharedCircuitBreaker.Options, "classify"> {}
+
+/** That of `CircuitBreaker`. */
+const defaults = { maxOpenDuration: "5 minutes" } satisfies Options
 
 /** What a call came to, and how the caller judges that. */
 class Finished<A, E> {
@@ -105,7 +107,7 @@ const finish = <A, E, R, R2>(
 export const make = (
   options?: Options
 ): Effect.Effect<Effects.CircuitBreaker, never, CircuitBreakerStore | Scope.Scope> => {
-  const longest = Duration.fromInputUnsafe(options?.maxOpenDuration ?? Settings.defaults.maxOpenDuration)
+  const longest = Duration.fromInputUnsafe(options?.maxOpenDuration ?? defaults.maxOpenDuration)
   const making = SharedCircuitBreaker.make({ ...options, classify: judged })
 
   return Effect.gen(function*() {

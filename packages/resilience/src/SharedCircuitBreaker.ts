@@ -374,6 +374,9 @@ export function make(
   CircuitBreakerStore | Scope.Scope
 > {
   const onStoreError = options?.onStoreError ?? defaults.onStoreError
+  if (onStoreError !== "allow" && onStoreError !== "fail") {
+    check.refuse("SharedCircuitBreaker.make", "onStoreError", "allow or fail", onStoreError)
+  }
   return build<CircuitBreakerStoreError>(options, onStoreError === "fail" ? Effect.fail : () => undefined)
 }
 

@@ -63,6 +63,9 @@ export const record = (self: TimeWindow, now: number, failed: boolean, slow: boo
   }
 }
 
+/** Slices of before the clock's origin have negative numbers. */
+const indexOf = (slice: number) => ((slice % slices) + slices) % slices
+
 /** Counts of one slice, and how long ago its middle was. */
 export interface Slice {
   readonly age: number
@@ -75,8 +78,8 @@ export interface Slice {
 export const save = (self: TimeWindow, now: number): ReadonlyArray<Slice> => {
   advance(self, now)
   const saved = Array<Slice>()
-  for (let slice = Math.max(0, self.current - slices + 1); slice <= self.current; slice++) {
-    const index = slice % slices
+  for (let slice = self.current - slices + 1; slice <= self.current; slice++) {
+    const index = indexOf(slice)
     const calls = self.callsOf[index] ?? 0
     if (calls === 0) continue
     saved.push({
@@ -96,8 +99,8 @@ export const restore = (self: TimeWindow, saved: ReadonlyArray<Slice>, now: numb
   for (const { age, calls, failures, slow } of saved) {
     // The middle of the running slice may still be to come.
     const slice = Math.min(self.current, Math.floor((now - age) / self.slice))
-    if (slice <= self.current - slices || slice < 0) continue
-    const index = slice % slices
+    if (slice <= self.current - slices) continue
+    const index = indexOf(slice)
     self.calls += calls
     self.failures += failures
     self.slow += slow

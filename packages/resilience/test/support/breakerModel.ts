@@ -2,7 +2,7 @@
  * A circuit breaker that is as plain as can be: it keeps every result of the
  * running era and counts anew whenever it is asked.
  */
-import { CircuitBreaker, type Outcome } from "@ballast/resilience"
+import type { CircuitBreaker, Outcome } from "@ballast/resilience"
 import { Duration } from "effect"
 
 /** What the model is held to; times in milliseconds. */

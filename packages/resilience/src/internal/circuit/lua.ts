@@ -220,11 +220,7 @@ local function runningProbes()
   return count
 end
 
-local function hasFreeSlot()
-  if #state.running + state.succeeded + state.failed < spec.probes then return true end
-  local oldest = state.running[1]
-  return oldest ~= nil and now - oldest[2] >= spec.probeTimeout
-end
+local function hasFreeSlot() return runningProbes() + state.succeeded + state.failed < spec.probes end
 
 local function load()
   local text = redis.call("GET", key)
@@ -278,8 +274,12 @@ function operation.admit(_, existed)
     if existed and not changed and #transitions == 0 then redis.call("PEXPIRE", key, timeToLive()) else save() end
     return { view = view() }
   end
-  local replaced = #state.running + state.succeeded + state.failed >= spec.probes
-  if replaced then table.remove(state.running, 1) end
+  -- Slots are taken from the oldest probes, which are past their limit.
+  local replaced = false
+  while #state.running + state.succeeded + state.failed >= spec.probes do
+    table.remove(state.running, 1)
+    replaced = true
+  end
   state.token = state.token + 1
   table.insert(state.running, { state.token, now })
   save()

@@ -146,12 +146,10 @@ export const admit = (spec: Spec, machine: Machine, now: () => number): Admissio
     }
     case "HalfOpen": {
       const at = now()
-      if (phase.running.size + phase.succeeded + phase.failed < spec.probes) {
-        return admitProbe(machine, phase, at, false, undefined)
+      if (running(spec, phase, at) + phase.succeeded + phase.failed >= spec.probes) {
+        return refuse(machine, "half-open", undefined)
       }
-      return replaceOldest(spec, phase, at)
-        ? admitProbe(machine, phase, at, true, undefined)
-        : refuse(machine, "half-open", undefined)
+      return admitProbe(machine, phase, at, makeRoom(spec, phase), undefined)
     }
     case "Isolated":
       return refuse(machine, "isolated", undefined)
@@ -181,12 +179,15 @@ const admitProbe = (
   return { _tag: "Admitted", era: machine.era, probe, replaced, transition }
 }
 
-/** Frees the slot of the oldest probe, if that is past its limit. */
-const replaceOldest = (spec: Spec, phase: HalfOpen, now: number): boolean => {
-  for (const [token, since] of phase.running) {
-    return now - since >= spec.probeTimeout && phase.running.delete(token)
+/** Takes slots from the oldest probes, which are past their limit, until one is free. */
+const makeRoom = (spec: Spec, phase: HalfOpen): boolean => {
+  let replaced = false
+  for (const token of phase.running.keys()) {
+    if (phase.running.size + phase.succeeded + phase.failed < spec.probes) break
+    phase.running.delete(token)
+    replaced = true
   }
-  return false
+  return replaced
 }
 
 /**
@@ -292,10 +293,13 @@ export const permits = (spec: Spec, machine: Machine, now: number): boolean => {
   }
 }
 
-/** Probes under way that are within their limit. */
+/** Probes under way that are within their limit; the oldest come first. */
 export const running = (spec: Spec, phase: HalfOpen, now: number): number => {
-  let count = 0
-  for (const since of phase.running.values()) if (now - since < spec.probeTimeout) count++
+  let count = phase.running.size
+  for (const since of phase.running.values()) {
+    if (now - since < spec.probeTimeout) break
+    count--
+  }
   return count
 }
 

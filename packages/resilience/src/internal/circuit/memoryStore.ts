@@ -146,12 +146,8 @@ const viewOf = ({ held, machine }: Entry, now: number): View => {
     shadow,
     openings,
     left: phase._tag === "Open" ? Math.max(0, phase.until - now) : undefined,
-    free: phase._tag === "HalfOpen" ? hasFreeSlot(held, phase, now) : undefined
+    free: phase._tag === "HalfOpen"
+      ? Machine.running(held, phase, now) + phase.succeeded + phase.failed < held.probes
+      : undefined
   }
-}
-
-const hasFreeSlot = (spec: Machine.Spec, phase: Machine.HalfOpen, now: number): boolean => {
-  if (phase.running.size + phase.succeeded + phase.failed < spec.probes) return true
-  for (const since of phase.running.values()) return now - since >= spec.probeTimeout
-  return false
 }
