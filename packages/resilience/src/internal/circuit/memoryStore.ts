@@ -24,7 +24,7 @@ interface Entry {
 export const defaults = { idleTimeToLive: "1 hour" } as const
 
 /** What the machine is held to, from plain data. */
-export const machineSpec = (spec: Spec): Machine.Spec => ({
+const machineSpec = (spec: Spec): Machine.Spec => ({
   ...spec,
   openDuration: (opening) =>
     spec.openDurations[Math.min(opening, spec.openDurations.length) - 1] ?? spec.openDurations[0]
