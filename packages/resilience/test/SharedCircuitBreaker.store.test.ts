@@ -171,6 +171,19 @@ describe("SharedCircuitBreaker", () => {
         assert.deepStrictEqual(events, ["StoreFailed admit", "StoreFailed admit"])
       })))
 
+    it.effect("is asked again at once after any answer of its", () =>
+      Effect.gen(function*() {
+        const { behaviour, breaker } = yield* make()
+        behaviour.around = () => broken
+        yield* breaker("key")(ok)
+        yield* breaker("key")(ok)
+        assert.deepStrictEqual(behaviour.asked, ["admit"])
+        behaviour.around = (request) => request
+        yield* breaker.inspect("other")
+        yield* breaker("key")(ok)
+        assert.deepStrictEqual(behaviour.asked, ["admit", "admit", "record 1"])
+      }))
+
     it.effect("fails calls with the error when told so", () =>
       Effect.gen(function*() {
         const { behaviour, layer } = yield* watched

@@ -1,4 +1,4 @@
-import { CircuitBreaker, type CircuitBreakerStore, SharedCircuitBreaker } from "@ballast/resilience"
+import { CircuitBreaker, SharedCircuitBreaker } from "@ballast/resilience"
 import { assert } from "@effect/vitest"
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Stream } from "effect"
 import { metrics, withMetrics } from "./support.ts"
@@ -279,11 +279,3 @@ describeStores("SharedCircuitBreaker", (test) => {
     })
   )
 })
-
-/** The error channel says what the policy may add, and no more. */
-export const types = (
-  allow: Effect.Success<ReturnType<typeof SharedCircuitBreaker.make>>,
-  failing: SharedCircuitBreaker.SharedCircuitBreaker<
-    CircuitBreaker.CircuitOpen | CircuitBreakerStore.CircuitBreakerStoreError
-  >
-): ReadonlyArray<Effect.Effect<string, unknown>> => [allow("key")(ok), failing("key")(ok)]

@@ -37,7 +37,7 @@ export interface Shared<E> {
   readonly storeRetry: number
   /** What may be changed while calls run. */
   settings: { readonly spec: Spec; readonly slowAfter: number }
-  /** The last failure of the store; until then it isn't asked. */
+  /** The last failure of the store, until it answers; until then it isn't asked for a call. */
   failure: { readonly until: number; readonly error: CircuitBreakerStoreError } | undefined
   /** Requests so far. */
   requests: number
@@ -102,6 +102,11 @@ export const request = <A, E>(
           shared.failure = { until: time.now(fiber) + shared.storeRetry, error }
           shared.onFailure(fiber, key, operation, error)
         })
+      ),
+      Effect.tap(() =>
+        Effect.sync(() => {
+          shared.failure = undefined
+        })
       )
     )
   )
@@ -116,7 +121,6 @@ export const make = <E>(shared: Shared<E>, key: string): SharedCircuit<E> => {
     Fiber.runIn(Effect.runForkWith(fiber.context)(effect), shared.background.scope)
 
   const learn = (fiber: AnyFiber, number: number, answer: Answer) => {
-    shared.failure = undefined
     LocalView.learn(local, number, answer.view, time.now(fiber))
     shared.onAnswer(fiber, key, answer)
   }
