@@ -312,7 +312,9 @@ describe("CircuitBreaker", () => {
 
     it.effect("tell that a probe was replaced", () =>
       Effect.gen(function*() {
-        const breaker = yield* halfOpened({ probeTimeout: "1 second" })
+        const breaker = yield* halfOpened({ probes: 3, probeThreshold: 2, probeTimeout: "1 second" })
+        yield* breaker(ok)
+        yield* times(1, breaker(fail))
         yield* begin(breaker)
         const recorded = yield* Testing.record(breaker.events)
         yield* TestClock.adjust("1 second")
@@ -349,6 +351,12 @@ describe("CircuitBreaker", () => {
         assert.strictEqual((yield* metrics)[gauge], 3)
         yield* breaker.disable
         assert.strictEqual((yield* metrics)[gauge], 4)
+      }).pipe(withMetrics))
+
+    it.effect("shows a closed circuit from the start", () =>
+      Effect.gen(function*() {
+        yield* CircuitBreaker.make({ name: "catalogue" })
+        assert.deepStrictEqual(yield* metrics, { [gauge]: 0 })
       }).pipe(withMetrics))
 
     it.effect("counts whom shadow spares, and shows shadow", () =>

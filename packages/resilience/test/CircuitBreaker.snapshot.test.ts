@@ -64,6 +64,9 @@ describe("CircuitBreaker", () => {
         yield* breaker(ok)
         yield* times(2, breaker(fail))
         yield* begin(breaker)
+        yield* TestClock.adjust("3 seconds")
+        const phase = { _tag: "HalfOpen" as const, halfOpenFor: 3_000, succeeded: 1, failed: 2 }
+        assert.deepStrictEqual((yield* breaker.export).phase, phase)
         const other = yield* moved(breaker, options)
         assert.deepStrictEqual(yield* other.inspect, halfOpen(0, 1, 2))
         yield* times(2, other(ok))
