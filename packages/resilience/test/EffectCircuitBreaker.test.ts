@@ -186,7 +186,7 @@ describe("EffectCircuitBreaker", () => {
 
     /** A client in memory whose answers the test sets. */
     const makeClient = Effect.map(Effects.CircuitBreaker, (breaker) => {
-      const server = { requests: 0, answer: Effect.succeed(200) as Effect.Effect<number> }
+      const server: { requests: number; answer: Effect.Effect<number> } = { requests: 0, answer: Effect.succeed(200) }
       const client = HttpClient.make((request) =>
         Effect.suspend(() => {
           server.requests++
