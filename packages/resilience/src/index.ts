@@ -26,6 +26,11 @@ export * as CircuitBreaker from "./CircuitBreaker.ts"
 /**
  * @since 0.1.0
  */
+export * as CircuitBreakerStore from "./CircuitBreakerStore.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
 
 /**
@@ -37,6 +42,11 @@ export * as Deadline from "./Deadline.ts"
  * @since 0.1.0
  */
 export * as Degrade from "./Degrade.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as EffectCircuitBreaker from "./EffectCircuitBreaker.ts"
 
 /**
  * @since 0.1.0
@@ -92,6 +102,11 @@ export * as RetryAfter from "./RetryAfter.ts"
  * @since 0.1.0
  */
 export * as RetryBudget from "./RetryBudget.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as SharedCircuitBreaker from "./SharedCircuitBreaker.ts"
 
 /**
  * @since 0.1.0

@@ -272,3 +272,11 @@ export const makeAdapted = (name: string) => {
     }
   }
 }
+
+const storeErrors = Metric.counter("ballast_store_errors_total", {
+  description: "Requests to the store of a shared policy that failed or got no answer in time.",
+  incremental: true
+})
+
+export const makeStoreFailed = (policy: PolicyKind, name: string) => (fiber: AnyFiber, op: string): void =>
+  Metric.withAttributes(storeErrors, { policy, name, op }).updateUnsafe(1, fiber.context)
