@@ -10,6 +10,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Priority from "../../Priority.ts"
+import * as Alarms from "../alarms.ts"
 import * as check from "../check.ts"
 import { CurrentDeadline } from "../currentDeadline.ts"
 import type { Events } from "../events.ts"
@@ -152,7 +153,7 @@ interface Waiter extends Line.Item<Waiter> {
   readonly until: number
   state: "queued" | "granted" | "gone" | QueueFull | QueueTimeout | TooHeavy
   resume: (() => void) | undefined
-  timer: Fiber.Fiber<void> | undefined
+  alarm: Alarms.Alarm | undefined
 }
 
 /** How much a call takes, and how it fails when that is too much. */
@@ -195,6 +196,9 @@ export const make = (
   const held = new Map<string, number>()
   const rejected = telemetry.makeRejected(policy, name)
   const waited = telemetry.makeWaited(policy, name)
+  /** Ends of `maxWait`, and of deadlines that come before it. */
+  const waits = Alarms.make()
+  const deadlines = Alarms.make()
 
   const hasRoom = (tenant: Line.Tenant, weight: number): boolean =>
     tenant === undefined || settings.perTenant === Infinity || (held.get(tenant) ?? 0) + weight <= settings.perTenant
@@ -245,7 +249,7 @@ export const make = (
   /** Tells a waiter what became of it. */
   const answer = (waiter: Waiter, state: Exclude<Waiter["state"], "queued" | "gone">) => {
     waiter.state = state
-    waiter.timer?.interruptUnsafe()
+    silence(waiter)
     // Through the scheduler: a chain of short calls must not nest their stacks.
     waiter.fiber.currentDispatcher.scheduleTask(() => waiter.resume?.(), 0)
   }
@@ -283,18 +287,23 @@ export const make = (
   const giveUp = (waiter: Waiter) => {
     // The slot may have come in the very moment in which the time ran out.
     if (waiter.state !== "queued") return
-    waiter.timer = undefined
+    waiter.alarm = undefined
     turnAway(waiter, "timeout", timedOut(waiter.until - waiter.since))
     serve()
   }
 
-  /** Gives up in time. The fiber is interrupted when an answer comes before. */
-  const startTimer = (waiter: Waiter) => {
-    if (waiter.until === Infinity) return
-    waiter.timer = Effect.runForkWith(waiter.fiber.context)(Effect.andThen(
-      Effect.sleep(Math.ceil(waiter.until - time.now(waiter.fiber))),
-      Effect.sync(() => giveUp(waiter))
-    ))
+  /** Gives up in time, unless an answer comes before. */
+  const setAlarm = (waiter: Waiter) => {
+    const { fiber, until } = waiter
+    if (until === Infinity) return
+    waiter.alarm = { at: until, ring: () => giveUp(waiter), group: undefined, previous: undefined, next: undefined }
+    // Those with one deadline ring in the order in which they came; a nearer one may be anywhere in between.
+    const alarms = until < waiter.since + settings.maxWait ? deadlines : waits
+    alarms.set(fiber, fiber.context, waiter.alarm)
+  }
+
+  const silence = ({ alarm }: Waiter) => {
+    if (alarm !== undefined) waits.clear(alarm)
   }
 
   const answered = <E>({ state }: Waiter, { tooHeavy }: Weight<E>) => {
@@ -306,7 +315,7 @@ export const make = (
     Effect.callback<void, QueueFull | QueueTimeout | E>((resume) => {
       if (waiter.state !== "queued") return resume(answered(waiter, weight))
       waiter.resume = () => resume(answered(waiter, weight))
-      startTimer(waiter)
+      setAlarm(waiter)
     })
 
   const wait = <E>(waiter: Waiter, weight: Weight<E>) =>
@@ -327,7 +336,7 @@ export const make = (
       until,
       state: "queued",
       resume: undefined,
-      timer: undefined,
+      alarm: undefined,
       previous: undefined,
       next: undefined
     }
@@ -388,7 +397,7 @@ export const make = (
 
   const leave = (waiter: Waiter, fiber: AnyFiber) => {
     waiter.state = "gone"
-    waiter.timer?.interruptUnsafe()
+    silence(waiter)
     Line.remove(line, waiter)
     if (events.active) {
       const waited = Duration.millis(time.now(fiber) - waiter.since)
