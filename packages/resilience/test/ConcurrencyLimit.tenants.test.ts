@@ -8,6 +8,18 @@ const count = (log: ReadonlyArray<string>, tenant: string) => log.filter((id) =>
 
 describe("ConcurrencyLimit", () => {
   describe("fair shares", () => {
+    it.effect("a waiter whose tenant came to its cap meanwhile is passed by others", () =>
+      Effect.gen(function*() {
+        const limit = yield* ConcurrencyLimit.make({ limit: 4, perTenant: 4, queue: 10 })
+        const { call, log } = makeCalls(limit)
+        yield* call("b1", { tenant: "b" })
+        yield* call("c1", { tenant: "c" })
+        yield* call("b3", { tenant: "b", weight: 3 }) // waits: only two slots are free
+        yield* call("b2", { tenant: "b", priority: "high" }) // and now b has no room for it either
+        yield* call("c2", { tenant: "c" })
+        assert.deepStrictEqual(log, ["b1", "c1", "b2", "c2"])
+      }))
+
     it.effect("a tenant that comes late waits its turn and not for all who came before", () =>
       Effect.gen(function*() {
         const { call, endAll, log } = yield* makeFull()

@@ -212,7 +212,10 @@ export const make = (
 
   const take = (tenant: Line.Tenant, weight: number) => {
     active += weight
-    if (tenant !== undefined) held.set(tenant, (held.get(tenant) ?? 0) + weight)
+    if (tenant === undefined) return
+    held.set(tenant, (held.get(tenant) ?? 0) + weight)
+    // What waits for this tenant may have no room left now.
+    if (line.size > 0) Line.reconsider(line, tenant)
   }
 
   const release = (tenant: Line.Tenant, weight: number) => {
@@ -262,9 +265,8 @@ export const make = (
 
   const admit = (waiter: Waiter) => {
     const { lane: { tenant }, weight } = waiter
-    take(tenant, weight)
     Line.serve(line, waiter)
-    if (tenant !== undefined) Line.reconsider(line, tenant)
+    take(tenant, weight)
     if (events.active) {
       const waited = Duration.millis(time.now(waiter.fiber) - waiter.since)
       events.publish({ _tag: "Admitted", ...callOf(waiter), waited })
