@@ -71,6 +71,11 @@ export * as RateLimiter from "./RateLimiter.ts"
 /**
  * @since 0.1.0
  */
+export * as RateLimiterStore from "./RateLimiterStore.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as Retry from "./Retry.ts"
 
 /**

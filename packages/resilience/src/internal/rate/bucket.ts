@@ -1,0 +1,193 @@
+/**
+ * Token bucket and leaky bucket, kept as the time at which all that was taken
+ * has flowed back (the generic cell rate algorithm, ITU-T I.371): the token
+ * bucket lets a whole burst be outstanding, the leaky bucket nothing.
+ *
+ * With a warm-up the rate follows a warmth between 0 and 1. It grows while
+ * something is outstanding and falls while nothing is, by the whole in a
+ * `warmUp`. Cold, rate and burst are a third of their full measure, and between
+ * the two they are in proportion. The third is Guava's `SmoothWarmingUp`'s.
+ */
+import { epsilon, grain, type Spec } from "./spec.ts"
+
+export interface State {
+  readonly _tag: "bucket"
+  /** When all that was taken would have flowed back at the full rate. */
+  fullAt: number
+  /** 0 is cold, 1 is warm; it stays 0 without a warm-up. */
+  warmth: number
+  /** The time up to which flow and warmth are reckoned; only with a warm-up. */
+  reckonedAt: number
+  /** What a refund needs to know of the past; empty unless `mark` is used. */
+  marks: Array<Mark>
+}
+
+/**
+ * The least that was outstanding at any time since `at`.
+ *
+ * Both fields rise along the list, so the last mark at or before a time holds
+ * the least since that time.
+ */
+interface Mark {
+  readonly at: number
+  readonly low: number
+}
+
+/** So many marks are kept; past that the oldest refunds may turn out smaller. */
+const maxMarks = 128
+
+/** Share of the full rate when cold. */
+export const coldShare = 1 / 3
+
+export const initial = (now: number): State => ({
+  _tag: "bucket",
+  fullAt: now,
+  warmth: 0,
+  reckonedAt: now,
+  marks: []
+})
+
+/** Milliseconds of the full rate that are outstanding. */
+const backlog = (state: State, now: number): number => Math.max(0, state.fullAt - now)
+
+/** Time in which `need` flows back when the flow begins at `slope` and rises by twice `curve`, until it is full. */
+const timeUntil = (need: number, slope: number, curve: number, full: number, atFull: number): number => {
+  if (need <= 0) return 0
+  const flown = slope * full + curve * full * full
+  return need <= flown
+    ? (2 * need) / (slope + Math.sqrt(slope * slope + 4 * curve * need))
+    : full + atFull - flown
+}
+
+const shareOf = (warmth: number): number => coldShare + (1 - coldShare) * warmth
+
+/** Time in which so much flows back from now on. */
+const flowTime = (spec: Spec, state: State, need: number): number => {
+  if (spec.warmUp === 0) return Math.max(0, need)
+  const curve = (1 - coldShare) / (2 * spec.warmUp)
+  return timeUntil(need, shareOf(state.warmth), curve, (1 - state.warmth) * spec.warmUp, need)
+}
+
+/** Time until the outstanding and `need` fit into a burst that grows with the warmth. */
+const fitTime = (spec: Spec, state: State, need: number): number => {
+  const share = shareOf(state.warmth)
+  const curve = (1 - coldShare) / (2 * spec.warmUp)
+  return timeUntil(
+    need - spec.capacity * share,
+    share + 2 * curve * spec.capacity,
+    curve,
+    (1 - state.warmth) * spec.warmUp,
+    // At full warmth the whole burst is there, and the share of it that the curve added is in both sums.
+    need - spec.capacity * share
+  )
+}
+
+/** Brings flow and warmth up to now. */
+const reckon = (spec: Spec, state: State, now: number): void => {
+  if (spec.warmUp === 0 || now <= state.reckonedAt) return
+  const elapsed = now - state.reckonedAt
+  const outstanding = state.fullAt - state.reckonedAt
+  const busy = Math.min(elapsed, flowTime(spec, state, outstanding))
+  const warming = Math.min(busy, (1 - state.warmth) * spec.warmUp)
+  const flown = busy < elapsed
+    ? outstanding
+    : shareOf(state.warmth) * warming + (1 - coldShare) * warming * warming / (2 * spec.warmUp) + busy - warming
+  const warmed = Math.min(1, state.warmth + busy / spec.warmUp)
+  state.warmth = Math.max(0, warmed - (elapsed - busy) / spec.warmUp)
+  state.fullAt = now + Math.max(0, outstanding - flown)
+  state.reckonedAt = now
+}
+
+export const waitFor = (spec: Spec, state: State, now: number, weight: number, ahead: number): number => {
+  if (spec.warmUp !== 0) return warmWait(spec, state, now, weight, ahead)
+  const outstanding = Math.max(state.fullAt, now) - now + ahead * spec.interval
+  const wait = spec.algorithm === "token-bucket"
+    ? outstanding + weight * spec.interval - spec.capacity
+    : outstanding - Math.max(0, grain - weight * spec.interval)
+  return wait <= epsilon ? 0 : wait
+}
+
+const warmWait = (spec: Spec, state: State, now: number, weight: number, ahead: number): number => {
+  reckon(spec, state, now)
+  const outstanding = backlog(state, now) + ahead * spec.interval
+  const own = weight * spec.interval
+  // A call that is larger than a cold burst goes when nothing is outstanding.
+  const wait = spec.algorithm === "token-bucket"
+    ? Math.min(flowTime(spec, state, outstanding), fitTime(spec, state, outstanding + own))
+    : flowTime(spec, state, outstanding - Math.max(0, grain - own))
+  return wait <= epsilon ? 0 : wait
+}
+
+export const take = (spec: Spec, state: State, now: number, weight: number): void => {
+  reckon(spec, state, now)
+  if (state.marks.length > 0) lower(state, backlog(state, now))
+  state.fullAt = Math.max(state.fullAt, now) + weight * spec.interval
+}
+
+/** Notes that no more than this was outstanding at one time. */
+const lower = (state: State, low: number): void => {
+  const { marks } = state
+  let at: number | undefined
+  for (let last = marks.at(-1); last !== undefined && last.low >= low; last = marks.at(-1)) {
+    at = last.at
+    marks.pop()
+  }
+  // Where nothing was outstanding all has come back by itself: nothing is left to refund.
+  if (at !== undefined && low > 0) marks.push({ at, low })
+}
+
+export const mark = (state: State, now: number): void => {
+  state.marks.push({ at: now, low: backlog(state, now) })
+  if (state.marks.length > maxMarks) state.marks.splice(1, 1)
+}
+
+/**
+ * Makes the state what it would be if so much less had been taken then. What
+ * came back by itself in the meantime is not given twice: as far as the bucket
+ * would have been full without that call, the flow was lost on it.
+ */
+export const giveBack = (spec: Spec, state: State, now: number, at: number, weight: number): void => {
+  reckon(spec, state, now)
+  const taken = weight * spec.interval
+  const index = state.marks.findLastIndex((mark) => mark.at <= at)
+  // Nothing flows back faster than time passes; so much is known without a mark.
+  const low = Math.max(state.marks[index]?.low ?? 0, taken - (now - at))
+  const back = Math.min(taken, backlog(state, now), low)
+  if (back <= 0) return
+  state.fullAt -= back
+  const least = index < 0 ? Infinity : (state.marks[index]?.low ?? 0) - back
+  state.marks = state.marks
+    .map((mark, place) => ({ at: mark.at, low: place < index ? Math.min(mark.low, least) : mark.low - back }))
+    .filter((mark) => mark.low > 0)
+}
+
+export const reward = (spec: Spec, state: State, now: number, weight: number): void => {
+  reckon(spec, state, now)
+  state.fullAt = Math.max(now, state.fullAt - weight * spec.interval)
+  if (state.marks.length > 0) lower(state, backlog(state, now))
+}
+
+export const available = (spec: Spec, state: State, now: number): number => {
+  reckon(spec, state, now)
+  const share = spec.warmUp === 0 ? 1 : shareOf(state.warmth)
+  const outstanding = backlog(state, now)
+  if (spec.algorithm === "token-bucket") return (spec.capacity * share - outstanding) / spec.interval
+  const fitting = (grain - outstanding) / spec.interval
+  return outstanding <= epsilon ? Math.max(1, fitting) : Math.min(fitting, spec.limit)
+}
+
+export const resetAfter = (spec: Spec, state: State, now: number): number => {
+  reckon(spec, state, now)
+  const flow = flowTime(spec, state, backlog(state, now))
+  return spec.warmUp === 0 ? flow : flow + Math.min(1, state.warmth + flow / spec.warmUp) * spec.warmUp
+}
+
+/** What is outstanding stays the same weight. */
+export const convert = (from: Spec, to: Spec, state: State, now: number): void => {
+  reckon(from, state, now)
+  const ratio = to.interval / from.interval
+  state.fullAt = now + backlog(state, now) * ratio
+  state.marks = state.marks.map(({ at, low }) => ({ at, low: low * ratio }))
+  state.reckonedAt = now
+  if (to.warmUp === 0) state.warmth = 0
+}

@@ -1,0 +1,44 @@
+/**
+ * How calls are counted against a limit.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Algorithm = "token-bucket" | "leaky-bucket" | "fixed-window" | "sliding-counter" | "sliding-log"
+
+/** All algorithms. */
+export const algorithms: ReadonlyArray<Algorithm> = [
+  "token-bucket",
+  "leaky-bucket",
+  "fixed-window",
+  "sliding-counter",
+  "sliding-log"
+]
+
+/** What a limit is, checked and with what follows from it; plain data. Times are milliseconds. */
+export interface Spec {
+  readonly algorithm: Algorithm
+  /** Weight for each window. */
+  readonly limit: number
+  readonly window: number
+  /** Weight that may be taken at once; the limit, but for a token bucket. */
+  readonly burst: number
+  /** Time of use until the rate is full, zero for none. Of a bucket only. */
+  readonly warmUp: number
+  /** Time for one unit of weight at the full rate. */
+  readonly interval: number
+  /** Time for a whole burst at the full rate. */
+  readonly capacity: number
+}
+
+export const make = (fields: Omit<Spec, "interval" | "capacity">): Spec => {
+  const interval = fields.window / fields.limit
+  return { ...fields, interval, capacity: fields.burst * interval }
+}
+
+// Sums of fractions of a millisecond, or of a unit of weight, are compared with so much slack.
+export const epsilon = 1e-3
+export const weightEpsilon = 1e-9
+
+/** Pacing cannot be finer than a timer, so what is due within the same millisecond goes together. */
+export const grain = 1
