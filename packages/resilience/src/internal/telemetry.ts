@@ -202,3 +202,24 @@ export const makeCached = (name: string) => {
 export const makeCacheEvicted = (name: string) => counting(Metric.withAttributes(cacheEvictions, { name }))
 
 export const makeCacheRefreshFailed = (name: string) => counting(Metric.withAttributes(cacheRefreshFailures, { name }))
+
+const rateLimiterPauses = Metric.counter("ballast_rate_limiter_pauses_total", {
+  description: "Pauses of a rate limiter, each one that began or became longer.",
+  incremental: true
+})
+
+const rateLimiterSettled = Metric.counter("ballast_rate_limiter_settled_weight_total", {
+  description: "Weight by which reservations differed from the true cost, refunded or charged.",
+  incremental: true
+})
+
+export const makePaused = (name: string) => counting(Metric.withAttributes(rateLimiterPauses, { name }))
+
+export const makeSettled = (name: string) => {
+  const metric = {
+    refund: Metric.withAttributes(rateLimiterSettled, { name, because: "refund" }),
+    charge: Metric.withAttributes(rateLimiterSettled, { name, because: "charge" })
+  }
+  return (fiber: AnyFiber, because: keyof typeof metric, weight: number): void =>
+    metric[because].updateUnsafe(weight, fiber.context)
+}

@@ -18,6 +18,8 @@ export interface State {
   warmth: number
   /** The time up to which flow and warmth are reckoned; only with a warm-up. */
   reckonedAt: number
+  /** When weight last came back otherwise than with time. */
+  jumpedAt: number
   /** What a refund needs to know of the past; empty unless `mark` is used. */
   marks: Array<Mark>
 }
@@ -44,6 +46,8 @@ export const initial = (now: number): State => ({
   fullAt: now,
   warmth: 0,
   reckonedAt: now,
+  // Before anything that can be taken.
+  jumpedAt: now - 1,
   marks: []
 })
 
@@ -151,7 +155,8 @@ export const giveBack = (spec: Spec, state: State, now: number, at: number, weig
   const taken = weight * spec.interval
   const index = state.marks.findLastIndex((mark) => mark.at <= at)
   // Nothing flows back faster than time passes; so much is known without a mark.
-  const low = Math.max(state.marks[index]?.low ?? 0, taken - (now - at))
+  const known = at > state.jumpedAt ? taken - (now - at) : 0
+  const low = Math.max(state.marks[index]?.low ?? 0, known)
   const back = Math.min(taken, backlog(state, now), low)
   if (back <= 0) return
   state.fullAt -= back
@@ -164,6 +169,7 @@ export const giveBack = (spec: Spec, state: State, now: number, at: number, weig
 export const reward = (spec: Spec, state: State, now: number, weight: number): void => {
   reckon(spec, state, now)
   state.fullAt = Math.max(now, state.fullAt - weight * spec.interval)
+  state.jumpedAt = now
   if (state.marks.length > 0) lower(state, backlog(state, now))
 }
 
@@ -171,9 +177,9 @@ export const available = (spec: Spec, state: State, now: number): number => {
   reckon(spec, state, now)
   const share = spec.warmUp === 0 ? 1 : shareOf(state.warmth)
   const outstanding = backlog(state, now)
-  if (spec.algorithm === "token-bucket") return (spec.capacity * share - outstanding) / spec.interval
+  if (spec.algorithm === "token-bucket") return (spec.capacity * share - outstanding + epsilon) / spec.interval
   const fitting = (grain - outstanding) / spec.interval
-  return outstanding <= epsilon ? Math.max(1, fitting) : Math.min(fitting, spec.limit)
+  return Math.max(outstanding <= epsilon ? 1 : 0, Math.min(fitting, spec.limit))
 }
 
 export const resetAfter = (spec: Spec, state: State, now: number): number => {
@@ -189,5 +195,6 @@ export const convert = (from: Spec, to: Spec, state: State, now: number): void =
   state.fullAt = now + backlog(state, now) * ratio
   state.marks = state.marks.map(({ at, low }) => ({ at, low: low * ratio }))
   state.reckonedAt = now
+  state.jumpedAt = now
   if (to.warmUp === 0) state.warmth = 0
 }

@@ -72,11 +72,11 @@ end
 
 /** As `bucket.ts`. A bucket keeps what was outstanding when the limit changes, by the interval that it was taken at. */
 const buckets = (algorithm: "token-bucket" | "leaky-bucket") => `
-${load(algorithm, ["fullAt", "warmth", "reckonedAt", "pace", "marks"])}
+${load(algorithm, ["fullAt", "warmth", "reckonedAt", "pace", "jumpedAt", "marks"])}
 local fullAt, warmth = tonumber(saved[6]) or now, tonumber(saved[7]) or 0
 local reckonedAt, pace = tonumber(saved[8]) or now, tonumber(saved[9]) or interval
-local marks, marked = {}, false
-if saved[10] and saved[10] ~= '' then marks = cmsgpack.unpack(saved[10]) end
+local jumpedAt, marks, marked = tonumber(saved[10]) or now - 1, {}, false
+if saved[11] and saved[11] ~= '' then marks = cmsgpack.unpack(saved[11]) end
 
 local function backlog() return max(0, fullAt - now) end
 local function share() return coldShare + (1 - coldShare) * warmth end
@@ -135,7 +135,7 @@ if pace ~= interval then
   local ratio = interval / pace
   fullAt = now + backlog() * ratio
   for place = 2, #marks, 2 do marks[place] = marks[place] * ratio end
-  marked = true
+  marked, jumpedAt = true, now
 end
 pace = interval
 
@@ -175,9 +175,10 @@ local function giveBack(weight, at)
   for place = 1, #marks, 2 do
     if marks[place] <= at then index = place end
   end
-  local low, least = 0, math.huge
+  local low, known, least = 0, 0, math.huge
   if index > 0 then low = marks[index + 1] end
-  local back = min(taken, backlog(), max(low, taken - (now - at)))
+  if at > jumpedAt then known = taken - (now - at) end
+  local back = min(taken, backlog(), max(low, known))
   if back <= 0 then return end
   fullAt = fullAt - back
   if index > 0 then least = low - back end
@@ -192,7 +193,7 @@ local function giveBack(weight, at)
 end
 
 local function reward(weight)
-  fullAt = max(now, fullAt - weight * interval)
+  fullAt, jumpedAt = max(now, fullAt - weight * interval), now
   if #marks > 0 then lower(backlog()) end
 end
 
@@ -201,10 +202,9 @@ local function available()
   if warmUp ~= 0 then full = share() end
   local outstanding = backlog()
   ${
-  algorithm === "token-bucket" ? "return (capacity * full - outstanding) / interval" : `
+  algorithm === "token-bucket" ? "return (capacity * full - outstanding + epsilon) / interval" : `
   local fitting = (grain - outstanding) / interval
-  if outstanding <= epsilon then return max(1, fitting) end
-  return min(fitting, limit)`
+  return max(outstanding <= epsilon and 1 or 0, min(fitting, limit))`
 }
 end
 
@@ -213,7 +213,7 @@ local function resetAfter()
   if warmUp == 0 then return flow end
   return flow + min(1, warmth + flow / warmUp) * warmUp
 end
-${save(algorithm, ["fullAt", "warmth", "reckonedAt", "pace"])}
+${save(algorithm, ["fullAt", "warmth", "reckonedAt", "pace", "jumpedAt"])}
 local function finish()
   save()
   if marked then redis.call('HSET', KEYS[1], 'marks', #marks > 0 and cmsgpack.pack(marks) or '') end
@@ -249,16 +249,15 @@ local finish = save
 
 /** As `slidingCounter.ts`. */
 const slidingCounter = `
-${load("sliding-counter", ["start", "taken", "previous"])}
-local start, taken, previous = tonumber(saved[6]) or now, tonumber(saved[7]) or 0, tonumber(saved[8]) or 0
-if now >= start + window then
-  if now < start + 2 * window then
-    previous, start = taken, start + window
-  else
-    previous, start = 0, now
-  end
-  taken = 0
+${load("sliding-counter", ["start", "taken", "previous", "previousStart"])}
+local start, taken = tonumber(saved[6]) or now, tonumber(saved[7]) or 0
+local previous, previousStart = tonumber(saved[8]) or 0, tonumber(saved[9]) or now
+if now >= start + 2 * window then
+  previous, taken = 0, 0
+elseif now >= start + window then
+  previous, previousStart, taken, start = taken, start, 0, start + window
 end
+if taken == 0 and previous == 0 then start = now end
 
 local function counted() return previous * min(1, 1 - (now - start) / window) end
 local function shareUntil(counting, room)
@@ -278,7 +277,7 @@ local function take(weight) taken = taken + weight end
 local function mark() end
 local function giveBack(weight, at)
   if at >= start then taken = max(0, taken - weight)
-  elseif at >= start - window then previous = max(0, previous - weight) end
+  elseif at >= previousStart then previous = max(0, previous - weight) end
 end
 local function reward(weight)
   local given = min(taken, weight)
@@ -292,7 +291,7 @@ local function resetAfter()
   if previous > 0 then return start + window - now end
   return 0
 end
-${save("sliding-counter", ["start", "taken", "previous"])}
+${save("sliding-counter", ["start", "taken", "previous", "previousStart"])}
 local finish = save
 `
 

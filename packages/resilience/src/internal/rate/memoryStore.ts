@@ -42,10 +42,10 @@ export const make = (): RateLimiterStore["Service"] => {
       entry.limit = { spec, state }
       return state
     }
-    if (limit.spec !== spec) {
+    if (limit.spec.interval !== spec.interval || limit.spec.window !== spec.window) {
       algorithm.convert(limit.spec, spec, limit.state, now)
-      limit.spec = spec
     }
+    limit.spec = spec
     return limit.state
   }
 

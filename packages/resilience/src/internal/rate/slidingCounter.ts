@@ -9,22 +9,31 @@ export interface State {
   readonly _tag: "sliding-counter"
   start: number
   taken: number
-  /** What was taken in the window before. */
+  /** What was taken in the window before, and when that began. */
   previous: number
+  previousStart: number
 }
 
-export const initial = (now: number): State => ({ _tag: "sliding-counter", start: now, taken: 0, previous: 0 })
+export const initial = (now: number): State => ({
+  _tag: "sliding-counter",
+  start: now,
+  taken: 0,
+  previous: 0,
+  previousStart: now
+})
 
 const advance = (spec: Spec, state: State, now: number): void => {
-  if (now < state.start + spec.window) return
-  if (now < state.start + 2 * spec.window) {
-    state.previous = state.taken
-    state.start += spec.window
-  } else {
+  if (now >= state.start + 2 * spec.window) {
     state.previous = 0
-    state.start = now
+    state.taken = 0
+  } else if (now >= state.start + spec.window) {
+    state.previous = state.taken
+    state.previousStart = state.start
+    state.taken = 0
+    state.start += spec.window
   }
-  state.taken = 0
+  // As nothing counts, the next window begins with the next call.
+  if (state.taken === 0 && state.previous === 0) state.start = now
 }
 
 /** What counts of the window before. */
@@ -40,10 +49,12 @@ export const waitFor = (spec: Spec, state: State, now: number, weight: number, a
   const room = spec.limit - state.taken - demand
   if (room + weightEpsilon >= counted(spec, state, now)) return 0
   if (room >= 0) return state.start + shareUntil(state.previous, room) * spec.window - now
-  // Windows that those ahead fill; each of them leaves as much behind for the next.
-  const windows = Math.max(0, Math.ceil((demand - weightEpsilon) / spec.limit) - 1)
-  const previous = windows === 0 ? state.taken : spec.limit
-  const share = shareUntil(previous, spec.limit - (demand - windows * spec.limit))
+  // Those ahead fill this window and the next ones as far as they reach; each leaves as much behind for the one after.
+  const within = Math.min(ahead, Math.max(0, spec.limit - state.taken))
+  const rest = demand - within
+  const windows = Math.max(0, Math.ceil((rest - weightEpsilon) / spec.limit) - 1)
+  const previous = windows === 0 ? state.taken + within : spec.limit
+  const share = shareUntil(previous, spec.limit - (rest - windows * spec.limit))
   return state.start + (1 + windows + share) * spec.window - now
 }
 
@@ -55,7 +66,7 @@ export const take = (spec: Spec, state: State, now: number, weight: number): voi
 export const giveBack = (spec: Spec, state: State, now: number, at: number, weight: number): void => {
   advance(spec, state, now)
   if (at >= state.start) state.taken = Math.max(0, state.taken - weight)
-  else if (at >= state.start - spec.window) state.previous = Math.max(0, state.previous - weight)
+  else if (at >= state.previousStart) state.previous = Math.max(0, state.previous - weight)
 }
 
 /** Gives of the running window first, which counts whole. */
