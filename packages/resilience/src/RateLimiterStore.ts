@@ -96,8 +96,8 @@ export class RateLimiterStore extends Context.Service<RateLimiterStore, {
   readonly reward: (key: string, spec: Spec, weight: number) => Effect.Effect<void, RateLimiterStoreError>
   /** Admits nothing for so many milliseconds; a longer hold of the same kind wins. */
   readonly hold: (key: string, kind: Hold, millis: number) => Effect.Effect<void, RateLimiterStoreError>
-  /** Ends all holds. */
-  readonly release: (key: string) => Effect.Effect<void, RateLimiterStoreError>
+  /** Ends a hold. */
+  readonly release: (key: string, kind: Hold) => Effect.Effect<void, RateLimiterStoreError>
 }>()("@ballast/resilience/RateLimiterStore") {}
 
 /**

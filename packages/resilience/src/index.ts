@@ -91,6 +91,11 @@ export * as RetryBudget from "./RetryBudget.ts"
 /**
  * @since 0.1.0
  */
+export * as SharedRateLimiter from "./SharedRateLimiter.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as SingleFlight from "./SingleFlight.ts"
 
 /**

@@ -19,7 +19,7 @@ const Step = Schema.Union([
   Schema.Struct({ op: Schema.tag("reward"), weight: Weight }),
   Schema.Struct({ op: Schema.tag("giveBack"), weight: Weight, back: Back }),
   Schema.Struct({ op: Schema.tag("hold"), kind: Schema.Literals(["pause", "block"]), seconds: Schema.Literals([5, 90]) }),
-  Schema.Struct({ op: Schema.tag("release") }),
+  Schema.Struct({ op: Schema.tag("release"), kind: Schema.Literals(["pause", "block"]) }),
   Schema.Struct({ op: Schema.tag("pass"), seconds: Schema.Literals([1, 7, 59, 60, 61, 130]) }),
   Schema.Struct({ op: Schema.tag("resize"), limit: Schema.Literals([5, 10, 20]) })
 ])
@@ -129,8 +129,8 @@ redis.describeRedis("RateLimiterStore", () => {
                 yield* change((store) => store.hold(key, step.kind, step.seconds * 1_000))
                 break
               case "release":
-                yield* inRedis.release(key)
-                yield* inMemory(memory.release(key))
+                yield* inRedis.release(key, step.kind)
+                yield* inMemory(memory.release(key, step.kind))
                 break
               case "pass":
                 yield* send("HINCRBYFLOAT", hash, "offset", `${step.seconds * 1_000}`)

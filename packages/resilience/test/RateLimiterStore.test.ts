@@ -112,7 +112,7 @@ const suite = <R>(name: string, store: Layer.Layer<RateLimiterStore.RateLimiterS
         assert.deepStrictEqual([held.admitted, held.extra, held.blocked], [0, 0, false])
         assert.isAbove(held.wait, 1_000)
         assert.isAtMost(held.wait, 60_000)
-        yield* store.release("pause")
+        yield* store.release("pause", "pause")
         assert.strictEqual((yield* store.take("pause", spec, one)).admitted, 1)
       }))
 
@@ -125,7 +125,7 @@ const suite = <R>(name: string, store: Layer.Layer<RateLimiterStore.RateLimiterS
         const held = yield* store.take("block", spec, one)
         assert.deepStrictEqual([held.admitted, held.blocked, held.remaining], [0, true, 9])
         assert.isTrue((yield* store.peek("block", spec, 1)).blocked)
-        yield* store.release("block")
+        yield* store.release("block", "block")
         assert.deepStrictEqual((yield* store.take("block", spec, one)).remaining, 8)
       }))
 

@@ -12,6 +12,7 @@ export type PolicyKind =
   | "throttle"
   | "load-shed"
   | "single-flight"
+  | "shared-rate-limiter"
 
 const waitSeconds = Metric.histogram("ballast_policy_wait_seconds", {
   description: "Seconds a call waited inside a policy.",
@@ -219,6 +220,28 @@ export const makeSettled = (name: string) => {
   const metric = {
     refund: Metric.withAttributes(rateLimiterSettled, { name, because: "refund" }),
     charge: Metric.withAttributes(rateLimiterSettled, { name, because: "charge" })
+  }
+  return (fiber: AnyFiber, because: keyof typeof metric, weight: number): void =>
+    metric[because].updateUnsafe(weight, fiber.context)
+}
+
+const storeErrors = Metric.counter("ballast_store_errors_total", {
+  description: "Requests to the store of a shared policy that failed or got no answer in time.",
+  incremental: true
+})
+
+export const makeStoreFailed = (policy: PolicyKind, name: string) => (fiber: AnyFiber, op: string): void =>
+  Metric.withAttributes(storeErrors, { policy, name, op }).updateUnsafe(1, fiber.context)
+
+const leasedWeight = Metric.counter("ballast_rate_limiter_leased_weight_total", {
+  description: "Weight that was leased from a store, and what of it was given back unused.",
+  incremental: true
+})
+
+export const makeLeased = (name: string) => {
+  const metric = {
+    taken: Metric.withAttributes(leasedWeight, { name, because: "taken" }),
+    returned: Metric.withAttributes(leasedWeight, { name, because: "returned" })
   }
   return (fiber: AnyFiber, because: keyof typeof metric, weight: number): void =>
     metric[because].updateUnsafe(weight, fiber.context)

@@ -457,4 +457,4 @@ redis.call('PEXPIRE', KEYS[1], text(ceil(min(left, longest))))
 return 0
 `
 
-export const releaseScript = `return redis.call('HDEL', KEYS[1], 'paused', 'blocked')`
+export const releaseScript = `return redis.call('HDEL', KEYS[1], ARGV[1] == 'pause' and 'paused' or 'blocked')`

@@ -125,11 +125,11 @@ export const make = (): RateLimiterStore["Service"] => {
         else entry.blockedUntil = Math.max(entry.blockedUntil, now + millis)
         expire(entry, now)
       }),
-    release: (key) =>
+    release: (key, kind) =>
       step((now) => {
         const entry = find(key, now)
-        entry.pausedUntil = -Infinity
-        entry.blockedUntil = -Infinity
+        if (kind === "pause") entry.pausedUntil = -Infinity
+        else entry.blockedUntil = -Infinity
         expire(entry, now)
       })
   }

@@ -76,7 +76,7 @@ export const make = <E>(
       reward: (key: string, spec: Spec, weight: number) => Effect.asVoid(run("reward", key, spec, [weight])),
       hold: (key: string, kind: Hold, millis: number) =>
         Effect.asVoid(said("hold", holding([makeKey(key)], kind, millis))),
-      release: (key: string) => Effect.asVoid(said("release", releasing([makeKey(key)])))
+      release: (key: string, kind: Hold) => Effect.asVoid(said("release", releasing([makeKey(key)], kind)))
     }
   })
 }

@@ -1,0 +1,85 @@
+import { RateLimiterStore, SharedRateLimiter } from "@ballast/resilience"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Stream } from "effect"
+import { interruptEverywhere } from "./support/interruption.ts"
+
+/** Budgets that `interruptEverywhere` tries. */
+const budgets = 62
+
+/** A limiter of three in an hour that keeps everybody waiting for so long. */
+const paused = Effect.fnUntraced(function*(pause: number, lease?: SharedRateLimiter.Lease) {
+  const limiters = yield* SharedRateLimiter.make({ limit: 3, window: "1 hour", maxWait: "10 seconds", lease })
+  const limiter = limiters("a")
+  if (pause > 0) yield* limiter.pause(pause)
+  return { limiters, limiter, ran: { calls: 0, others: 0 } }
+}, Effect.provide(RateLimiterStore.layerStoreMemory))
+
+type Setup = Effect.Success<ReturnType<typeof paused>>
+
+const call = ({ limiter, ran }: Setup) => limiter.weigh(2)(Effect.sync(() => ran.calls++))
+const other = ({ limiter, ran }: Setup) => limiter(Effect.sync(() => ran.others++))
+
+describe("SharedRateLimiter", () => {
+  describe("interrupted at every step", () => {
+    // An admitted call may be interrupted before its own first step; it then keeps what it took.
+    const checkTaken = (admitted: { unused: number }) => ({ limiter, limiters, ran }: Setup, exit: Exit.Exit<unknown, unknown>) =>
+      Effect.gen(function*() {
+        const { leased, queued } = yield* limiters.inspect
+        const left = (yield* limiter.peek()).available + leased
+        assert.deepStrictEqual([queued, ran.others], [0, 1])
+        if (Exit.isSuccess(exit)) assert.strictEqual(ran.calls, 1)
+        if (ran.calls === 0 && left === 0) admitted.unused++
+        else assert.strictEqual(left, 2 - 2 * ran.calls)
+      })
+
+    for (const [name, lease] of [["plain", undefined], ["leased", { size: 3 }]] as const) {
+      for (const pause of [0, 1_000]) {
+        it.effect(
+          `${name}: a call takes nothing unless it runs, after a pause of ${pause} ms`,
+          () =>
+            Effect.gen(function*() {
+              const admitted = { unused: 0 }
+              const { interrupted } = yield* interruptEverywhere({
+                setup: paused(pause, lease),
+                run: call,
+                beside: other,
+                check: checkTaken(admitted)
+              })
+              assert.isAbove(interrupted, budgets / 2)
+              assert.isAtMost(admitted.unused, budgets)
+            }),
+          60_000
+        )
+      }
+    }
+
+    it.effect("a stream that waits takes nothing", () =>
+      Effect.gen(function*() {
+        const admitted = { unused: 0 }
+        const { interrupted } = yield* interruptEverywhere({
+          setup: paused(1_000),
+          run: ({ limiter, ran }) =>
+            Stream.runDrain(limiter.weigh(2).stream(Stream.fromEffect(Effect.sync(() => ran.calls++)))),
+          beside: other,
+          check: checkTaken(admitted)
+        })
+        assert.isAbove(interrupted, budgets)
+        // To open a stream takes some steps more.
+        assert.isAtMost(admitted.unused, interrupted / 3)
+      }), 60_000)
+
+    it.effect("a scoped reservation takes nothing when its scope is interrupted", () =>
+      Effect.gen(function*() {
+        const { interrupted } = yield* interruptEverywhere({
+          setup: paused(1_000),
+          run: ({ limiter }) => Effect.scoped(Effect.andThen(limiter.reserveScoped(2), Effect.sleep("1 second"))),
+          check: ({ limiter, limiters }, exit) =>
+            Effect.gen(function*() {
+              assert.strictEqual((yield* limiters.inspect).queued, 0)
+              assert.strictEqual((yield* limiter.peek()).available, Exit.isSuccess(exit) ? 1 : 3)
+            })
+        })
+        assert.isAbove(interrupted, budgets)
+      }), 60_000)
+  })
+})
