@@ -150,8 +150,11 @@ const defaults = { prefix: "ballast:rate" } satisfies RedisOptions
 export const layerStoreRedis = (options?: RedisOptions): Layer.Layer<RateLimiterStore, never, Redis.Redis> =>
   Layer.effect(
     RateLimiterStore,
-    redisStore.make("RateLimiterStore.layerStoreRedis", options?.prefix ?? defaults.prefix, (operation, cause) =>
-      new RateLimiterStoreError({ operation, cause }))
+    redisStore.make(
+      "RateLimiterStore.layerStoreRedis",
+      options?.prefix ?? defaults.prefix,
+      (operation, cause) => new RateLimiterStoreError({ operation, cause })
+    )
   )
 
 /**

@@ -18,7 +18,11 @@ const Step = Schema.Union([
   Schema.Struct({ op: Schema.tag("charge"), weight: Weight }),
   Schema.Struct({ op: Schema.tag("reward"), weight: Weight }),
   Schema.Struct({ op: Schema.tag("giveBack"), weight: Weight, back: Back }),
-  Schema.Struct({ op: Schema.tag("hold"), kind: Schema.Literals(["pause", "block"]), seconds: Schema.Literals([5, 90]) }),
+  Schema.Struct({
+    op: Schema.tag("hold"),
+    kind: Schema.Literals(["pause", "block"]),
+    seconds: Schema.Literals([5, 90])
+  }),
   Schema.Struct({ op: Schema.tag("release"), kind: Schema.Literals(["pause", "block"]) }),
   Schema.Struct({ op: Schema.tag("pass"), seconds: Schema.Literals([1, 7, 59, 60, 61, 130]) }),
   Schema.Struct({ op: Schema.tag("resize"), limit: Schema.Literals([5, 10, 20]) })
@@ -74,7 +78,9 @@ redis.describeRedis("RateLimiterStore", () => {
 
           const compare = Effect.fnUntraced(function*(
             what: string,
-            ask: (store: typeof memory) => Effect.Effect<RateLimiterStore.Decision, RateLimiterStore.RateLimiterStoreError>
+            ask: (
+              store: typeof memory
+            ) => Effect.Effect<RateLimiterStore.Decision, RateLimiterStore.RateLimiterStoreError>
           ) {
             const actual = yield* ask(inRedis)
             base ??= actual.at
@@ -151,4 +157,3 @@ redis.describeRedis("RateLimiterStore", () => {
     )
   })
 })
-

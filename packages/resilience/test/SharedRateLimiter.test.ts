@@ -1,6 +1,6 @@
 import { RateLimiter, RateLimiterStore, SharedRateLimiter } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Exit, Fiber, Stream } from "effect"
+import { Duration, Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 
 const memory = Effect.provide(RateLimiterStore.layerStoreMemory)

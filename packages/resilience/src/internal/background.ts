@@ -9,7 +9,7 @@ import * as Fiber from "effect/Fiber"
  */
 export interface Background {
   /** Runs at once, on the stack of the caller, until it first suspends. */
-  readonly run: <A, E>(effect: Effect.Effect<A, E>) => Fiber.Fiber<A, E>
+  readonly run: <A, E>(context: Context.Context<never>, effect: Effect.Effect<A, E>) => Fiber.Fiber<A, E>
   /**
    * Waits for the end of work on a fiber of its own for so many milliseconds.
    * The work goes on when the wait is interrupted, or is over and `expire` says
@@ -27,13 +27,12 @@ export interface Background {
   readonly stop: Effect.Effect<void>
 }
 
-export const make = (context: Context.Context<never>): Background => {
+export const make = (): Background => {
   const fibers = new Set<Fiber.Fiber<unknown, unknown>>()
   const works = new Set<Fiber.Fiber<unknown, unknown>>()
-  const fork = Effect.runForkWith(context)
 
-  const run = <A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> => {
-    const fiber = fork(effect)
+  const run = <A, E>(context: Context.Context<never>, effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> => {
+    const fiber = Effect.runForkWith(context)(effect)
     if (fiber.pollUnsafe() !== undefined) return fiber
     fibers.add(fiber)
     fiber.addObserver(() => fibers.delete(fiber))
@@ -46,30 +45,35 @@ export const make = (context: Context.Context<never>): Background => {
     expire: Effect.Effect<never, E>,
     late?: (exit: Exit.Exit<A, E>) => void
   ): Effect.Effect<A, E> =>
-    Effect.callback<A, E>((resume) => {
-      const fiber = run(work)
-      const done = fiber.pollUnsafe()
-      if (done !== undefined) return resume(done)
-      works.add(fiber)
-      let over = false
-      const timer = run(Effect.andThen(
-        Effect.sleep(millis),
-        Effect.sync(() => {
-          over = true
-          resume(expire)
+    Effect.withFiber(({ context }) =>
+      Effect.callback<A, E>((resume) => {
+        const fiber = run(context, work)
+        const done = fiber.pollUnsafe()
+        if (done !== undefined) return resume(done)
+        works.add(fiber)
+        let over = false
+        const timer = run(
+          context,
+          Effect.andThen(
+            Effect.sleep(millis),
+            Effect.sync(() => {
+              over = true
+              resume(expire)
+            })
+          )
+        )
+        fiber.addObserver((exit) => {
+          works.delete(fiber)
+          if (over) return late?.(exit)
+          timer.interruptUnsafe()
+          resume(exit)
         })
-      ))
-      fiber.addObserver((exit) => {
-        works.delete(fiber)
-        if (over) return late?.(exit)
-        timer.interruptUnsafe()
-        resume(exit)
+        return Effect.sync(() => {
+          over = true
+          timer.interruptUnsafe()
+        })
       })
-      return Effect.sync(() => {
-        over = true
-        timer.interruptUnsafe()
-      })
-    })
+    )
 
   return {
     run,

@@ -5,6 +5,8 @@ import * as check from "./check.ts"
  * fall into one hash slot, so that one script may touch them on a cluster.
  */
 export const makeKey = (where: string, prefix: string) => {
-  if (prefix === "" || /[{}]/.test(prefix)) check.refuse(where, "prefix", "a text without braces", JSON.stringify(prefix))
+  if (prefix === "" || /[{}]/.test(prefix)) {
+    check.refuse(where, "prefix", "a text without braces", JSON.stringify(prefix))
+  }
   return (key: string, part = ""): string => `{${prefix}:${key}}${part}`
 }

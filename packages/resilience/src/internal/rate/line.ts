@@ -110,12 +110,16 @@ const behind = ({ algorithm, interval, limit, window }: Spec, first: number, wei
     ? Math.max(0, weight - first) * interval
     : Math.max(0, Math.ceil(weight / limit - epsilon) - 1) * window
 
-export const make = (host: Host, key: string, now: () => number): Line => {
+export const make = (host: Host, key: string, maker: AnyFiber, now: () => number): Line => {
   const { background, events, store } = host
   const queue = Fifo.make<Waiter>()
   const lots = Lots.make()
   let queuedWeight = 0
   let driving = false
+  /** In whose context the line works: that of the last call that set it going. */
+  let driver = maker.context
+  /** Whether something came up since the store was asked for the last time. */
+  let stale = false
   let closed = false
   /** When the head may have its turn; infinite while the store is asked. */
   let readyAt = Infinity
@@ -142,7 +146,7 @@ export const make = (host: Host, key: string, now: () => number): Line => {
     if (queue.size === 0 && lots.weight > 0) {
       const takenAt = Lots.use(lots, at, weight)
       if (takenAt !== undefined) {
-        refill(at)
+        refill(fiber, at)
         return { _tag: "Admitted", wait: undefined, takenAt }
       }
     }
@@ -157,7 +161,8 @@ export const make = (host: Host, key: string, now: () => number): Line => {
     const waiter = enqueue(fiber, at, weight, reserves, at + patience, delayed)
     if (!driving) {
       driving = true
-      background.run(drive)
+      driver = fiber.context
+      background.run(driver, drive)
     }
     return waiter
   }
@@ -211,17 +216,24 @@ export const make = (host: Host, key: string, now: () => number): Line => {
       orElse: () => {
         // Whether there is room for one that was never asked for is not known yet.
         if (waiter.result === undefined && !waiter.delayed) return answered(waiter)
-        if (waiter.state === "queued") turnAway(waiter, "limit", Math.max(0, readyAt - now()))
+        if (waiter.state === "queued") {
+          leave(waiter, () => turnAway(waiter, "limit", Math.max(0, readyAt - now())))
+        }
         return waiter.result ?? answered(waiter)
       }
     })
 
   const remove = (waiter: Waiter): void => {
-    const wasHead = queue.head === waiter
     Fifo.remove(queue, waiter)
     // Set and not subtracted: fractions leave no remainder behind.
     queuedWeight = queue.size === 0 ? 0 : queuedWeight - waiter.weight
-    if (wasHead) nap?.()
+  }
+
+  /** Whoever leaves by itself may leave the head to one that has its turn already. */
+  const leave = (waiter: Waiter, how: () => void): void => {
+    const wasHead = queue.head === waiter
+    how()
+    if (wasHead) wake()
   }
 
   const answer = (waiter: Waiter, state: "granted" | "rejected", result: Effect.Effect<void, Rejection>): void => {
@@ -250,13 +262,14 @@ export const make = (host: Host, key: string, now: () => number): Line => {
   /** Gives back what was taken for a call that doesn't run. */
   const giveBack = (weight: number, at: number): void => {
     const request = store.giveBack(key, host.settings().spec, weight, at)
-    background.run(Effect.exit(Effect.andThen(host.ask(key, "giveBack", request), Effect.sync(wake))))
+    background.run(driver, Effect.exit(Effect.andThen(host.ask(key, "giveBack", request), Effect.sync(wake))))
   }
 
   /** Serves the line until nobody is in it. */
   const drive: Effect.Effect<void> = Effect.suspend(() => {
     readyAt = Infinity
     serveLeased()
+    stale = false
     if (queue.size === 0 || closed) return rest()
     const batch = headOfLine()
     return Effect.flatMap(Effect.exit(ask(batch)), (exit) => {
@@ -331,7 +344,7 @@ export const make = (host: Host, key: string, now: () => number): Line => {
     Lots.add(lots, { weight: decision.extra, at: decision.at, expiresAt })
     if (!expiring) {
       expiring = true
-      background.run(expireInTime)
+      background.run(driver, expireInTime)
     }
     return decision
   }
@@ -375,7 +388,11 @@ export const make = (host: Host, key: string, now: () => number): Line => {
     let next: Waiter | undefined
     // With the same patience for all, those behind the first batch need no look unless the wait is a long one.
     const looks = wait >= maxNap || queue.size > maxQueue ? Infinity : maxBatch
-    for (let waiter: Waiter | undefined = first, look = 0; waiter !== undefined && look < looks; waiter = next, look++) {
+    for (
+      let waiter: Waiter | undefined = first, look = 0;
+      waiter !== undefined && look < looks;
+      waiter = next, look++
+    ) {
       next = waiter.next
       // The wait was that of the first. Where it is gone, a lighter one may have its turn sooner.
       if (queue.head !== first && waiter.weight < first.weight) return
@@ -401,9 +418,15 @@ export const make = (host: Host, key: string, now: () => number): Line => {
 
   const sleep = (millis: number): Effect.Effect<void> =>
     Effect.callback<void>((resume) => {
+      // The fiber may yield between the answer and this.
+      if (stale || closed) return resume(Effect.void)
       readyAt = now() + millis
       const timer = background.run(
-        Effect.andThen(Effect.sleep(Math.max(1, Math.ceil(Math.min(millis, maxNap) - epsilon))), Effect.sync(() => nap?.()))
+        driver,
+        Effect.andThen(
+          Effect.sleep(Math.max(1, Math.ceil(Math.min(millis, maxNap) - epsilon))),
+          Effect.sync(() => nap?.())
+        )
       )
       nap = () => {
         nap = undefined
@@ -412,13 +435,16 @@ export const make = (host: Host, key: string, now: () => number): Line => {
       }
     })
 
-  const wake = (): void => nap?.()
+  const wake = (): void => {
+    stale = true
+    nap?.()
+  }
 
   const exit = (entry: Entry): void => {
     if (entry._tag !== "Waiter") return
     if (entry.state === "queued") {
       entry.state = "gone"
-      remove(entry)
+      leave(entry, () => remove(entry))
     } else if (entry.state === "granted") {
       entry.state = "gone"
       if (entry.takenAt !== undefined) giveBack(entry.weight, entry.takenAt)
@@ -426,11 +452,12 @@ export const make = (host: Host, key: string, now: () => number): Line => {
   }
 
   /** Leases more before all is used, so that no call has to wait for it. */
-  const refill = (at: number): void => {
+  const refill = (fiber: AnyFiber, at: number): void => {
     const size = host.settings().lease?.size ?? 0
     if (driving || lots.weight > size / 2 || at < refillAt) return
     driving = true
-    background.run(Effect.flatMap(Effect.exit(ask([])), () => drive))
+    driver = fiber.context
+    background.run(driver, Effect.flatMap(Effect.exit(ask([])), () => drive))
   }
 
   const returned = (weight: number): void => {
@@ -469,7 +496,7 @@ export const make = (host: Host, key: string, now: () => number): Line => {
         answer(head, "rejected", Effect.interrupt)
       }
       expire(Infinity)
-      nap?.()
+      wake()
     },
     idle: () => !driving && !expiring && queue.size === 0 && lots.weight === 0,
     queued: () => queue.size,

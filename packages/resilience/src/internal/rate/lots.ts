@@ -54,12 +54,12 @@ export const use = (self: Lots, now: number, weight: number): number | undefined
   return at
 }
 
-/** Takes out what may no longer be used, or all of it. */
+/** Takes out what may not be used from then on. */
 export const drop = (self: Lots, now: number): ReadonlyArray<Lot> => {
   const dropped: Array<Lot> = []
-  while ((self.lots[0]?.expiresAt ?? Infinity) <= now) {
-    const lot = shift(self)
-    if (lot !== undefined && lot.weight > 0) dropped.push(lot)
+  for (let lot = self.lots[0]; lot !== undefined && lot.expiresAt <= now; lot = self.lots[0]) {
+    shift(self)
+    dropped.push(lot)
   }
   return dropped
 }

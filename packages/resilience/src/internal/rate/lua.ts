@@ -142,9 +142,7 @@ pace = interval
 local function waitFor(weight)
   local outstanding, own, wait = backlog(), weight * interval, 0
   if warmUp == 0 then
-    wait = ${
-  algorithm === "token-bucket" ? "outstanding + own - capacity" : "outstanding - max(0, grain - own)"
-}
+    wait = ${algorithm === "token-bucket" ? "outstanding + own - capacity" : "outstanding - max(0, grain - own)"}
   else
     wait = ${
   algorithm === "token-bucket"

@@ -61,7 +61,7 @@ const build = (
   store: Store.RateLimiterStore["Service"],
   maker: AnyFiber
 ): Shared & { readonly close: Effect.Effect<void> } => {
-  const background = Background.make(maker.context)
+  const background = Background.make()
   const events = Events.make<SharedEvent>()
   const rejected = telemetry.makeRejected("shared-rate-limiter", name)
   const waited = telemetry.makeWaited("shared-rate-limiter", name)
@@ -114,7 +114,7 @@ const build = (
   const lineOf = (key: string): Line.Line => {
     const found = lines.get(key)
     if (found !== undefined) return found
-    const line = Line.make(host, key, now)
+    const line = Line.make(host, key, maker, now)
     lines.set(key, line)
     return line
   }
