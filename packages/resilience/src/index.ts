@@ -31,6 +31,11 @@ export * as Deadline from "./Deadline.ts"
 /**
  * @since 0.1.0
  */
+export * as EffectRateLimiter from "./EffectRateLimiter.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as Fallback from "./Fallback.ts"
 
 /**
