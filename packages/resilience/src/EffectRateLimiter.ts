@@ -14,6 +14,9 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
+import * as Iterable from "effect/Iterable"
 import * as Layer from "effect/Layer"
 import * as Effects from "effect/persistence/RateLimiter"
 import type * as Scope from "effect/Scope"
@@ -22,7 +25,7 @@ import type { Rejection } from "./internal/rate/line.ts"
 import * as Shared from "./internal/rate/shared.ts"
 import * as Checked from "./internal/rate/sharedOptions.ts"
 import * as time from "./internal/time.ts"
-import type { RateLimiterStore, RateLimiterStoreError } from "./RateLimiterStore.ts"
+import { RateLimiterStore, type RateLimiterStoreError } from "./RateLimiterStore.ts"
 
 /**
  * Options of Effect's limiter over ours.
@@ -47,35 +50,55 @@ type Consume = Parameters<Effects.RateLimiter["consume"]>[0]
 
 const where = "EffectRateLimiter.make"
 
+const idOf = ({ algorithm, key, onExceeded }: Consume): string =>
+  `${algorithm ?? "fixed-window"} ${onExceeded ?? "fail"} ${key}`
+
 const storeFailed = (error: RateLimiterStoreError): Effects.RateLimiterError =>
   new Effects.RateLimiterError({
     reason: new Effects.RateLimitStoreError({ message: error.message, cause: error.cause })
   })
 
-/** What a request is checked against: a limiter for each limit that is asked for. */
-const makeLimiters = (options: Options | undefined, name: string) => {
+/** The limiters in use. One serves one key, for its limit may change with what the service says of it. */
+const makeLimiters = (options: Options | undefined, store: RateLimiterStore["Service"]) => {
+  const name = options?.name ?? defaults.name
   const limiters = new Map<string, Shared.Shared>()
-  return (consume: Consume, waits: boolean): Effect.Effect<Shared.Shared, never, RateLimiterStore | Scope.Scope> =>
-    Effect.suspend(() => {
-      const algorithm = consume.algorithm ?? "fixed-window"
-      const window = Duration.max(Duration.fromInputUnsafe(consume.window), Duration.millis(1))
-      const id = `${algorithm} ${consume.limit} ${Duration.toMillis(window)} ${waits}`
-      const found = limiters.get(id)
-      if (found !== undefined) return Effect.succeed(found)
-      const checked = Checked.checked(where, {
-        algorithm,
-        limit: consume.limit,
-        window,
-        maxWait: waits ? Duration.infinity : Duration.zero,
-        maxQueue: options?.maxQueue ?? defaults.maxQueue,
-        onStoreError: options?.onStoreError ?? defaults.onStoreError,
-        storeTimeout: options?.storeTimeout
-      })
-      return Effect.map(Shared.make(checked, name), (limiter) => {
-        limiters.set(id, limiter)
-        return limiter
-      })
+
+  const find = (consume: Consume, fiber: Fiber.Fiber<unknown, unknown>): Shared.Shared => {
+    const waits = consume.onExceeded === "delay"
+    const algorithm = consume.algorithm ?? "fixed-window"
+    const { limit } = consume
+    const window = Duration.max(Duration.fromInputUnsafe(consume.window), Duration.millis(1))
+    const id = idOf(consume)
+    const found = limiters.get(id)
+    if (found !== undefined) {
+      const { spec } = found.settings()
+      if (spec.limit !== limit || spec.window !== Duration.toMillis(window)) found.update({ limit, window })
+      return found
+    }
+    const checked = Checked.checked(where, {
+      algorithm,
+      limit,
+      window,
+      maxWait: waits ? Duration.infinity : Duration.zero,
+      maxQueue: options?.maxQueue ?? defaults.maxQueue,
+      onStoreError: options?.onStoreError ?? defaults.onStoreError,
+      storeTimeout: options?.storeTimeout
     })
+    const limiter = Shared.open(checked, name, store, fiber)
+    limiters.set(id, limiter)
+    return limiter
+  }
+
+  /** A limiter that nobody waits for knows nothing that the store doesn't. */
+  const drop = (consume: Consume): void => {
+    const id = idOf(consume)
+    const limiter = limiters.get(id)
+    if (limiter !== undefined && Iterable.isEmpty(limiter.lines())) limiters.delete(id)
+  }
+
+  const close = Effect.suspend(() => Effect.forEach(limiters.values(), (limiter) => limiter.close, { discard: true }))
+
+  return { find, drop, close, all: () => limiters.values() }
 }
 
 /**
@@ -85,8 +108,7 @@ const makeLimiters = (options: Options | undefined, name: string) => {
  *
  * More tokens than the limit are taken piece by piece, each in its turn, when
  * the call may wait. `remaining` and `resetAfter` are those at the end of the
- * wait. Give one key one limit at a time: calls of another one do not line up
- * behind the first, though they share what is taken.
+ * wait. A key has one limit at a time, that of its last call.
  *
  * @category constructors
  * @since 0.1.0
@@ -94,9 +116,10 @@ const makeLimiters = (options: Options | undefined, name: string) => {
 export const make = (
   options?: Options
 ): Effect.Effect<Effects.RateLimiter, never, RateLimiterStore | Scope.Scope> =>
-  Effect.flatMap(Effect.context<RateLimiterStore | Scope.Scope>(), (context) => {
-    const name = options?.name ?? defaults.name
-    const limiters = makeLimiters(options, name)
+  Effect.gen(function*() {
+    const store = yield* RateLimiterStore
+    const limiters = makeLimiters(options, store)
+    yield* Effect.addFinalizer(() => limiters.close)
     /** Pauses that this process knows of, in monotonic milliseconds. */
     const pausedUntil = new Map<string, number>()
 
@@ -134,25 +157,27 @@ export const make = (
       return rest > 0 ? [...whole, rest] : whole
     }
 
-    return Effect.succeed<Effects.RateLimiter>({
+    return identity<Effects.RateLimiter>({
       [Effects.TypeId]: Effects.TypeId,
       consume: (consume) =>
-        Effect.gen(function*() {
-          const waits = consume.onExceeded === "delay"
-          const tokens = consume.tokens ?? 1
-          const limiter = yield* Effect.provideContext(limiters(consume, waits), context)
-          const weights = waits ? pieces(tokens, consume.limit) : [tokens]
-          for (const weight of weights) {
-            if (weight > 0) yield* Effect.mapError(take(limiter, consume.key, weight), failed(consume))
-          }
-          const standing = yield* Effect.mapError(limiter.peek(consume.key, 1), storeFailed)
-          return {
-            delay: Duration.zero,
-            limit: consume.limit,
-            remaining: Math.floor(standing.remaining + weightEpsilon) + 0,
-            resetAfter: Duration.millis(standing.reset)
-          }
-        }),
+        Effect.ensuring(
+          Effect.gen(function*() {
+            const tokens = consume.tokens ?? 1
+            const limiter = yield* Effect.withFiber((fiber) => Effect.sync(() => limiters.find(consume, fiber)))
+            const weights = consume.onExceeded === "delay" ? pieces(tokens, consume.limit) : [tokens]
+            for (const weight of weights) {
+              if (weight > 0) yield* Effect.mapError(take(limiter, consume.key, weight), failed(consume))
+            }
+            const standing = yield* Effect.mapError(limiter.peek(consume.key, 1), storeFailed)
+            return {
+              delay: Duration.zero,
+              limit: consume.limit,
+              remaining: Math.floor(standing.remaining + weightEpsilon) + 0,
+              resetAfter: Duration.millis(standing.reset)
+            }
+          }),
+          Effect.sync(() => limiters.drop(consume))
+        ),
       adaptiveConsume: ({ key }) =>
         Effect.withFiber((fiber) => {
           const left = (pausedUntil.get(key) ?? 0) - time.now(fiber)
@@ -168,10 +193,12 @@ export const make = (
           const millis = retryAfter === undefined ? 0 : Duration.toMillis(retryAfter)
           if (status !== 429 || millis <= 0 || millis === Infinity) return Effect.void
           pausedUntil.set(key, Math.max(pausedUntil.get(key) ?? 0, time.now(fiber) + millis))
-          const any = { key, limit: 1, window: Duration.seconds(1) }
-          return Effect.provideContext(limiters(any, true), context).pipe(
-            Effect.flatMap((limiter) => limiter.hold(key, "pause", millis)),
-            Effect.mapError(storeFailed)
+          return Effect.mapError(
+            Effect.tap(store.hold(key, "pause", millis), () =>
+              Effect.sync(() => {
+                for (const limiter of limiters.all()) limiter.wake(key)
+              })),
+            storeFailed
           )
         })
     })

@@ -1,5 +1,4 @@
 /** A shared limiter of many keys: its lines, its requests to the store and what steers them. */
-import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -31,8 +30,11 @@ export interface Shared {
   readonly penalize: (key: string, weight: number) => Effect.Effect<void, Store.RateLimiterStoreError>
   readonly reward: (key: string, weight: number) => Effect.Effect<void, Store.RateLimiterStoreError>
   readonly peek: (key: string, weight: number) => Effect.Effect<Store.Decision, Store.RateLimiterStoreError>
-  readonly line: (key: string) => Line.Line | undefined
+  /** Asks anew for those who wait, as something has changed. */
+  readonly wake: (key: string) => void
   readonly lines: () => Iterable<Line.Line>
+  /** Ends all waits and gives back what is leased. */
+  readonly close: Effect.Effect<void>
 }
 
 /** An entry and the line that it is of. */
@@ -48,19 +50,19 @@ export const make = (
   initial: Options.CheckedShared,
   name: string
 ): Effect.Effect<Shared, never, Store.RateLimiterStore | Scope.Scope> =>
-  Effect.flatMap(Effect.context<Store.RateLimiterStore | Scope.Scope>(), (context) =>
+  Effect.flatMap(Store.RateLimiterStore, (store) =>
     Effect.withFiber((maker) => {
-      const store = Context.get(context, Store.RateLimiterStore)
-      const shared = build(initial, name, store, maker)
+      const shared = open(initial, name, store, maker)
       return Effect.as(Effect.addFinalizer(() => shared.close), shared)
     }))
 
-const build = (
+/** Opens a limiter that its owner closes. */
+export const open = (
   initial: Options.CheckedShared,
   name: string,
   store: Store.RateLimiterStore["Service"],
   maker: AnyFiber
-): Shared & { readonly close: Effect.Effect<void> } => {
+): Shared => {
   const background = Background.make()
   const events = Events.make<SharedEvent>()
   const rejected = telemetry.makeRejected("shared-rate-limiter", name)
@@ -210,7 +212,7 @@ const build = (
     penalize,
     reward,
     peek: (key, weight) => steer(key, "peek", (spec) => store.peek(key, spec, weight), () => {}),
-    line: (key) => lines.get(key),
+    wake: (key) => wake(lines.get(key)),
     lines: () => lines.values(),
     close
   }
