@@ -1,5 +1,6 @@
 import { concurrency, type Measured, type Plan, type Sample } from "./measure.ts"
 import { type Server, startServer, startWorker } from "./process.ts"
+import { startRedis } from "./redisServer.ts"
 import { complete, stream as streamed } from "./side/undici.ts"
 import { answer } from "./traffic.ts"
 
@@ -113,6 +114,22 @@ const policies: Bench = {
     }).map(([side, name]) => worker(started, name, "policies", side, ""))
 }
 
+const redisLimiter: Bench = {
+  about:
+    `A decision of a limit in Redis, ${concurrency} in flight on one connection; ballast for each call, and leased`,
+  plan: { operations: 5_000, turns: 10, expected: 1 },
+  targets: [{ side: "ballast, leased", beside: "rate-limiter-flexible", atMost: 0.05 }],
+  sides: async (_, started) => {
+    const { stop, url } = await startRedis()
+    started(stop)
+    return [
+      worker(started, "rate-limiter-flexible", "redis", "flexible", url),
+      worker(started, "ballast", "redis", "plain", url),
+      worker(started, "ballast, leased", "redis", "leased", url)
+    ]
+  }
+}
+
 /** Every bench by the name that `--only` takes. */
 export const benches: Record<string, Bench> = {
   client,
@@ -120,5 +137,6 @@ export const benches: Record<string, Bench> = {
   "stream-burst": streamBurst,
   gateway,
   "gateway-stream": gatewayStream,
-  policies
+  policies,
+  "redis-limiter": redisLimiter
 }

@@ -82,16 +82,7 @@ describe("EffectRateLimiter", () => {
       const { reason } = yield* Effect.flip(limiter.consume({ key: "a", limit: 2, window: "1 second" }))
       assert.strictEqual(reason._tag, "RateLimitStoreError")
     }).pipe(
-      Effect.provide(EffectRateLimiter.layer()),
-      Effect.provide(
-        Layer.effect(
-          RateLimiterStore.RateLimiterStore,
-          Effect.map(RateLimiterStore.RateLimiterStore, (store) => ({
-            ...store,
-            take: () => Effect.fail(new RateLimiterStore.RateLimiterStoreError({ operation: "take", cause: "gone" }))
-          }))
-        ).pipe(Layer.provide(RateLimiterStore.layerStoreMemory))
-      )
+      Effect.provide(EffectRateLimiter.layer().pipe(Layer.provide(failing)))
     ))
 
   describe("under HttpClient.withRateLimiter", () => {
