@@ -117,7 +117,7 @@ const policies: Bench = {
 const redisLimiter: Bench = {
   about:
     `A decision of a limit in Redis, ${concurrency} in flight on one connection; ballast for each call, and leased`,
-  plan: { operations: 5_000, turns: 10, expected: 1 },
+  plan: { operations: 20_000, turns: 10, expected: 1 },
   targets: [{ side: "ballast, leased", beside: "rate-limiter-flexible", atMost: 0.05 }],
   sides: async (_, started) => {
     const { stop, url } = await startRedis()

@@ -51,4 +51,4 @@ const shared = (options?: Partial<SharedRateLimiter.Options>) => async (url: str
 }
 
 export const plain = shared()
-export const leased = shared({ lease: { size: 1_000 } })
+export const leased = shared({ lease: { size: 10_000 } })

@@ -32,6 +32,7 @@ import * as guard from "./internal/guard.ts"
 import * as Policy from "./internal/policy.ts"
 import type { Algorithm } from "./internal/rate/algorithm.ts"
 import * as Engine from "./internal/rate/engine.ts"
+import type * as Model from "./internal/rate/engineModel.ts"
 import { RateLimitExceeded, type Reason } from "./internal/rate/exceeded.ts"
 import * as Checked from "./internal/rate/options.ts"
 import type { Options, Settings } from "./internal/rate/options.ts"
@@ -50,7 +51,7 @@ export { RateLimitExceeded }
  * @category models
  * @since 0.1.0
  */
-export type State = Engine.State
+export type State = Model.State
 
 /**
  * What happens to a rate limiter and to the calls that it does not let through
@@ -59,7 +60,7 @@ export type State = Engine.State
  * @category models
  * @since 0.1.0
  */
-export type Event = Engine.Event
+export type Event = Model.Event
 
 /**
  * A rate limiter as a policy, whose state can be read and steered by hand.
@@ -133,7 +134,7 @@ interface Kept extends RateLimiter {
 const build = (where: string, options: Options): Effect.Effect<Kept> => {
   const name = options.name ?? Checked.defaults.name
   const initial = Checked.checked(where, options)
-  const meters: Engine.Meters = {
+  const meters: Model.Meters = {
     rejected: telemetry.makeRejected("rate-limiter", name),
     waited: telemetry.makeWaited("rate-limiter", name),
     paused: telemetry.makePaused(name),
@@ -145,7 +146,7 @@ const build = (where: string, options: Options): Effect.Effect<Kept> => {
     const engine = Engine.make(name, initial, time.now(maker), meters, events)
 
     const weighing = (weight: number): Policy.Policy<RateLimitExceeded> =>
-      guard.makePolicy<Engine.Entry, RateLimitExceeded>({
+      guard.makePolicy<Model.Entry, RateLimitExceeded>({
         enter: (fiber) => engine.enter(fiber, time.now(fiber), weight, false),
         exit: (entry, _exit, fiber) => engine.exit(entry, fiber)
       })

@@ -8,7 +8,7 @@
  * `warmUp`. Cold, rate and burst are a third of their full measure, and between
  * the two they are in proportion. The third is Guava's `SmoothWarmingUp`'s.
  */
-import { epsilon, grain, type Spec } from "./spec.ts"
+import { epsilon, type Spec, tolerance } from "./spec.ts"
 
 export interface State {
   readonly _tag: "bucket"
@@ -39,7 +39,7 @@ interface Mark {
 const maxMarks = 128
 
 /** Share of the full rate when cold. */
-export const coldShare = 1 / 3
+const coldShare = 1 / 3
 
 export const initial = (now: number): State => ({
   _tag: "bucket",
@@ -107,7 +107,7 @@ export const waitFor = (spec: Spec, state: State, now: number, weight: number, a
   const outstanding = Math.max(state.fullAt, now) - now + ahead * spec.interval
   const wait = spec.algorithm === "token-bucket"
     ? outstanding + weight * spec.interval - spec.capacity
-    : outstanding - Math.max(0, grain - weight * spec.interval)
+    : outstanding - tolerance
   return wait <= epsilon ? 0 : wait
 }
 
@@ -118,7 +118,7 @@ const warmWait = (spec: Spec, state: State, now: number, weight: number, ahead: 
   // A call that is larger than a cold burst goes when nothing is outstanding.
   const wait = spec.algorithm === "token-bucket"
     ? Math.min(flowTime(spec, state, outstanding), fitTime(spec, state, outstanding + own))
-    : flowTime(spec, state, outstanding - Math.max(0, grain - own))
+    : flowTime(spec, state, outstanding - tolerance)
   return wait <= epsilon ? 0 : wait
 }
 
@@ -178,8 +178,7 @@ export const available = (spec: Spec, state: State, now: number): number => {
   const share = spec.warmUp === 0 ? 1 : shareOf(state.warmth)
   const outstanding = backlog(state, now)
   if (spec.algorithm === "token-bucket") return (spec.capacity * share - outstanding + epsilon) / spec.interval
-  const fitting = (grain - outstanding) / spec.interval
-  return Math.max(outstanding <= epsilon ? 1 : 0, Math.min(fitting, spec.limit))
+  return outstanding <= tolerance ? (tolerance - outstanding) / spec.interval + 1 : 0
 }
 
 export const resetAfter = (spec: Spec, state: State, now: number): number => {

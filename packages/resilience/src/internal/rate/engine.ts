@@ -15,109 +15,16 @@ import type * as Fiber from "effect/Fiber"
 import { CurrentDeadline } from "../currentDeadline.ts"
 import type * as Events from "../events.ts"
 import * as Fifo from "../fifo.ts"
-import type * as guard from "../guard.ts"
 import * as rejection from "../rejection.ts"
 import * as time from "../time.ts"
 import * as Algorithm from "./algorithm.ts"
+import type { Engine, Entry, Event, Meters, State, Waiter } from "./engineModel.ts"
 import { RateLimitExceeded, type Reason } from "./exceeded.ts"
 import * as Options from "./options.ts"
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
 
-/**
- * What happens to a limiter and to the calls that it does not let through at
- * once.
- *
- * @category models
- * @since 0.1.0
- */
-export type Event =
-  /** A call lines up. */
-  | { readonly _tag: "Queued"; readonly weight: number; readonly wait: Duration.Duration }
-  /** A call that waited may run. */
-  | { readonly _tag: "Granted"; readonly weight: number; readonly waited: Duration.Duration }
-  | {
-    readonly _tag: "Rejected"
-    readonly weight: number
-    readonly because: Reason
-    readonly retryAfter: Duration.Duration
-  }
-  /** A reservation was corrected. */
-  | { readonly _tag: "Settled"; readonly reserved: number; readonly weight: number }
-  | { readonly _tag: "Paused"; readonly duration: Duration.Duration }
-  | { readonly _tag: "Resumed" }
-  | { readonly _tag: "Blocked"; readonly duration: Duration.Duration }
-  | { readonly _tag: "Unblocked" }
-  | { readonly _tag: "Penalized"; readonly weight: number }
-  | { readonly _tag: "Rewarded"; readonly weight: number }
-
-/**
- * The state of a rate limiter.
- *
- * @category models
- * @since 0.1.0
- */
-export interface State {
-  /** Whole weight that could be taken now; below zero when some is owed. */
-  readonly available: number
-  /** Calls that wait. */
-  readonly queued: number
-  /** How long the pause lasts that is on; absent when none is. */
-  readonly paused?: Duration.Duration
-  /** How long the block lasts that is on; absent when none is. */
-  readonly blocked?: Duration.Duration
-}
-
-export interface Waiter extends guard.Entry<RateLimitExceeded>, Fifo.Place<Waiter> {
-  readonly _tag: "Waiter"
-  readonly fiber: AnyFiber
-  readonly weight: number
-  /** Whether its weight may be settled later. */
-  readonly reserves: boolean
-  readonly since: number
-  readonly expiresAt: number
-  readonly wait: Effect.Effect<void, RateLimitExceeded>
-  state: "queued" | "granted" | "running" | "gone" | RateLimitExceeded
-  grantedAt: number
-  awake: boolean
-  resume: (() => void) | undefined
-}
-
-export type Entry =
-  | { readonly _tag: "Admitted"; readonly wait: undefined }
-  | { readonly _tag: "Rejected"; readonly wait: Effect.Effect<never, RateLimitExceeded> }
-  | Waiter
-
 const admitted: Entry = { _tag: "Admitted", wait: undefined }
-
-/** Whom the engine tells what it does. */
-export interface Meters {
-  readonly rejected: (fiber: AnyFiber) => void
-  readonly waited: (fiber: AnyFiber, millis: number) => void
-  readonly paused: (fiber: AnyFiber) => void
-  readonly settled: (fiber: AnyFiber, because: "refund" | "charge", weight: number) => void
-}
-
-export interface Engine {
-  readonly enter: (fiber: AnyFiber, now: number, weight: number, reserves: boolean) => Entry
-  readonly exit: (entry: Entry, fiber: AnyFiber) => void
-  /** Gives back what was taken at a time and is not needed after all. */
-  readonly refund: (fiber: AnyFiber, at: number, weight: number) => void
-  /** Corrects what was taken at a time. */
-  readonly settle: (fiber: AnyFiber, at: number, reserved: number, weight: number) => void
-  readonly penalize: (fiber: AnyFiber, weight: number) => void
-  readonly reward: (fiber: AnyFiber, weight: number) => void
-  readonly pause: (fiber: AnyFiber, millis: number) => void
-  readonly resume: (fiber: AnyFiber) => void
-  readonly block: (fiber: AnyFiber, millis: number) => void
-  readonly unblock: (fiber: AnyFiber) => void
-  readonly update: (fiber: AnyFiber, changes: Options.Settings) => void
-  /** Checks changes against the settings that hold now. */
-  readonly check: (changes: Options.Settings) => void
-  readonly peek: (fiber: AnyFiber, weight: number) => Duration.Duration
-  readonly inspect: (fiber: AnyFiber) => State
-  readonly atRest: (fiber: AnyFiber) => boolean
-}
 
 const durationOf = (millis: number): Duration.Duration =>
   Duration.millis(Math.max(0, Math.ceil(millis - Algorithm.epsilon)))
@@ -357,6 +264,7 @@ export const make = (
   }
 
   const settle = (fiber: AnyFiber, at: number, reserved: number, weight: number): void => {
+    if (events.active) events.publish({ _tag: "Settled", reserved, weight })
     if (weight < reserved) {
       meters.settled(fiber, "refund", reserved - weight)
       refund(fiber, at, reserved - weight)
@@ -366,7 +274,6 @@ export const make = (
       Algorithm.take(spec, state, now, weight - reserved)
       if (queue.size > 0) advance(now)
     }
-    if (events.active) events.publish({ _tag: "Settled", reserved, weight })
   }
 
   const penalize = (fiber: AnyFiber, weight: number): void => {

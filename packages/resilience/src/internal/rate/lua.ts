@@ -9,7 +9,6 @@
  * sliding log, which are a sorted set in `KEYS[2]`. Numbers are written with 17
  * digits, which keeps them as they are.
  */
-import * as bucket from "./bucket.ts"
 import * as spec from "./spec.ts"
 
 /** How much of `ARGV` the limit takes; what the operation takes comes after. */
@@ -26,7 +25,7 @@ const longest = 10 * 365 * 24 * 3_600_000
 
 const constants = `
 local epsilon, weightEpsilon = ${spec.epsilon}, ${spec.weightEpsilon}
-local grain, coldShare = ${spec.grain}, ${bucket.coldShare}
+local tolerance, coldShare = ${spec.tolerance}, 1 / 3
 local grace, longest = ${grace}, ${longest}
 local max, min, floor, ceil = math.max, math.min, math.floor, math.ceil
 local function text(number) return string.format('%.17g', number) end
@@ -142,12 +141,12 @@ pace = interval
 local function waitFor(weight)
   local outstanding, own, wait = backlog(), weight * interval, 0
   if warmUp == 0 then
-    wait = ${algorithm === "token-bucket" ? "outstanding + own - capacity" : "outstanding - max(0, grain - own)"}
+    wait = ${algorithm === "token-bucket" ? "outstanding + own - capacity" : "outstanding - tolerance"}
   else
     wait = ${
   algorithm === "token-bucket"
     ? "min(flowTime(outstanding), fitTime(outstanding + own))"
-    : "flowTime(outstanding - max(0, grain - own))"
+    : "flowTime(outstanding - tolerance)"
 }
   end
   if wait <= epsilon then return 0 end
@@ -201,8 +200,8 @@ local function available()
   local outstanding = backlog()
   ${
   algorithm === "token-bucket" ? "return (capacity * full - outstanding + epsilon) / interval" : `
-  local fitting = (grain - outstanding) / interval
-  return max(outstanding <= epsilon and 1 or 0, min(fitting, limit))`
+  if outstanding > tolerance then return 0 end
+  return (tolerance - outstanding) / interval + 1`
 }
 end
 

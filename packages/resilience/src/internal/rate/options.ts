@@ -77,7 +77,7 @@ export const changed = (where: string, options: Options, changes: Settings): Che
   })
 
 /** What the options say of the limit itself. */
-export const specOf = (where: string, options: Options): Algorithm.Spec => {
+const specOf = (where: string, options: Options): Algorithm.Spec => {
   const algorithm = options.algorithm ?? defaults.algorithm
   if (!Algorithm.algorithms.includes(algorithm)) {
     check.refuse(where, "algorithm", `one of ${Algorithm.algorithms.join(", ")}`, algorithm)

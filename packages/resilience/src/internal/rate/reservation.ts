@@ -3,7 +3,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as time from "../time.ts"
-import type { Engine, Entry } from "./engine.ts"
+import type { Engine, Entry } from "./engineModel.ts"
 import type { RateLimitExceeded } from "./exceeded.ts"
 import * as Options from "./options.ts"
 

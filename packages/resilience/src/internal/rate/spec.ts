@@ -40,5 +40,10 @@ export const make = (fields: Omit<Spec, "interval" | "capacity">): Spec => {
 export const epsilon = 1e-3
 export const weightEpsilon = 1e-9
 
-/** Pacing cannot be finer than a timer, so what is due within the same millisecond goes together. */
-export const grain = 1
+/**
+ * How much before its time a paced call may go: not quite a millisecond, the
+ * grain of timers. A timer that was set for a fraction of one would otherwise
+ * be late each time, and a rate of 300 a second become one of 250. Whole
+ * milliseconds are kept to the full.
+ */
+export const tolerance = 1 - 2 * epsilon
