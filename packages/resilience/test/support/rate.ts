@@ -1,7 +1,7 @@
 import { RateLimiterStore } from "@ballast/resilience"
 import { assert } from "@effect/vitest"
 import { Duration, Layer } from "effect"
-import { algorithms, makeSpec } from "../../src/internal/rate/algorithm.ts"
+import { type algorithms, makeSpec } from "../../src/internal/rate/algorithm.ts"
 import * as redis from "./redis.ts"
 
 export { algorithms } from "../../src/internal/rate/algorithm.ts"

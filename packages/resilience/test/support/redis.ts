@@ -1,5 +1,5 @@
 import * as NodeRedis from "@effect/platform-node/NodeRedis"
-import { Clock, Effect, Layer } from "effect"
+import { type Clock, Effect, Layer } from "effect"
 import { Redis } from "effect/persistence"
 import * as RedisServer from "../../../../test/support/RedisServer.ts"
 

@@ -99,7 +99,7 @@ export interface Line {
 const maxBatch = 256
 
 /** A line sleeps no longer, so that it sees when another process ends a hold or gives something back. */
-export const maxNap = 1_000
+const maxNap = 1_000
 
 export const durationOf = (millis: number): Duration.Duration =>
   Duration.millis(Math.max(0, Math.ceil(millis - epsilon)))

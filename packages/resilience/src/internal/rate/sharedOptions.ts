@@ -46,7 +46,7 @@ export interface SharedOptions extends SharedSettings, Options.Options {
   readonly lease?: Lease | undefined
 }
 
-export const defaults = {
+const defaults = {
   onStoreError: "allow",
   storeTimeout: Duration.seconds(1)
 } satisfies Partial<SharedOptions>
