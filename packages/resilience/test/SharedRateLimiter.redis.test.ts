@@ -1,7 +1,7 @@
 import { RateLimiter, RateLimiterStore, SharedRateLimiter } from "@ballast/resilience"
 import * as NodeRedis from "@effect/platform-node/NodeRedis"
 import { assert, it } from "@effect/vitest"
-import { type Clock, Effect, Exit, Fiber, Layer } from "effect"
+import { Clock, Effect, Exit, Fiber, Layer } from "effect"
 import { Redis } from "effect/persistence"
 import * as rate from "./support/rate.ts"
 import * as redis from "./support/redis.ts"

@@ -21,7 +21,7 @@ export interface Background {
     expire: Effect.Effect<never, E>,
     late?: (exit: Exit.Exit<A, E>) => void
   ) => Effect.Effect<A, E>
-  /** Waits until all work under way now has ended. */
+  /** Waits until all work under way now has ended, but for what is past its time. */
   readonly worked: Effect.Effect<void>
   /** Interrupts all that runs. */
   readonly stop: Effect.Effect<void>
@@ -58,6 +58,7 @@ export const make = (): Background => {
             Effect.sleep(millis),
             Effect.sync(() => {
               over = true
+              works.delete(fiber)
               resume(expire)
             })
           )
