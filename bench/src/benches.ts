@@ -116,9 +116,9 @@ const policies: Bench = {
 
 const redisLimiter: Bench = {
   about:
-    `A decision of a limit in Redis, ${concurrency} in flight on one connection; ballast for each call, and leased`,
+    `A decision of a limit in Redis, ${concurrency} in flight on one connection; ballast for each call, and leased by 100,000 (wall time: decisions per second)`,
   plan: { operations: 20_000, turns: 10, expected: 1 },
-  targets: [{ side: "ballast, leased", beside: "rate-limiter-flexible", atMost: 0.05 }],
+  targets: [{ side: "ballast, leased", beside: "rate-limiter-flexible", atMost: 0.1 }],
   sides: async (_, started) => {
     const { stop, url } = await startRedis()
     started(stop)

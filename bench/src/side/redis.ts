@@ -29,7 +29,7 @@ const shared = (options?: Partial<SharedRateLimiter.Options>) => async (url: str
       name: "bench",
       algorithm: "fixed-window",
       limit: 1_000_000_000,
-      window: "1 second",
+      window: "1 minute",
       onStoreError: "fail",
       ...options
     }).pipe(Effect.provide(Context.add(store, Scope.Scope, scope)))
@@ -51,4 +51,4 @@ const shared = (options?: Partial<SharedRateLimiter.Options>) => async (url: str
 }
 
 export const plain = shared()
-export const leased = shared({ lease: { size: 10_000 } })
+export const leased = shared({ lease: { size: 100_000 } })
