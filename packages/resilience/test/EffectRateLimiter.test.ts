@@ -76,6 +76,27 @@ describe("EffectRateLimiter", () => {
       assert.strictEqual((yield* Fiber.join(heavy)).remaining, 1)
     }).pipe(provided))
 
+  it.effect("a 429 holds what another process consumes, also what waits already", () =>
+    Effect.gen(function*() {
+      const here = yield* EffectRateLimiter.make()
+      const there = yield* EffectRateLimiter.make()
+      const options = { key: "a", limit: 1, window: "1 second", onExceeded: "delay" } as const
+      yield* there.consume(options)
+      const waiting = yield* start(there.consume(options))
+      const feedback = { key: "a", epoch: 0, tokens: 1 }
+      yield* here.adaptiveFeedback({ ...feedback, status: 200, retryAfter: Duration.hours(1) })
+      yield* here.adaptiveFeedback({ ...feedback, status: 429, retryAfter: undefined })
+      yield* here.adaptiveFeedback({ ...feedback, status: 429, retryAfter: Duration.seconds(5) })
+      const asked = { key: "a", tokens: 1, fallbackLimit: 1, fallbackWindow: Duration.seconds(1) }
+      const { delay, phase } = yield* here.adaptiveConsume(asked)
+      assert.deepStrictEqual([phase, Duration.toMillis(delay)], ["cooldown", 5_000])
+      yield* TestClock.adjust("4999 millis")
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(waiting)
+      assert.strictEqual((yield* here.adaptiveConsume(asked)).phase, "inactive")
+    }).pipe(provided))
+
   it.effect("a store that fails is told as Effect's error", () =>
     Effect.gen(function*() {
       const limiter = yield* RateLimiter.RateLimiter

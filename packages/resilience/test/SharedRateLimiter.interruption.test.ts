@@ -1,6 +1,7 @@
 import { RateLimiterStore, SharedRateLimiter } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Stream } from "effect"
+import { Effect, Exit, Fiber, Layer, Stream } from "effect"
+import { TestClock } from "effect/testing"
 import { interruptEverywhere } from "./support/interruption.ts"
 
 /** Budgets that `interruptEverywhere` tries. */
@@ -28,6 +29,30 @@ const call = ({ limiter, ran }: Setup) => limiter.weigh(2)(Effect.sync(() => ran
 const other = ({ limiter, ran }: Setup) => limiter(Effect.sync(() => ran.others++))
 
 describe("SharedRateLimiter", () => {
+  it.effect("a call that was admitted and is interrupted before it runs gives back what was taken for it", () =>
+    Effect.gen(function*() {
+      const { limiter } = yield* paused(1_000)
+      let ran = false
+      let second: Fiber.Fiber<void, unknown> | undefined
+      // Both are admitted in one step, and the first runs before the second knows.
+      yield* Effect.forkChild(
+        limiter(Effect.sync(() => {
+          second?.interruptUnsafe()
+        })),
+        { startImmediately: true }
+      )
+      second = yield* Effect.forkChild(
+        limiter(Effect.sync(() => {
+          ran = true
+        })),
+        { startImmediately: true }
+      )
+      yield* TestClock.adjust("1 second")
+      assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(second)))
+      assert.isFalse(ran)
+      assert.strictEqual((yield* limiter.peek()).available, 2)
+    }))
+
   describe("interrupted at every step", () => {
     // An admitted call may be interrupted before its own first step; it then keeps what it took.
     const checkTaken =

@@ -104,11 +104,20 @@ const maxNap = 1_000
 export const durationOf = (millis: number): Duration.Duration =>
   Duration.millis(Math.max(0, Math.ceil(millis - epsilon)))
 
-/** The least time between the turn of a call of `first` weight and the end of those up to `weight` after it. */
-const behind = ({ algorithm, interval, limit, window }: Spec, first: number, weight: number): number =>
-  algorithm === "token-bucket" || algorithm === "leaky-bucket"
-    ? Math.max(0, weight - first) * interval
-    : Math.max(0, Math.ceil(weight / limit - epsilon) - 1) * window
+/**
+ * The least time between the turn of the first call and that of the one that ends so much weight, the first included.
+ * `room` is what there is at the first turn: after a hold that may be more than the first one takes.
+ */
+const behind = ({ algorithm, interval, limit, window }: Spec, first: number, room: number, weight: number): number => {
+  switch (algorithm) {
+    case "token-bucket":
+      return Math.max(0, weight - Math.max(first, room)) * interval
+    case "leaky-bucket":
+      return Math.max(0, weight - first) * interval
+    default:
+      return Math.max(0, Math.ceil(weight / limit - epsilon) - 1) * window
+  }
+}
 
 export const make = (host: Host, key: string, maker: AnyFiber, now: () => number): Line => {
   const { background, events, store } = host
@@ -123,6 +132,8 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
   let closed = false
   /** When the head may have its turn; infinite while the store is asked. */
   let readyAt = Infinity
+  /** What there is at most when the head has its turn. */
+  let room = 0
   let nap: (() => void) | undefined
   let expiring = false
   /** What a lease asks for, besides what calls want, is asked for again from then on. */
@@ -154,7 +165,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     const patience = Math.min(maxWait, fiber.getRef(CurrentDeadline) - time.now(fiber))
     const delayed = queue.head !== undefined && readyAt < Infinity
     if (delayed) {
-      const wait = Math.max(0, readyAt - at) + behind(spec, queue.head?.weight ?? 0, queuedWeight + weight)
+      const wait = Math.max(0, readyAt - at) + behind(spec, queue.head?.weight ?? 0, room, queuedWeight + weight)
       if (wait > patience + epsilon) return rejected(fiber, weight, "limit", wait)
       if (queue.size >= maxQueue) return rejected(fiber, weight, "queue", wait)
     }
@@ -373,6 +384,8 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       turnAway(first, "weight", Infinity)
       return 0
     }
+    const { burst, interval } = host.settings().spec
+    room = Math.min(burst, decision.remaining + decision.wait / interval)
     sweep(decision.wait)
     return queue.head === first ? decision.wait : 0
   }
@@ -396,7 +409,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       next = waiter.next
       // The wait was that of the first. Where it is gone, a lighter one may have its turn sooner.
       if (queue.head !== first && waiter.weight < first.weight) return
-      const least = wait + behind(spec, first.weight, ahead + waiter.weight)
+      const least = wait + behind(spec, first.weight, room, ahead + waiter.weight)
       if (at + least > waiter.expiresAt + epsilon) turnAway(waiter, "limit", least)
       else if (place >= maxQueue) turnAway(waiter, "queue", least)
       else {
