@@ -33,20 +33,21 @@ describe("SharedRateLimiter", () => {
     Effect.gen(function*() {
       const { limiter } = yield* paused(1_000)
       let ran = false
-      let second: Fiber.Fiber<void, unknown> | undefined
+      const fibers: Array<Fiber.Fiber<void, unknown>> = []
       // Both are admitted in one step, and the first runs before the second knows.
       yield* Effect.forkChild(
         limiter(Effect.sync(() => {
-          second?.interruptUnsafe()
+          fibers[0]?.interruptUnsafe()
         })),
         { startImmediately: true }
       )
-      second = yield* Effect.forkChild(
+      const second = yield* Effect.forkChild(
         limiter(Effect.sync(() => {
           ran = true
         })),
         { startImmediately: true }
       )
+      fibers.push(second)
       yield* TestClock.adjust("1 second")
       assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(second)))
       assert.isFalse(ran)
