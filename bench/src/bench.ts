@@ -9,6 +9,8 @@ export interface Target {
   readonly side: string
   readonly beside?: string
   readonly atMost: number
+  /** What is compared. Default `"cpu"`; `"wall"` where the rate is what matters, and the work is partly another process's. */
+  readonly of?: "cpu" | "wall"
 }
 
 /** Takes note of what is to be stopped when the bench is over. */

@@ -2,6 +2,7 @@ import { type Bench, type Started, worker } from "./bench.ts"
 import { concurrency, type Measured } from "./measure.ts"
 import { policyBenches } from "./policyBenches.ts"
 import { type Server, startServer } from "./process.ts"
+import { startRedis } from "./redisServer.ts"
 import { complete, stream as streamed } from "./side/undici.ts"
 import { answer } from "./traffic.ts"
 
@@ -73,6 +74,25 @@ const gatewayStream: Bench = {
   sides: gateways("stream")
 }
 
+const redisLimiter: Bench = {
+  about:
+    `A decision of a limit in Redis, ${concurrency} in flight on one connection; ballast for each call, and leased by 100,000`,
+  plan: { operations: 20_000, turns: 10, expected: 1 },
+  targets: [
+    { side: "ballast", beside: "rate-limiter-flexible", atMost: 1, of: "wall" },
+    { side: "ballast, leased", beside: "rate-limiter-flexible", atMost: 0.05, of: "wall" }
+  ],
+  sides: async (_service, started) => {
+    const { stop, url } = await startRedis()
+    started(stop)
+    return [
+      worker(started, { name: "rate-limiter-flexible", module: "redis", side: "flexible" }, url),
+      worker(started, { name: "ballast", module: "redis", side: "plain" }, url),
+      worker(started, { name: "ballast, leased", module: "redis", side: "leased" }, url)
+    ]
+  }
+}
+
 /** Every bench by the name that `--only` takes. */
 export const benches: Record<string, Bench> = {
   client,
@@ -80,5 +100,6 @@ export const benches: Record<string, Bench> = {
   "stream-burst": streamBurst,
   gateway,
   "gateway-stream": gatewayStream,
-  ...policyBenches
+  ...policyBenches,
+  "redis-limiter": redisLimiter
 }

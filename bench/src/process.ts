@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 
 const root = Path.resolve(import.meta.dirname, "../..")
 
-const freePort = async (): Promise<number> => {
+export const freePort = async (): Promise<number> => {
   const server = createServer().listen(0, "127.0.0.1")
   await once(server, "listening")
   const address = server.address()

@@ -47,7 +47,8 @@ const packages = [
   "opossum",
   "rate-limiter-flexible",
   "bottleneck",
-  "p-limit"
+  "p-limit",
+  "redis"
 ]
 
 export const circumstances = (): Circumstances => ({
@@ -89,9 +90,14 @@ export const outcome = (
     })),
     targets: targets.map((target) => ({
       ...target,
-      measured: target.beside === undefined ? find(target.side).cpu : ratio(find(target.side), find(target.beside))
+      measured: measuredOf(target, find)
     }))
   }
+}
+
+const measuredOf = ({ beside, of, side }: Target, find: (side: string) => Result): number => {
+  if (beside === undefined) return find(side).cpu
+  return of === "wall" ? find(side).wall / find(beside).wall : ratio(find(side), find(beside))
 }
 
 const row = (cells: ReadonlyArray<string>): string =>
@@ -103,8 +109,13 @@ export const showCircumstances = ({ cores, memory, processor, system, versions }
     Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ")
   ].join("\n")
 
-const showTarget = ({ atMost, beside, measured, side }: Outcome["targets"][number]): string => {
+const showTarget = ({ atMost, beside, measured, of, side }: Outcome["targets"][number]): string => {
   const met = measured <= atMost ? "✓" : "✗"
+  if (of === "wall") {
+    return `${side} decides ${(1 / measured).toFixed(1)} × as often as ${beside} (target: at least ${
+      1 / atMost
+    }) ${met}`
+  }
   return beside === undefined
     ? `${side}: ${measured.toFixed(2)} µs over bare (target: at most ${atMost}) ${met}`
     : `${side} = ${measured.toFixed(2)} × ${beside} (target: at most ${atMost}) ${met}`

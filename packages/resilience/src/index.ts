@@ -51,6 +51,11 @@ export * as EffectCircuitBreaker from "./EffectCircuitBreaker.ts"
 /**
  * @since 0.1.0
  */
+export * as EffectRateLimiter from "./EffectRateLimiter.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as Fallback from "./Fallback.ts"
 
 /**
@@ -91,6 +96,11 @@ export * as RateLimiter from "./RateLimiter.ts"
 /**
  * @since 0.1.0
  */
+export * as RateLimiterStore from "./RateLimiterStore.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as Retry from "./Retry.ts"
 
 /**
@@ -107,6 +117,11 @@ export * as RetryBudget from "./RetryBudget.ts"
  * @since 0.1.0
  */
 export * as SharedCircuitBreaker from "./SharedCircuitBreaker.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as SharedRateLimiter from "./SharedRateLimiter.ts"
 
 /**
  * @since 0.1.0

@@ -14,6 +14,7 @@ export type PolicyKind =
   | "single-flight"
   | "degrade"
   | "adaptive-limit"
+  | "shared-rate-limiter"
 
 const waitSeconds = Metric.histogram("ballast_policy_wait_seconds", {
   description: "Seconds a call waited inside a policy.",
@@ -280,3 +281,17 @@ const storeErrors = Metric.counter("ballast_store_errors_total", {
 
 export const makeStoreFailed = (policy: PolicyKind, name: string) => (fiber: AnyFiber, op: string): void =>
   Metric.withAttributes(storeErrors, { policy, name, op }).updateUnsafe(1, fiber.context)
+
+const leasedWeight = Metric.counter("ballast_rate_limiter_leased_weight_total", {
+  description: "Weight that was leased from a store, and what of it was given back unused.",
+  incremental: true
+})
+
+export const makeLeased = (name: string) => {
+  const metric = {
+    taken: Metric.withAttributes(leasedWeight, { name, because: "taken" }),
+    returned: Metric.withAttributes(leasedWeight, { name, because: "returned" })
+  }
+  return (fiber: AnyFiber, because: keyof typeof metric, weight: number): void =>
+    metric[because].updateUnsafe(weight, fiber.context)
+}

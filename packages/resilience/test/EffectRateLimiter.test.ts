@@ -1,0 +1,149 @@
+import { EffectRateLimiter, RateLimiterStore } from "@ballast/resilience"
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Fiber, Layer } from "effect"
+import { HttpClient, HttpClientResponse } from "effect/http"
+import { RateLimiter } from "effect/persistence"
+import { TestClock } from "effect/testing"
+
+const provided = Effect.provide(
+  EffectRateLimiter.layer().pipe(Layer.provideMerge(RateLimiterStore.layerStoreMemory))
+)
+const failing = Layer.effect(
+  RateLimiterStore.RateLimiterStore,
+  Effect.map(RateLimiterStore.RateLimiterStore, (store) => ({
+    ...store,
+    take: () => Effect.fail(new RateLimiterStore.RateLimiterStoreError({ operation: "take", cause: "gone" }))
+  }))
+).pipe(Layer.provide(RateLimiterStore.layerStoreMemory))
+
+const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
+
+/** A service that answers with the next of so many responses, and with 200 past them. */
+const service = (...responses: ReadonlyArray<() => Response>) => {
+  const at: Array<number> = []
+  const client = HttpClient.make((request) =>
+    Effect.clockWith((clock) =>
+      Effect.sync(() => {
+        const response = responses[at.length]?.() ?? new Response("ok")
+        at.push(clock.currentTimeMillisUnsafe())
+        return HttpClientResponse.fromWeb(request, response)
+      })
+    )
+  )
+  return { at, client }
+}
+
+describe("EffectRateLimiter", () => {
+  for (const algorithm of ["fixed-window", "token-bucket"] as const) {
+    it.effect(`${algorithm}: fails beyond the limit with the time until there is room`, () =>
+      Effect.gen(function*() {
+        const limiter = yield* RateLimiter.RateLimiter
+        const options = { algorithm, key: "a", limit: 3, window: "3 seconds", tokens: 2 } as const
+        const first = yield* limiter.consume(options)
+        assert.deepStrictEqual([first.limit, first.remaining, Duration.toMillis(first.delay)], [3, 1, 0])
+        const { reason } = yield* Effect.flip(limiter.consume(options))
+        assert.strictEqual(reason._tag, "RateLimitExceeded")
+        if (reason._tag === "RateLimitExceeded") {
+          assert.strictEqual(Duration.toMillis(reason.retryAfter), algorithm === "fixed-window" ? 3_000 : 1_000)
+        }
+        yield* limiter.consume({ ...options, tokens: 1 })
+        yield* limiter.consume({ ...options, key: "b" })
+      }).pipe(provided))
+
+    it.effect(`${algorithm}: waits beyond the limit, and an interrupted waiter costs nothing`, () =>
+      Effect.gen(function*() {
+        const limiter = yield* RateLimiter.RateLimiter
+        const options = { algorithm, key: "a", limit: 2, window: "2 seconds", onExceeded: "delay" } as const
+        yield* limiter.consume({ ...options, tokens: 2 })
+        const waiting = yield* start(limiter.consume({ ...options, tokens: 2 }))
+        const next = yield* start(limiter.consume(options))
+        yield* TestClock.adjust("500 millis")
+        yield* Fiber.interrupt(waiting)
+        yield* TestClock.adjust(algorithm === "fixed-window" ? 1_500 : 500)
+        assert.isTrue(Duration.isZero((yield* Fiber.join(next)).delay))
+      }).pipe(provided))
+  }
+
+  it.effect("takes more than the limit piece by piece", () =>
+    Effect.gen(function*() {
+      const limiter = yield* RateLimiter.RateLimiter
+      const heavy = yield* start(
+        limiter.consume({ key: "a", limit: 2, window: "1 second", onExceeded: "delay", tokens: 5 })
+      )
+      yield* TestClock.adjust(1_999)
+      assert.isUndefined(heavy.pollUnsafe())
+      yield* TestClock.adjust(1)
+      assert.strictEqual((yield* Fiber.join(heavy)).remaining, 1)
+    }).pipe(provided))
+
+  it.effect("a 429 holds what another process consumes, also what waits already", () =>
+    Effect.gen(function*() {
+      const here = yield* EffectRateLimiter.make()
+      const there = yield* EffectRateLimiter.make()
+      const options = { key: "a", limit: 1, window: "1 second", onExceeded: "delay" } as const
+      yield* there.consume(options)
+      const waiting = yield* start(there.consume(options))
+      const feedback = { key: "a", epoch: 0, tokens: 1 }
+      yield* here.adaptiveFeedback({ ...feedback, status: 200, retryAfter: Duration.hours(1) })
+      yield* here.adaptiveFeedback({ ...feedback, status: 429, retryAfter: undefined })
+      yield* here.adaptiveFeedback({ ...feedback, status: 429, retryAfter: Duration.seconds(5) })
+      const asked = { key: "a", tokens: 1, fallbackLimit: 1, fallbackWindow: Duration.seconds(1) }
+      const { delay, phase } = yield* here.adaptiveConsume(asked)
+      assert.deepStrictEqual([phase, Duration.toMillis(delay)], ["cooldown", 5_000])
+      yield* TestClock.adjust("4999 millis")
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(waiting)
+      assert.strictEqual((yield* here.adaptiveConsume(asked)).phase, "inactive")
+    }).pipe(provided))
+
+  it.effect("a store that fails is told as Effect's error", () =>
+    Effect.gen(function*() {
+      const limiter = yield* RateLimiter.RateLimiter
+      const { reason } = yield* Effect.flip(limiter.consume({ key: "a", limit: 2, window: "1 second" }))
+      assert.strictEqual(reason._tag, "RateLimitStoreError")
+    }).pipe(
+      Effect.provide(EffectRateLimiter.layer().pipe(Layer.provide(failing)))
+    ))
+
+  describe("under HttpClient.withRateLimiter", () => {
+    it.effect("spreads requests over the windows", () =>
+      Effect.gen(function*() {
+        const { at, client } = service()
+        const limited = HttpClient.withRateLimiter(client, {
+          limiter: yield* RateLimiter.RateLimiter,
+          key: "service",
+          limit: 2,
+          window: "1 second"
+        })
+        const calls = yield* start(
+          Effect.all(Array.from({ length: 5 }, () => limited.get("http://service/")), { concurrency: "unbounded" })
+        )
+        yield* TestClock.adjust("3 seconds")
+        assert.strictEqual((yield* Fiber.join(calls)).length, 5)
+        assert.deepStrictEqual(at, [0, 0, 1_000, 1_000, 2_000])
+      }).pipe(provided))
+
+    it.effect("a 429 holds all requests of its key for as long as it says", () =>
+      Effect.gen(function*() {
+        const { at, client } = service(() => new Response(null, { status: 429, headers: { "retry-after": "5" } }))
+        const limited = HttpClient.withRateLimiter(client, {
+          limiter: yield* RateLimiter.RateLimiter,
+          key: "service",
+          limit: 10,
+          window: "1 second"
+        })
+        const first = yield* start(limited.get("http://service/"))
+        yield* TestClock.adjust("1 second")
+        const second = yield* start(limited.get("http://service/"))
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(
+          [(yield* Fiber.join(first)).status, (yield* Fiber.join(second)).status],
+          [200, 200]
+        )
+        assert.strictEqual(at.length, 3)
+        assert.isAtLeast(at[1] ?? 0, 5_000)
+        assert.isAtLeast(at[2] ?? 0, 5_000)
+      }).pipe(provided))
+  })
+})

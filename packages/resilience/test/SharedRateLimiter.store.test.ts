@@ -1,0 +1,142 @@
+import { Outcome, RateLimiter, RateLimiterStore, SharedRateLimiter } from "@ballast/resilience"
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Fiber, Layer, Queue, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import { CurrentDeadline } from "../src/internal/currentDeadline.ts"
+import { metrics, withMetrics } from "./support.ts"
+
+const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
+const settle = TestClock.adjust(0)
+
+type Store = RateLimiterStore.RateLimiterStore["Service"]
+
+/** A store in memory, of which some methods are others. */
+const storeWith = (change: (store: Store) => Partial<Store>) =>
+  Effect.provide(
+    Layer.effect(
+      RateLimiterStore.RateLimiterStore,
+      Effect.map(RateLimiterStore.RateLimiterStore, (store) => ({ ...store, ...change(store) }))
+    ).pipe(Layer.provide(RateLimiterStore.layerStoreMemory))
+  )
+
+const gone = new RateLimiterStore.RateLimiterStoreError({ operation: "take", cause: "gone" })
+const limits = { name: "n", limit: 2, window: "1 hour" } as const
+
+describe("SharedRateLimiter", () => {
+  describe("when the store", () => {
+    it.effect("fails, calls run, and a metric and an event say so", () =>
+      withMetrics(Effect.gen(function*() {
+        const limiters = yield* SharedRateLimiter.make(limits)
+        const seen = yield* Queue.unbounded<string>()
+        yield* start(Stream.runForEach(limiters.events, ({ _tag }) => Queue.offer(seen, _tag)))
+        yield* settle
+        for (let i = 0; i < 5; i++) assert.strictEqual(yield* limiters("a")(Effect.succeed(i)), i)
+        yield* settle
+        const labels = "name=n,op=take,policy=shared-rate-limiter"
+        assert.strictEqual((yield* metrics)[`ballast_store_errors_total{${labels}}`], 5)
+        assert.deepStrictEqual(yield* Queue.takeAll(seen), Array.from({ length: 5 }, () => "StoreFailed"))
+        const reservation = yield* limiters("a").reserve(2)
+        yield* reservation.settle(1)
+      })).pipe(storeWith(() => ({ take: () => Effect.fail(gone) }))))
+
+    it.effect("fails, calls fail with its error when told so, which blames nobody", () =>
+      Effect.gen(function*() {
+        const limiter = (yield* SharedRateLimiter.make({ ...limits, onStoreError: "fail" }))("a")
+        const error = yield* Effect.flip(limiter(Effect.die("ran")))
+        assert.strictEqual(error, gone)
+        assert.deepStrictEqual(gone[Outcome.key], Outcome.ignored({ retryable: true }))
+        assert.strictEqual(gone.message, "The store of rate limits failed to take")
+      }).pipe(storeWith(() => ({ take: () => Effect.fail(gone) }))))
+
+    it.effect("hangs, nobody waits for longer than its time, however many are in line", () =>
+      Effect.gen(function*() {
+        const limiters = yield* SharedRateLimiter.make({ ...limits, onStoreError: "fail", storeTimeout: "200 millis" })
+        const calls = yield* start(
+          Effect.all(Array.from({ length: 600 }, () => Effect.flip(limiters("a")(Effect.void))), {
+            concurrency: "unbounded"
+          })
+        )
+        yield* TestClock.adjust("200 millis")
+        for (const error of yield* Fiber.join(calls)) {
+          assert.instanceOf(error, RateLimiterStore.RateLimiterStoreError)
+        }
+        assert.instanceOf(
+          yield* Effect.flip(Fiber.join(
+            yield* start(limiters("a").pause("1 second")).pipe(
+              Effect.tap(() => TestClock.adjust("200 millis"))
+            )
+          )),
+          RateLimiterStore.RateLimiterStoreError
+        )
+      }).pipe(Effect.scoped, storeWith(() => ({ take: () => Effect.never, hold: () => Effect.never }))))
+
+    it.effect("dies, so do the calls when it is not to be overrun, and nobody is left in line", () =>
+      Effect.gen(function*() {
+        const limiters = yield* SharedRateLimiter.make({ ...limits, onStoreError: "fail" })
+        const cause = yield* Effect.sandbox(limiters("a")(Effect.void)).pipe(Effect.flip)
+        assert.strictEqual(cause.reasons[0]?._tag, "Die")
+        assert.deepStrictEqual(yield* limiters.inspect, { keys: 0, queued: 0, leased: 0 })
+      }).pipe(storeWith(() => ({ take: () => Effect.die("broken") }))))
+
+    it.effect("answers late, what it took for nobody is given back, and what calls ran on stays taken", () =>
+      Effect.gen(function*() {
+        for (const onStoreError of ["fail", "allow"] as const) {
+          const gate = yield* Deferred.make<void>()
+          yield* Effect.gen(function*() {
+            const limiter = (yield* SharedRateLimiter.make({ ...limits, onStoreError }))("a")
+            const call = yield* start(Effect.exit(limiter(Effect.void)))
+            yield* TestClock.adjust("1 second")
+            assert.isDefined(call.pollUnsafe())
+            assert.strictEqual((yield* limiter.peek()).available, 1)
+            yield* Deferred.succeed(gate, undefined)
+            yield* settle
+            assert.strictEqual((yield* limiter.peek()).available, onStoreError === "fail" ? 2 : 1)
+          }).pipe(
+            Effect.scoped,
+            storeWith((store) => ({
+              take: (key, spec, request) => Effect.tap(store.take(key, spec, request), () => Deferred.await(gate))
+            }))
+          )
+        }
+      }))
+
+    it.effect("decides while a call leaves, what it took for the call is given back", () =>
+      Effect.gen(function*() {
+        const gate = yield* Deferred.make<void>()
+        yield* Effect.gen(function*() {
+          const limiter = (yield* SharedRateLimiter.make(limits))("a")
+          const call = yield* start(limiter.weigh(2)(Effect.void))
+          const next = yield* start(limiter(Effect.void))
+          yield* Fiber.interrupt(call)
+          yield* Deferred.succeed(gate, undefined)
+          yield* settle
+          yield* Fiber.join(next)
+          assert.strictEqual((yield* limiter.peek()).available, 1)
+        }).pipe(
+          Effect.scoped,
+          storeWith((store) => ({
+            take: (key, spec, request) => Effect.tap(store.take(key, spec, request), () => Deferred.await(gate))
+          }))
+        )
+      }))
+  })
+
+  it.effect("does not wait past the caller's deadline", () =>
+    Effect.gen(function*() {
+      const options = { ...limits, window: "2 seconds", maxWait: "1 hour" } as const
+      const limiter = (yield* SharedRateLimiter.make(options))("a")
+      yield* limiter.weigh(2)(Effect.void)
+      const within = (millis: number) =>
+        Effect.clockWith((clock) =>
+          Effect.provideService(
+            limiter(Effect.succeed("ran")),
+            CurrentDeadline,
+            Number(clock.monotonicTimeNanosUnsafe()) / 1e6 + millis
+          )
+        )
+      assert.instanceOf(yield* Effect.flip(within(999)), RateLimiter.RateLimitExceeded)
+      const waiting = yield* start(within(1_000))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(waiting), "ran")
+    }).pipe(storeWith(() => ({}))))
+})
