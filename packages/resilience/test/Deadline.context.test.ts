@@ -5,7 +5,7 @@ import { Clock, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Fault } from "./support.ts"
 import { interruptEverywhere } from "./support/interruption.ts"
-import { consume, timed } from "./support/streams.ts"
+import { consume, openedAfter, timed } from "./support/streams.ts"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
 const remaining = Effect.map(Deadline.remaining, Duration.toMillis)
@@ -86,6 +86,15 @@ describe("Deadline in the context", () => {
       Effect.gen(function*() {
         const { items } = yield* consume(Deadline.total("1 second").stream(lefts(100)), 50)
         assert.deepStrictEqual(items, [900, 750, 600])
+      }))
+
+    it.effect("is seen while a stream opens", () =>
+      Effect.gen(function*() {
+        const lefts: Array<number> = []
+        const note = Effect.map(remaining, (left) => lefts.push(left))
+        const opened = openedAfter(Effect.andThen(Effect.andThen(note, Effect.sleep(100)), note), Stream.make(1))
+        yield* consume(Deadline.total("1 second").stream(opened))
+        assert.deepStrictEqual(lefts, [1_000, 900])
       }))
 
     it.effect("of an item is what is left of the wait for it", () =>
