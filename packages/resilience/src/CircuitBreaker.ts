@@ -465,8 +465,9 @@ export const make = (options?: Options): Effect.Effect<CircuitBreaker> => build(
  * **Details**
  *
  * A key's breaker is dropped once it was idle for `idleTimeToLive`, 10 minutes by
- * default, and its last opening is over for as long as it was. One that is
- * isolated, disabled or in shadow is kept.
+ * default, its window of time is empty, and its last opening is over for as long
+ * as it was. A row of failures and a window of calls know no time and are
+ * forgotten with it. One that is isolated, disabled or in shadow is kept.
  *
  * @category constructors
  * @since 0.1.0
