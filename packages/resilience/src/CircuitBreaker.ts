@@ -37,11 +37,12 @@ import * as Saved from "./internal/circuit/snapshot.ts"
 import * as Rule from "./internal/circuit/trip.ts"
 import * as Events from "./internal/events.ts"
 import * as guard from "./internal/guard.ts"
+import * as keyedPolicies from "./internal/keyed.ts"
 import * as Policy from "./internal/policy.ts"
 import * as rejection from "./internal/rejection.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
-import * as Keyed from "./Keyed.ts"
+import type * as Keyed from "./Keyed.ts"
 import * as Outcome from "./Outcome.ts"
 
 export type { Settings } from "./internal/circuit/settings.ts"
@@ -474,13 +475,13 @@ export const make = (options?: Options): Effect.Effect<CircuitBreaker> => build(
  */
 export const keyed = (
   options?: Options & Pick<Keyed.Options<CircuitBreaker>, "idleTimeToLive">
-): Effect.Effect<Keyed.Keyed<CircuitOpen, CircuitBreaker>> => {
+): Effect.Effect<Keyed.Updatable<CircuitOpen, CircuitBreaker, Settings.Settings>> => {
   const one = build("CircuitBreaker.keyed", options)
-  return Keyed.make<CircuitOpen, Kept>({
+  return keyedPolicies.updatable<CircuitOpen, Settings.Settings, Kept>({
     make: () => one,
     atRest: (breaker, fiber) => breaker.atRest(fiber),
     idleTimeToLive: options?.idleTimeToLive
-  })
+  }, Settings.merged)
 }
 
 /**
