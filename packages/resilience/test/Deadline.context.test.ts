@@ -257,26 +257,30 @@ describe("Deadline interrupted at any step", () => {
         })
     }), 60_000)
 
-  it.effect("nor around a stream", () =>
-    interruptEverywhere({
-      setup: Effect.sync(() => ({
-        deadline: Deadline.make({
-          attempt: "1 minute",
-          firstItem: "5 seconds",
-          idle: "5 seconds",
-          leastRate: { least: 1, window: "5 seconds" }
-        }),
-        open: 0
-      })),
-      run: (setup) => {
-        const source = Stream.concat(timed(1_000, 1_000, 1_000), Stream.never)
-        const resource = Effect.acquireRelease(
-          Effect.sync(() => setup.open++),
-          () => Effect.sync(() => setup.open--)
-        )
-        return Stream.runDrain(setup.deadline.stream(Stream.unwrap(Effect.as(resource, source))))
-      },
-      budgets: [3, 4, 5, 7, 11, 16, 23, 32, 48, 64],
-      check: ({ open }) => Effect.sync(() => assert.strictEqual(open, 0))
-    }), 60_000)
+  for (const [what, opening] of [["a stream", 0], ["a stream that takes its time to open", 1_000]] as const) {
+    it.effect(`nor around ${what}`, () =>
+      interruptEverywhere({
+        setup: Effect.sync(() => ({
+          deadline: Deadline.make({
+            attempt: "1 minute",
+            firstItem: "5 seconds",
+            idle: "5 seconds",
+            leastRate: { least: 1, window: "5 seconds" }
+          }),
+          open: 0
+        })),
+        run: (setup) => {
+          const source = Stream.concat(timed(1_000, 1_000, 1_000), Stream.never)
+          const resource = Effect.acquireRelease(
+            Effect.sync(() => setup.open++),
+            () => Effect.sync(() => setup.open--)
+          )
+          const stream = Stream.unwrap(Effect.as(resource, source))
+          const opened = opening === 0 ? stream : openedAfter(Effect.sleep(opening), stream)
+          return Stream.runDrain(setup.deadline.stream(opened))
+        },
+        budgets: [3, 4, 5, 7, 11, 16, 23, 32, 48, 64],
+        check: ({ open }) => Effect.sync(() => assert.strictEqual(open, 0))
+      }), 60_000)
+  }
 })
