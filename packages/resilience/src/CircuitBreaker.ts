@@ -34,7 +34,8 @@ import * as check from "./internal/check.ts"
 import * as Machine from "./internal/circuit/machine.ts"
 import * as Settings from "./internal/circuit/settings.ts"
 import * as Saved from "./internal/circuit/snapshot.ts"
-import * as Rule from "./internal/circuit/trip.ts"
+import * as Shown from "./internal/circuit/state.ts"
+import type * as Rule from "./internal/circuit/trip.ts"
 import * as Events from "./internal/events.ts"
 import * as guard from "./internal/guard.ts"
 import * as keyedPolicies from "./internal/keyed.ts"
@@ -239,14 +240,6 @@ const decodeSnapshot = Schema.decodeUnknownExit(Saved.Snapshot)
 
 const messagesOf = (cause: Cause.Cause<unknown>) => Cause.prettyErrors(cause).map(({ message }) => message).join(", ")
 
-const nameOf = {
-  Closed: "closed",
-  HalfOpen: "half-open",
-  Open: "open",
-  Isolated: "isolated",
-  Disabled: "disabled"
-} as const
-
 const build = (where: string, options: Options | undefined): Effect.Effect<Kept> => {
   const name = options?.name ?? defaults.name
   const classify = options?.classify ?? defaults.classify
@@ -270,7 +263,7 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
 
     const transitioned = (fiber: AnyFiber, { because, from, to }: Machine.Transition) => {
       shared = undefined
-      transition(fiber, nameOf[from], nameOf[to])
+      transition(fiber, Shown.nameOf[from], Shown.nameOf[to])
       if (!events.active) return
       const openFor = to === "Open" ? Duration.millis(machine.openFor) : undefined
       events.publish({ _tag: "Transitioned", from, to, because, openFor, shadow: machine.shadow })
@@ -341,27 +334,6 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
       if (next !== undefined) transitioned(fiber, next)
     }
 
-    const stateAt = (now: number): State => {
-      const { openings, phase, shadow } = machine
-      switch (phase._tag) {
-        case "Closed": {
-          const { calls, failures, slow } = Rule.counts(phase.counter, () => now)
-          return { _tag: "Closed", calls, failures, slow, shadow }
-        }
-        case "Open":
-          return now < phase.until
-            ? { _tag: "Open", retryAfter: Duration.millis(Math.ceil(phase.until - now)), openings, shadow }
-            : { _tag: "HalfOpen", running: 0, succeeded: 0, failed: 0, shadow }
-        case "HalfOpen": {
-          const { failed, succeeded } = phase
-          return { _tag: "HalfOpen", running: Machine.running(spec, phase, now), succeeded, failed, shadow }
-        }
-        case "Isolated":
-        case "Disabled":
-          return phase
-      }
-    }
-
     const read = <A>(f: (now: number) => A) => Effect.withFiber((fiber) => Effect.succeed(f(time.now(fiber))))
 
     /** A step that may change the state, and whether calls are rejected. */
@@ -393,7 +365,7 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
     }
 
     return Effect.succeed(Object.assign(guard.makePolicy<Entry, CircuitOpen>({ enter, exit }), {
-      inspect: read(stateAt),
+      inspect: read((now) => Shown.of(spec, machine, now)),
       peek: read((now) => Machine.permits(spec, machine, now)),
       events: events.stream,
       update,
