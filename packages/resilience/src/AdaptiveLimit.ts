@@ -30,10 +30,11 @@ import { told, type ToldOptions } from "./internal/concurrency/told.ts"
 import { vegas, type VegasOptions } from "./internal/concurrency/vegas.ts"
 import * as Events from "./internal/events.ts"
 import * as guard from "./internal/guard.ts"
+import * as keyedPolicies from "./internal/keyed.ts"
 import * as Policy from "./internal/policy.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
-import * as Keyed from "./Keyed.ts"
+import type * as Keyed from "./Keyed.ts"
 import * as Outcome from "./Outcome.ts"
 
 export { aimd, gradient2, told, vegas }
@@ -396,9 +397,9 @@ export const make = (options?: Options): Effect.Effect<AdaptiveLimit> => build("
  */
 export const keyed = (
   options?: Options & Pick<Keyed.Options<AdaptiveLimit>, "idleTimeToLive">
-): Effect.Effect<Keyed.Keyed<QueueFull | QueueTimeout, AdaptiveLimit>> => {
+): Effect.Effect<Keyed.Updatable<QueueFull | QueueTimeout, AdaptiveLimit, Settings>> => {
   const one = build("AdaptiveLimit.keyed", options)
-  return Keyed.make<QueueFull | QueueTimeout, Kept>({
+  return keyedPolicies.updatable<QueueFull | QueueTimeout, Settings, Kept>({
     make: () => one,
     atRest: (limit) => limit.atRest(),
     idleTimeToLive: options?.idleTimeToLive

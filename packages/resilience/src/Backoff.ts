@@ -208,7 +208,11 @@ export const decorrelated = (
   const factor = factorOf(where, options?.factor ?? defaults.spread)
   return scheduled(where, options, (cap) => {
     let before = Math.min(base, cap)
-    return (random) => before = Math.min(cap, base + random * Math.max(0, before * factor - base))
+    return (random) => {
+      // As below: infinity times zero is no number, and would stay none.
+      const longest = Math.min(before * factor, Number.MAX_VALUE)
+      return before = Math.min(cap, base + random * Math.max(0, longest - base))
+    }
   })
 }
 

@@ -34,14 +34,16 @@ import * as check from "./internal/check.ts"
 import * as Machine from "./internal/circuit/machine.ts"
 import * as Settings from "./internal/circuit/settings.ts"
 import * as Saved from "./internal/circuit/snapshot.ts"
-import * as Rule from "./internal/circuit/trip.ts"
+import * as Shown from "./internal/circuit/state.ts"
+import type * as Rule from "./internal/circuit/trip.ts"
 import * as Events from "./internal/events.ts"
 import * as guard from "./internal/guard.ts"
+import * as keyedPolicies from "./internal/keyed.ts"
 import * as Policy from "./internal/policy.ts"
 import * as rejection from "./internal/rejection.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
-import * as Keyed from "./Keyed.ts"
+import type * as Keyed from "./Keyed.ts"
 import * as Outcome from "./Outcome.ts"
 
 export type { Settings } from "./internal/circuit/settings.ts"
@@ -238,14 +240,6 @@ const decodeSnapshot = Schema.decodeUnknownExit(Saved.Snapshot)
 
 const messagesOf = (cause: Cause.Cause<unknown>) => Cause.prettyErrors(cause).map(({ message }) => message).join(", ")
 
-const nameOf = {
-  Closed: "closed",
-  HalfOpen: "half-open",
-  Open: "open",
-  Isolated: "isolated",
-  Disabled: "disabled"
-} as const
-
 const build = (where: string, options: Options | undefined): Effect.Effect<Kept> => {
   const name = options?.name ?? defaults.name
   const classify = options?.classify ?? defaults.classify
@@ -269,7 +263,7 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
 
     const transitioned = (fiber: AnyFiber, { because, from, to }: Machine.Transition) => {
       shared = undefined
-      transition(fiber, nameOf[from], nameOf[to])
+      transition(fiber, Shown.nameOf[from], Shown.nameOf[to])
       if (!events.active) return
       const openFor = to === "Open" ? Duration.millis(machine.openFor) : undefined
       events.publish({ _tag: "Transitioned", from, to, because, openFor, shadow: machine.shadow })
@@ -340,27 +334,6 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
       if (next !== undefined) transitioned(fiber, next)
     }
 
-    const stateAt = (now: number): State => {
-      const { openings, phase, shadow } = machine
-      switch (phase._tag) {
-        case "Closed": {
-          const { calls, failures, slow } = Rule.counts(phase.counter, () => now)
-          return { _tag: "Closed", calls, failures, slow, shadow }
-        }
-        case "Open":
-          return now < phase.until
-            ? { _tag: "Open", retryAfter: Duration.millis(Math.ceil(phase.until - now)), openings, shadow }
-            : { _tag: "HalfOpen", running: 0, succeeded: 0, failed: 0, shadow }
-        case "HalfOpen": {
-          const { failed, succeeded } = phase
-          return { _tag: "HalfOpen", running: Machine.running(spec, phase, now), succeeded, failed, shadow }
-        }
-        case "Isolated":
-        case "Disabled":
-          return phase
-      }
-    }
-
     const read = <A>(f: (now: number) => A) => Effect.withFiber((fiber) => Effect.succeed(f(time.now(fiber))))
 
     /** A step that may change the state, and whether calls are rejected. */
@@ -392,7 +365,7 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
     }
 
     return Effect.succeed(Object.assign(guard.makePolicy<Entry, CircuitOpen>({ enter, exit }), {
-      inspect: read(stateAt),
+      inspect: read((now) => Shown.of(spec, machine, now)),
       peek: read((now) => Machine.permits(spec, machine, now)),
       events: events.stream,
       update,
@@ -465,21 +438,22 @@ export const make = (options?: Options): Effect.Effect<CircuitBreaker> => build(
  * **Details**
  *
  * A key's breaker is dropped once it was idle for `idleTimeToLive`, 10 minutes by
- * default, and its last opening is over for as long as it was. One that is
- * isolated, disabled or in shadow is kept.
+ * default, its window of time is empty, and its last opening is over for as long
+ * as it was. A row of failures and a window of calls know no time and are
+ * forgotten with it. One that is isolated, disabled or in shadow is kept.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const keyed = (
   options?: Options & Pick<Keyed.Options<CircuitBreaker>, "idleTimeToLive">
-): Effect.Effect<Keyed.Keyed<CircuitOpen, CircuitBreaker>> => {
+): Effect.Effect<Keyed.Updatable<CircuitOpen, CircuitBreaker, Settings.Settings>> => {
   const one = build("CircuitBreaker.keyed", options)
-  return Keyed.make<CircuitOpen, Kept>({
+  return keyedPolicies.updatable<CircuitOpen, Settings.Settings, Kept>({
     make: () => one,
     atRest: (breaker, fiber) => breaker.atRest(fiber),
     idleTimeToLive: options?.idleTimeToLive
-  })
+  }, Settings.merged)
 }
 
 /**

@@ -28,8 +28,9 @@ import * as Engine from "./internal/concurrency/engine.ts"
 import { QueueFull, QueueTimeout, TooHeavy } from "./internal/concurrency/errors.ts"
 import * as Events from "./internal/events.ts"
 import * as guard from "./internal/guard.ts"
+import * as keyedPolicies from "./internal/keyed.ts"
 import * as Policy from "./internal/policy.ts"
-import * as Keyed from "./Keyed.ts"
+import type * as Keyed from "./Keyed.ts"
 
 export { QueueFull, QueueTimeout, TooHeavy }
 export {
@@ -235,9 +236,9 @@ export const make = (options: Options): Effect.Effect<ConcurrencyLimit> => build
  */
 export const keyed = (
   options: Options & Pick<Keyed.Options<ConcurrencyLimit>, "idleTimeToLive">
-): Effect.Effect<Keyed.Keyed<QueueFull | QueueTimeout, ConcurrencyLimit>> => {
+): Effect.Effect<Keyed.Updatable<QueueFull | QueueTimeout, ConcurrencyLimit, Settings>> => {
   const one = build("ConcurrencyLimit.keyed", options)
-  return Keyed.make<QueueFull | QueueTimeout, Kept>({
+  return keyedPolicies.updatable<QueueFull | QueueTimeout, Settings, Kept>({
     make: () => one,
     atRest: (limit) => limit.atRest(),
     idleTimeToLive: options.idleTimeToLive

@@ -17,10 +17,10 @@
  * deadlines the nearest counts. Policies that wait look at it, so none of them
  * begins a wait that would outlast its caller.
  *
- * On a stream, time is watched while it waits for its upstream. For `firstItem`,
- * `idle` and `leastRate` only that waiting counts, so a slow consumer never
- * trips them; `total` and `attempt` count all time since the first pull, and are
- * looked at during each pull.
+ * On a stream, time is watched while it waits for its upstream, which the first
+ * pull opens. For `firstItem`, `idle` and `leastRate` only that waiting counts,
+ * so a slow consumer never trips them; `total` and `attempt` count all time
+ * since the first pull, and are looked at during each pull.
  *
  * @since 0.1.0
  */

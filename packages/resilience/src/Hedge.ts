@@ -28,11 +28,12 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as check from "./internal/check.ts"
 import * as events from "./internal/events.ts"
+import * as keyedPolicies from "./internal/keyed.ts"
 import * as Latencies from "./internal/latencies.ts"
 import * as Policy from "./internal/policy.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
-import * as Keyed from "./Keyed.ts"
+import type * as Keyed from "./Keyed.ts"
 import * as Outcome from "./Outcome.ts"
 
 /**
@@ -492,9 +493,9 @@ export const make = (options?: Options): Effect.Effect<Hedge> => build("Hedge.ma
  */
 export const keyed = (
   options?: Options & Pick<Keyed.Options<Hedge>, "idleTimeToLive">
-): Effect.Effect<Keyed.Keyed<never, Hedge>> => {
+): Effect.Effect<Keyed.Updatable<never, Hedge, Settings>> => {
   const one = build("Hedge.keyed", options)
-  return Keyed.make<never, Kept>({
+  return keyedPolicies.updatable<never, Settings, Kept>({
     make: () => one,
     atRest: (hedge) => hedge.atRest(),
     idleTimeToLive: options?.idleTimeToLive

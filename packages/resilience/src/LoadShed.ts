@@ -30,11 +30,12 @@ import * as check from "./internal/check.ts"
 import * as Events from "./internal/events.ts"
 import * as Fifo from "./internal/fifo.ts"
 import * as guard from "./internal/guard.ts"
+import * as keyedPolicies from "./internal/keyed.ts"
 import * as Policy from "./internal/policy.ts"
 import * as rejection from "./internal/rejection.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
-import * as Keyed from "./Keyed.ts"
+import type * as Keyed from "./Keyed.ts"
 import * as Outcome from "./Outcome.ts"
 import * as Priority from "./Priority.ts"
 
@@ -479,9 +480,9 @@ export const make = (options: Options): Effect.Effect<LoadShed> => build("LoadSh
  */
 export const keyed = (
   options: Options & Pick<Keyed.Options<LoadShed>, "idleTimeToLive">
-): Effect.Effect<Keyed.Keyed<Shed, LoadShed>> => {
+): Effect.Effect<Keyed.Updatable<Shed, LoadShed, Settings>> => {
   const one = build("LoadShed.keyed", options)
-  return Keyed.make<Shed, Kept>({
+  return keyedPolicies.updatable<Shed, Settings, Kept>({
     make: () => one,
     atRest: (shedder) => shedder.atRest(),
     idleTimeToLive: options.idleTimeToLive

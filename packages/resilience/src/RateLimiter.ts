@@ -29,6 +29,7 @@ import * as Stream from "effect/Stream"
 import * as check from "./internal/check.ts"
 import * as Events from "./internal/events.ts"
 import * as guard from "./internal/guard.ts"
+import * as keyedPolicies from "./internal/keyed.ts"
 import * as Policy from "./internal/policy.ts"
 import type { Algorithm } from "./internal/rate/algorithm.ts"
 import * as Engine from "./internal/rate/engine.ts"
@@ -40,7 +41,7 @@ import * as Reserve from "./internal/rate/reservation.ts"
 import type { Reservation } from "./internal/rate/reservation.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
-import * as Keyed from "./Keyed.ts"
+import type * as Keyed from "./Keyed.ts"
 
 export type { Algorithm, Options, Reason, Reservation, Settings }
 export { RateLimitExceeded }
@@ -239,7 +240,7 @@ export const make = (options: Options): Effect.Effect<RateLimiter> => build("Rat
  * @category models
  * @since 0.1.0
  */
-export interface KeyedRateLimiter extends Keyed.Keyed<RateLimitExceeded, RateLimiter> {
+export interface KeyedRateLimiter extends Keyed.Updatable<RateLimitExceeded, RateLimiter, Settings> {
   /** Pauses a key, as its limiter's `pause` does. */
   readonly pause: (key: string, duration: Duration.Input) => Effect.Effect<void>
   /** Blocks a key, as its limiter's `block` does. */
@@ -262,7 +263,7 @@ export const keyed = (
 ): Effect.Effect<KeyedRateLimiter> => {
   const one = build("RateLimiter.keyed", options)
   return Effect.map(
-    Keyed.make<RateLimitExceeded, Kept>({
+    keyedPolicies.updatable<RateLimitExceeded, Settings, Kept>({
       make: () => one,
       atRest: (limiter, fiber) => limiter.atRest(fiber),
       idleTimeToLive: options.idleTimeToLive
@@ -271,6 +272,7 @@ export const keyed = (
       Object.assign((key: string) => limiters(key), {
         get: limiters.get,
         keys: limiters.keys,
+        update: limiters.update,
         pause: (key: string, duration: Duration.Input) =>
           Effect.flatMap(limiters.get(key), (limiter) => limiter.pause(duration)),
         block: (key: string, duration?: Duration.Input) =>

@@ -26,11 +26,12 @@ import * as Stream from "effect/Stream"
 import * as check from "./internal/check.ts"
 import * as Events from "./internal/events.ts"
 import * as guard from "./internal/guard.ts"
+import * as keyedPolicies from "./internal/keyed.ts"
 import * as Policy from "./internal/policy.ts"
 import * as RollingSum from "./internal/rollingSum.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
-import * as Keyed from "./Keyed.ts"
+import type * as Keyed from "./Keyed.ts"
 
 /**
  * A retry budget.
@@ -283,9 +284,9 @@ export const quota = (options?: QuotaOptions): Effect.Effect<QuotaBudget> => bui
  */
 export const keyed = (
   options?: Options & Pick<Keyed.Options<ShareBudget>, "idleTimeToLive">
-): Effect.Effect<Keyed.Keyed<never, ShareBudget>> => {
+): Effect.Effect<Keyed.Updatable<never, ShareBudget, ShareSettings>> => {
   const one = buildShare("RetryBudget.keyed", options)
-  return Keyed.make<never, ShareBudget & Kept>({
+  return keyedPolicies.updatable<never, ShareSettings, ShareBudget & Kept>({
     make: () => one,
     atRest: (budget, fiber) => budget.atRest(fiber),
     idleTimeToLive: options?.idleTimeToLive

@@ -40,6 +40,7 @@ import * as LocalView from "./internal/circuit/localView.ts"
 import * as Settings from "./internal/circuit/settings.ts"
 import * as Circuit from "./internal/circuit/sharedCircuit.ts"
 import * as SharedSpec from "./internal/circuit/sharedSpec.ts"
+import * as Shown from "./internal/circuit/state.ts"
 import * as Events from "./internal/events.ts"
 import * as Policy from "./internal/policy.ts"
 import * as rejection from "./internal/rejection.ts"
@@ -163,14 +164,6 @@ const defaults = {
   probeTimeout: "30 seconds"
 } satisfies Options
 
-const nameOf = {
-  Closed: "closed",
-  HalfOpen: "half-open",
-  Open: "open",
-  Isolated: "isolated",
-  Disabled: "disabled"
-} as const
-
 const durationOf = (millis: number | undefined) => millis === undefined ? undefined : Duration.millis(Math.ceil(millis))
 
 const held = (where: string, settings: Settings.Settings, context: Context.Context<never>) => {
@@ -235,7 +228,7 @@ const build = <E>(
       },
       onAnswer: (fiber, key, { transitions, view }) => {
         for (const { because, from, openFor, to } of transitions) {
-          transition(fiber, nameOf[from], nameOf[to])
+          transition(fiber, Shown.nameOf[from], Shown.nameOf[to])
           if (!events.active) continue
           const { openings, shadow } = view
           events.publish({

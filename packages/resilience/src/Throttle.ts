@@ -27,12 +27,13 @@ import * as Stream from "effect/Stream"
 import * as check from "./internal/check.ts"
 import * as Events from "./internal/events.ts"
 import * as guard from "./internal/guard.ts"
+import * as keyedPolicies from "./internal/keyed.ts"
 import * as Policy from "./internal/policy.ts"
 import * as rejection from "./internal/rejection.ts"
 import * as RollingSum from "./internal/rollingSum.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
-import * as Keyed from "./Keyed.ts"
+import type * as Keyed from "./Keyed.ts"
 import * as Outcome from "./Outcome.ts"
 import * as Priority from "./Priority.ts"
 
@@ -275,9 +276,9 @@ export const make = (options?: Options): Effect.Effect<Throttle> => build("Throt
  */
 export const keyed = (
   options?: Options & Pick<Keyed.Options<Throttle>, "idleTimeToLive">
-): Effect.Effect<Keyed.Keyed<Throttled, Throttle>> => {
+): Effect.Effect<Keyed.Updatable<Throttled, Throttle, Settings>> => {
   const one = build("Throttle.keyed", options)
-  return Keyed.make<Throttled, Kept>({
+  return keyedPolicies.updatable<Throttled, Settings, Kept>({
     make: () => one,
     atRest: (throttle, fiber) => throttle.atRest(fiber),
     idleTimeToLive: options?.idleTimeToLive

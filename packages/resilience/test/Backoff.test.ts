@@ -132,6 +132,12 @@ describe("Backoff", () => {
       }
     }), 60_000)
 
+  it.effect("decorrelated draws the base again after a wait beyond all numbers", () =>
+    Effect.gen(function*() {
+      const schedule = Backoff.decorrelated({ base: 5, cap: "30 days", factor: Number.MAX_VALUE })
+      assert.deepStrictEqual(yield* chance(0)(waits(schedule, 3)), [5, 5, 5])
+    }))
+
   const Positive = Schema.Number.check(Schema.isFinite(), Schema.isGreaterThan(1e-3))
   const Factor = Schema.Number.check(Schema.isFinite(), Schema.isGreaterThanOrEqualTo(1))
 

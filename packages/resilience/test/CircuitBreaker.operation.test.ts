@@ -165,6 +165,28 @@ describe("CircuitBreaker", () => {
         assert.deepStrictEqual(yield* left((one) => times(3, one(ok)), 10_000), ["b"])
       }))
 
+    for (
+      const [what, trip] of [
+        ["a window of time", CircuitBreaker.timeWindow({ window: "1 minute", minimumCalls: 3 })],
+        [
+          "one in a combination",
+          CircuitBreaker.anyOf(CircuitBreaker.consecutive(9), CircuitBreaker.timeWindow({ window: "1 minute" }))
+        ]
+      ] as const
+    ) {
+      it.effect(`keeps a closed breaker for as long as its calls count in ${what}`, () =>
+        Effect.gen(function*() {
+          const breaker = yield* CircuitBreaker.keyed({ trip, idleTimeToLive: "10 seconds" })
+          yield* Effect.exit(breaker("a")(fail))
+          yield* TestClock.adjust(59_999)
+          yield* breaker("b")(ok)
+          assert.deepStrictEqual(yield* breaker.keys, ["a", "b"])
+          yield* TestClock.adjust(10_000)
+          yield* breaker("c")(ok)
+          assert.deepStrictEqual(yield* breaker.keys, ["b", "c"])
+        }))
+    }
+
     it.effect("keeps an open breaker until its open time is over for as long as it was", () =>
       Effect.gen(function*() {
         const openIt = (one: CircuitBreaker.CircuitBreaker) => Effect.exit(one(fail))

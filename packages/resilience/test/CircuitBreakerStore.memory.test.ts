@@ -1,4 +1,4 @@
-import { CircuitBreakerStore } from "@ballast/resilience"
+import { CircuitBreaker, CircuitBreakerStore } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
@@ -33,6 +33,20 @@ describe("CircuitBreakerStore in memory", () => {
       assert.notStrictEqual(again.view.era, view.era)
       yield* record("key", spec(), [failed(view.era), failed(view.era)])
       assert.strictEqual(yield* calls, 0)
+    }).pipe(inMemory))
+
+  it.effect("keeps a circuit for as long as its calls count in a window of time", () =>
+    Effect.gen(function*() {
+      const { admit, inspect, record } = yield* Store
+      const held = spec({ trip: CircuitBreaker.timeWindow({ window: "10 seconds" }) })
+      const calls = Effect.map(inspect("key", held), (state) => state._tag === "Closed" ? state.failures : NaN)
+      const { view } = yield* admit("key", held)
+      yield* record("key", held, [failed(view.era)])
+      yield* TestClock.adjust(9_999)
+      yield* admit("other", held)
+      assert.strictEqual(yield* calls, 1)
+      const { view: later } = yield* admit("key", held)
+      assert.strictEqual(later.era, view.era)
     }).pipe(inMemory))
 
   it.effect("keeps what was set by hand, and what is open", () =>

@@ -5,7 +5,7 @@ import { Clock, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Fault } from "./support.ts"
 import { interruptEverywhere } from "./support/interruption.ts"
-import { consume, timed } from "./support/streams.ts"
+import { consume, openedAfter, timed } from "./support/streams.ts"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
 const remaining = Effect.map(Deadline.remaining, Duration.toMillis)
@@ -86,6 +86,15 @@ describe("Deadline in the context", () => {
       Effect.gen(function*() {
         const { items } = yield* consume(Deadline.total("1 second").stream(lefts(100)), 50)
         assert.deepStrictEqual(items, [900, 750, 600])
+      }))
+
+    it.effect("is seen while a stream opens", () =>
+      Effect.gen(function*() {
+        const lefts: Array<number> = []
+        const note = Effect.map(remaining, (left) => lefts.push(left))
+        const opened = openedAfter(Effect.andThen(Effect.andThen(note, Effect.sleep(100)), note), Stream.make(1))
+        yield* consume(Deadline.total("1 second").stream(opened))
+        assert.deepStrictEqual(lefts, [1_000, 900])
       }))
 
     it.effect("of an item is what is left of the wait for it", () =>
@@ -248,26 +257,30 @@ describe("Deadline interrupted at any step", () => {
         })
     }), 60_000)
 
-  it.effect("nor around a stream", () =>
-    interruptEverywhere({
-      setup: Effect.sync(() => ({
-        deadline: Deadline.make({
-          attempt: "1 minute",
-          firstItem: "5 seconds",
-          idle: "5 seconds",
-          leastRate: { least: 1, window: "5 seconds" }
-        }),
-        open: 0
-      })),
-      run: (setup) => {
-        const source = Stream.concat(timed(1_000, 1_000, 1_000), Stream.never)
-        const resource = Effect.acquireRelease(
-          Effect.sync(() => setup.open++),
-          () => Effect.sync(() => setup.open--)
-        )
-        return Stream.runDrain(setup.deadline.stream(Stream.unwrap(Effect.as(resource, source))))
-      },
-      budgets: [3, 4, 5, 7, 11, 16, 23, 32, 48, 64],
-      check: ({ open }) => Effect.sync(() => assert.strictEqual(open, 0))
-    }), 60_000)
+  for (const [what, opening] of [["a stream", 0], ["a stream that takes its time to open", 1_000]] as const) {
+    it.effect(`nor around ${what}`, () =>
+      interruptEverywhere({
+        setup: Effect.sync(() => ({
+          deadline: Deadline.make({
+            attempt: "1 minute",
+            firstItem: "5 seconds",
+            idle: "5 seconds",
+            leastRate: { least: 1, window: "5 seconds" }
+          }),
+          open: 0
+        })),
+        run: (setup) => {
+          const source = Stream.concat(timed(1_000, 1_000, 1_000), Stream.never)
+          const resource = Effect.acquireRelease(
+            Effect.sync(() => setup.open++),
+            () => Effect.sync(() => setup.open--)
+          )
+          const stream = Stream.unwrap(Effect.as(resource, source))
+          const opened = opening === 0 ? stream : openedAfter(Effect.sleep(opening), stream)
+          return Stream.runDrain(setup.deadline.stream(opened))
+        },
+        budgets: [3, 4, 5, 7, 11, 16, 23, 32, 48, 64],
+        check: ({ open }) => Effect.sync(() => assert.strictEqual(open, 0))
+      }), 60_000)
+  }
 })

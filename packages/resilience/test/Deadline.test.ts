@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { metrics, withMetrics } from "./support.ts"
-import { consume, countingSleeps, timed } from "./support/streams.ts"
+import { consume, countingSleeps, openedAfter, timed } from "./support/streams.ts"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
 
@@ -154,6 +154,20 @@ describe("Deadline", () => {
         const { error, took } = yield* consume(Deadline.firstItem(10).stream(timed(11)))
         assert.strictEqual(error?.message, "No first item came within 10ms")
         assert.strictEqual(took, 10)
+      }))
+
+    it.effect("waits for a stream that takes its time to open like for its first item", () =>
+      Effect.gen(function*() {
+        let released = 0
+        const opening = (gap: number) =>
+          openedAfter(Effect.ensuring(Effect.sleep(gap), Effect.sync(() => released++)), timed(1, 4))
+        const deadline = Deadline.make({ attempt: 20, firstItem: 10, idle: 5 })
+        const late = yield* consume(deadline.stream(opening(11)))
+        assert.deepStrictEqual([late.items, late.took, late.error?.deadline, released], [[], 10, "first", 1])
+        const total = yield* consume(Deadline.total(10).stream(opening(1_000)))
+        assert.deepStrictEqual([total.items, total.took, total.error?.deadline, released], [[], 10, "total", 2])
+        const fine = yield* consume(deadline.stream(opening(8)))
+        assert.deepStrictEqual([fine.items, fine.error], [[0, 1], undefined])
       }))
 
     it.effect("lets later items take their time without an idle deadline", () =>

@@ -44,6 +44,19 @@ describe("Retry with a budget", () => {
       assert.strictEqual(executions(), 2)
     }))
 
+  it.effect("policies that are given the same one share it", () =>
+    Effect.gen(function*() {
+      const budget = yield* affording(3)
+      const first = Retry.make({ budget, times: 2 })
+      const second = Retry.make({ budget, times: 2 })
+      const { call, executions } = scripted(...Array.from({ length: 6 }, () => fail))
+      yield* Effect.exit(chance(0)(first(call)))
+      assert.strictEqual(executions(), 3)
+      yield* Effect.exit(chance(0)(Stream.runDrain(second.stream(Stream.fromEffect(call)))))
+      assert.strictEqual(executions(), 5)
+      assert.deepStrictEqual(yield* budget.inspect, { _tag: "Share", calls: 2, retries: 3, balance: 0 })
+    }))
+
   it.effect("a stream is a call too", () =>
     Effect.gen(function*() {
       const budget = yield* affording(1)

@@ -313,6 +313,8 @@ describe("Retry limits", () => {
   describe("options", () => {
     const refused: ReadonlyArray<readonly [Retry.Options, string]> = [
       [{ maxElapsed: -1 }, "maxElapsed must be a duration of at least zero, got -1ms"],
+      [{ maxElapsed: NaN }, "maxElapsed must be a duration, got NaN"],
+      [{ base: NaN }, "base must be a duration, got NaN"],
       [{ aboveMaxRetryAfter: "ignore" as "cap" }, "aboveMaxRetryAfter must be fail or cap, got ignore"]
     ]
     for (const [options, message] of refused) {

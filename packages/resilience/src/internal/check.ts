@@ -17,6 +17,8 @@ export const rate = (where: string, field: string, value: number): number =>
   value > 0 && value <= 1 ? value : refuse(where, field, "in (0, 1]", value)
 
 const millis = (where: string, field: string, input: Duration.Input): number => {
+  // Which Effect takes for zero.
+  if (Number.isNaN(input)) return refuse(where, field, "a duration", input)
   const duration = Duration.fromInput(input)
   return duration._tag === "Some"
     ? Duration.toMillis(duration.value)

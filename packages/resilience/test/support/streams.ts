@@ -1,4 +1,4 @@
-import { Clock, Effect, Fiber, Stream } from "effect"
+import { Channel, Clock, Effect, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
@@ -28,6 +28,17 @@ export const timed = (...gaps: ReadonlyArray<number>) =>
   Stream.fromIterable(gaps.entries()).pipe(
     Stream.rechunk(1),
     Stream.mapEffect(([n, gap]) => Effect.as(Effect.sleep(gap), n))
+  )
+
+/** A stream that is opened only once so much was done. */
+export const openedAfter = <A, E, R>(
+  first: Effect.Effect<unknown>,
+  stream: Stream.Stream<A, E, R>
+): Stream.Stream<A, E, R> =>
+  Stream.fromChannel(
+    Channel.fromTransform((upstream, scope) =>
+      Effect.andThen(first, Channel.toTransform(Stream.toChannel(stream))(upstream, scope))
+    )
   )
 
 /** Takes a stream to its end, with a pause after each item; gives its items, its error and how long it took. */

@@ -315,14 +315,15 @@ export const adapt = (spec: Spec, machine: Machine, now: number): Transition | u
 
 /**
  * Whether the machine remembers nothing that matters: nobody steers it by hand,
- * and what opened it is over for at least as long as it was open.
+ * its window of time is empty, and what opened it is over for at least as long
+ * as it was open.
  */
 export const atRest = (spec: Spec, machine: Machine, now: number): boolean => {
   const { openFor, phase, shadow } = machine
   if (shadow) return false
   switch (phase._tag) {
     case "Closed":
-      return now - phase.since >= openFor
+      return now - phase.since >= openFor && !Trip.holdsRecent(phase.counter, now)
     case "Open":
       return now - phase.until >= openFor
     case "HalfOpen":

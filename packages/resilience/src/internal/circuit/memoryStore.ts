@@ -105,11 +105,12 @@ export const make = (where: string, options: MemoryOptions | undefined) => {
         Effect.withFiber((fiber) => {
           const now = Math.floor(time.now(fiber))
           const found = find(key, spec, now)
-          if (found.spec === spec) return Effect.succeed(State.of(found.held, found.machine, now))
+          const { openings } = found.machine
+          if (found.spec === spec) return Effect.succeed({ ...State.of(found.held, found.machine, now), openings })
           const machine = { ...found.machine }
           const held = machineSpec(spec)
           Machine.adapt(held, machine, now)
-          return Effect.succeed(State.of(held, machine, now))
+          return Effect.succeed({ ...State.of(held, machine, now), openings: machine.openings })
         })
     }
   }

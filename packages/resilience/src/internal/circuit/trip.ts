@@ -191,6 +191,20 @@ export const counts = (counter: Counter, now: () => number): Counts => {
   }
 }
 
+/** Whether a window of time holds calls. What is counted without time would never be forgotten, and so does not matter here. */
+export const holdsRecent = (counter: Counter, now: number): boolean => {
+  switch (counter._tag) {
+    case "Consecutive":
+    case "CountWindow":
+      return false
+    case "TimeWindow":
+      return counts(counter, () => now).calls > 0
+    case "AnyOf":
+    case "AllOf":
+      return counter.parts.some((part) => holdsRecent(part, now))
+  }
+}
+
 /** What a counter has counted, as plain data: times are ages, so that another clock can go on. */
 export type Saved =
   | { readonly _tag: "Consecutive"; readonly of: Consecutive["of"]; readonly run: number }
