@@ -1,36 +1,8 @@
 import { Deadline, Policy } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Channel, type Duration, Effect, Exit, Fiber, Stream } from "effect"
+import { Cause, Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
-
-/**
- * A source of 1, 2, 3, … at the given times, which ends its waits itself when the stop that it claims tells it to. `on` holds the ids of
- * the fibers that its pulls ran on.
- */
-const makeSource = (...waits: ReadonlyArray<Duration.Input>) => {
-  const on: Array<number> = []
-  const interrupted: Array<number> = []
-  const stream: Stream.Stream<number> = Stream.fromChannel(Channel.fromTransform(() =>
-    Effect.withFiber((opener) => {
-      let given = 0
-      let wake: (() => void) | undefined
-      opener.getRef(Deadline.CurrentStop)?.claim(() => {
-        interrupted.push(given)
-        wake?.()
-      })
-      const stop = Effect.callback<never>((resume) => {
-        wake = () => resume(Effect.interrupt)
-      })
-      return Effect.succeed(Effect.withFiber((fiber) => {
-        on.push(fiber.id)
-        const wait = waits[given]
-        if (wait === undefined) return Cause.done()
-        return Effect.map(Effect.raceFirst(Effect.sleep(wait), stop), () => [++given] as const)
-      }))
-    })
-  ))
-  return { on, interrupted, stream }
-}
+import { makeSource } from "./support/streams.ts"
 
 const collect = <E>(stream: Stream.Stream<number, E>) =>
   Effect.gen(function*() {
