@@ -1,10 +1,11 @@
-import { Hedge, Outcome } from "@ballast/resilience"
+import { Deadline, Hedge, Outcome } from "@ballast/resilience"
 import { interruptEverywhere, record } from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Clock, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as Latencies from "../src/internal/latencies.ts"
 import { eventsOf, Fault, metrics, withMetrics } from "./support.ts"
+import { makeSource } from "./support/streams.ts"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
 const rest = { calls: 0, attempts: 0 }
@@ -330,6 +331,19 @@ describe("Hedge", () => {
           exit: Exit.succeed([2]),
           took: 0
         })
+      }))
+
+    it.effect("a cooperative deadline around it stops the winner, not whoever was opened last", () =>
+      Effect.gen(function*() {
+        const hedge = yield* Hedge.make({ ...generous, delay: "2 seconds" })
+        const sources = [makeSource("3 seconds", "1 minute"), makeSource("1 minute")]
+        const stream = Stream.unwrap(
+          Effect.map(Hedge.CurrentHedge, (number) => sources[number - 1]?.stream ?? Stream.empty)
+        )
+        const policy = Deadline.total("10 seconds", { cooperative: true })
+        const { exit, took } = yield* run(Effect.flip(Stream.runDrain(policy.stream(hedge.stream(stream)))))
+        assert.strictEqual(took, 10_000)
+        assert.isTrue(Exit.isSuccess(exit) && exit.value._tag === "DeadlineExceeded")
       }))
 
     it.effect("an empty stream is an answer", () =>

@@ -1,5 +1,5 @@
 import { Deadline } from "@ballast/resilience"
-import { Cause, Channel, Clock, type Duration, Effect, Fiber, Stream } from "effect"
+import { Cause, Channel, Clock, type Duration, Effect, Fiber, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
@@ -56,24 +56,27 @@ export const consume = Effect.fnUntraced(function*<A, E>(stream: Stream.Stream<A
 export const makeSource = (...waits: ReadonlyArray<Duration.Input>) => {
   const on: Array<number> = []
   const interrupted: Array<number> = []
-  const stream: Stream.Stream<number> = Stream.fromChannel(Channel.fromTransform(() =>
-    Effect.withFiber((opener) => {
-      let given = 0
-      let wake: (() => void) | undefined
-      opener.getRef(Deadline.CurrentStop)?.claim(() => {
-        interrupted.push(given)
-        wake?.()
+  const stream: Stream.Stream<number> = Stream.fromChannel(
+    Channel.fromTransform((_upstream, scope) =>
+      Effect.withFiber((opener) => {
+        let given = 0
+        let wake: (() => void) | undefined
+        const release = opener.getRef(Deadline.CurrentStop)?.claim(() => {
+          interrupted.push(given)
+          wake?.()
+        })
+        const stop = Effect.callback<never>((resume) => {
+          wake = () => resume(Effect.interrupt)
+        })
+        const pull = Effect.withFiber((fiber) => {
+          on.push(fiber.id)
+          const wait = waits[given]
+          if (wait === undefined) return Cause.done()
+          return Effect.map(Effect.raceFirst(Effect.sleep(wait), stop), () => [++given] as const)
+        })
+        return Effect.as(Scope.addFinalizer(scope, Effect.sync(() => release?.())), pull)
       })
-      const stop = Effect.callback<never>((resume) => {
-        wake = () => resume(Effect.interrupt)
-      })
-      return Effect.succeed(Effect.withFiber((fiber) => {
-        on.push(fiber.id)
-        const wait = waits[given]
-        if (wait === undefined) return Cause.done()
-        return Effect.map(Effect.raceFirst(Effect.sleep(wait), stop), () => [++given] as const)
-      }))
-    })
-  ))
+    )
+  )
   return { on, interrupted, stream }
 }
