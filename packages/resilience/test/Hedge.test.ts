@@ -1,7 +1,7 @@
 import { Deadline, Hedge, Outcome } from "@ballast/resilience"
 import { interruptEverywhere, record } from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Clock, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
+import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as Latencies from "../src/internal/latencies.ts"
 import { eventsOf, Fault, metrics, withMetrics } from "./support.ts"
@@ -171,6 +171,24 @@ describe("Hedge", () => {
         assert.deepStrictEqual(load(yield* hedge.inspect), rest)
       }))
   })
+
+  it.effect("any number of attempts, one right after the other, does not grow the stack", () =>
+    Effect.gen(function*() {
+      const hedge = yield* Hedge.make({ ...generous, delay: 0, maxAttempts: 10_000 })
+      let failed = 0
+      const fails = Effect.suspend(() => {
+        failed++
+        return unavailable
+      })
+      assert.instanceOf(yield* Effect.flip(hedge(fails)), Fault)
+      assert.strictEqual(failed, 10_000)
+      const gate = yield* Deferred.make<string>()
+      const fiber = yield* start(hedge(Deferred.await(gate)))
+      assert.strictEqual((yield* hedge.inspect).attempts, 10_000)
+      yield* Deferred.succeed(gate, "answer")
+      assert.strictEqual(yield* Fiber.join(fiber), "answer")
+      assert.deepStrictEqual(load(yield* hedge.inspect), rest)
+    }))
 
   describe("budget", () => {
     it.effect("the tenth call is the first that may be hedged by default", () =>
