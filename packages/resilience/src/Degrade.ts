@@ -99,66 +99,66 @@ interface Kept extends Degrade {
   readonly atRest: () => boolean
 }
 
-const build = (where: string, options: Options | undefined): Effect.Effect<Kept> => {
+const build = (where: string, options: Omit<Options, "when"> | undefined) => {
   const name = options?.name ?? defaults.name
   const initial = modeOf(where, options?.mode ?? defaults.mode)
-  const when = options?.when ?? defaults.when
   const rejected = telemetry.makeRejected("degrade", name)
 
-  return Effect.sync(() => {
-    let mode = initial
-    const events = Events.make<Event>()
+  return (when: Effect.Effect<boolean>) =>
+    Effect.sync((): Kept => {
+      let mode = initial
+      const events = Events.make<Event>()
 
-    const reject = (because: Degraded["because"]): Effect.Effect<never, Degraded> =>
-      Effect.withFiber((fiber) => {
-        rejected(fiber)
-        if (events.active) events.publish({ _tag: "Degraded", because })
-        return Effect.fail(rejection.make(Degraded, { degrade: name, because }))
+      const reject = (because: Degraded["because"]): Effect.Effect<never, Degraded> =>
+        Effect.withFiber((fiber) => {
+          rejected(fiber)
+          if (events.active) events.publish({ _tag: "Degraded", because })
+          return Effect.fail(rejection.make(Degraded, { degrade: name, because }))
+        })
+
+      const manually = reject("manual")
+      const automatically = reject("automatic")
+
+      const before = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | Degraded, R> =>
+        Effect.suspend((): Effect.Effect<A, E | Degraded, R> => {
+          switch (mode) {
+            case "normal":
+              return self
+            case "degraded":
+              return manually
+            case "automatic":
+              return when === defaults.when
+                ? self
+                : Effect.flatMap(when, (degraded): Effect.Effect<A, E | Degraded, R> => degraded ? automatically : self)
+          }
+        })
+
+      const set = (next: Mode): Effect.Effect<void> => {
+        modeOf("Degrade.set", next)
+        return Effect.sync(() => {
+          if (next === mode) return
+          const from = mode
+          mode = next
+          if (events.active) events.publish({ _tag: "Switched", from, to: next })
+        })
+      }
+
+      const policy = Policy.make<Degraded>({
+        effect: before,
+        stream: (self) => Stream.unwrap(before(Effect.succeed(self)))
       })
-
-    const manually = reject("manual")
-    const automatically = reject("automatic")
-
-    const before = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | Degraded, R> =>
-      Effect.suspend((): Effect.Effect<A, E | Degraded, R> => {
-        switch (mode) {
-          case "normal":
-            return self
-          case "degraded":
-            return manually
-          case "automatic":
-            return when === defaults.when
-              ? self
-              : Effect.flatMap(when, (degraded): Effect.Effect<A, E | Degraded, R> => degraded ? automatically : self)
-        }
+      return Object.assign(policy, {
+        set,
+        inspect: Effect.suspend(() =>
+          Effect.map(
+            mode === "automatic" ? when : Effect.succeed(mode === "degraded"),
+            (degraded): State => ({ mode, degraded })
+          )
+        ),
+        events: events.stream,
+        atRest: () => mode === initial
       })
-
-    const set = (next: Mode): Effect.Effect<void> => {
-      modeOf("Degrade.set", next)
-      return Effect.sync(() => {
-        if (next === mode) return
-        const from = mode
-        mode = next
-        if (events.active) events.publish({ _tag: "Switched", from, to: next })
-      })
-    }
-
-    const policy = Policy.make<Degraded>({
-      effect: before,
-      stream: (self) => Stream.unwrap(before(Effect.succeed(self)))
     })
-    return Object.assign(policy, {
-      set,
-      inspect: Effect.suspend(() =>
-        Effect.map(
-          mode === "automatic" ? when : Effect.succeed(mode === "degraded"),
-          (degraded): State => ({ mode, degraded })
-        )
-      ),
-      events: events.stream,
-      atRest: () => mode === initial
-    })
-  })
 }
 
 /**
@@ -186,7 +186,19 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options?: Options): Effect.Effect<Degrade> => build("Degrade.make", options)
+export const make = (options?: Options): Effect.Effect<Degrade> =>
+  build("Degrade.make", options)(options?.when ?? defaults.when)
+
+/**
+ * Options of a switch for each key.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface KeyedOptions extends Omit<Options, "when">, Pick<Keyed.Options<Degrade>, "idleTimeToLive"> {
+  /** As for one switch, or by key. */
+  readonly when?: Effect.Effect<boolean> | ((key: string) => Effect.Effect<boolean>) | undefined
+}
 
 /**
  * Creates a switch for each key, such as a feature or a tenant; all have the
@@ -197,15 +209,27 @@ export const make = (options?: Options): Effect.Effect<Degrade> => build("Degrad
  * A key's switch is dropped once it was idle for `idleTimeToLive`, 10 minutes by
  * default, and is in the mode that it began with.
  *
+ * **Example** (Following a circuit for each key)
+ *
+ * ```ts
+ * import { CircuitBreaker, Degrade } from "@ballast/resilience"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const breakers = yield* CircuitBreaker.keyed()
+ *   const switches = yield* Degrade.keyed({ when: (key) => Effect.flatMap(breakers.get(key), Degrade.whileOpen) })
+ *   return yield* Effect.succeed("answer").pipe(breakers("shard 1"), switches("shard 1"))
+ * })
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
-export const keyed = (
-  options?: Options & Pick<Keyed.Options<Degrade>, "idleTimeToLive">
-): Effect.Effect<Keyed.Keyed<Degraded, Degrade>> => {
+export const keyed = (options?: KeyedOptions): Effect.Effect<Keyed.Keyed<Degraded, Degrade>> => {
   const one = build("Degrade.keyed", options)
+  const when = options?.when ?? defaults.when
   return Keyed.make<Degraded, Kept>({
-    make: () => one,
+    make: (key) => one(Effect.isEffect(when) ? when : when(key)),
     atRest: (degrade) => degrade.atRest(),
     idleTimeToLive: options?.idleTimeToLive
   })
@@ -231,6 +255,8 @@ export const noop: Degrade = Object.assign(
  *
  * **Details**
  *
+ * A breaker in shadow rejects nobody, so it degrades nobody either.
+ *
  * Once a probe is due the calls go on to the breaker, which lets as many of them
  * through as it wants and rejects the others itself: a switch that kept them all
  * away would never see the circuit close.
@@ -239,13 +265,16 @@ export const noop: Degrade = Object.assign(
  * @since 0.1.0
  */
 export const whileOpen = (breaker: {
-  readonly inspect: Effect.Effect<{ readonly _tag: string; readonly retryAfter?: Duration.Duration | undefined }>
+  readonly inspect: Effect.Effect<{
+    readonly _tag: string
+    readonly retryAfter?: Duration.Duration | undefined
+    readonly shadow?: boolean | undefined
+  }>
 }): Effect.Effect<boolean> =>
-  Effect.map(
-    breaker.inspect,
-    ({ _tag, retryAfter }) =>
-      _tag === "Isolated" || (_tag === "Open" && (retryAfter === undefined || Duration.isPositive(retryAfter)))
-  )
+  Effect.map(breaker.inspect, ({ _tag, retryAfter, shadow }) => {
+    if (_tag === "Isolated") return true
+    return _tag === "Open" && shadow !== true && (retryAfter === undefined || Duration.isPositive(retryAfter))
+  })
 
 /**
  * A call turned away because the switch is on: by hand, or because its

@@ -241,7 +241,8 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
           let timer: Fiber.Fiber<void> | undefined
           let resume: (exit: Effect.Effect<A, E>) => void
 
-          const launch = () => {
+          /** Starts an attempt. Returns whether it is over already and another one is to follow. */
+          const launch = (): boolean => {
             const number = ++started
             const since = time.now(fiber)
             attempts++
@@ -251,14 +252,21 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
             running.add(body)
             body.addObserver((exit) => {
               running.delete(body)
-              ended(exit, number, since)
+              if (ended(exit, number, since)) go()
             })
+            return false
           }
 
-          const ended = (exit: Exit.Exit<A, E>, number: number, since: number) => {
+          /** Starts attempts as long as each calls for the next at once: in a loop, so that the stack does not grow. */
+          const go = () => {
+            while (launch() || arm());
+          }
+
+          /** Returns whether another attempt is to follow. */
+          const ended = (exit: Exit.Exit<A, E>, number: number, since: number): boolean => {
             attempts--
             // A loser, or an attempt of an interrupted call.
-            if (settled) return
+            if (settled) return false
             let outcome: Outcome.Outcome
             try {
               outcome = judge(exit)
@@ -275,17 +283,18 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
               return settle(exit)
             }
             if (!outcome.retryable) return settle(exit)
-            if (next("failed")) return
-            if (running.size === 0) settle(exit)
+            if (next("failed")) return true
+            return running.size === 0 && settle(exit)
           }
 
-          const settle = (exit: Exit.Exit<A, E>) => {
+          const settle = (exit: Exit.Exit<A, E>): false => {
             settled = true
             stop()
             resume(exit)
+            return false
           }
 
-          /** Starts another attempt if there may be one. */
+          /** Pays for another attempt, which then is to follow, if there may be one. */
           const next = (because: telemetry.HedgeReason): boolean => {
             if (started >= settings.maxAttempts) return false
             if (!pay()) {
@@ -296,20 +305,22 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
             stop()
             hedged(fiber, started + 1, because)
             if (listeners.active) listeners.publish({ _tag: "Hedged", attempt: started + 1, because })
-            launch()
-            arm()
             return true
           }
 
-          const arm = () => {
-            if (settled || started >= settings.maxAttempts || running.size === 0) return
+          /** Sets the timer for the next attempt. Returns whether its time has come already. */
+          const arm = (): boolean => {
+            if (settled || started >= settings.maxAttempts || running.size === 0) return false
             const delay = delayNow(fiber)
-            if (delay === Infinity) return
+            if (delay === Infinity) return false
             stop()
-            timer = run(Effect.sleep(delay))
-            timer.addObserver((exit) => {
-              if (exit._tag === "Success" && !settled) next("slow")
+            const sleep = run(Effect.sleep(delay))
+            if (sleep.pollUnsafe() !== undefined) return next("slow")
+            timer = sleep
+            sleep.addObserver((exit) => {
+              if (exit._tag === "Success" && !settled && next("slow")) go()
             })
+            return false
           }
 
           const stop = () => {
@@ -324,8 +335,7 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
               entered = true
               arrive()
               resume = register
-              launch()
-              arm()
+              go()
             }),
             () => {
               if (!entered) return undefined

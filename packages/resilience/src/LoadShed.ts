@@ -16,7 +16,8 @@
  * priority the order is that of arrival, or the newest first while the queue
  * stands (adaptive LIFO). Each decision is one synchronous step on a plain
  * record, in constant time whatever the length of the queue; one timer watches
- * over all who wait. An interrupted waiter leaves at once.
+ * over all who wait, and one over their callers' deadlines, past which none
+ * waits. An interrupted waiter leaves at once.
  *
  * @since 0.1.0
  */
@@ -26,7 +27,9 @@ import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Alarms from "./internal/alarms.ts"
 import * as check from "./internal/check.ts"
+import { CurrentDeadline } from "./internal/currentDeadline.ts"
 import * as Events from "./internal/events.ts"
 import * as Fifo from "./internal/fifo.ts"
 import * as guard from "./internal/guard.ts"
@@ -74,13 +77,13 @@ export interface State {
 }
 
 /**
- * Why a call was shed: it waited for too long in a standing queue, or the queue
- * was full.
+ * Why a call was shed: it waited for too long in a standing queue, the queue was
+ * full, or its caller's deadline came.
  *
  * @category models
  * @since 0.1.0
  */
-export type Reason = "delay" | "full"
+export type Reason = "delay" | "full" | "deadline"
 
 /**
  * What happens to the queue.
@@ -178,6 +181,8 @@ interface Waiter extends guard.Entry<Shed>, Fifo.Place<Waiter> {
   readonly wait: Effect.Effect<void, Shed>
   state: "queued" | "granted" | Shed | "gone"
   resume: (() => void) | undefined
+  /** Rings at its caller's deadline, if there is one. */
+  alarm: Alarms.Alarm | undefined
 }
 
 type Entry =
@@ -212,6 +217,7 @@ const build = (where: string, options: Options): Effect.Effect<Kept> => {
     let lateSince = Infinity
     let overloaded = false
     let timer: Fiber.Fiber<void> | undefined
+    const deadlines = Alarms.make()
     const events = Events.make<Event>()
 
     const oldest = (): Waiter | undefined => {
@@ -246,6 +252,7 @@ const build = (where: string, options: Options): Effect.Effect<Kept> => {
 
     const remove = (waiter: Waiter, state: Waiter["state"], now: number) => {
       waiter.state = state
+      if (waiter.alarm !== undefined) deadlines.clear(waiter.alarm)
       Fifo.remove(queues[waiter.priority], waiter)
       queued--
       settle(now)
@@ -332,7 +339,19 @@ const build = (where: string, options: Options): Effect.Effect<Kept> => {
         waiter.resume = answer
       })
 
-    const enqueue = (fiber: Fiber.Fiber<unknown, unknown>, priority: Priority.Priority, now: number): Waiter => {
+    const setAlarm = (waiter: Waiter, until: number) => {
+      const { fiber } = waiter
+      const ring = () => shed(waiter, "deadline", time.now(fiber))
+      waiter.alarm = { at: until, ring, group: undefined, previous: undefined, next: undefined }
+      deadlines.set(fiber, fiber.context, waiter.alarm)
+    }
+
+    const enqueue = (
+      fiber: Fiber.Fiber<unknown, unknown>,
+      priority: Priority.Priority,
+      now: number,
+      until: number
+    ): Waiter => {
       const waiter: Waiter = {
         _tag: "Waiter",
         fiber,
@@ -346,9 +365,11 @@ const build = (where: string, options: Options): Effect.Effect<Kept> => {
         ),
         state: "queued",
         resume: undefined,
+        alarm: undefined,
         previous: undefined,
         next: undefined
       }
+      if (until < Infinity) setAlarm(waiter, until)
       Fifo.append(queues[priority], waiter)
       if (++queued === 1) {
         settle(now)
@@ -374,15 +395,19 @@ const build = (where: string, options: Options): Effect.Effect<Kept> => {
       }
       const now = time.now(fiber)
       const priority = fiber.getRef(Priority.CurrentPriority)
+      const until = fiber.getRef(CurrentDeadline)
+      const reject = (reason: Reason): Entry => ({
+        _tag: "Rejected",
+        wait: Effect.fail(makeShed(fiber, reason, priority, 0))
+      })
       sweep(now)
+      if (until <= now) return reject("deadline")
       if (queued >= settings.queue) {
         const waiter = lesser(priority)
-        if (waiter === undefined) {
-          return { _tag: "Rejected", wait: Effect.fail(makeShed(fiber, "full", priority, 0)) }
-        }
+        if (waiter === undefined) return reject("full")
         shed(waiter, "full", now)
       }
-      return enqueue(fiber, priority, now)
+      return enqueue(fiber, priority, now, until)
     }
 
     const exit = (
@@ -524,16 +549,26 @@ export const noop: LoadShed = Object.assign(
  */
 export class Shed extends Schema.TaggedError<Shed>()("Shed", {
   shedder: Schema.String,
-  reason: Schema.Literals(["delay", "full"]),
+  reason: Schema.Literals(["delay", "full", "deadline"]),
   waited: Schema.Duration,
   retryAfter: Schema.Duration
 }) {
   override get message() {
-    const why = this.reason === "full" ? "the queue is full" : `it had waited for ${Duration.format(this.waited)}`
-    return `Load shedder "${this.shedder}" turned a call away: ${why}`
+    return `Load shedder "${this.shedder}" turned a call away: ${why(this)}`
   }
 
   get [Outcome.key](): Outcome.Outcome {
     return Outcome.ignored({ retryAfter: this.retryAfter })
+  }
+}
+
+const why = ({ reason, waited }: Shed): string => {
+  switch (reason) {
+    case "delay":
+      return `it had waited for ${Duration.format(waited)}`
+    case "full":
+      return "the queue is full"
+    case "deadline":
+      return "its caller's time was over"
   }
 }

@@ -11,7 +11,6 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { hasProperty } from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
@@ -87,8 +86,8 @@ export type Rejection =
  *
  * Throws a `RangeError` when an option of a part is out of its bounds, when a
  * time inside is longer than the one around it, and when the breaker's time
- * window is shorter than two attempts: of a dependency that hangs it would see
- * too little. A policy made before is not looked into.
+ * window, its own or that of its trip rule, is shorter than two attempts: of a
+ * dependency that hangs it would see too little. A policy made before is not looked into.
  *
  * **Example** (Guarding a call)
  *
@@ -171,21 +170,33 @@ const breakerOf = <P>({ attempt, circuitBreaker }: CommonOptions<P>): CommonOpti
     circuitBreaker === undefined || isMade<CircuitBreaker.Options, CircuitBreaker.CircuitOpen | P>(circuitBreaker) ||
     attempt === undefined
   ) return circuitBreaker
-  const { window } = circuitBreaker
+  const { trip, window } = circuitBreaker
   const least = 2 * Duration.toMillis(attempt)
-  if (window === undefined) {
-    const trips = hasProperty(circuitBreaker, "trip") && circuitBreaker.trip !== undefined
-    return trips ? circuitBreaker : { ...circuitBreaker, window: Math.max(least, usualWindow) }
-  }
-  if (Duration.toMillis(window) < least) {
+  if (window === undefined && trip === undefined) return { ...circuitBreaker, window: Math.max(least, usualWindow) }
+  const longest = window === undefined ? longestWindow(trip) : Duration.toMillis(window)
+  if (longest < least) {
     check.refuse(
       "Policy.common",
-      "circuitBreaker.window",
+      window === undefined ? "the window of circuitBreaker.trip" : "circuitBreaker.window",
       `at least twice attempt (${Duration.format(Duration.millis(least))})`,
-      Duration.format(Duration.fromInputUnsafe(window))
+      Duration.format(Duration.millis(longest))
     )
   }
   return circuitBreaker
+}
+
+/** The longest stretch of time that decides alone, in milliseconds; infinite where calls are counted whenever they end. */
+const longestWindow = (trip: CircuitBreaker.Trip | undefined): number => {
+  switch (trip?._tag) {
+    case "TimeWindow":
+      return trip.window
+    case "AnyOf":
+      return Math.max(...trip.trips.map(longestWindow))
+    case "AllOf":
+      return Math.min(...trip.trips.map(longestWindow))
+    default:
+      return Infinity
+  }
 }
 
 /** The breaker's own default, in milliseconds. */

@@ -12,13 +12,14 @@
  * **Gotchas**
  *
  * The work runs under the context of the first caller: its services, its span
- * as the parent, its references. So it must not need a `Scope` of the caller's,
- * and what differs from caller to caller belongs into the key.
+ * as the parent, its references, but not its deadline, which bounds that caller
+ * alone. So it must not need a `Scope` of the caller's, and what differs from
+ * caller to caller belongs into the key.
  *
  * @since 0.1.0
  */
 import * as Channel from "effect/Channel"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -26,7 +27,9 @@ import * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { CurrentStop } from "./internal/bounded.ts"
 import * as check from "./internal/check.ts"
+import { CurrentDeadline } from "./internal/currentDeadline.ts"
 import * as Events from "./internal/events.ts"
 import * as Replay from "./internal/replay.ts"
 import * as telemetry from "./internal/telemetry.ts"
@@ -187,7 +190,7 @@ export const make = <A, E = never>(options?: Options): Effect.Effect<SingleFligh
       const { context, flight, flights, onEnd, work } = options
       flights.set(flight.key, flight)
       if (events.active) events.publish({ _tag: "Started", key: flight.key })
-      const fiber = Effect.runForkWith(context)(work)
+      const fiber = Effect.runForkWith(unbounded(context))(work)
       flight.fiber = fiber
       fiber.addObserver((exit) => {
         forget(flights, flight)
@@ -315,6 +318,10 @@ export const make = <A, E = never>(options?: Options): Effect.Effect<SingleFligh
     }
   })
 }
+
+/** The first caller's context without its deadline, which must not bound what others share. */
+const unbounded = <R>(context: Context.Context<R>): Context.Context<R> =>
+  context.pipe(Context.add(CurrentDeadline, Infinity), Context.add(CurrentStop, undefined))
 
 const forget = <F extends Flight>(flights: Map<string, F>, flight: F): void => {
   if (flights.get(flight.key) === flight) flights.delete(flight.key)

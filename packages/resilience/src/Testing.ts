@@ -27,6 +27,7 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Tracer from "effect/Tracer"
 import * as bracket from "./internal/bracket.ts"
 import * as check from "./internal/check.ts"
+import { readMetrics } from "./internal/readMetrics.ts"
 import * as Stage from "./internal/stage.ts"
 
 /**
@@ -379,28 +380,6 @@ export const observe = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<Ob
     const millis = (yield* Clock.currentTimeMillis) - startedAt
     return { exit, millis, waits, metrics: readMetrics(yield* Metric.snapshot) }
   }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
-
-const readMetrics = (snapshots: ReadonlyArray<Metric.Metric.Snapshot>) => {
-  const out: Record<string, number> = {}
-  for (const { attributes, id, state, type } of snapshots) {
-    const labels = Object.entries(attributes ?? {}).sort().map(([key, value]) => `${key}=${value}`).join(",")
-    switch (type) {
-      case "Counter":
-        out[`${id}{${labels}}`] = Number(state.count)
-        break
-      case "Gauge":
-        out[`${id}{${labels}}`] = Number(state.value)
-        break
-      case "Histogram":
-        out[`${id}{${labels}}`] = state.sum
-        out[`${id}_count{${labels}}`] = state.count
-        break
-      default:
-        break
-    }
-  }
-  return out
-}
 
 /** Turns of the scheduler that `settle` gives to other fibers. */
 const turns = 64

@@ -1,36 +1,8 @@
-import { Deadline, Policy } from "@ballast/resilience"
+import { Deadline, Fallback, Policy } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Channel, type Duration, Effect, Exit, Fiber, Stream } from "effect"
+import { Cause, type Duration, Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
-
-/**
- * A source of 1, 2, 3, … at the given times, which ends its waits itself when the stop that it claims tells it to. `on` holds the ids of
- * the fibers that its pulls ran on.
- */
-const makeSource = (...waits: ReadonlyArray<Duration.Input>) => {
-  const on: Array<number> = []
-  const interrupted: Array<number> = []
-  const stream: Stream.Stream<number> = Stream.fromChannel(Channel.fromTransform(() =>
-    Effect.withFiber((opener) => {
-      let given = 0
-      let wake: (() => void) | undefined
-      opener.getRef(Deadline.CurrentStop)?.claim(() => {
-        interrupted.push(given)
-        wake?.()
-      })
-      const stop = Effect.callback<never>((resume) => {
-        wake = () => resume(Effect.interrupt)
-      })
-      return Effect.succeed(Effect.withFiber((fiber) => {
-        on.push(fiber.id)
-        const wait = waits[given]
-        if (wait === undefined) return Cause.done()
-        return Effect.map(Effect.raceFirst(Effect.sleep(wait), stop), () => [++given] as const)
-      }))
-    })
-  ))
-  return { on, interrupted, stream }
-}
+import { makeSource } from "./support/streams.ts"
 
 const collect = <E>(stream: Stream.Stream<number, E>) =>
   Effect.gen(function*() {
@@ -42,10 +14,9 @@ const collect = <E>(stream: Stream.Stream<number, E>) =>
     return { items, exit: yield* Fiber.join(fiber) }
   })
 
-const failure = (exit: Exit.Exit<unknown, Deadline.DeadlineExceeded>) =>
-  Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+const failure = (exit: Exit.Exit<unknown, unknown>) => Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
 
-const exceeded = (deadline: Deadline.Kind, exit: Exit.Exit<unknown, Deadline.DeadlineExceeded>) => {
+const exceeded = (deadline: Deadline.Kind, exit: Exit.Exit<unknown, unknown>) => {
   const error = failure(exit)
   assert.instanceOf(error, Deadline.DeadlineExceeded)
   assert.strictEqual(error.deadline, deadline)
@@ -106,6 +77,17 @@ describe("cooperative deadlines", () => {
       const { exit, items } = yield* collect(policy.stream(source.stream))
       assert.deepStrictEqual(items, [1, 2])
       assert.deepStrictEqual(source.interrupted, [])
+      exceeded("total", exit)
+    }))
+
+  it.effect("bound a source that claims nothing in place of one that did", () =>
+    Effect.gen(function*() {
+      const failing = Stream.mapEffect(makeSource("1 second").stream, () => Effect.fail("broken"))
+      const slow = Stream.concat(Stream.make(1), Stream.fromEffect(Effect.as(Effect.sleep("20 seconds"), 2)))
+      const fallback = yield* Fallback.make({}, Fallback.effect(Effect.succeed(0), { stream: () => slow }))
+      const policy = Deadline.total("10 seconds", { cooperative: true })
+      const { exit, items } = yield* collect(policy.stream(fallback.stream(failing)))
+      assert.deepStrictEqual(items, [1])
       exceeded("total", exit)
     }))
 

@@ -99,6 +99,34 @@ describe("Degrade", () => {
         assert.strictEqual((yield* breaker.inspect)._tag, "Closed")
       }))
 
+    it.effect("a circuit in shadow degrades nobody, an isolated one everybody", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make({ minimumCalls: 1 })
+        const degrade = yield* Degrade.make({ when: Degrade.whileOpen(breaker) })
+        yield* breaker.shadow
+        yield* Effect.exit(breaker(Effect.fail(new Fault({}))))
+        assert.strictEqual((yield* breaker.inspect)._tag, "Open")
+        assert.strictEqual(yield* degrade(breaker(Effect.succeed("runs"))), "runs")
+        yield* breaker.isolate
+        assert.strictEqual((yield* Effect.flip(degrade(Effect.void)))._tag, "Degraded")
+      }))
+
+    it.effect("for each key follows the circuit of that key, also one that was made anew", () =>
+      Effect.gen(function*() {
+        const breakers = yield* CircuitBreaker.keyed({ minimumCalls: 1, openDuration: "1 hour" })
+        const switches = yield* Degrade.keyed({ when: (key) => Effect.flatMap(breakers.get(key), Degrade.whileOpen) })
+        const call = (key: string, answer: Effect.Effect<string, Fault>) =>
+          Effect.exit(answer.pipe(breakers(key), switches(key)))
+        assert.deepStrictEqual(yield* call("a", Effect.succeed("ok")), Exit.succeed("ok"))
+        yield* TestClock.adjust("1 day")
+        yield* call("b", Effect.succeed("ok"))
+        assert.deepStrictEqual(yield* breakers.keys, ["b"])
+        yield* call("a", Effect.fail(new Fault({})))
+        const error = yield* Effect.flip(switches("a")(Effect.void))
+        assert.strictEqual(error.because, "automatic")
+        assert.deepStrictEqual(yield* call("b", Effect.succeed("ok")), Exit.succeed("ok"))
+      }))
+
     it.effect("a defect of the condition is a defect of the call", () =>
       Effect.gen(function*() {
         const degrade = yield* Degrade.make({ when: Effect.die("boom") })

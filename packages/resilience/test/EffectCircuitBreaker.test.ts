@@ -5,6 +5,7 @@ import { HttpClient, HttpClientResponse } from "effect/http"
 import { CircuitBreaker as Effects } from "effect/persistence"
 import { TestClock } from "effect/testing"
 import { describeStores, StoreClock } from "./support/circuitStores.ts"
+import { interruptEverywhere } from "./support/interruption.ts"
 import { broken, watched } from "./support/sharedCircuits.ts"
 
 class Broken extends Data.TaggedError("Broken")<{ readonly n?: number }> {}
@@ -147,6 +148,44 @@ describe("EffectCircuitBreaker", () => {
         assert.deepStrictEqual(seen, ["Closed Open", "Open HalfOpen", "HalfOpen Closed"])
       }).pipe(inMemory))
   })
+
+  it.live("loses no probe that is interrupted, at any step", () =>
+    interruptEverywhere({
+      setup: Effect.gen(function*() {
+        const breaker = yield* inMemory(EffectCircuitBreaker.make(options))
+        yield* opened(breaker)
+        yield* TestClock.adjust("30 seconds")
+        return breaker
+      }),
+      run: (breaker) =>
+        breaker.execute(Effect.sleep("1 second"), { key: "key", classify: () => Effect.succeed(Effects.success) }),
+      check: (breaker) =>
+        Effect.gen(function*() {
+          yield* TestClock.adjust(0)
+          const state = yield* breaker.state("key")
+          assert.isTrue(state._tag === "Closed" || (state._tag === "HalfOpen" && !state.probing), state._tag)
+          assert.strictEqual(yield* breaker.execute(ok, { key: "key" }), "ok")
+        })
+    }), 60_000)
+
+  it.effect("a thousand callers at once of a circuit that is due make one probe", () =>
+    Effect.gen(function*() {
+      const breaker = yield* inMemory(EffectCircuitBreaker.make(options))
+      yield* opened(breaker)
+      yield* TestClock.adjust("30 seconds")
+      let executions = 0
+      const call = breaker.execute(Effect.andThen(Effect.sync(() => executions++), Effect.sleep("1 second")), {
+        key: "key"
+      })
+      const all = yield* Effect.forkChild(
+        Effect.all(Array.from({ length: 1_000 }, () => Effect.exit(call)), { concurrency: 1_000 })
+      )
+      yield* TestClock.adjust("1 second")
+      const rejections = (yield* Fiber.join(all)).map((exit) => reason(exit)?._tag)
+      assert.strictEqual(rejections.filter((tag) => tag === "CircuitHalfOpen").length, 999)
+      assert.strictEqual(executions, 1)
+      assert.strictEqual((yield* breaker.state("key"))._tag, "Closed")
+    }))
 
   describe("by hand", () => {
     it.effect("shows what another breaker of the store was told", () =>

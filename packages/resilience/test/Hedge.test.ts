@@ -1,10 +1,11 @@
-import { Hedge, Outcome } from "@ballast/resilience"
+import { Deadline, Hedge, Outcome } from "@ballast/resilience"
 import { interruptEverywhere, record } from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Clock, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
+import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as Latencies from "../src/internal/latencies.ts"
 import { eventsOf, Fault, metrics, withMetrics } from "./support.ts"
+import { makeSource } from "./support/streams.ts"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
 const rest = { calls: 0, attempts: 0 }
@@ -171,6 +172,24 @@ describe("Hedge", () => {
       }))
   })
 
+  it.effect("any number of attempts, one right after the other, does not grow the stack", () =>
+    Effect.gen(function*() {
+      const hedge = yield* Hedge.make({ ...generous, delay: 0, maxAttempts: 10_000 })
+      let failed = 0
+      const fails = Effect.suspend(() => {
+        failed++
+        return unavailable
+      })
+      assert.instanceOf(yield* Effect.flip(hedge(fails)), Fault)
+      assert.strictEqual(failed, 10_000)
+      const gate = yield* Deferred.make<string>()
+      const fiber = yield* start(hedge(Deferred.await(gate)))
+      assert.strictEqual((yield* hedge.inspect).attempts, 10_000)
+      yield* Deferred.succeed(gate, "answer")
+      assert.strictEqual(yield* Fiber.join(fiber), "answer")
+      assert.deepStrictEqual(load(yield* hedge.inspect), rest)
+    }))
+
   describe("budget", () => {
     it.effect("the tenth call is the first that may be hedged by default", () =>
       Effect.gen(function*() {
@@ -330,6 +349,19 @@ describe("Hedge", () => {
           exit: Exit.succeed([2]),
           took: 0
         })
+      }))
+
+    it.effect("a cooperative deadline around it stops the winner, not whoever was opened last", () =>
+      Effect.gen(function*() {
+        const hedge = yield* Hedge.make({ ...generous, delay: "2 seconds" })
+        const sources = [makeSource("3 seconds", "1 minute"), makeSource("1 minute")]
+        const stream = Stream.unwrap(
+          Effect.map(Hedge.CurrentHedge, (number) => sources[number - 1]?.stream ?? Stream.empty)
+        )
+        const policy = Deadline.total("10 seconds", { cooperative: true })
+        const { exit, took } = yield* run(Effect.flip(Stream.runDrain(policy.stream(hedge.stream(stream)))))
+        assert.strictEqual(took, 10_000)
+        assert.isTrue(Exit.isSuccess(exit) && exit.value._tag === "DeadlineExceeded")
       }))
 
     it.effect("an empty stream is an answer", () =>

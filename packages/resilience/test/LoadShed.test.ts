@@ -4,21 +4,7 @@ import { Deferred, Duration, Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { eventsOf, metrics, withMetrics } from "./support.ts"
 import { interruptEverywhere } from "./support/interruption.ts"
-import { isShed, makeCalls, settle, start } from "./support/shedding.ts"
-
-const makeFull = Effect.fnUntraced(function*(options?: Partial<LoadShed.Options>) {
-  const shed = yield* LoadShed.make({ limit: 1, ...options })
-  const calls = makeCalls(shed)
-  yield* calls.call("first")
-  return { shed, ...calls }
-})
-
-const glance = Effect.fnUntraced(function*(shed: LoadShed.LoadShed) {
-  const { delay, overloaded, queued, running } = yield* shed.inspect
-  return { running, queued, overloaded, delay: Duration.toMillis(delay) }
-})
-
-const rest = { running: 0, queued: 0, overloaded: false, delay: 0 }
+import { glance, isShed, makeCalls, makeFull, rest, settle, start } from "./support/shedding.ts"
 
 describe("LoadShed", () => {
   describe("limit", () => {

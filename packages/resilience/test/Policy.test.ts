@@ -99,6 +99,22 @@ describe("Policy", () => {
         { attempt: "6 seconds", circuitBreaker: { window: "11999 millis" } },
         "Policy.common: circuitBreaker.window must be at least twice attempt (12s), got 11s 999ms"
       ],
+      [
+        { attempt: "6 seconds", circuitBreaker: { trip: CircuitBreaker.timeWindow({ window: "11999 millis" }) } },
+        "Policy.common: the window of circuitBreaker.trip must be at least twice attempt (12s), got 11s 999ms"
+      ],
+      [
+        {
+          attempt: "6 seconds",
+          circuitBreaker: {
+            trip: CircuitBreaker.anyOf(
+              CircuitBreaker.timeWindow({ window: "1 second" }),
+              CircuitBreaker.allOf(CircuitBreaker.timeWindow({ window: "2 seconds" }), CircuitBreaker.consecutive(5))
+            )
+          }
+        },
+        "Policy.common: the window of circuitBreaker.trip must be at least twice attempt (12s), got 2s"
+      ],
       [{ hedge: { maxAttempts: 0 } }, "Hedge.make: maxAttempts must be an integer of at least 1, got 0"],
       [{ leastRate: { least: 0, window: 1 } }, "Deadline.make: leastRate.least must be a finite number above 0, got 0"],
       [{ attempt: 1, idle: 2 }, "Deadline.make: idle must be no longer than attempt (1ms), got 2ms"],
@@ -119,6 +135,12 @@ describe("Policy", () => {
     it.effect("takes a window of exactly twice the attempt, and one that was made before as it is", () =>
       Effect.gen(function*() {
         yield* Policy.common({ attempt: "6 seconds", circuitBreaker: { window: "12 seconds" } })
+        const { anyOf, consecutive, countWindow, timeWindow } = CircuitBreaker
+        for (const trip of [timeWindow({ window: "12 seconds" }), consecutive(5), countWindow({ size: 10 })]) {
+          yield* Policy.common({ attempt: "6 seconds", circuitBreaker: { trip } })
+        }
+        const either = anyOf(timeWindow({ window: "1 second" }), consecutive(5))
+        yield* Policy.common({ attempt: "6 seconds", circuitBreaker: { trip: either } })
         const circuitBreaker = yield* CircuitBreaker.make({ window: "1 second" })
         yield* Policy.common({ attempt: "6 seconds", circuitBreaker })
         yield* Policy.common({ circuitBreaker: { window: "1 second" } })

@@ -1,9 +1,10 @@
-import { SingleFlight } from "@ballast/resilience"
+import { ConcurrencyLimit, Deadline, SingleFlight } from "@ballast/resilience"
 import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { withStepBudget } from "./support.ts"
+import { makeSource } from "./support/streams.ts"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
 
@@ -108,6 +109,38 @@ describe("SingleFlight", () => {
         yield* TestClock.adjust("1 second")
         assert.strictEqual(yield* Fiber.join(follower), "ok")
         assert.strictEqual(yield* executions(dependency), 1)
+      }))
+
+    it.effect("a leader's deadline bounds no wait of the work that others share", () =>
+      Effect.gen(function*() {
+        const flight = yield* SingleFlight.make<string, ConcurrencyLimit.QueueTimeout | ConcurrencyLimit.QueueFull>()
+        const limit = yield* ConcurrencyLimit.make({ limit: 1, queue: 1 })
+        const share = flight.share(limit(Effect.succeed("ok")), "a")
+        const shareStream = flight.shareStream(limit.stream(Stream.make("ok")), "a")
+        for (const call of [share, Effect.map(Stream.runCollect(shareStream), (items) => items.join())]) {
+          yield* start(limit(Effect.sleep("2 seconds")))
+          const leader = yield* start(Effect.flip(Deadline.total("1 second")(call)))
+          const follower = yield* start(call)
+          yield* TestClock.adjust("1 second")
+          assert.strictEqual((yield* Fiber.join(leader))._tag, "DeadlineExceeded")
+          yield* TestClock.adjust("3 seconds")
+          assert.strictEqual(yield* Fiber.join(follower), "ok")
+          yield* idle(flight)
+        }
+      }))
+
+    it.effect("a leader's cooperative deadline does not stop a source that others share", () =>
+      Effect.gen(function*() {
+        const flight = yield* SingleFlight.make<number>()
+        const call = flight.shareStream(makeSource("1 second", "4 seconds").stream, "a")
+        const leader = yield* start(
+          Effect.flip(Stream.runDrain(Deadline.total("2 seconds", { cooperative: true }).stream(call)))
+        )
+        const follower = yield* start(Stream.runCollect(call))
+        yield* TestClock.adjust("2 seconds")
+        assert.strictEqual((yield* Fiber.join(leader))._tag, "DeadlineExceeded")
+        yield* TestClock.adjust("3 seconds")
+        assert.deepStrictEqual(yield* Fiber.join(follower), [1, 2])
       }))
 
     it.effect("of the last one cancels the work and waits for its finalizers", () =>

@@ -1,5 +1,6 @@
 import { Outcome } from "@ballast/resilience"
 import { Data, type Duration, Effect, Metric, Random, Scheduler, Tracer } from "effect"
+import { readMetrics } from "../src/internal/readMetrics.ts"
 
 /** An error of the dependency, with a judgement of the test's choice. */
 export class Fault extends Data.TaggedError("Fault")<{
@@ -17,27 +18,7 @@ export const withMetrics = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.provideService(self, Metric.MetricRegistry, new Map())
 
 /** All metrics as text and number; a histogram as its sum, and its count under `_count`. */
-export const metrics: Effect.Effect<Record<string, number>> = Effect.map(Metric.snapshot, (snapshots) => {
-  const out: Record<string, number> = {}
-  for (const { attributes, id, state, type } of snapshots) {
-    const labels = Object.entries(attributes ?? {}).sort().map(([key, value]) => `${key}=${value}`).join(",")
-    switch (type) {
-      case "Counter":
-        out[`${id}{${labels}}`] = Number(state.count)
-        break
-      case "Gauge":
-        out[`${id}{${labels}}`] = Number(state.value)
-        break
-      case "Histogram":
-        out[`${id}{${labels}}`] = state.sum
-        out[`${id}_count{${labels}}`] = state.count
-        break
-      default:
-        break
-    }
-  }
-  return out
-})
+export const metrics = Effect.map(Metric.snapshot, readMetrics)
 
 /** Runs a program in a span and returns the events of that span. */
 export const eventsOf = Effect.fnUntraced(function*<A, E, R>(self: Effect.Effect<A, E, R>) {

@@ -232,8 +232,11 @@ class UndiciResponse extends Inspectable.Class implements HttpClientResponse.Htt
     return Stream.fromChannel(
       Channel.fromTransform((_, scope) =>
         Effect.withFiber((fiber) => {
-          fiber.getRef(CurrentStop)?.claim(exchange.interrupt)
-          return Effect.as(Scope.addFinalizer(scope, exchange.abort), exchange.pull)
+          const release = fiber.getRef(CurrentStop)?.claim(exchange.interrupt)
+          const abort = release === undefined
+            ? exchange.abort
+            : Effect.andThen(exchange.abort, Effect.sync(release))
+          return Effect.as(Scope.addFinalizer(scope, abort), exchange.pull)
         })
       )
     )

@@ -28,12 +28,14 @@ export interface Limit<E> {
  * its first item on its pulls then run on the consumer's own fiber, and when
  * time is up the deadline calls `interrupt`, upon which the source must at once
  * fail with `Effect.interrupt` in whatever it waits for, or in its next pull.
+ * When it is closed it calls what `claim` gave it, so that a stream that takes
+ * its place is bounded even if that one claims nothing.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Stop {
-  readonly claim: (interrupt: () => void) => void
+  readonly claim: (interrupt: () => void) => () => void
 }
 
 /**
@@ -141,11 +143,19 @@ export const boundedStream = <A, E1, R, E>(
         const { first, idle, rate, whole } = limitsOf()
         const outer = opener.getRef(CurrentStop)
         const watchdog = makeWatchdog()
-        let interrupt: (() => void) | undefined
+        /** Of the sources that are open: attempts of a hedge are so at the same time. */
+        const claims = new Set<() => void>()
+        const interrupt = () => {
+          for (const claimed of claims) claimed()
+        }
         const stop: Stop = {
           claim: (claimed) => {
-            interrupt = claimed
-            outer?.claim(claimed)
+            claims.add(claimed)
+            const release = outer?.claim(claimed)
+            return () => {
+              claims.delete(claimed)
+              release?.()
+            }
           }
         }
         /** Lets the source see this deadline's stop, and never that of one further out. */
@@ -199,16 +209,13 @@ export const boundedStream = <A, E1, R, E>(
           const ended = limit === undefined ? opening : watchdog.guard(opening, fiber, at, limit)
           return Effect.map(ended, (items) => {
             waited(fiber, items)
-            if (interrupt !== undefined) next = watchedBy(fiber, interrupt)
+            if (claims.size > 0) next = watchedBy(fiber)
             return items
           })
         })
 
         /** A pull on the consumer's fiber, of a source that ends its waits itself. */
-        const watchedBy = (
-          opener: Fiber.Fiber<unknown, unknown>,
-          interrupt: () => void
-        ): BoundedPull<A, E1 | E, R> => {
+        const watchedBy = (opener: Fiber.Fiber<unknown, unknown>): BoundedPull<A, E1 | E, R> => {
           const onFailure = (cause: Cause.Cause<E1 | Cause.Done<void>>): BoundedPull<A, E1 | E, never> => {
             const exit = Exit.failCause(cause)
             const ended = watchdog.stop()

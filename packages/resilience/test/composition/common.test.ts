@@ -225,6 +225,37 @@ describe("the common stack", () => {
       assert.strictEqual(interrupted, 2)
     }))
 
+  it.effect("a thousand callers at once each get an answer, and no more run than may", () =>
+    Effect.gen(function*() {
+      const concurrencyLimit = yield* ConcurrencyLimit.make({ limit: 10, queue: Infinity, maxWait: "1 hour" })
+      const rateLimiter = yield* RateLimiter.make({ limit: 2_000, window: "1 hour" })
+      const circuitBreaker = yield* CircuitBreaker.make({ failureRate: 1 })
+      const policy = yield* Policy.common({
+        ...stack,
+        total: "1 hour",
+        retry: { times: 1 },
+        circuitBreaker,
+        concurrencyLimit,
+        rateLimiter
+      })
+      let [running, peak, executions] = [0, 0, 0]
+      const call = Effect.acquireUseRelease(
+        Effect.sync(() => {
+          peak = Math.max(peak, ++running)
+          return ++executions
+        }),
+        // Every other one of the first thousand fails, and its second try is one of those after them.
+        (number) => Effect.andThen(Effect.sleep(100), number <= 1_000 && number % 2 === 0 ? unavailable : Effect.void),
+        () => Effect.sync(() => running--)
+      )
+      const all = yield* run(Effect.all(Array.from({ length: 1_000 }, () => policy(call)), { concurrency: 1_000 }))
+      assert.isTrue(Exit.isSuccess(all.exit))
+      assert.deepStrictEqual([peak, executions, running], [10, 1_500, 0])
+      const { queued, running: taken } = yield* concurrencyLimit.inspect
+      assert.deepStrictEqual([queued, taken, (yield* rateLimiter.inspect).queued], [0, 0, 0])
+      assert.strictEqual((yield* circuitBreaker.inspect)._tag, "Closed")
+    }))
+
   it.effect("gives its name to every part, and updates no counter while all is well", () =>
     Effect.gen(function*() {
       const policy = yield* Policy.common(stack)

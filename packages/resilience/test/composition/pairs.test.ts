@@ -1,3 +1,4 @@
+import * as ballast from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Option, Stream } from "effect"
 import { TestClock } from "effect/testing"
@@ -161,6 +162,8 @@ const told: ReadonlyArray<readonly [script: number, pair: string, ends: string, 
     [0, "throttle, retry", "ok ok ok", 3, 4],
     [0, "retry, throttle", "Throttled Throttled Throttled", 4, 1],
     [0, "retry, retry", "ok ok ok", 3, 4],
+    [0, "retry, degrade", "ok Degraded Degraded", 4, 2],
+    [0, "degrade, retry", "ok ok Degraded", 2, 3],
     [0, "retry budget, retry", "ok ok ok", 3, 4],
     [0, "retry, chaos", "Injected Injected Injected", 6, 0],
     [0, "chaos, retry", "Injected Injected Injected", 0, 0],
@@ -170,6 +173,8 @@ const told: ReadonlyArray<readonly [script: number, pair: string, ends: string, 
     [2, "concurrency limit, single flight", "ok QueueFull ok QueueFull", 2, 2],
     [2, "load shedding, cache", "ok Shed ok Shed", 2, 1],
     [2, "common stack, cache", "ok QueueFull RateLimitExceeded RateLimitExceeded", 1, 1],
+    [2, "degrade, adaptive limit", "ok QueueFull Degraded Degraded", 2, 1],
+    [2, "adaptive limit, degrade", "ok QueueFull ok QueueFull", 2, 2],
     [3, "retry, single flight", "Fault Fault ok", 5, 3],
     [3, "single flight, retry", "Fault Fault ok", 2, 3],
     [4, "retry, attempt deadline", "ok ok", 3, 3],
@@ -225,5 +230,11 @@ describe("every pair of policies", () => {
 
   it("is all of them, both ways round and each with itself", () => {
     assert.strictEqual(pairs.length, parts.length ** 2)
+    // What is shared decides as its twin that is not, and what is keyed is one of these.
+    const policies = Object.entries(ballast).filter(([name, module]) =>
+      "noop" in module && !name.startsWith("Shared") && name !== "Keyed"
+    )
+    // Deadlines are two of them, and the common stack is one more.
+    assert.strictEqual(parts.length, policies.length + 2)
   })
 })

@@ -3,11 +3,13 @@
  * neither time nor fibers. Policies compose like functions and so do the models; the suite compares the two for every pair.
  */
 import {
+  AdaptiveLimit,
   Cache,
   Chaos,
   CircuitBreaker,
   ConcurrencyLimit,
   Deadline,
+  Degrade,
   Fallback,
   Hedge,
   LoadShed,
@@ -99,13 +101,13 @@ const tripping: Model = () => (next) => {
   }
 }
 
-/** Two tokens, and no more for an hour. */
-const twice: Model = () => (next) => {
-  let tokens = 2
+/** Lets two calls through, and no more for an hour. */
+const twice = (tag: string): Model => () => (next) => {
+  let left = 2
   return (callers) => {
-    const admitted = Math.min(tokens, callers)
-    tokens -= admitted
-    return [...next(admitted), ...repeat(callers - admitted, rejected("RateLimitExceeded"))]
+    const admitted = Math.min(left, callers)
+    left -= admitted
+    return [...next(admitted), ...repeat(callers - admitted, rejected(tag))]
   }
 }
 
@@ -220,12 +222,20 @@ export const parts: ReadonlyArray<Part> = [
       RateLimiter.make(stack.rateLimiter),
       (limiter) => of(limiter, Effect.map(limiter.inspect, ({ queued }) => queued))
     ),
-    model: twice
+    model: twice("RateLimitExceeded")
   },
   {
     name: "concurrency limit",
     make: Effect.map(
       ConcurrencyLimit.make(stack.concurrencyLimit),
+      (limit) => of(limit, Effect.map(limit.inspect, ({ queued, running }) => queued + running))
+    ),
+    model: oneSlot("QueueFull")
+  },
+  {
+    name: "adaptive limit",
+    make: Effect.map(
+      AdaptiveLimit.make({ initial: 1, max: 1 }),
       (limit) => of(limit, Effect.map(limit.inspect, ({ queued, running }) => queued + running))
     ),
     model: oneSlot("QueueFull")
@@ -249,6 +259,14 @@ export const parts: ReadonlyArray<Part> = [
     })),
     model: () => (next) => (callers) =>
       next(callers).map((end) => good(end) || end === hung ? end : { ...(end.late && { late: true }), tag: "fallback" })
+  },
+  {
+    name: "degrade",
+    make: Effect.suspend(() => {
+      let looks = 0
+      return Effect.map(Degrade.make({ when: Effect.sync(() => ++looks > 2) }), (degrade) => of(degrade))
+    }),
+    model: twice("Degraded")
   },
   {
     name: "cache",
@@ -305,7 +323,7 @@ export const parts: ReadonlyArray<Part> = [
         )
       )
     ),
-    model: composed(late(false), retryOnce, tripping, twice, oneSlot("QueueFull"), late(true))
+    model: composed(late(false), retryOnce, tripping, twice("RateLimitExceeded"), oneSlot("QueueFull"), late(true))
   }
 ]
 

@@ -1,5 +1,5 @@
 import { LoadShed, Priority } from "@ballast/resilience"
-import { Cause, Deferred, Effect, Exit } from "effect"
+import { Cause, Deferred, Duration, Effect, Exit } from "effect"
 import { TestClock } from "effect/testing"
 
 export const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
@@ -38,3 +38,18 @@ export const makeCalls = (shed: LoadShed.LoadShed) => {
 
 /** Lets everything run that can without time passing. */
 export const settle = TestClock.adjust(0)
+
+/** A shedder whose one slot is taken by the call `first`. */
+export const makeFull = Effect.fnUntraced(function*(options?: Partial<LoadShed.Options>) {
+  const shed = yield* LoadShed.make({ limit: 1, ...options })
+  const calls = makeCalls(shed)
+  yield* calls.call("first")
+  return { shed, ...calls }
+})
+
+export const glance = Effect.fnUntraced(function*(shed: LoadShed.LoadShed) {
+  const { delay, overloaded, queued, running } = yield* shed.inspect
+  return { running, queued, overloaded, delay: Duration.toMillis(delay) }
+})
+
+export const rest = { running: 0, queued: 0, overloaded: false, delay: 0 }

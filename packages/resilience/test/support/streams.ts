@@ -1,4 +1,5 @@
-import { Channel, Clock, Effect, Fiber, Stream } from "effect"
+import { Deadline } from "@ballast/resilience"
+import { Cause, Channel, Clock, type Duration, Effect, Fiber, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
@@ -58,3 +59,35 @@ export const consume = Effect.fnUntraced(function*<A, E>(stream: Stream.Stream<A
     : undefined
   return { items, took, error }
 })
+
+/**
+ * A source of 1, 2, 3, … at the given times, which ends its waits itself when the stop that it claims tells it to. `on` holds the ids of
+ * the fibers that its pulls ran on.
+ */
+export const makeSource = (...waits: ReadonlyArray<Duration.Input>) => {
+  const on: Array<number> = []
+  const interrupted: Array<number> = []
+  const stream: Stream.Stream<number> = Stream.fromChannel(
+    Channel.fromTransform((_upstream, scope) =>
+      Effect.withFiber((opener) => {
+        let given = 0
+        let wake: (() => void) | undefined
+        const release = opener.getRef(Deadline.CurrentStop)?.claim(() => {
+          interrupted.push(given)
+          wake?.()
+        })
+        const stop = Effect.callback<never>((resume) => {
+          wake = () => resume(Effect.interrupt)
+        })
+        const pull = Effect.withFiber((fiber) => {
+          on.push(fiber.id)
+          const wait = waits[given]
+          if (wait === undefined) return Cause.done()
+          return Effect.map(Effect.raceFirst(Effect.sleep(wait), stop), () => [++given] as const)
+        })
+        return Effect.as(Scope.addFinalizer(scope, Effect.sync(() => release?.())), pull)
+      })
+    )
+  )
+  return { on, interrupted, stream }
+}
