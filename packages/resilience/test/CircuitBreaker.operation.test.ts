@@ -183,6 +183,17 @@ describe("CircuitBreaker", () => {
         assert.deepStrictEqual(yield* left(probeIt, 60_000), ["b"])
       }))
 
+    it.effect("keeps a half-open breaker while one of its probes is within its limit", () =>
+      Effect.gen(function*() {
+        const probing = Effect.fnUntraced(function*(one: CircuitBreaker.CircuitBreaker) {
+          yield* Effect.exit(one(fail))
+          yield* TestClock.adjust("1 minute")
+          yield* begin(one)
+        })
+        assert.deepStrictEqual(yield* left(probing, 299_999), ["a", "b"])
+        assert.deepStrictEqual(yield* left(probing, 300_000), ["b"])
+      }))
+
     it.effect("keeps one that has closed for as long as it was open", () =>
       Effect.gen(function*() {
         const closeIt = Effect.fnUntraced(function*(one: CircuitBreaker.CircuitBreaker) {
@@ -320,6 +331,15 @@ describe("CircuitBreaker", () => {
         yield* TestClock.adjust("1 second")
         yield* begin(breaker)
         assert.deepStrictEqual(tags(yield* recorded), [{ _tag: "ProbeReplaced" }])
+      }))
+
+    it.effect("tell nothing of a probe that found a free slot", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened({ probes: 2 })
+        yield* begin(breaker)
+        const recorded = yield* Testing.record(breaker.events)
+        yield* begin(breaker)
+        assert.deepStrictEqual(tags(yield* recorded), [])
       }))
   })
 

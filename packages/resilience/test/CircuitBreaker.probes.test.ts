@@ -146,6 +146,21 @@ describe("CircuitBreaker", () => {
         assert.strictEqual(yield* tagOf(breaker), "Closed")
       }))
 
+    it.effect("once passed stays passed for a probe that was replaced, though the limit grows", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened({ probes: 2, probeTimeout: "20 seconds" })
+        const stuck = yield* begin(breaker)
+        yield* TestClock.adjust("20 seconds")
+        const [second, third] = [yield* begin(breaker), yield* begin(breaker)]
+        yield* breaker.update({ probeTimeout: "1 hour" })
+        assert.deepStrictEqual(yield* breaker.inspect, halfOpen(2, 0))
+        yield* stuck.fail
+        assert.deepStrictEqual(yield* breaker.inspect, halfOpen(2, 0))
+        yield* second.succeed
+        yield* third.succeed
+        assert.strictEqual(yield* tagOf(breaker), "Closed")
+      }))
+
     it.effect("is five minutes unless told", () =>
       Effect.gen(function*() {
         const breaker = yield* halfOpened()
