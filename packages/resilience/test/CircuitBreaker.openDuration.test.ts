@@ -193,6 +193,18 @@ describe("CircuitBreaker", () => {
       [
         { trip: CircuitBreaker.consecutive(2), window: "1 second" },
         "CircuitBreaker.make: window must be left out beside trip, got 1 second"
+      ],
+      [
+        { trip: CircuitBreaker.consecutive(2), failureRate: 0.5 },
+        "CircuitBreaker.make: failureRate must be left out beside trip, got 0.5"
+      ],
+      [
+        { trip: CircuitBreaker.consecutive(2), slowRate: 0.25 },
+        "CircuitBreaker.make: slowRate must be left out beside trip, got 0.25"
+      ],
+      [
+        { trip: CircuitBreaker.consecutive(2), minimumCalls: 7 },
+        "CircuitBreaker.make: minimumCalls must be left out beside trip, got 7"
       ]
     ]
     for (const [index, [options, message]] of refused.entries()) {

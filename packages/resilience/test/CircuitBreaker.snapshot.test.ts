@@ -116,6 +116,19 @@ describe("CircuitBreaker", () => {
         assert.deepStrictEqual(yield* (yield* moved(breaker)).inspect, { _tag: "Disabled" })
       }))
 
+    it.effect("reject everybody when isolated, though the state claims shadow too", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        yield* breaker.isolate
+        yield* breaker.import({ ...(yield* breaker.export), shadow: true })
+        assert.isFalse(yield* breaker.peek)
+        assert.strictEqual((yield* Effect.flip(breaker(ok))).state, "isolated")
+        assert.isFalse((yield* breaker.export).shadow)
+        yield* breaker.disable
+        yield* breaker.import({ ...(yield* breaker.export), shadow: true })
+        assert.isFalse((yield* breaker.export).shadow)
+      }))
+
     it.effect("begin a new era", () =>
       Effect.gen(function*() {
         const breaker = yield* CircuitBreaker.make({ minimumCalls: 1 })
