@@ -1,6 +1,6 @@
 import { CircuitBreaker, Outcome } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Stream } from "effect"
+import { Duration, Effect, Exit, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { begin, closed, fail, halfOpen, halfOpened, ok, open, opened, tagOf, times } from "./support/breaker.ts"
 
@@ -191,7 +191,83 @@ describe("CircuitBreaker", () => {
       }))
   })
 
+  describe("peek", () => {
+    it.effect("says what the next call would find, to the millisecond", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        assert.isTrue(yield* breaker.peek)
+        yield* breaker.open("5 seconds")
+        assert.isFalse(yield* breaker.peek)
+        yield* TestClock.adjust(4_999)
+        assert.isFalse(yield* breaker.peek)
+        yield* TestClock.adjust(1)
+        assert.isTrue(yield* breaker.peek)
+      }))
+
+    it.effect("takes no probe slot and changes no state", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened()
+        const before = yield* breaker.export
+        assert.isTrue(yield* breaker.peek)
+        assert.isTrue(yield* breaker.peek)
+        assert.deepStrictEqual(yield* breaker.export, before)
+      }))
+  })
+
+  describe("an answer", () => {
+    it.effect("is that of the state in which the call came", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened()
+        const probe = yield* begin(breaker)
+        const waiting = yield* Effect.flip(breaker(ok))
+        assert.strictEqual(waiting.state, "half-open")
+        assert.isUndefined(waiting.retryAfter)
+        yield* breaker.isolate
+        assert.strictEqual((yield* Effect.flip(breaker(ok))).state, "isolated")
+        yield* breaker.open("5 seconds")
+        const rejected = yield* Effect.flip(breaker(ok))
+        assert.strictEqual(rejected.state, "open")
+        assert.deepStrictEqual(rejected.retryAfter, Duration.seconds(5))
+        yield* probe.interrupt
+      }))
+
+    it.effect("tells the time that is left, in whole milliseconds", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        yield* breaker.open("1500 micros")
+        const left = Effect.map(Effect.flip(breaker(ok)), ({ retryAfter }) => retryAfter)
+        assert.deepStrictEqual(yield* left, Duration.millis(2))
+        yield* TestClock.adjust(1)
+        assert.deepStrictEqual(yield* left, Duration.millis(1))
+        assert.deepStrictEqual(yield* breaker.inspect, open("1 millis"))
+      }))
+
+    it.effect("is one and the same for all who come within a millisecond", () =>
+      Effect.gen(function*() {
+        const breaker = yield* opened()
+        const first = yield* Effect.flip(breaker(ok))
+        assert.strictEqual(yield* Effect.flip(breaker(ok)), first)
+        yield* TestClock.adjust(1)
+        assert.notStrictEqual(yield* Effect.flip(breaker(ok)), first)
+      }))
+
+    it.effect("names the breaker, which is the default one unless told", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        yield* breaker.isolate
+        assert.strictEqual((yield* Effect.flip(breaker(ok))).breaker, "default")
+      }))
+  })
+
   describe("noop", () => {
+    it.effect("exports a state that disables whoever goes on from it", () =>
+      Effect.gen(function*() {
+        const breaker = yield* opened()
+        yield* breaker.import(yield* CircuitBreaker.noop.export)
+        assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Disabled" })
+        assert.deepStrictEqual(yield* breaker.export, yield* CircuitBreaker.noop.export)
+      }))
+
     it.effect("lets everything through whatever it is told", () =>
       Effect.gen(function*() {
         const breaker = CircuitBreaker.noop

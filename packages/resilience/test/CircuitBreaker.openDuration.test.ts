@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import { Fault } from "./support.ts"
-import { fail, ok, open, opened, tagOf } from "./support/breaker.ts"
+import { begin, fail, ok, open, opened, tagOf } from "./support/breaker.ts"
 
 /** Lets a probe fail whenever one may run, and gives the lengths of the openings, in seconds. */
 const openings = (breaker: CircuitBreaker.CircuitBreaker, n: number, call: Effect.Effect<string, Fault> = fail) =>
@@ -88,6 +88,34 @@ describe("CircuitBreaker", () => {
         assert.strictEqual(yield* tagOf(breaker), "Open")
       }))
 
+    it.effect("is asked of a schedule once for each opening, and of its start in each row", () =>
+      Effect.gen(function*() {
+        const asked = Array<number>()
+        const breaker = yield* make({
+          openDuration: Schedule.tap(
+            Schedule.exponential("1 second"),
+            ({ attempt }) => Effect.sync(() => asked.push(attempt))
+          )
+        })
+        asked.length = 0
+        yield* openings(breaker, 4)
+        assert.deepStrictEqual(asked, [1, 2, 3, 4])
+        yield* breaker.close
+        yield* openings(breaker, 1)
+        yield* breaker.close
+        yield* openings(breaker, 1)
+        assert.deepStrictEqual(asked, [1, 2, 3, 4, 1, 1])
+      }))
+
+    it.effect("repeats the last delay that a schedule had before it suspended", () =>
+      Effect.gen(function*() {
+        const suspending = Schedule.tap(
+          Schedule.exponential("1 second"),
+          ({ attempt }) => attempt > 2 ? Effect.never : Effect.void
+        )
+        assert.deepStrictEqual(yield* openings(yield* make({ openDuration: suspending }), 4), [1, 2, 2, 2])
+      }))
+
     it.effect("draws the delays of a jittered schedule within its bounds", () =>
       Effect.gen(function*() {
         const breaker = yield* make({ openDuration: Schedule.jittered(Schedule.spaced("10 seconds")) })
@@ -119,6 +147,16 @@ describe("CircuitBreaker", () => {
         assert.deepStrictEqual(yield* openAgain(20_000), open("10 seconds", 1))
       }))
 
+    it.effect("goes on however long the probes of a half-open circuit take", () =>
+      Effect.gen(function*() {
+        const breaker = yield* make({ openDuration: Schedule.exponential("10 seconds") })
+        yield* openings(breaker, 2)
+        const probe = yield* begin(breaker)
+        yield* TestClock.adjust("1 minute")
+        yield* probe.fail
+        assert.deepStrictEqual(yield* breaker.inspect, open("40 seconds", 3))
+      }))
+
     it.effect("begins anew with the schedule", () =>
       Effect.gen(function*() {
         const breaker = yield* make({ openDuration: Schedule.exponential("1 second") })
@@ -142,15 +180,35 @@ describe("CircuitBreaker", () => {
         { maxOpenDuration: 29_999 },
         "CircuitBreaker.make: maxOpenDuration must be at least openDuration (30s), got 29s 999ms"
       ],
+      [
+        { openDuration: Schedule.tap(Schedule.spaced("1 second"), () => Effect.never) },
+        "CircuitBreaker.make: openDuration must be a schedule whose first delay is above zero, got 0"
+      ],
+      [
+        { openDuration: Schedule.fromStep<number, number, never, never, never, never>(Effect.never) },
+        "CircuitBreaker.make: openDuration must be a schedule whose first delay is above zero, got 0"
+      ],
       [{ slowRate: 0 }, "CircuitBreaker.make: slowRate must be in (0, 1], got 0"],
       [{ slowAfter: 0 }, "CircuitBreaker.make: slowAfter must be a finite duration above zero, got 0"],
       [
         { trip: CircuitBreaker.consecutive(2), window: "1 second" },
         "CircuitBreaker.make: window must be left out beside trip, got 1 second"
+      ],
+      [
+        { trip: CircuitBreaker.consecutive(2), failureRate: 0.5 },
+        "CircuitBreaker.make: failureRate must be left out beside trip, got 0.5"
+      ],
+      [
+        { trip: CircuitBreaker.consecutive(2), slowRate: 0.25 },
+        "CircuitBreaker.make: slowRate must be left out beside trip, got 0.25"
+      ],
+      [
+        { trip: CircuitBreaker.consecutive(2), minimumCalls: 7 },
+        "CircuitBreaker.make: minimumCalls must be left out beside trip, got 7"
       ]
     ]
-    for (const [options, message] of refused) {
-      it(`refuses: ${message}`, () => {
+    for (const [index, [options, message]] of refused.entries()) {
+      it(`refuses (${index}): ${message}`, () => {
         assert.throws(() => CircuitBreaker.make(options), RangeError, message)
       })
     }

@@ -3,7 +3,7 @@ import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { eventsOf, metrics, withMetrics } from "./support.ts"
+import { eventsOf, Fault, metrics, withMetrics } from "./support.ts"
 import { begin, closed, fail, halfOpen, halfOpened, ok, open, opened, tagOf, times } from "./support/breaker.ts"
 
 describe("CircuitBreaker", () => {
@@ -52,6 +52,39 @@ describe("CircuitBreaker", () => {
         yield* TestClock.adjust("4 seconds")
         yield* breaker(ok)
         assert.strictEqual(yield* tagOf(breaker), "Closed")
+      }))
+
+    it.effect("keeps what an earlier one said", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        yield* breaker.update({ minimumCalls: 2, slowRate: 1, slowAfter: "1 second" })
+        yield* breaker.update({ failureRate: 1, openDuration: "2 seconds" })
+        yield* breaker.update({ maxOpenDuration: "1 hour" })
+        for (const state of ["Closed", "Open"]) {
+          const slow = yield* begin(breaker)
+          yield* TestClock.adjust("1 second")
+          yield* slow.succeed
+          assert.strictEqual(yield* tagOf(breaker), state)
+        }
+        assert.deepStrictEqual(yield* breaker.inspect, open("2 seconds"))
+      }))
+
+    it.effect("keeps a rule that it does not name, and its counts", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make({ trip: CircuitBreaker.consecutive(3) })
+        yield* times(2, breaker(fail))
+        yield* breaker.update({ openDuration: "2 seconds" })
+        assert.deepStrictEqual(yield* breaker.inspect, closed(2, 2))
+        yield* times(1, breaker(fail))
+        assert.deepStrictEqual(yield* breaker.inspect, open("2 seconds"))
+      }))
+
+    it.effect("raises how long an opening lasts at most", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make({ minimumCalls: 1, maxOpenDuration: "30 seconds" })
+        yield* breaker.update({ maxOpenDuration: "10 minutes" })
+        yield* Effect.exit(breaker(Effect.fail(new Fault({ retryAfter: Duration.minutes(9) }))))
+        assert.deepStrictEqual(yield* breaker.inspect, open("9 minutes"))
       }))
 
     it.effect("begins to measure calls that come after it", () =>
@@ -205,6 +238,17 @@ describe("CircuitBreaker", () => {
         assert.deepStrictEqual(yield* left(probeIt, 60_000), ["b"])
       }))
 
+    it.effect("keeps a half-open breaker while one of its probes is within its limit", () =>
+      Effect.gen(function*() {
+        const probing = Effect.fnUntraced(function*(one: CircuitBreaker.CircuitBreaker) {
+          yield* Effect.exit(one(fail))
+          yield* TestClock.adjust("1 minute")
+          yield* begin(one)
+        })
+        assert.deepStrictEqual(yield* left(probing, 299_999), ["a", "b"])
+        assert.deepStrictEqual(yield* left(probing, 300_000), ["b"])
+      }))
+
     it.effect("keeps one that has closed for as long as it was open", () =>
       Effect.gen(function*() {
         const closeIt = Effect.fnUntraced(function*(one: CircuitBreaker.CircuitBreaker) {
@@ -342,6 +386,15 @@ describe("CircuitBreaker", () => {
         yield* TestClock.adjust("1 second")
         yield* begin(breaker)
         assert.deepStrictEqual(tags(yield* recorded), [{ _tag: "ProbeReplaced" }])
+      }))
+
+    it.effect("tell nothing of a probe that found a free slot", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened({ probes: 2 })
+        yield* begin(breaker)
+        const recorded = yield* Testing.record(breaker.events)
+        yield* begin(breaker)
+        assert.deepStrictEqual(tags(yield* recorded), [])
       }))
   })
 

@@ -1,4 +1,4 @@
-import { CircuitBreaker } from "@ballast/resilience"
+import { CircuitBreaker, Outcome } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
 import { TestClock } from "effect/testing"
@@ -146,6 +146,21 @@ describe("CircuitBreaker", () => {
         assert.strictEqual(yield* tagOf(breaker), "Closed")
       }))
 
+    it.effect("once passed stays passed for a probe that was replaced, though the limit grows", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened({ probes: 2, probeTimeout: "20 seconds" })
+        const stuck = yield* begin(breaker)
+        yield* TestClock.adjust("20 seconds")
+        const [second, third] = [yield* begin(breaker), yield* begin(breaker)]
+        yield* breaker.update({ probeTimeout: "1 hour" })
+        assert.deepStrictEqual(yield* breaker.inspect, halfOpen(2, 0))
+        yield* stuck.fail
+        assert.deepStrictEqual(yield* breaker.inspect, halfOpen(2, 0))
+        yield* second.succeed
+        yield* third.succeed
+        assert.strictEqual(yield* tagOf(breaker), "Closed")
+      }))
+
     it.effect("is five minutes unless told", () =>
       Effect.gen(function*() {
         const breaker = yield* halfOpened()
@@ -183,6 +198,40 @@ describe("CircuitBreaker", () => {
         yield* second.succeed
         assert.isFalse(yield* breaker.peek)
       }))
+  })
+
+  describe("a slow probe", () => {
+    const { allOf, anyOf, consecutive, consecutiveSlow, countWindow, timeWindow } = CircuitBreaker
+    const failing = [consecutive(1), countWindow({ size: 2 }), timeWindow(), anyOf(consecutive(2), timeWindow())]
+    const slowness = [
+      consecutiveSlow(1),
+      countWindow({ size: 2, slowRate: 1 }),
+      timeWindow({ slowRate: 1, failureRate: 1 }),
+      anyOf(consecutive(2), consecutiveSlow(3)),
+      allOf(consecutive(2), anyOf(timeWindow(), countWindow({ size: 2, slowRate: 1 })))
+    ]
+
+    const probed = Effect.fnUntraced(function*(trip: CircuitBreaker.Trip) {
+      const breaker = yield* CircuitBreaker.make({ trip, classify: () => Outcome.slowSuccess })
+      yield* breaker.open("1 second")
+      yield* TestClock.adjust("1 second")
+      yield* breaker(ok)
+      return yield* tagOf(breaker)
+    })
+
+    for (const trip of failing) {
+      it.effect(`is a good one for a rule about failures: ${JSON.stringify(trip)}`, () =>
+        Effect.gen(function*() {
+          assert.strictEqual(yield* probed(trip), "Closed")
+        }))
+    }
+
+    for (const trip of slowness) {
+      it.effect(`is a bad one for a rule about slowness: ${JSON.stringify(trip)}`, () =>
+        Effect.gen(function*() {
+          assert.strictEqual(yield* probed(trip), "Open")
+        }))
+    }
   })
 
   describe("an ignored probe", () => {

@@ -1,8 +1,15 @@
-import { CircuitBreaker } from "@ballast/resilience"
+import { CircuitBreaker, Outcome } from "@ballast/resilience"
+import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schedule, Schema } from "effect"
+import { Effect, type Exit, Schedule, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { begin, closed, fail, halfOpen, halfOpened, ok, open, opened, tagOf, times } from "./support/breaker.ts"
+
+const slow = Effect.succeed("slow")
+
+/** Takes the answer "slow" for a slow one. */
+const classify = (exit: Exit.Exit<unknown, unknown>) =>
+  exit._tag === "Success" && exit.value === "slow" ? Outcome.slowSuccess : Outcome.classify(exit)
 
 /** What another process reads of an exported state. */
 const json = (breaker: CircuitBreaker.CircuitBreaker) =>
@@ -69,6 +76,8 @@ describe("CircuitBreaker", () => {
         assert.deepStrictEqual((yield* breaker.export).phase, phase)
         const other = yield* moved(breaker, options)
         assert.deepStrictEqual(yield* other.inspect, halfOpen(0, 1, 2))
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual((yield* other.export).phase, { ...phase, halfOpenFor: 4_000 })
         yield* times(2, other(ok))
         assert.strictEqual(yield* tagOf(other), "Closed")
       }))
@@ -83,6 +92,35 @@ describe("CircuitBreaker", () => {
           yield* (yield* moved(breaker, { probes: 4, probeThreshold: 3 })).inspect,
           open("30 seconds", 2)
         )
+      }))
+
+    it.effect("tell that a half-open phase goes on, and how it is decided", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened({ probes: 5, probeThreshold: 3 })
+        yield* times(2, breaker(ok))
+        const state = yield* json(breaker)
+        const told = Effect.fnUntraced(function*(options: CircuitBreaker.Options) {
+          const other = yield* CircuitBreaker.make(options)
+          const recorded = yield* Testing.record(other.events)
+          yield* other.import(state)
+          return (yield* recorded).map(({ event }) => event)
+        })
+        const imported: CircuitBreaker.Event = {
+          _tag: "Transitioned",
+          from: "Closed",
+          to: "HalfOpen",
+          because: "imported",
+          openFor: undefined,
+          shadow: false
+        }
+        const decided: CircuitBreaker.Event = {
+          ...imported,
+          from: "HalfOpen",
+          to: "Closed",
+          because: "probes-succeeded"
+        }
+        assert.deepStrictEqual(yield* told({ probes: 5, probeThreshold: 3 }), [imported])
+        assert.deepStrictEqual(yield* told({ probes: 2 }), [imported, decided])
       }))
 
     it.effect("carry the row of openings over, and how long it has been closed", () =>
@@ -116,6 +154,19 @@ describe("CircuitBreaker", () => {
         assert.deepStrictEqual(yield* (yield* moved(breaker)).inspect, { _tag: "Disabled" })
       }))
 
+    it.effect("reject everybody when isolated, though the state claims shadow too", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        yield* breaker.isolate
+        yield* breaker.import({ ...(yield* breaker.export), shadow: true })
+        assert.isFalse(yield* breaker.peek)
+        assert.strictEqual((yield* Effect.flip(breaker(ok))).state, "isolated")
+        assert.isFalse((yield* breaker.export).shadow)
+        yield* breaker.disable
+        yield* breaker.import({ ...(yield* breaker.export), shadow: true })
+        assert.isFalse((yield* breaker.export).shadow)
+      }))
+
     it.effect("begin a new era", () =>
       Effect.gen(function*() {
         const breaker = yield* CircuitBreaker.make({ minimumCalls: 1 })
@@ -130,14 +181,16 @@ describe("CircuitBreaker", () => {
     const { allOf, anyOf, consecutive, consecutiveSlow, countWindow, timeWindow } = CircuitBreaker
 
     const carried = Effect.fnUntraced(function*(from: CircuitBreaker.Trip, to: CircuitBreaker.Trip, calls: string) {
-      const breaker = yield* CircuitBreaker.make({ trip: from })
-      for (const call of calls) yield* Effect.exit(breaker(call === "x" ? fail : ok))
+      const breaker = yield* CircuitBreaker.make({ trip: from, classify })
+      for (const call of calls) yield* Effect.exit(breaker(call === "x" ? fail : call === "s" ? slow : ok))
       const other = yield* moved(breaker, { trip: to, minimumCalls: undefined })
       return yield* other.inspect
     })
 
     it.effect("go on in a rule of the same kind", () =>
       Effect.gen(function*() {
+        assert.deepStrictEqual(yield* carried(consecutiveSlow(5), consecutiveSlow(9), ".ss"), closed(2, 0, 2))
+        assert.deepStrictEqual(yield* carried(timeWindow(), timeWindow(), "sxs"), closed(3, 1, 2))
         assert.deepStrictEqual(yield* carried(consecutive(5), consecutive(9), ".xxx"), closed(3, 3))
         assert.deepStrictEqual(yield* carried(timeWindow(), timeWindow({ window: "1 minute" }), "..x"), closed(3, 1))
         const [small, large] = [countWindow({ size: 3 }), countWindow({ size: 5 })]
@@ -147,6 +200,21 @@ describe("CircuitBreaker", () => {
           yield* carried(countWindow({ size: 3, failureRate: 1 }), large, "xxx.x.x"),
           { ...open("30 seconds") }
         )
+      }))
+
+    it.effect("of the last calls are in the order in which those ended", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make({ trip: countWindow({ size: 3, failureRate: 1 }), classify })
+        const calls = Effect.map(breaker.export, ({ phase }) => phase._tag === "Closed" ? phase.counter : undefined)
+        yield* times(1, breaker(fail))
+        yield* breaker(ok)
+        assert.deepStrictEqual(yield* calls, { _tag: "CountWindow", calls: [1, 0] })
+        yield* breaker(slow)
+        assert.deepStrictEqual(yield* calls, { _tag: "CountWindow", calls: [1, 0, 2] })
+        yield* breaker(ok)
+        assert.deepStrictEqual(yield* calls, { _tag: "CountWindow", calls: [0, 2, 0] })
+        yield* times(1, breaker(fail))
+        assert.deepStrictEqual(yield* calls, { _tag: "CountWindow", calls: [2, 0, 1] })
       }))
 
     it.effect("of a full window go on with its last calls", () =>
@@ -161,6 +229,11 @@ describe("CircuitBreaker", () => {
         assert.deepStrictEqual(yield* carried(consecutive(5), consecutiveSlow(5), "xxx"), closed(0, 0))
         assert.deepStrictEqual(yield* carried(consecutive(5), timeWindow(), "xxx"), closed(0, 0))
         assert.deepStrictEqual(yield* carried(timeWindow(), countWindow({ size: 9 }), "xxx"), closed(0, 0))
+        assert.deepStrictEqual(yield* carried(countWindow({ size: 9 }), timeWindow(), "xxx"), closed(0, 0))
+        assert.deepStrictEqual(yield* carried(countWindow({ size: 9 }), consecutive(5), "xxx"), closed(0, 0))
+        assert.deepStrictEqual(yield* carried(timeWindow(), consecutive(5), "xxx"), closed(0, 0))
+        assert.deepStrictEqual(yield* carried(consecutive(5), countWindow({ size: 9 }), "xxx"), closed(0, 0))
+        assert.deepStrictEqual(yield* carried(consecutive(5), anyOf(consecutive(5)), "xxx"), closed(0, 0))
         assert.deepStrictEqual(yield* carried(anyOf(consecutive(5)), consecutive(5), "xxx"), closed(0, 0))
       }))
 
@@ -172,6 +245,8 @@ describe("CircuitBreaker", () => {
           closed(3, 3)
         )
         assert.deepStrictEqual(yield* carried(from, anyOf(timeWindow(), consecutive(5)), "xxx"), closed(0, 0))
+        const all = allOf(consecutiveSlow(5), consecutive(9))
+        assert.deepStrictEqual(yield* carried(all, all, "sss"), closed(3, 0, 3))
       }))
 
     it.effect("age while they go on", () =>
@@ -260,6 +335,13 @@ describe("CircuitBreaker", () => {
           assert.deepStrictEqual(yield* breaker.export, before)
         }))
     }
+
+    it.effect("is refused with what is wrong about it", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        const { details } = yield* Effect.flip(breaker.import(timed({ failures: 2 })))
+        assert.include(details, "no more failures or slow calls than calls")
+      }))
 
     it.effect("is not the longest time that there is", () =>
       Effect.gen(function*() {

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Fault } from "./support.ts"
-import { closed, fail, halfOpen, halfOpened, ok, open, opened, times } from "./support/breaker.ts"
+import { begin, closed, fail, halfOpen, halfOpened, ok, open, opened, times } from "./support/breaker.ts"
 
 describe("CircuitBreaker", () => {
   describe("closed", () => {
@@ -191,6 +191,37 @@ describe("CircuitBreaker", () => {
         yield* breaker(ok)
         yield* Deferred.fail(late, new Fault({}))
         yield* Fiber.await(fiber)
+        assert.deepStrictEqual(yield* breaker.inspect, closed(0, 0))
+      }))
+
+    it.effect("a result of an earlier era is not even judged", () =>
+      Effect.gen(function*() {
+        let judged = 0
+        const breaker = yield* CircuitBreaker.make({
+          classify: (exit) => {
+            judged++
+            return Outcome.classify(exit)
+          }
+        })
+        const late = yield* begin(breaker)
+        yield* breaker.close
+        yield* late.fail
+        assert.strictEqual(judged, 0)
+        yield* breaker(ok)
+        assert.strictEqual(judged, 1)
+      }))
+
+    it.effect("a result whose era ends while it is judged changes nothing", () =>
+      Effect.gen(function*() {
+        const run = Effect.runSyncWith(yield* Effect.context())
+        const breaker: CircuitBreaker.CircuitBreaker = yield* CircuitBreaker.make({
+          minimumCalls: 1,
+          classify: (exit) => {
+            run(breaker.close)
+            return Outcome.classify(exit)
+          }
+        })
+        yield* Effect.exit(breaker(fail))
         assert.deepStrictEqual(yield* breaker.inspect, closed(0, 0))
       }))
 

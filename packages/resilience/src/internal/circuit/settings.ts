@@ -85,8 +85,7 @@ const tripOf = (where: string, settings: Settings): Trip.Trip => {
   })
 }
 
-const maxOpenDurationOf = (where: string, settings: Settings, openDuration: OpenDuration.Input): number => {
-  const least = Schedule.isSchedule(openDuration) ? 0 : check.positive(where, "openDuration", openDuration)
+const maxOpenDurationOf = (where: string, settings: Settings, least: number): number => {
   const max = check.positive(
     where,
     "maxOpenDuration",
@@ -101,14 +100,15 @@ const maxOpenDurationOf = (where: string, settings: Settings, openDuration: Open
 
 export const checked = (where: string, settings: Settings, context: Context.Context<never>): Checked => {
   const trip = tripOf(where, settings)
-  const openDuration = settings.openDuration ?? defaults.openDuration
-  const maxOpenDuration = maxOpenDurationOf(where, settings, openDuration)
+  const input = settings.openDuration ?? defaults.openDuration
+  const openDuration = OpenDuration.make(where, input, context)
+  const maxOpenDuration = maxOpenDurationOf(where, settings, Schedule.isSchedule(input) ? 0 : openDuration(1))
   const probes = check.positiveInteger(where, "probes", settings.probes ?? defaults.probes)
   const probeThreshold = check.positiveInteger(where, "probeThreshold", settings.probeThreshold ?? probes)
   if (probeThreshold > probes) check.refuse(where, "probeThreshold", `at most probes (${probes})`, probeThreshold)
   return {
     trip,
-    openDuration: OpenDuration.make(where, openDuration, context),
+    openDuration,
     maxOpenDuration,
     probes,
     probeThreshold,

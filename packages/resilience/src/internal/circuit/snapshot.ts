@@ -105,7 +105,9 @@ export const restore = (
   snapshot: Snapshot,
   now: number
 ): ReadonlyArray<Machine.Transition> => {
-  machine.shadow = snapshot.shadow
+  const held = snapshot.phase._tag === "Isolated" || snapshot.phase._tag === "Disabled"
+  // As by hand: what is isolated is never in shadow too, which would let calls through.
+  machine.shadow = snapshot.shadow && !held
   machine.openings = snapshot.openings
   machine.openFor = snapshot.openFor
   const transition = Machine.become(machine, restorePhase(spec, snapshot.phase, now), "imported")
