@@ -102,7 +102,12 @@ describe("AdaptiveLimit", () => {
       // 100 calls, of which so many wait.
       const withQueue = (queue: number) =>
         rounded(teach(AdaptiveLimit.vegas(), 98, [{}, { rtt: 100 / (1 - queue / 99.99) }]).slice(1))
-      assert.deepStrictEqual([5.99, 6.01, 11.9, 12.01].map((queue) => withQueue(queue)[0]), [101.99, 99.99, 99.99, 97.99])
+      assert.deepStrictEqual([5.99, 6.01, 11.9, 12.01].map((queue) => withQueue(queue)[0]), [
+        101.99,
+        99.99,
+        99.99,
+        97.99
+      ])
     })
 
     it("no round trip changes nothing", () => {
@@ -321,7 +326,10 @@ describe("AdaptiveLimit", () => {
     })
 
     it("a try raises by no more than half of the limit", () => {
-      const samples = [{ at: 0, ...stated(4) }, ...[4, 5, 7, 10].map((inFlight, n) => ({ at: 3_000 * (n + 1), inFlight }))]
+      const samples = [
+        { at: 0, ...stated(4) },
+        ...[4, 5, 7, 10].map((inFlight, n) => ({ at: 3_000 * (n + 1), inFlight }))
+      ]
       assert.deepStrictEqual(teach(told, 4, samples), [4, 5, 7, 9, 12])
     })
 

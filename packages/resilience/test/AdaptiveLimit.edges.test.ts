@@ -77,7 +77,10 @@ describe("AdaptiveLimit", () => {
         yield* TestClock.adjust(29_999)
         assert.isUndefined(waiter.pollUnsafe())
         yield* TestClock.adjust(1)
-        assert.strictEqual((yield* Fiber.join(waiter)).message, "Concurrency limit \"default\" had no free slot within 30s")
+        assert.strictEqual(
+          (yield* Fiber.join(waiter)).message,
+          "Concurrency limit \"default\" had no free slot within 30s"
+        )
       }))
 
     it.effect("calls are judged as everywhere: a rejection by another policy is no drop", () =>
@@ -151,7 +154,10 @@ describe("AdaptiveLimit", () => {
 
   describe("a stated limit", () => {
     for (
-      const [stated, expected] of [[3, 3], [3.9, 3], [0, 1], [-1, 10], [NaN, 10], [Infinity, 10], [undefined, 10]] as const
+      const [stated, expected] of [[3, 3], [3.9, 3], [0, 1], [-1, 10], [NaN, 10], [Infinity, 10], [
+        undefined,
+        10
+      ]] as const
     ) {
       it.effect(`of ${stated} makes ${expected} of 10`, () =>
         Effect.gen(function*() {
@@ -194,7 +200,10 @@ describe("AdaptiveLimit", () => {
         ] as const
         const { history, limit: now } = yield* limit.inspect
         assert.strictEqual(now, 8)
-        assert.deepStrictEqual(history.map(({ ago: _, ...change }) => change), changes)
+        assert.deepStrictEqual<ReadonlyArray<AdaptiveLimit.Change>>(
+          history.map(({ ago: _, ...change }) => change),
+          changes
+        )
         assert.deepStrictEqual(history.map(({ ago }) => Duration.toMillis(ago)), [90, 40, 0, 0, 0])
         assert.deepStrictEqual<ReadonlyArray<AdaptiveLimit.Event>>(
           (yield* recorded).map(({ event }) => event),
@@ -229,8 +238,16 @@ describe("AdaptiveLimit", () => {
         assert.strictEqual(yield* limitIs(limit), 5)
         yield* limit.update({ max: 4 })
         assert.strictEqual(yield* limitIs(limit), 4)
-        assert.throws(() => limit.update({ max: 1 }), RangeError, "AdaptiveLimit.update: max must be at least min (2), got 1")
-        assert.throws(() => limit.update({ min: 5 }), RangeError, "AdaptiveLimit.update: max must be at least min (5), got 4")
+        assert.throws(
+          () => limit.update({ max: 1 }),
+          RangeError,
+          "AdaptiveLimit.update: max must be at least min (2), got 1"
+        )
+        assert.throws(
+          () => limit.update({ min: 5 }),
+          RangeError,
+          "AdaptiveLimit.update: max must be at least min (5), got 4"
+        )
         yield* limit.update({ min: 4 })
         for (let n = 0; n < 5; n++) yield* start(limit(Effect.never))
         assert.deepStrictEqual(yield* glance(limit), { running: 4, queued: 1 })
@@ -246,7 +263,10 @@ describe("AdaptiveLimit", () => {
     it("what is refused is told with the method and the field", () => {
       const refused: ReadonlyArray<readonly [() => unknown, string]> = [
         [() => AdaptiveLimit.make({ max: 0 }), "AdaptiveLimit.make: max must be an integer of at least 1, got 0"],
-        [() => AdaptiveLimit.make({ initial: 1.5 }), "AdaptiveLimit.make: initial must be an integer of at least 1, got 1.5"],
+        [
+          () => AdaptiveLimit.make({ initial: 1.5 }),
+          "AdaptiveLimit.make: initial must be an integer of at least 1, got 1.5"
+        ],
         [
           () => AdaptiveLimit.make({ initial: 3, min: 4, max: 9 }),
           "AdaptiveLimit.make: initial must be from min (4) to max (9), got 3"

@@ -285,7 +285,11 @@ describe("ConcurrencyLimit", () => {
         const integer = "must be an integer of at least 1, got 1.5"
         assert.throws(() => limit.resize(1.5), RangeError, `ConcurrencyLimit.resize: limit ${integer}`)
         assert.throws(() => limit.weigh(1.5), RangeError, `ConcurrencyLimit.weigh: weight ${integer}`)
-        assert.throws(() => limit.update({ perTenant: 1.5 }), RangeError, `ConcurrencyLimit.update: perTenant ${integer}`)
+        assert.throws(
+          () => limit.update({ perTenant: 1.5 }),
+          RangeError,
+          `ConcurrencyLimit.update: perTenant ${integer}`
+        )
         assert.throws(
           () => limit.update({ queue: 0.5 }),
           RangeError,

@@ -68,10 +68,10 @@ describe("RateLimiter", () => {
       for (const algorithm of ["fixed-window", "sliding-counter", "sliding-log"] as const) {
         const message = `RateLimiter.make: warmUp must be left out with ${algorithm}, got 5ms`
         assert.throws(() => RateLimiter.make({ ...base, algorithm, warmUp: 5 }), RangeError, message)
-        RateLimiter.make({ ...base, algorithm, warmUp: 0 })
+        assert.isTrue(Effect.isEffect(RateLimiter.make({ ...base, algorithm, warmUp: 0 })))
       }
       for (const algorithm of ["token-bucket", "leaky-bucket"] as const) {
-        RateLimiter.make({ ...base, algorithm, warmUp: 5 })
+        assert.isTrue(Effect.isEffect(RateLimiter.make({ ...base, algorithm, warmUp: 5 })))
       }
     })
 
@@ -148,7 +148,8 @@ describe("RateLimiter", () => {
     it.effect("blocked comes before weight, weight before limit, limit before queue", () =>
       Effect.gen(function*() {
         const limiter = yield* empty({ maxWait: 150, maxQueue: 1 })
-        const because = (weight: number) => Effect.map(Effect.flip(limiter.weigh(weight)(Effect.void)), (e) => e.because)
+        const because = (weight: number) =>
+          Effect.map(Effect.flip(limiter.weigh(weight)(Effect.void)), (e) => e.because)
         yield* start(limiter(Effect.void))
         assert.deepStrictEqual([yield* because(11), yield* because(1)], ["weight", "limit"])
         yield* limiter.update({ maxWait: 200 })
@@ -185,9 +186,11 @@ describe("RateLimiter", () => {
       Effect.gen(function*() {
         const limiter = yield* empty()
         let ran = false
-        const waiter = yield* start(limiter.weigh(5)(Effect.sync(() => {
-          ran = true
-        })))
+        const waiter = yield* start(
+          limiter.weigh(5)(Effect.sync(() => {
+            ran = true
+          }))
+        )
         const next = yield* start(at(limiter, 8))
         yield* limiter.reward(6)
         waiter.interruptUnsafe()

@@ -309,7 +309,11 @@ describe("rate algorithms", () => {
       assert.deepStrictEqual([limit.available(0), limit.wait(0)], [-5, 1_400])
       const free = use("sliding-counter")
       free.take(0, 4)
-      assert.deepStrictEqual([free.wait(0, 3, 3), free.wait(0, 1, 6), free.wait(0, 4, 3)], [0, 1_100, 1_000 + 1_000 / 7])
+      assert.deepStrictEqual([free.wait(0, 3, 3), free.wait(0, 1, 6), free.wait(0, 4, 3)], [
+        0,
+        1_100,
+        1_000 + 1_000 / 7
+      ])
     })
 
     it("sums of fractions are as good as whole", () => {
