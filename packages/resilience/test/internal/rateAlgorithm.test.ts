@@ -44,6 +44,37 @@ describe("rate algorithms", () => {
         assert.deepStrictEqual([limit.wait(100, 9), limit.resetAfter(100)], [same.wait(100, 9), same.resetAfter(100)])
       })
 
+      for (const now of [300, 1_000, 1_300, 2_000, 2_500]) {
+        it(`each answer at ${now} is for that time, whether something was asked before or not`, () => {
+          const asked = <A>(f: (limit: ReturnType<typeof use>) => A) => {
+            const [often, once] = [use(algorithm), use(algorithm)]
+            for (const limit of [often, once]) limit.take(0, 6)
+            for (let at = 0; at <= now; at += 100) often.available(at)
+            assert.deepStrictEqual(f(once), f(often))
+          }
+          const all = (
+            limit: ReturnType<typeof use>
+          ) => [limit.wait(now, 10), limit.available(now), limit.resetAfter(now)]
+          asked((limit) => limit.available(now))
+          asked((limit) => limit.resetAfter(now))
+          asked((limit) => limit.wait(now, 7))
+          asked((limit) => limit.wait(now, 1, 12))
+          asked((limit) => [limit.take(now, 1), ...all(limit)])
+          asked((limit) => [limit.giveBack(now, 0, 2), ...all(limit)])
+          asked((limit) => [limit.reward(now, 2), ...all(limit)])
+          asked((limit) => [limit.convert(now, { limit: 5, window: 3_000, burst: 5 }), ...all(limit)])
+        })
+      }
+
+      it("has no wait as long as there is room", () => {
+        const limit = use(algorithm)
+        limit.take(0, 4)
+        const free = limit.resetAfter(0)
+        const weight = algorithm === "leaky-bucket" ? 1 : 6
+        assert.strictEqual(limit.wait(algorithm === "leaky-bucket" ? 400 : 300, weight), 0)
+        assert.strictEqual(limit.wait(free + 300, 10), 0)
+      })
+
       it("a reward gives what counts, and no more", () => {
         const limit = use(algorithm)
         limit.take(0, 10)
@@ -119,6 +150,63 @@ describe("rate algorithms", () => {
       // Three were outstanding just after the first one's least time, which is all that may come back.
       limit.giveBack(300, 100, 4)
       assert.strictEqual(limit.available(300), 7)
+    })
+
+    it("a part that is given back leaves the rest to others of that time, and no more", () => {
+      const both = () => {
+        const limit = use("token-bucket")
+        for (let n = 0; n < 2; n++) {
+          limit.take(0, 4)
+          limit.mark(0)
+        }
+        // Three are outstanding, which is the most that may come back, and seven more from now on.
+        limit.take(500, 7)
+        return limit
+      }
+      const whole = both()
+      whole.giveBack(500, 0, 4)
+      whole.giveBack(500, 0, 4)
+      assert.strictEqual(whole.available(500), 3)
+      const part = both()
+      part.giveBack(500, 0, 1)
+      assert.strictEqual(part.available(500), 1)
+      part.giveBack(500, 0, 4)
+      assert.strictEqual(part.available(500), 3)
+    })
+
+    it("what a later one gives back is still there for an earlier one, as far as it was outstanding", () => {
+      const limit = use("token-bucket")
+      limit.take(0, 8)
+      limit.mark(0)
+      limit.take(500, 7)
+      limit.mark(500)
+      limit.giveBack(500, 500, 7)
+      assert.strictEqual(limit.available(500), 7)
+      limit.giveBack(500, 0, 8)
+      assert.strictEqual(limit.available(500), 10)
+    })
+
+    it("an earlier one has nothing to give back once nothing would have been outstanding without both", () => {
+      const limit = use("token-bucket")
+      limit.take(0, 8)
+      limit.mark(0)
+      limit.take(500, 7)
+      limit.mark(500)
+      limit.take(800, 1)
+      limit.giveBack(800, 500, 7)
+      assert.strictEqual(limit.available(800), 9)
+      limit.giveBack(800, 0, 8)
+      assert.strictEqual(limit.available(800), 9)
+    })
+
+    it("a slower limit still gives back all that was taken under the faster one", () => {
+      const limit = use("token-bucket")
+      limit.take(0, 6)
+      limit.mark(0)
+      limit.convert(100, { limit: 5 })
+      assert.strictEqual(limit.available(100), 5)
+      limit.giveBack(100, 0, 6)
+      assert.strictEqual(limit.available(100), 10)
     })
 
     it("a reward leaves less to give back", () => {

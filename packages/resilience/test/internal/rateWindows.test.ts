@@ -2,6 +2,17 @@ import { assert, describe, it } from "@effect/vitest"
 import { use } from "../support/rateAlgorithm.ts"
 
 describe("rate algorithms", () => {
+  for (const algorithm of ["fixed-window", "sliding-counter", "sliding-log"] as const) {
+    it(`${algorithm}: a sum of fractions that is off by a rounding error is taken for what it is`, () => {
+      const limit = use(algorithm, { limit: 3, burst: 3 })
+      limit.take(0, 0.1)
+      limit.take(0, 2.7)
+      assert.isAbove(0.1 + 2.7 + 0.2, 3)
+      assert.strictEqual(limit.wait(0, 0.2), 0)
+      assert.isAbove(limit.wait(0, 0.21), 0)
+    })
+  }
+
   describe("fixed-window", () => {
     it("frees all a window after its first call", () => {
       const limit = use("fixed-window")
@@ -117,6 +128,24 @@ describe("rate algorithms", () => {
       assert.isAbove(limit.wait(0, 0.1001), 0)
     })
 
+    it("a debt fills the window after the next only as far as those ahead do", () => {
+      const limit = use("sliding-counter")
+      limit.take(0, 15)
+      assert.deepStrictEqual([limit.wait(0, 7), limit.wait(0, 2, 10), limit.wait(0, 2, 20)], [
+        1_800,
+        2_200,
+        3_200
+      ])
+    })
+
+    it("counts what is past two windows for nothing, and never for less", () => {
+      const limit = use("sliding-counter")
+      limit.take(0, 10)
+      assert.strictEqual(limit.available(2_500), 10)
+      limit.take(2_500, 4)
+      assert.deepStrictEqual([limit.wait(2_500, 7), limit.resetAfter(2_500)], [1_250, 2_000])
+    })
+
     it("gives back to the window that it was taken from, and never more than is there", () => {
       const limit = use("sliding-counter")
       limit.take(0, 8)
@@ -174,6 +203,7 @@ describe("rate algorithms", () => {
         ),
         [700, 1_000, 1_000, 1_000, 1_700, 1_700, 2_000, 2_700]
       )
+      assert.deepStrictEqual([limit.wait(400, 1, 9), limit.wait(400, 10), limit.wait(400, 1, 10)], [900, 900, 1_600])
     })
 
     it("an empty one too is filled by those ahead", () => {
@@ -276,6 +306,23 @@ describe("rate algorithms", () => {
       assert.deepStrictEqual([limit.available(1_000), limit.wait(1_000, 9)], [8, 300])
       limit.reward(1_000, 50)
       assert.deepStrictEqual([limit.available(1_000), limit.resetAfter(1_000)], [10, 0])
+    })
+
+    it("goes on after a reward as though the latest had never been", () => {
+      const limit = use("sliding-log")
+      limit.take(0, 4)
+      limit.take(300, 3)
+      limit.reward(300, 4)
+      limit.take(400, 2)
+      assert.deepStrictEqual([limit.available(500), limit.wait(500, 8), limit.wait(500, 9)], [5, 500, 900])
+    })
+
+    it("is as new once all is past", () => {
+      const limit = use("sliding-log")
+      limit.take(0, 1)
+      limit.take(10, 1)
+      limit.available(1_010)
+      assert.deepStrictEqual(limit.state, use("sliding-log").state)
     })
 
     it("sums of fractions are as good as whole", () => {

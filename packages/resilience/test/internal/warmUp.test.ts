@@ -131,6 +131,7 @@ describe("warm-up", () => {
       const limit = use("token-bucket")
       limit.take(0, 60)
       close(limit.wait(0, 1), warmUp + 51 * interval - flow(warmUp))
+      for (const now of [1_500, 2_999, 3_500]) close(now + limit.wait(now, 1), warmUp + 51 * interval - flow(warmUp))
     })
 
     it("a call that is larger than a cold burst goes when nothing is outstanding", () => {
