@@ -72,6 +72,9 @@ export const mark = (state: State, now: number): void => {
   if (state._tag === "bucket") Bucket.mark(state, now)
 }
 
+/** Whether only a mark tells later how much of what is taken now can be given back. */
+export const needsMark = (state: State, now: number): boolean => state._tag === "bucket" && state.jumpedAt === now
+
 /**
  * Gives back what was taken at `at`, to where it was taken from: never more than
  * is there, and nothing once it no longer counts.

@@ -56,7 +56,6 @@ const backlog = (state: State, now: number): number => Math.max(0, state.fullAt 
 
 /** Time in which `need` flows back when the flow begins at `slope` and rises by twice `curve`, until it is full. */
 const timeUntil = (need: number, slope: number, curve: number, full: number, atFull: number): number => {
-  if (need <= 0) return 0
   const flown = slope * full + curve * full * full
   return need <= flown
     ? (2 * need) / (slope + Math.sqrt(slope * slope + 4 * curve * need))
@@ -158,9 +157,8 @@ export const giveBack = (spec: Spec, state: State, now: number, at: number, weig
   const known = at > state.jumpedAt ? taken - (now - at) : 0
   const low = Math.max(state.marks[index]?.low ?? 0, known)
   const back = Math.min(taken, backlog(state, now), low)
-  if (back <= 0) return
   state.fullAt -= back
-  const least = index < 0 ? Infinity : (state.marks[index]?.low ?? 0) - back
+  const least = (state.marks[index]?.low ?? Infinity) - back
   state.marks = state.marks
     .map((mark, place) => ({ at: mark.at, low: place < index ? Math.min(mark.low, least) : mark.low - back }))
     .filter((mark) => mark.low > 0)
@@ -170,7 +168,6 @@ export const reward = (spec: Spec, state: State, now: number, weight: number): v
   reckon(spec, state, now)
   state.fullAt = Math.max(now, state.fullAt - weight * spec.interval)
   state.jumpedAt = now
-  if (state.marks.length > 0) lower(state, backlog(state, now))
 }
 
 export const available = (spec: Spec, state: State, now: number): number => {

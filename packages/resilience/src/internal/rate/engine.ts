@@ -179,7 +179,8 @@ export const make = (
 
   const grant = (waiter: Waiter, now: number): void => {
     Algorithm.take(spec, state, now, waiter.weight)
-    if (waiter.reserves) Algorithm.mark(state, now)
+    // It may be interrupted before its next step, and then gives back what it took.
+    if (waiter.reserves || Algorithm.needsMark(state, now)) Algorithm.mark(state, now)
     waiter.grantedAt = now
     remove(waiter, "granted")
     if (events.active) {

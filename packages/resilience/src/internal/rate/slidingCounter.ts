@@ -40,8 +40,8 @@ const advance = (spec: Spec, state: State, now: number): void => {
 const counted = (spec: Spec, state: State, now: number): number =>
   state.previous * Math.min(1, 1 - (now - state.start) / spec.window)
 
-/** Share of a window after which so much of `previous` fits into `room`. */
-const shareUntil = (previous: number, room: number): number => previous <= room ? 0 : 1 - room / previous
+/** Share of a window after which so much of `previous`, which is more, fits into `room`. */
+const shareUntil = (previous: number, room: number): number => 1 - room / previous
 
 export const waitFor = (spec: Spec, state: State, now: number, weight: number, ahead: number): number => {
   advance(spec, state, now)
@@ -75,7 +75,7 @@ export const reward = (spec: Spec, state: State, now: number, weight: number): v
   const given = Math.min(state.taken, weight)
   state.taken -= given
   const share = 1 - (now - state.start) / spec.window
-  if (share > 0) state.previous = Math.max(0, state.previous - (weight - given) / share)
+  state.previous = Math.max(0, state.previous - (weight - given) / share)
 }
 
 export const available = (spec: Spec, state: State, now: number): number => {

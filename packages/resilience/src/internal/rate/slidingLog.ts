@@ -23,7 +23,7 @@ const minimumCut = 64
 
 const advance = (spec: Spec, state: State, now: number): void => {
   const { sums, times } = state
-  while (state.first < times.length && (times[state.first] ?? Infinity) + spec.window <= now) {
+  while ((times[state.first] ?? Infinity) + spec.window <= now) {
     state.forgotten = sums[state.first] ?? state.forgotten
     state.first++
   }
@@ -65,9 +65,7 @@ export const waitFor = (spec: Spec, state: State, now: number, weight: number, a
   const excess = held + ahead + weight - spec.limit
   if (excess <= weightEpsilon) return 0
   // What those ahead take leaves a window later: the log repeats itself.
-  const windows = ahead + weight <= spec.limit + weightEpsilon
-    ? 0
-    : Math.ceil((ahead + weight - weightEpsilon) / spec.limit) - 1
+  const windows = Math.max(0, Math.ceil((ahead + weight - weightEpsilon) / spec.limit) - 1)
   const needed = excess - windows * spec.limit
   const place = search(state.sums, state.first, state.forgotten + needed - weightEpsilon)
   const leaves = needed <= weightEpsilon ? now : (state.times[place] ?? now) + spec.window
@@ -80,7 +78,7 @@ export const take = (spec: Spec, state: State, now: number, weight: number): voi
   const last = state.times.length - 1
   const sum = (state.sums[last] ?? state.forgotten) + weight
   // A clock that went back adds to the latest time, so that times keep rising.
-  if (last >= state.first && now <= (state.times[last] ?? -Infinity)) {
+  if (now <= (state.times[last] ?? -Infinity)) {
     state.sums[last] = sum
   } else {
     state.times.push(now)
@@ -90,7 +88,7 @@ export const take = (spec: Spec, state: State, now: number, weight: number): voi
 
 /** Takes away from one place, up to what is there, and returns how much that was. */
 const reduce = (state: State, place: number, weight: number): number => {
-  const before = place === state.first ? state.forgotten : state.sums[place - 1] ?? 0
+  const before = state.sums[place - 1] ?? 0
   const reduced = Math.min(weight, (state.sums[place] ?? before) - before)
   for (let later = place; later < state.sums.length; later++) state.sums[later] = (state.sums[later] ?? 0) - reduced
   return reduced
