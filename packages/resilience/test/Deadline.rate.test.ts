@@ -67,6 +67,28 @@ describe("Deadline.leastRate", () => {
       }
     }))
 
+  it.effect("nonsense takes nothing from what came with it", () =>
+    Effect.gen(function*() {
+      const deadline = Deadline.leastRate({ least: 100, window: 100, weigh })
+      for (const weight of [NaN, -1_000]) {
+        const chunks = Stream.fromIterable(Array.from({ length: 9 }, () => [200, weight])).pipe(
+          Stream.rechunk(1),
+          Stream.mapEffect((chunk) => Effect.as(Effect.sleep(90), chunk)),
+          Stream.flatMap(Stream.fromIterable)
+        )
+        assert.isUndefined((yield* consume(deadline.stream(chunks))).error, String(weight))
+      }
+    }))
+
+  it.effect("takes a weight without end for enough for a window, and no more", () =>
+    Effect.gen(function*() {
+      const deadline = Deadline.leastRate({ least: 100, window: 100, weigh })
+      const endless = (gap: number) => weights(...Array.from({ length: 9 }, () => ({ gap, weight: Infinity })))
+      assert.isUndefined((yield* consume(deadline.stream(endless(90)))).error)
+      const late = yield* consume(deadline.stream(endless(101)))
+      assert.deepStrictEqual([late.items.length, late.took, late.error?.deadline], [1, 201, "rate"])
+    }))
+
   it.effect("counts only progress, unless it is told how to weigh", () =>
     Effect.gen(function*() {
       const progress = (item: unknown) => item === 0 || item === 4

@@ -199,7 +199,7 @@ export const boundedStream = <A, E1, R, E>(
           } else {
             left -= took
           }
-          flow?.arrive(took, items.reduce((sum, item) => sum + weigh(item), 0), progressed)
+          flow?.arrive(took, weightOf(items, weigh), progressed)
         }
 
         /** A pull on a fiber of its own. */
@@ -249,6 +249,13 @@ export const boundedStream = <A, E1, R, E>(
       })
     )
   )
+
+/** What weighs nothing, or is no number, takes nothing from the others. */
+const weightOf = (items: ReadonlyArray<unknown>, weigh: Items["weigh"]): number =>
+  items.reduce<number>((sum, item) => {
+    const weight = weigh(item)
+    return weight > 0 ? sum + weight : sum
+  }, 0)
 
 type BoundedPull<A, E, R> = Pull.Pull<readonly [A, ...Array<A>], E, void, R>
 

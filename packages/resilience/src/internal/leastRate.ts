@@ -37,16 +37,16 @@ export const make = (least: number, window: number) => {
 
   return {
     /**
-     * Notes what came after a wait; what weighs nothing, or is no number, adds
-     * nothing. The first progress starts the first window, which is judged when
-     * it is full.
+     * Notes what came after a wait; what weighs nothing adds nothing. The first
+     * progress starts the first window, which is judged when it is full.
      */
     arrive: (waited: number, weight: number, progress: boolean) => {
       if (begun) elapsed += waited
       else if (!progress) return
       else put(least)
       begun = true
-      if (weight > 0) put(weight)
+      // More than the least of a window is no more than enough for it; of infinity nothing could be taken away.
+      if (weight > 0) put(Math.min(weight, least))
       for (let { head } = arrivals; head !== undefined && total - head.weight >= least; head = arrivals.head) {
         total -= head.weight
         Fifo.remove(arrivals, head)
