@@ -1,6 +1,6 @@
 import { DeepSeek, Undici } from "@ballast/deepseek"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Fiber, Latch, Layer, Stream } from "effect"
+import { Context, Deferred, Effect, Fiber, Latch, Layer, Scheduler, Stream } from "effect"
 import { HttpBody, HttpClient, HttpClientRequest } from "effect/http"
 import { TestClock } from "effect/testing"
 import type * as Http from "node:http"
@@ -109,6 +109,23 @@ describe("Undici", () => {
         assert.deepStrictEqual((yield* (yield* get("a=1")).urlParamsBody).params, [["a", "1"]])
         assert.strictEqual((yield* (yield* get("a=1")).formData).get("a"), "1")
         assert.strictEqual(yield* Stream.mkString(Stream.decodeText((yield* get("streamed")).stream)), "streamed")
+      }))
+
+    it.live("are read to their end wherever the fiber yields", () =>
+      Effect.gen(function*() {
+        const url = yield* serve((_, response) => {
+          response.write("one ")
+          setImmediate(() => response.end("two"))
+        })
+        const http = yield* client()
+        for (let budget = 3; budget <= 32; budget++) {
+          const read = Effect.gen(function*() {
+            const streamed = yield* Stream.mkString(Stream.decodeText((yield* http.get(url)).stream))
+            return [streamed, yield* (yield* http.get(url)).text]
+          })
+          const texts = yield* Effect.provideService(read, Scheduler.MaxOpsBeforeYield, budget)
+          assert.deepStrictEqual(texts, ["one two", "one two"], `with a budget of ${budget}`)
+        }
       }))
 
     it.live("pause the socket of a slow consumer", () =>

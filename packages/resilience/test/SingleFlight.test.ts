@@ -284,6 +284,35 @@ describe("SingleFlight", () => {
         yield* idle(flight)
       }))
 
+    const few = Schema.Literals([0, 1, 2, 3, 5, 8])
+
+    it.effect.prop("gives each consumer the items in order from the first on, whoever comes and goes", {
+      consumers: Schema.Array(Schema.Tuple([few, few])),
+      length: few,
+      chunk: Schema.Literals([1, 2, 5]),
+      replay: Schema.Literals([1, 2, 8]),
+      budget: Schema.Literals([3, 4, 7, 64])
+    }, ({ budget, chunk, consumers, length, replay }) =>
+      Effect.gen(function*() {
+        const flight = yield* SingleFlight.make<number>({ replay })
+        const items = Array.from({ length }, (_, index) => index)
+        const dependency = yield* Testing.scriptStream([
+          Stream.fromIterable(items).pipe(Stream.rechunk(chunk), Stream.tap(() => Effect.sleep(1)))
+        ])
+        const shared = flight.shareStream(dependency.stream, "a")
+        const consume = ([comes, takes]: readonly [number, number]) =>
+          Stream.runCollect(Stream.take(Stream.tap(shared, () => Effect.sleep(takes % 3)), takes)).pipe(
+            Effect.delay(comes)
+          )
+        const seen = yield* Testing.passTime(
+          withStepBudget(budget)(Effect.forEach(consumers, consume, { concurrency: "unbounded" }))
+        )
+        assert.deepStrictEqual(seen, consumers.map(([, takes]) => items.slice(0, takes)))
+        yield* Testing.settle
+        assert.strictEqual((yield* dependency.inspect).running, 0)
+        yield* idle(flight)
+      }))
+
     it.effect("lives on when the first consumer stops, and is cancelled when the last one does", () =>
       Effect.gen(function*() {
         const flight = yield* SingleFlight.make<number>()

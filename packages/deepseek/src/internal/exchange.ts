@@ -112,8 +112,10 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
   }
 
   /** Waits for the next callback of undici that changes something for a reader, then goes on. An interrupted reader aborts the request. */
-  private afterArrival<A, E>(next: Effect.Effect<A, E>): Effect.Effect<A, E> {
+  private afterArrival<A, E>(next: Effect.Effect<A, E>, arrived: () => boolean): Effect.Effect<A, E> {
     return Effect.callback((resume) => {
+      // The fiber may have yielded since it looked, and nobody wakes a reader that doesn't wait yet.
+      if (arrived()) return resume(next)
       const others = this.wake
       this.wake = () => {
         others?.()
@@ -137,7 +139,10 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
     return this.ended ? Cause.done() : this.nextPull
   })
 
-  private readonly nextPull = this.afterArrival(this.pull)
+  private readonly nextPull = this.afterArrival(
+    this.pull,
+    () => this.chunks.length > 0 || this.ended || this.interrupted
+  )
 
   /** All of the body. It can be read again. */
   readonly bytes: Effect.Effect<Uint8Array, HttpClientError> = Effect.suspend(() => {
@@ -145,7 +150,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
     if (!this.ended) {
       this.collecting = true
       this.controller?.resume()
-      return this.afterArrival(this.bytes)
+      return this.afterArrival(this.bytes, () => this.ended)
     }
     const [first] = this.chunks
     if (first !== undefined && this.chunks.length === 1) return Effect.succeed(first)

@@ -104,7 +104,10 @@ export const read = <A, E>(self: Replay<A, E>, reader: Reader): Pull.Pull<Arr.No
       return self.end._tag === "Success" ? Cause.done() : Effect.failCause(self.end.cause)
     }
     return Effect.callback<Arr.NonEmptyReadonlyArray<A>, E | Cause.Done>((resume) => {
-      reader.wake = () => resume(read(self, reader))
+      const wake = () => resume(read(self, reader))
+      // The fiber may have yielded since it looked, and nobody wakes a reader that doesn't wait yet.
+      if (reader.at < total(self) || self.end !== undefined) wake()
+      else reader.wake = wake
     })
   })
 
