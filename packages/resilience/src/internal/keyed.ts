@@ -27,12 +27,15 @@ interface Entry<P> {
 /** An entry is put at the end of the map at most so many times while it would have become idle. */
 const moves = 8
 
+const idleOf = ({ idleTimeToLive = defaults.idleTimeToLive }: Pick<Options<never>, "idleTimeToLive">): number =>
+  check.positive("Keyed.make", "idleTimeToLive", idleTimeToLive)
+
 /** Keyed policies and a look at all that there are; `adopt` hears of a new one in the step that makes it known. */
 const build = <E, P extends Policy.Policy<E>>(
   options: MakeOptions<E, P>,
   adopt: (policy: P, fiber: AnyFiber) => void
 ): Effect.Effect<{ readonly keyed: Keyed<E, P>; readonly policies: () => Iterable<P> }> => {
-  const idle = check.positive("Keyed.make", "idleTimeToLive", options.idleTimeToLive ?? defaults.idleTimeToLive)
+  const idle = idleOf(options)
   const atRest = options.atRest ?? (() => true)
 
   return Effect.sync(() => {
@@ -174,9 +177,11 @@ const unmetered = <A>(self: Effect.Effect<A>): Effect.Effect<A> =>
 export const updatable = <E, Settings extends object, P extends Policy.Policy<E> & Changeable<Settings>>(
   options: Options<P>,
   merged: (settings: Settings, changes: Settings) => Settings = merge
-): Effect.Effect<Updatable<E, P, Settings>> =>
+): Effect.Effect<Updatable<E, P, Settings>> => {
+  // Refused at once, like all other options.
+  idleOf(options)
   // The first one guards nothing: it has the settings of a policy that is made now, and so knows which changes fit.
-  Effect.flatMap(unmetered(options.make("")), (pattern) => {
+  return Effect.flatMap(unmetered(options.make("")), (pattern) => {
     let changed: Settings | undefined
     const apply = (policy: P, settings: Settings, fiber: AnyFiber) =>
       Effect.runSyncWith(fiber.context)(policy.update(settings))
@@ -197,3 +202,4 @@ export const updatable = <E, Settings extends object, P extends Policy.Policy<E>
       return Object.assign(keyed, { update })
     })
   })
+}
