@@ -1,6 +1,6 @@
 import { CircuitBreaker, Outcome } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Stream } from "effect"
+import { Duration, Effect, Exit, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { begin, closed, fail, halfOpen, halfOpened, ok, open, opened, tagOf, times } from "./support/breaker.ts"
 
@@ -249,6 +249,24 @@ describe("CircuitBreaker", () => {
         assert.strictEqual(yield* Effect.flip(breaker(ok)), first)
         yield* TestClock.adjust(1)
         assert.notStrictEqual(yield* Effect.flip(breaker(ok)), first)
+      }))
+
+    it.effect("survives its schema in each state", () =>
+      Effect.gen(function*() {
+        const breaker = yield* halfOpened({ name: "catalogue" })
+        const answered = Effect.gen(function*() {
+          const error = yield* Effect.flip(breaker(ok))
+          const encoded = yield* Schema.encodeEffect(CircuitBreaker.CircuitOpen)(error)
+          const decoded = yield* Schema.decodeUnknownEffect(CircuitBreaker.CircuitOpen)(encoded)
+          assert.strictEqual(decoded.message, error.message)
+          return decoded.state
+        })
+        yield* begin(breaker)
+        assert.strictEqual(yield* answered, "half-open")
+        yield* breaker.isolate
+        assert.strictEqual(yield* answered, "isolated")
+        yield* breaker.open("5 seconds")
+        assert.strictEqual(yield* answered, "open")
       }))
 
     it.effect("names the breaker, which is the default one unless told", () =>

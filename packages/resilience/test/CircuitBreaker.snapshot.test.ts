@@ -330,6 +330,7 @@ describe("CircuitBreaker", () => {
           const before = yield* breaker.export
           const error = yield* Effect.flip(breaker.import(snapshot))
           assert.instanceOf(error, CircuitBreaker.InvalidSnapshot)
+          assert.strictEqual(error._tag, "InvalidSnapshot")
           assert.include(error.message, "Circuit breaker \"catalogue\" cannot go on from this state: ")
           assert.isAbove(error.details.length, 10)
           assert.deepStrictEqual(yield* breaker.export, before)

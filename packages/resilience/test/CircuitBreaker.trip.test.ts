@@ -201,6 +201,20 @@ describe("CircuitBreaker", () => {
         assert.deepStrictEqual(yield* breaker.inspect, closed(2, 0, 1))
       }))
 
+    it.effect("are measured each from its own start", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make({ ...judging, minimumCalls: 10 })
+        yield* breaker(ok)
+        yield* TestClock.adjust("1 second")
+        const first = yield* begin(breaker)
+        yield* TestClock.adjust("1 second")
+        const second = yield* begin(breaker)
+        yield* TestClock.adjust("1 second")
+        yield* first.succeed
+        yield* second.succeed
+        assert.deepStrictEqual(yield* breaker.inspect, closed(3, 0, 1))
+      }))
+
     it.effect("open the circuit though they succeed", () =>
       Effect.gen(function*() {
         const breaker = yield* CircuitBreaker.make(judging)
@@ -291,6 +305,10 @@ describe("CircuitBreaker", () => {
       [
         () => countWindow({ size: 2, minimumCalls: 3 }),
         "CircuitBreaker.countWindow: minimumCalls must be at most size (2), got 3"
+      ],
+      [
+        () => countWindow({ size: 2, minimumCalls: 0 }),
+        "CircuitBreaker.countWindow: minimumCalls must be an integer of at least 1, got 0"
       ],
       [
         () => countWindow({ size: 2, failureRate: 0 }),
