@@ -20,7 +20,12 @@ export default defineConfig({
       "packages/resilience/test/{CircuitBreaker,ConcurrencyLimit,AdaptiveLimit,RateLimiter,RetryBudget}.*.test.ts",
       "packages/resilience/test/internal/*.test.ts"
     ],
-    // They take long and assert only roughly.
-    exclude: ["**/*.simulation.test.ts"]
+    exclude: [
+      // They take long and assert only roughly.
+      "**/*.simulation.test.ts",
+      // They take long, and what they find by chance or by trying everything, other tests state too.
+      "**/*.interruption.test.ts",
+      "**/{RateLimiter,ConcurrencyLimit}.model.test.ts"
+    ]
   }
 })
