@@ -325,6 +325,32 @@ describe("AdaptiveLimit", () => {
       assert.deepStrictEqual(teach(told, 10, samples), [10, 11, 13, 17, 12])
     })
 
+    it("what was used proves itself, not what was allowed", () => {
+      const samples = [
+        { at: 0, ...stated(10) },
+        { at: 3_000, inFlight: 10 },
+        { at: 6_000, inFlight: 11 },
+        { at: 9_000, inFlight: 12 },
+        { at: 12_000, inFlight: 12 },
+        { at: 12_001, inFlight: 13 }
+      ]
+      assert.deepStrictEqual(teach(told, 10, samples), [10, 11, 13, 17, 17, 23])
+    })
+
+    it("the limit that holds, stated once more, is no try in vain", () => {
+      const samples = [
+        { at: 0, ...stated(5) },
+        { at: 1_000, ...stated(5) },
+        ...[3_999, 4_000].map((at) => ({ at, inFlight: 5 }))
+      ]
+      assert.deepStrictEqual(teach(told, 5, samples), [5, 5, 5, 6])
+    })
+
+    it("a stated limit of just its own calls says so too", () => {
+      assert.deepStrictEqual(teach(told, 100, [stated(99, 99)]), [90])
+      assert.deepStrictEqual(teach(told, 100, [stated(99, 100)]), [99])
+    })
+
     it("a try raises by no more than half of the limit", () => {
       const samples = [
         { at: 0, ...stated(4) },

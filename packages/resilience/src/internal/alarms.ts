@@ -106,7 +106,7 @@ const stop = (group: Group): void => {
 
 const start = (group: Group, context: Context.Context<never>): void => {
   group.starting = false
-  if (group.alarms.size === 0 || group.timer !== undefined) return
+  if (group.alarms.size === 0) return
   const timer = Effect.runForkWith(context)(watch(group))
   if (timer.pollUnsafe() === undefined) group.timer = timer
 }

@@ -185,10 +185,13 @@ describe("alarms", () => {
           alarms.set(fiber, fiber.context, { at, ring, group: undefined, previous: undefined, next: undefined })
           return Effect.void
         })
+      const sleeps = yield* countingSleeps
       for (const n of [1, 2]) {
-        yield* set(`here ${n}`, 10 * n)
+        yield* sleeps.provide(set(`here ${n}`, 10 * n))
         yield* Effect.provideService(set(`ahead ${n}`, 1_000 + 15 * n), Clock.Clock, ahead)
+        yield* Testing.settle
       }
+      assert.deepStrictEqual([sleeps.running(), sleeps.started()], [1, 1])
       yield* TestClock.adjust(100)
       assert.deepStrictEqual(rung, [["here 1", 10], ["ahead 1", 15], ["here 2", 20], ["ahead 2", 30]])
     }))

@@ -212,6 +212,54 @@ describe("line", () => {
       assert.strictEqual(all(), "x5 y1 x6 y2 x7 y3 x8")
     })
 
+    it("a lane that got much waits until the others have got as much", () => {
+      const { all, arrive } = makeNamed()
+      for (const name of ["x1", "x2"]) arrive(name, "normal", "x", 4)
+      for (const name of ["y1", "y2", "y3", "y4", "y5"]) arrive(name, "normal", "y")
+      assert.strictEqual(all(), "x1 y1 y2 y3 y4 x2 y5")
+    })
+
+    it("who could not go for a while has saved nothing up", () => {
+      const { all, arrive, held, line } = makeNamed()
+      held.add("y")
+      for (const name of ["x1", "x2", "x3"]) arrive(name, "normal", "x", 4)
+      for (const name of ["y1", "y2", "y3", "y4", "y5"]) arrive(name, "normal", "y")
+      for (let n = 0; n < 2; n++) {
+        const item = Line.next(line)
+        if (item !== undefined) Line.serve(line, item)
+      }
+      assert.strictEqual(line.ranks.normal.clock, 6)
+      held.clear()
+      Line.reconsider(line, "y")
+      assert.strictEqual(all(), "y1 y2 x3 y3 y4 y5")
+    })
+
+    it("of who waits most, the newest gives way, also after others have left", () => {
+      const { arrive, leave, line } = makeNamed()
+      const lesser = () => Line.lesser(line, "normal", "z")?.name
+      for (const name of ["x1", "x2", "x3"]) arrive(name, "normal", "x")
+      arrive("y1", "normal", "y")
+      assert.strictEqual(lesser(), "x3")
+      arrive("y2", "normal", "y")
+      leave("x3")
+      assert.strictEqual(lesser(), "y2")
+      leave("y2")
+      assert.strictEqual(lesser(), "x2")
+      for (const name of ["y3", "y4"]) arrive(name, "normal", "y")
+      for (const name of ["y1", "y3"]) leave(name)
+      assert.strictEqual(lesser(), "x2")
+    })
+
+    it("says of each lane what its priority is, and asks nothing of an empty one", () => {
+      const { arrive, line } = makeNamed()
+      for (const priority of ["low", "normal", "high", "critical"] as const) {
+        assert.strictEqual(Line.laneOf(line, priority, "x").rank.priority, priority)
+      }
+      arrive("y", "normal", "y")
+      Line.reconsider(line, "x")
+      assert.strictEqual(Line.next(line)?.name, "y")
+    })
+
     it("the lane of nobody in particular owes nothing once nobody waits", () => {
       const { all, arrive, line } = makeNamed()
       for (const name of ["a", "b", "c"]) arrive(name, "normal")
@@ -226,17 +274,31 @@ describe("line", () => {
     })
   })
 
-  it("keeps up to 64 lanes, then drops those that owe nothing and lets twice as many come", () => {
+  it("keeps 64 lanes of those who are gone, then drops those that owe nothing", () => {
     const { arrive, line, serve } = makeLine()
     const { normal } = line.ranks
-    for (let n = 0; n < 100; n++) arrive("patient")
-    for (let n = 0; n < 64; n++) {
+    for (let n = 0; n < 200; n++) arrive("patient")
+    for (let n = 0; n < 63; n++) {
       arrive(`passer-by ${n}`)
-      assert.isAtMost(normal.lanes.size, 65)
-      serve()
-      serve()
+      while (serve() === "patient");
     }
-    assert.isAtMost(normal.lanes.size, 64)
-    assert.isAtLeast(normal.sweepAt, 64)
+    assert.strictEqual(normal.lanes.size, 64)
+    arrive("last")
+    while (serve() === "patient");
+    assert.isBelow(normal.lanes.size, 64)
+    assert.isTrue(normal.lanes.has("patient"))
+    assert.strictEqual(normal.sweepAt, 64)
+  })
+
+  it("keeps those that owe, and does not look again before as many have come", () => {
+    const { arrive, line, serve } = makeLine()
+    const { normal } = line.ranks
+    for (let n = 0; n < 100; n++) arrive(`${n}`, 10)
+    for (let n = 0; n < 60; n++) assert.strictEqual(serve(), `${n}`)
+    assert.deepStrictEqual([normal.lanes.size, normal.sweepAt], [100, 200])
+    arrive("0", 10)
+    arrive("late", 10)
+    const order = Array.from({ length: 42 }, serve)
+    assert.isBelow(order.indexOf("late"), order.indexOf("0"))
   })
 })
