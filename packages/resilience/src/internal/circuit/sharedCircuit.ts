@@ -199,6 +199,7 @@ export const make = <E>(shared: Shared<E>, key: string): SharedCircuit<E> => {
             Deferred.doneUnsafe(done, Exit.succeed(error))
             return undefined
           }
+          // Those who wait have been told of the failure, and the metric has it.
         ).pipe(Effect.ignore)
       )
     )
