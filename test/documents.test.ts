@@ -1,10 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { execFile } from "node:child_process"
+import { execFile, fork } from "node:child_process"
+import { once } from "node:events"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { afterAll, beforeAll } from "vitest"
 import { ballast, localEnvironment, type Program, startBallast } from "./support/ballast.ts"
 import { describeWith } from "./support/program.ts"
+import type { Run } from "./support/runSnippets.ts"
 import { documents, root, type Snippet, snippets, snippetsOf } from "./support/snippets.ts"
 
 const run = (program: string, args: ReadonlyArray<string>) =>
@@ -69,11 +71,35 @@ describe("ts snippets", () => {
     await succeeds(Path.join(root, "node_modules/.bin/tsc"), ["-p", folder])
   })
 
-  for (const snippet of of("ts").filter((snippet) => snippet.runs)) {
-    it(`${title(snippet)} runs`, { timeout: 60_000 }, async () => {
-      await succeeds(process.execPath, [path(snippet)])
-    })
-  }
+  describe("run", () => {
+    const running = of("ts").filter((snippet) => snippet.runs)
+    const runs = new Map<string, Run>()
+    let output = ""
+    beforeAll(async () => {
+      const program = fork(Path.join(root, "test/support/runSnippets.ts"), running.map(path), {
+        cwd: root,
+        env: localEnvironment(),
+        silent: true,
+        timeout: 110_000
+      })
+      for (const stream of [program.stdout!, program.stderr!]) {
+        stream.setEncoding("utf8").on("data", (text: string) => output += text)
+      }
+      program.on("message", (run: Run) => runs.set(run.path, run))
+      const [code, signal] = await once(program, "close")
+      output += `\nended with ${code ?? signal}`
+    }, 120_000)
+
+    for (const snippet of running) {
+      it(title(snippet), () => {
+        const run = runs.get(path(snippet))
+        assert.isDefined(run, `The process had ended before:\n${output}`)
+        assert.isUndefined(run.error, run.error)
+      })
+    }
+
+    it("and end", () => assert.match(output, /ended with 0$/))
+  })
 })
 
 /** Checks that the root has the script or `ballast` the subcommand and flags that a command names. */
