@@ -15,6 +15,7 @@ export default defineConfig({
     ]
   },
   test: {
+    isolate: false,
     include: [
       "packages/resilience/test/{CircuitBreaker,ConcurrencyLimit,AdaptiveLimit,RateLimiter,RetryBudget}.test.ts",
       "packages/resilience/test/{CircuitBreaker,ConcurrencyLimit,AdaptiveLimit,RateLimiter,RetryBudget}.*.test.ts",

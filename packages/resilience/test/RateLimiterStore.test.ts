@@ -78,6 +78,21 @@ const suite = <R>(name: string, store: Layer.Layer<RateLimiterStore.RateLimiterS
           assert.isAbove((yield* store.peek(key, spec, burst)).wait, 0)
         }))
 
+      it.effect(`${algorithm}: a look by another limit leaves all as it is`, () =>
+        Effect.gen(function*() {
+          const store = yield* Store
+          const key = `${algorithm} other`
+          const short = rate.spec({ algorithm, limit: 3, window: 1 })
+          yield* store.take(key, spec, { ...one, weights: [burst] })
+          yield* Effect.sleep(5)
+          assert.isAtMost((yield* store.peek(key, short, 1)).wait, 1)
+          for (const other of rate.algorithms.filter((other) => other !== algorithm)) {
+            const look = yield* store.peek(key, rate.spec({ algorithm: other, limit: 3, window: "1 hour" }), 1)
+            assert.deepStrictEqual([look.wait, look.reset], [0, 0])
+          }
+          assert.strictEqual((yield* store.take(key, spec, one)).admitted, 0)
+        }))
+
       it.effect(`${algorithm}: limit 1 admits exactly one of 1,000 at once`, () =>
         Effect.gen(function*() {
           const store = yield* Store

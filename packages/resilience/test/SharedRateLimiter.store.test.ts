@@ -1,6 +1,6 @@
 import { Outcome, RateLimiter, RateLimiterStore, SharedRateLimiter } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer, Queue, Stream } from "effect"
+import { Deferred, Duration, Effect, Fiber, Layer, Queue, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { CurrentDeadline } from "../src/internal/currentDeadline.ts"
 import { metrics, withMetrics } from "./support.ts"
@@ -121,22 +121,42 @@ describe("SharedRateLimiter", () => {
       }))
   })
 
+  const within = <A, E, R>(self: Effect.Effect<A, E, R>, millis: number) =>
+    Effect.clockWith((clock) =>
+      Effect.provideService(self, CurrentDeadline, Number(clock.monotonicTimeNanosUnsafe()) / 1e6 + millis)
+    )
+
   it.effect("does not wait past the caller's deadline", () =>
     Effect.gen(function*() {
       const options = { ...limits, window: "2 seconds", maxWait: "1 hour" } as const
       const limiter = (yield* SharedRateLimiter.make(options))("a")
       yield* limiter.weigh(2)(Effect.void)
-      const within = (millis: number) =>
-        Effect.clockWith((clock) =>
-          Effect.provideService(
-            limiter(Effect.succeed("ran")),
-            CurrentDeadline,
-            Number(clock.monotonicTimeNanosUnsafe()) / 1e6 + millis
-          )
-        )
-      assert.instanceOf(yield* Effect.flip(within(999)), RateLimiter.RateLimitExceeded)
-      const waiting = yield* start(within(1_000))
+      const call = limiter(Effect.succeed("ran"))
+      assert.instanceOf(yield* Effect.flip(within(call, 999)), RateLimiter.RateLimitExceeded)
+      const waiting = yield* start(within(call, 1_000))
       yield* TestClock.adjust("1 second")
       assert.strictEqual(yield* Fiber.join(waiting), "ran")
     }).pipe(storeWith(() => ({}))))
+
+  it.effect("does not wait for the store past the caller's deadline, and gives back what was taken for nobody", () =>
+    Effect.gen(function*() {
+      const limiter = (yield* SharedRateLimiter.make({ ...limits, limit: 3, maxWait: "1 hour" }))("a")
+      const late = yield* start(Effect.flip(within(limiter(Effect.die("ran")), 100)))
+      // Impatient, and in line behind one that has all the time: it may come before the store has decided, but not too late.
+      const patient = yield* start(limiter(Effect.succeed("ran")))
+      const impatient = yield* start(within(limiter(Effect.succeed("ran")), 700))
+      yield* TestClock.adjust(99)
+      assert.isUndefined(late.pollUnsafe())
+      yield* TestClock.adjust(1)
+      const error = yield* Fiber.join(late)
+      assert.instanceOf(error, RateLimiter.RateLimitExceeded)
+      assert.deepStrictEqual([error.because, error.retryAfter], ["limit", Duration.infinity])
+      yield* TestClock.adjust(900)
+      assert.strictEqual(yield* Fiber.join(patient), "ran")
+      assert.instanceOf(yield* Effect.flip(Fiber.join(impatient)), RateLimiter.RateLimitExceeded)
+      yield* TestClock.adjust(500)
+      assert.strictEqual((yield* limiter.peek()).available, 2)
+    }).pipe(storeWith((store) => ({
+      take: (key, spec, request) => Effect.delay(store.take(key, spec, request), "500 millis")
+    }))))
 })

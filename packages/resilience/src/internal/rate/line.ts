@@ -63,7 +63,10 @@ export interface Waiter extends guard.Entry<Rejection>, Fifo.Place<Waiter> {
   /** Whether its weight may be settled later. */
   readonly reserves: boolean
   readonly since: number
+  /** Its turn must come by then. */
   readonly expiresAt: number
+  /** It waits no longer than that, not even for the store's answer. */
+  readonly deadline: number
   readonly wait: Effect.Effect<void, Rejection>
   state: "queued" | "granted" | "running" | "gone" | "rejected"
   /** Whether the store, or the line, let it wait for its turn. */
@@ -162,14 +165,15 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       }
     }
     if (weight > spec.burst) return rejected(fiber, weight, "weight", Infinity)
-    const patience = Math.min(maxWait, fiber.getRef(CurrentDeadline) - time.now(fiber))
+    const deadline = at + fiber.getRef(CurrentDeadline) - time.now(fiber)
+    const expiresAt = Math.min(at + maxWait, deadline)
     const delayed = queue.head !== undefined && readyAt < Infinity
     if (delayed) {
       const wait = Math.max(0, readyAt - at) + behind(spec, queue.head?.weight ?? 0, room, queuedWeight + weight)
-      if (wait > patience + epsilon) return rejected(fiber, weight, "limit", wait)
+      if (at + wait > expiresAt + epsilon) return rejected(fiber, weight, "limit", wait)
       if (queue.size >= maxQueue) return rejected(fiber, weight, "queue", wait)
     }
-    const waiter = enqueue(fiber, at, weight, reserves, at + patience, delayed)
+    const waiter = enqueue(fiber, at, weight, reserves, expiresAt, deadline, delayed)
     if (!driving) {
       driving = true
       driver = fiber.context
@@ -184,6 +188,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     weight: number,
     reserves: boolean,
     expiresAt: number,
+    deadline: number,
     delayed: boolean
   ): Waiter => {
     // All others are let go when they come to the head too late, or before.
@@ -195,8 +200,9 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       reserves,
       since: at,
       expiresAt,
+      deadline,
       wait: Effect.suspend(() =>
-        Effect.onExitPrimitive(impatient ? answeredInTime(waiter) : answered(waiter), (exit) => {
+        Effect.onExitPrimitive(answeredBy(waiter, impatient ? expiresAt : deadline), (exit) => {
           if (waiter.delayed) host.waited(fiber, now() - waiter.since)
           if (exit._tag === "Success") waiter.state = "running"
           return undefined
@@ -221,12 +227,14 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       waiter.resume = resume
     })
 
-  const answeredInTime = (waiter: Waiter): Effect.Effect<void, Rejection> =>
-    Effect.timeoutOrElse(answered(waiter), {
-      duration: Math.max(0, Math.ceil(waiter.expiresAt - now())),
+  const answeredBy = (waiter: Waiter, until: number): Effect.Effect<void, Rejection> =>
+    until === Infinity ? answered(waiter) : Effect.timeoutOrElse(answered(waiter), {
+      duration: Math.max(0, Math.ceil(until - now())),
       orElse: () => {
         // Whether there is room for one that was never asked for is not known yet.
-        if (waiter.result === undefined && !waiter.delayed) return answered(waiter)
+        if (waiter.result === undefined && !waiter.delayed && until < waiter.deadline) {
+          return answeredBy(waiter, waiter.deadline)
+        }
         if (waiter.state === "queued") {
           leave(waiter, () => turnAway(waiter, "limit", Math.max(0, readyAt - now())))
         }

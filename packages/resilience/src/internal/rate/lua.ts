@@ -5,7 +5,7 @@
  * random histories hold them to it.
  *
  * A script reads the server's clock, decides, and writes only when something was
- * taken or given. `KEYS[1]` is a hash with all of a limit but the entries of a
+ * taken or given, or is over; `peek` never writes. `KEYS[1]` is a hash with all of a limit but the entries of a
  * sliding log, which are a sorted set in `KEYS[2]`. Numbers are written with 17
  * digits, which keeps them as they are.
  */
@@ -47,6 +47,7 @@ end
 local paused, blocked = tonumber(saved[4]) or 0, tonumber(saved[5]) or 0
 `
 
+/** What another algorithm has left is nothing to this one, and is gone once this one writes. */
 const load = (algorithm: spec.Algorithm, fields: ReadonlyArray<string>) => `
 local saved = redis.call('HMGET', KEYS[1], 'algorithm', 'offset', 'seen', 'paused', 'blocked'${
   fields.map((field) => `, '${field}'`).join("")
@@ -55,12 +56,17 @@ ${clock}
 local known = saved[1] == '${algorithm}'
 if not known then
   for field = 6, ${5 + fields.length} do saved[field] = false end
+end
+local function renew()
+  if known then return end
   redis.call('DEL', KEYS[2])
+  known = true
 end
 `
 
 const save = (algorithm: spec.Algorithm, fields: ReadonlyArray<string>) => `
 local function save()
+  renew()
   redis.call('HSET', KEYS[1], 'algorithm', '${algorithm}', 'offset', text(offset), 'seen', text(now)${
   fields.map((field) => `, '${field}', text(${field})`).join("")
 })
@@ -303,18 +309,23 @@ local function weightOf(member) return tonumber(string.match(member, '|(.*)$')) 
 local function timeOf(member) return tonumber(string.match(member, '^(.*)|')) end
 local function write(at, weight) redis.call('ZADD', KEYS[2], text(at), text(at) .. '|' .. text(weight)) end
 
+local stale = 0
 local function forget()
   while true do
-    local oldest, past = redis.call('ZRANGE', KEYS[2], 0, 63), 0
+    local oldest, past = redis.call('ZRANGE', KEYS[2], stale, stale + 63), 0
     for place = 1, #oldest do
       if timeOf(oldest[place]) + window > now then break end
       total = total - weightOf(oldest[place])
       past = place
     end
-    if past > 0 then redis.call('ZREMRANGEBYRANK', KEYS[2], 0, past - 1) end
+    if reading then
+      stale = stale + past
+    elseif past > 0 then
+      redis.call('ZREMRANGEBYRANK', KEYS[2], 0, past - 1)
+    end
     if past < 64 then
       if past == #oldest then total = 0 end
-      if past > 0 then redis.call('HSET', KEYS[1], 'total', text(total)) end
+      if past > 0 and not reading then redis.call('HSET', KEYS[1], 'total', text(total)) end
       return
     end
   end
@@ -324,7 +335,7 @@ if known then forget() end
 local function waitFor(weight)
   local excess = total + weight - limit
   if excess <= weightEpsilon then return 0 end
-  local rank = 0
+  local rank = stale
   while true do
     local entries = redis.call('ZRANGE', KEYS[2], rank, rank + 63)
     if #entries == 0 then return 0 end
@@ -336,9 +347,10 @@ local function waitFor(weight)
   end
 end
 
-local function latest() return redis.call('ZRANGE', KEYS[2], -1, -1)[1] end
+local function latest() return known and redis.call('ZRANGE', KEYS[2], -1, -1)[1] end
 local function take(weight)
   if weight == 0 then return end
+  renew()
   local last = latest()
   total = total + weight
   if last and timeOf(last) >= now then
@@ -357,6 +369,7 @@ local function reduce(member, weight)
   return reduced
 end
 local function giveBack(weight, at)
+  if not known then return end
   local found = redis.call('ZRANGEBYSCORE', KEYS[2], text(at), text(at))[1]
   if found then reduce(found, weight) end
 end
@@ -372,7 +385,7 @@ local function available() return limit - total end
 local function resetAfter()
   local last = latest()
   if not last then return 0 end
-  return timeOf(last) + window - now
+  return max(0, timeOf(last) + window - now)
 end
 ${save("sliding-log", ["total"])}
 local function finish()
@@ -435,7 +448,8 @@ return answer(wait == 0 and 1 or 0, 0, wait)
 export type Operation = keyof typeof operations
 
 export const limitScript = (algorithm: spec.Algorithm, operation: Operation): string =>
-  limits + constants + algorithms[algorithm] + answer + operations[operation]
+  `local reading = ${operation === "peek"}\n` + limits + constants + algorithms[algorithm] + answer +
+  operations[operation]
 
 const holds = `
 ${constants}

@@ -49,6 +49,15 @@ export const make = (): RateLimiterStore["Service"] => {
     return limit.state
   }
 
+  /** The state as it would be under that limit, for who doesn't change it. */
+  const look = ({ limit }: Entry, spec: algorithm.Spec, now: number): algorithm.State => {
+    if (limit === undefined || limit.spec.algorithm !== spec.algorithm) return algorithm.initial(spec, now)
+    if (limit.spec.interval === spec.interval && limit.spec.window === spec.window) return limit.state
+    const state = structuredClone(limit.state)
+    algorithm.convert(limit.spec, spec, state, now)
+    return state
+  }
+
   const expire = (entry: Entry, now: number) => {
     const reset = entry.limit === undefined ? 0 : algorithm.resetAfter(entry.limit.spec, entry.limit.state, now)
     entry.expiresAt = Math.max(now + reset, entry.pausedUntil, entry.blockedUntil)
@@ -102,7 +111,7 @@ export const make = (): RateLimiterStore["Service"] => {
     peek: (key, spec, weight) =>
       step((now) => {
         const entry = find(key, now)
-        const state = stateOf(entry, spec, now)
+        const state = look(entry, spec, now)
         const wait = Math.max(0, waitFor(entry, spec, state, now, weight))
         return {
           admitted: wait === 0 ? 1 : 0,
