@@ -141,7 +141,7 @@ export interface Settings {
   readonly base?: Duration.Input | undefined
   /** What each bound is multiplied by to get the next, at least 1. Default 2. */
   readonly factor?: number | undefined
-  /** The largest bound, above zero. Default 1 minute. */
+  /** The longest wait, above zero; applied after jitter. Default 1 minute. */
   readonly cap?: Duration.Input | undefined
   /** Time since the call began after which no attempt starts, zero or more. Default: infinity, no bound. */
   readonly maxElapsed?: Duration.Input | undefined
@@ -301,8 +301,9 @@ export const make = (options?: Options): Retry => {
     if (schedule !== undefined) return scheduled(schedule, fiber, call, reason)
     const { base, cap, factor, times } = settings
     if (call.attempts > times) return Effect.undefined
-    const bound = Math.min(cap, base * Math.pow(factor, call.attempts - 1))
-    return Effect.succeed(fiber.getRef(Random.Random).nextDoubleUnsafe() * bound)
+    // Past the largest number the bound would be infinite, and infinity times zero is no number.
+    const bound = Math.min(Number.MAX_VALUE, base * Math.pow(factor, call.attempts - 1))
+    return Effect.succeed(Math.min(cap, fiber.getRef(Random.Random).nextDoubleUnsafe() * bound))
   }
 
   /** Why an attempt that ended so is not followed by another whatever the wait; undefined if it may be. */

@@ -98,11 +98,19 @@ describe("Retry", () => {
         assert.deepStrictEqual(attempts, [0, 500, 1_500, 3_500, 7_500, 15_500])
       }))
 
-    it.effect("caps the bound", () =>
+    it.effect("caps a wait after jitter", () =>
       Effect.gen(function*() {
         const retry = Retry.make({ base: "10 seconds", factor: 10, times: 3 })
         const { attempts } = yield* observe((self) => chance(0.5)(retry(self)), fail)
-        assert.deepStrictEqual(attempts, [0, 5_000, 35_000, 65_000])
+        assert.deepStrictEqual(attempts, [0, 5_000, 55_000, 115_000])
+      }))
+
+    it.effect("waits for a finite time however large the bound is, and at the least chance not at all", () =>
+      Effect.gen(function*() {
+        const retry = Retry.make({ factor: 1e200, times: 3 })
+        assert.deepStrictEqual((yield* observe((self) => chance(0)(retry(self)), fail)).attempts, [0, 0, 0, 0])
+        const { attempts } = yield* observe((self) => chance(0.5)(retry(self)), fail)
+        assert.deepStrictEqual(attempts, [0, 500, 60_500, 120_500])
       }))
 
     it.effect.prop(
