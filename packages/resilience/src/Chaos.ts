@@ -347,7 +347,7 @@ const refuseProduction = (name: string, given: string | undefined): Effect.Effec
  */
 export class ChaosRefused extends Schema.TaggedError<ChaosRefused>()("ChaosRefused", {
   chaos: Schema.String,
-  profile: Schema.UndefinedOr(Schema.String)
+  profile: Schema.optional(Schema.String)
 }) {
   override get message() {
     return this.profile === undefined

@@ -504,7 +504,7 @@ export class CircuitOpen extends Schema.TaggedError<CircuitOpen>()("CircuitOpen"
   state: Schema.Literals(["open", "half-open", "isolated"]).pipe(
     Schema.withConstructorDefault(Effect.succeed("open" as const))
   ),
-  retryAfter: Schema.UndefinedOr(Schema.Duration)
+  retryAfter: Schema.optional(Schema.Duration)
 }) {
   override get message() {
     if (this.state === "isolated") return `Circuit breaker "${this.breaker}" is isolated by hand`

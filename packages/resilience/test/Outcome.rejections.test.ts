@@ -10,7 +10,7 @@ import {
 } from "@ballast/resilience"
 import * as resilience from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit } from "effect"
+import { Duration, Effect, Exit, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { chance, Fault } from "./support.ts"
 
@@ -83,6 +83,19 @@ describe("rejections", () => {
         assert.strictEqual((yield* breaker.inspect)._tag, "Closed")
       }))
   }
+
+  const exact = [
+    [CircuitBreaker.CircuitOpen, new CircuitBreaker.CircuitOpen({ breaker: "b", retryAfter: Duration.seconds(1) })],
+    [CircuitBreaker.CircuitOpen, new CircuitBreaker.CircuitOpen({ breaker: "b", state: "isolated" })],
+    [RateLimiter.RateLimitExceeded, new RateLimiter.RateLimitExceeded({ limiter: "l", retryAfter: Duration.infinity })]
+  ] as const
+  it.each(exact)("%# goes through JSON as it is", (schema: Schema.Codec<unknown, unknown>, error) => {
+    const codec = Schema.toCodecJson(schema)
+    const text = JSON.stringify(Schema.encodeUnknownSync(codec)(error))
+    const decoded = Schema.decodeUnknownSync(codec)(JSON.parse(text))
+    assert.deepStrictEqual({ ...error }, { ...(decoded as typeof error) })
+    assert.instanceOf(decoded, Error)
+  })
 
   it("each of the package's errors that a call can fail with knows its outcome", () => {
     assert.includeMembers(errors.map(({ name }) => name), Object.keys(rejections))
