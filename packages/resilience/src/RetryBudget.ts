@@ -214,17 +214,16 @@ interface Ledger {
   readonly deposit: (now: number) => void
   readonly balance: (now: number) => number
   readonly take: (now: number, cost: number) => void
-  readonly giveBack: (now: number, reservation: Reservation) => void
+  readonly giveBack: (reservation: Reservation) => void
   readonly settle: (cost: number | undefined) => void
   readonly costOf: (exit: Exit.Exit<unknown, unknown>) => number
   /** The cost of an ordinary retry. */
   readonly cost: () => number
   readonly state: (now: number) => State
-  readonly atRest: (now: number) => boolean
 }
 
 /** A budget that also says, in the same step, whether it may be dropped. */
-interface Kept extends RetryBudget {
+interface Kept extends ShareBudget {
   readonly atRest: (fiber: Fiber.Fiber<unknown, unknown>) => boolean
 }
 
@@ -286,7 +285,7 @@ export const keyed = (
   options?: Options & Pick<Keyed.Options<ShareBudget>, "idleTimeToLive">
 ): Effect.Effect<Keyed.Updatable<never, ShareBudget, ShareSettings>> => {
   const one = buildShare("RetryBudget.keyed", options)
-  return keyedPolicies.updatable<never, ShareSettings, ShareBudget & Kept>({
+  return keyedPolicies.updatable<never, ShareSettings, Kept>({
     make: () => one,
     atRest: (budget, fiber) => budget.atRest(fiber),
     idleTimeToLive: options?.idleTimeToLive
@@ -298,7 +297,7 @@ const checkedShare = (where: string, settings: ShareSettings | undefined, otherw
   floor: amount(where, "floor", settings?.floor ?? otherwise.floor)
 })
 
-const buildShare = (where: string, options: Options | undefined): Effect.Effect<ShareBudget & Kept> => {
+const buildShare = (where: string, options: Options | undefined): Effect.Effect<Kept> => {
   const initial = checkedShare(where, options, defaults)
   const timeToLive = check.positive(where, "timeToLive", options?.timeToLive ?? defaults.timeToLive)
   const costOf = options?.costOf ?? (() => 1)
@@ -316,7 +315,7 @@ const buildShare = (where: string, options: Options | undefined): Effect.Effect<
       balance,
       take: (now, cost) => RollingSum.add(retries, now, cost),
       // Into the slice that it was taken from: a later one would outlive the debit and allow a retry too many.
-      giveBack: (now, { at, cost }) => RollingSum.takeBack(retries, now, at, cost),
+      giveBack: ({ at, cost }) => RollingSum.takeBack(retries, at, cost),
       settle: () => {},
       costOf,
       cost: () => 1,
@@ -325,8 +324,7 @@ const buildShare = (where: string, options: Options | undefined): Effect.Effect<
         calls: RollingSum.total(calls, now),
         retries: RollingSum.total(retries, now),
         balance: Math.max(0, balance(now))
-      }),
-      atRest: (now) => RollingSum.total(calls, now) === 0 && RollingSum.total(retries, now) === 0
+      })
     })
 
     const update = (settings: ShareSettings) => {
@@ -336,7 +334,12 @@ const buildShare = (where: string, options: Options | undefined): Effect.Effect<
       })
     }
 
-    return Object.assign(budget, { update })
+    const atRest = (fiber: Fiber.Fiber<unknown, unknown>) => {
+      const now = time.now(fiber)
+      return RollingSum.total(calls, now) === 0 && RollingSum.total(retries, now) === 0
+    }
+
+    return Object.assign(budget, { update, atRest })
   })
 }
 
@@ -347,7 +350,7 @@ const checkedQuota = (where: string, settings: QuotaSettings | undefined, otherw
   noRetryIncrement: amount(where, "noRetryIncrement", settings?.noRetryIncrement ?? otherwise.noRetryIncrement)
 })
 
-const buildQuota = (where: string, options: QuotaOptions | undefined): Effect.Effect<QuotaBudget & Kept> => {
+const buildQuota = (where: string, options: QuotaOptions | undefined): Effect.Effect<QuotaBudget> => {
   const initial = checkedQuota(where, options, defaults)
   const assemble = assembling(options)
 
@@ -364,12 +367,11 @@ const buildQuota = (where: string, options: QuotaOptions | undefined): Effect.Ef
       take: (_now, cost) => {
         tokens -= cost
       },
-      giveBack: (_now, { cost }) => put(cost),
+      giveBack: ({ cost }) => put(cost),
       settle: (cost) => put(cost ?? settings.noRetryIncrement),
       costOf: options?.costOf ?? ((exit) => isTimeout(exit) ? settings.timeoutCost : settings.retryCost),
       cost: () => settings.retryCost,
-      state: () => ({ _tag: "Quota", balance: tokens, capacity: settings.capacity }),
-      atRest: () => tokens === settings.capacity
+      state: () => ({ _tag: "Quota", balance: tokens, capacity: settings.capacity })
     })
 
     const update = (changes: QuotaSettings) => {
@@ -404,7 +406,7 @@ const counted = { wait: undefined }
 const assembling = (options: CommonOptions | undefined) => {
   const denied = telemetry.makeRetryDenied(options?.name ?? defaults.name)
 
-  return (ledger: Ledger): Kept => {
+  return (ledger: Ledger): RetryBudget => {
     const events = Events.make<Event>()
     const tell = (_tag: Event["_tag"], now: number, cost: number) => {
       if (events.active) events.publish({ _tag, cost, balance: Math.max(0, ledger.balance(now)) })
@@ -428,9 +430,8 @@ const assembling = (options: CommonOptions | undefined) => {
     const giveBackUnsafe = (fiber: Fiber.Fiber<unknown, unknown>, reservation: Reservation): void => {
       if (!reservation.held) return
       reservation.held = false
-      const now = time.now(fiber)
-      ledger.giveBack(now, reservation)
-      tell("GivenBack", now, reservation.cost)
+      ledger.giveBack(reservation)
+      tell("GivenBack", time.now(fiber), reservation.cost)
     }
 
     const settleUnsafe = (_fiber: Fiber.Fiber<unknown, unknown>, reservation: Reservation | undefined): void => {
@@ -465,8 +466,7 @@ const assembling = (options: CommonOptions | undefined) => {
       depositUnsafe,
       tryReserveUnsafe,
       giveBackUnsafe,
-      settleUnsafe,
-      atRest: (fiber: Fiber.Fiber<unknown, unknown>) => ledger.atRest(time.now(fiber))
+      settleUnsafe
     })
   }
 }

@@ -48,8 +48,7 @@ export const add = (self: RollingSum, now: number, amount: number): void => {
 }
 
 /** Takes back what was added at an earlier time; nothing, when that has left the window. */
-export const takeBack = (self: RollingSum, now: number, at: number, amount: number): void => {
-  total(self, now)
+export const takeBack = (self: RollingSum, at: number, amount: number): void => {
   const slice = Math.floor(at / self.slice)
   if (slice <= self.current - slices) return
   const index = slice % slices

@@ -41,12 +41,12 @@ describe("RollingSum", () => {
     const sum = RollingSum.make(1_000)
     RollingSum.add(sum, 100, 5)
     RollingSum.add(sum, 300, 7)
-    RollingSum.takeBack(sum, 900, 100, 2)
+    RollingSum.takeBack(sum, 100, 2)
     assert.strictEqual(RollingSum.total(sum, 1_099), 10)
     assert.strictEqual(RollingSum.total(sum, 1_100), 7)
-    RollingSum.takeBack(sum, 1_100, 199, 3)
+    RollingSum.takeBack(sum, 199, 3)
     assert.strictEqual(RollingSum.total(sum, 1_100), 7)
-    RollingSum.takeBack(sum, 1_299, 300, 7)
+    RollingSum.takeBack(sum, 300, 7)
     assert.strictEqual(RollingSum.total(sum, 1_299), 0)
   })
 
@@ -72,7 +72,7 @@ describe("RollingSum", () => {
             RollingSum.add(sum, now, amount)
           } else if (kind === "takeBack") {
             const last = added.pop()
-            if (last !== undefined) RollingSum.takeBack(sum, now, last.at, last.amount)
+            if (last !== undefined) RollingSum.takeBack(sum, last.at, last.amount)
           }
           const expected = added.filter(({ at }) => sliceOf(at) > sliceOf(now) - 10).reduce(
             (all, one) => all + one.amount,
