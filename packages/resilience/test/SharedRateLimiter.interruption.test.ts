@@ -55,7 +55,9 @@ describe("SharedRateLimiter", () => {
     }))
 
   describe("interrupted at every step", () => {
-    // An admitted call may be interrupted before its own first step; it then keeps what it took.
+    // An admitted call may be interrupted before its own first step; it then keeps what it took. Not every budget ends just there:
+    // were nothing given back to calls that were granted but had not learned of it, it would be more than these.
+    const seldom = budgets / 2
     const checkTaken =
       (admitted: { unused: number }) => ({ limiter, limiters, ran }: Setup, exit: Exit.Exit<unknown, unknown>) =>
         Effect.gen(function*() {
@@ -80,7 +82,7 @@ describe("SharedRateLimiter", () => {
               check: checkTaken(admitted)
             })
             assert.isAbove(interrupted, budgets / 2)
-            assert.isAtMost(admitted.unused, budgets)
+            assert.isAtMost(admitted.unused, seldom)
           }),
         60_000
       )
@@ -125,8 +127,7 @@ describe("SharedRateLimiter", () => {
           check: checkTaken(admitted)
         })
         assert.isAbove(interrupted, budgets)
-        // To open a stream takes some steps more.
-        assert.isAtMost(admitted.unused, interrupted / 3)
+        assert.isAtMost(admitted.unused, seldom)
       }), 60_000)
 
     it.effect("a scoped reservation takes nothing when its scope is interrupted", () =>
@@ -145,7 +146,7 @@ describe("SharedRateLimiter", () => {
             })
         })
         assert.isAbove(interrupted, budgets)
-        assert.isAtMost(late, budgets)
+        assert.isAtMost(late, budgets / 8)
       }), 60_000)
   })
 })
