@@ -36,12 +36,14 @@ export interface Named {
   readonly bare?: string
   /** Operations of a block, where waiting makes the plan's too many. */
   readonly operations?: number
+  /** Options of `node` itself. */
+  readonly execArgv?: ReadonlyArray<string>
 }
 
 /** Starts a side in a process of its own. */
 export const worker = (started: Started, named: Named, url: string, lanes: number = concurrency): Measured => {
-  const { bare, module, name, operations, side } = named
-  const child = startWorker(name, "worker.ts", [module, side, url, `${lanes}`])
+  const { bare, execArgv = [], module, name, operations, side } = named
+  const child = startWorker(name, "worker.ts", [module, side, url, `${lanes}`], execArgv)
   started(child.stop)
   return { name, bare, operations, block: (operations) => child.ask<Sample>({ operations }) }
 }

@@ -22,10 +22,16 @@ export const fibers = <E>(
 }
 
 /** Starts crowds of calls, each when all of the one before have ended. */
-export const crowds = <E>(size: number, call: () => Effect.Effect<number, E>): Side => (operations) =>
+export const crowds = <E>(
+  size: number,
+  call: () => Effect.Effect<number, E>,
+  before: Effect.Effect<void> = Effect.void
+): Side =>
+(operations) =>
   Effect.runPromise(Effect.gen(function*() {
     let sum = 0
     for (let done = 0; done < operations; done += size) {
+      yield* before
       sum += yield* total(Effect.all(Array.from({ length: size }, call), { concurrency: "unbounded" }))
     }
     return sum

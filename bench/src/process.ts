@@ -50,9 +50,13 @@ const child = (name: string, process: ChildProcess): Child => {
   }
 }
 
-/** Starts a script that answers questions. */
-export const startWorker = (name: string, script: string, args: ReadonlyArray<string>): Child =>
-  child(name, fork(Path.join(import.meta.dirname, script), args, { cwd: root }))
+/** Starts a script that answers questions, with options of `node` itself. */
+export const startWorker = (
+  name: string,
+  script: string,
+  args: ReadonlyArray<string>,
+  execArgv: ReadonlyArray<string>
+): Child => child(name, fork(Path.join(import.meta.dirname, script), args, { cwd: root, execArgv: [...execArgv] }))
 
 /** A server of its own process, whose CPU time can be read. */
 export interface Server extends Child {

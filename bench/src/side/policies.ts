@@ -43,13 +43,16 @@ export const openCircuit = async (_url: string, lanes: number): Promise<Side> =>
     }))
 }
 
-const crowd = (make: (size: number) => Make) => async (_url: string, size: number): Promise<Side> => {
-  const policy = await Effect.runPromise(make(size))
-  return crowds(size, () => policy(one()))
+export const crowdedConcurrencyLimit = async (_url: string, size: number): Promise<Side> => {
+  const limit = await Effect.runPromise(ConcurrencyLimit.make({ limit: 1, queue: Infinity }))
+  return crowds(size, () => limit(one()))
 }
 
-export const crowdedConcurrencyLimit = crowd(() => ConcurrencyLimit.make({ limit: 1, queue: Infinity }))
-/** Half of the smallest crowd finds a token; the others wait, as do most of the larger ones. */
-export const crowdedRateLimiter = crowd((maxQueue) =>
-  RateLimiter.make({ limit: 1_000_000, window: "1 second", burst: 50, maxWait: "1 hour", maxQueue })
-)
+/** Each crowd finds the bucket empty, so that all of it waits; the burst is what one turn of the timer lets through. */
+export const crowdedRateLimiter = async (_url: string, size: number): Promise<Side> => {
+  const burst = 50
+  const limiter = await Effect.runPromise(
+    RateLimiter.make({ limit: 1_000_000, window: "1 second", burst, maxWait: "1 hour", maxQueue: size })
+  )
+  return crowds(size, () => limiter(one()), limiter.penalize(burst))
+}
