@@ -1,6 +1,6 @@
 import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Stream } from "effect"
+import { Effect, Exit, Scope, Stream } from "effect"
 import { chance } from "../support.ts"
 import { type Part, parts, type Tagged } from "./parts.ts"
 
@@ -31,7 +31,7 @@ const setup = Effect.fnUntraced(function*(outer: Part, inner: Part, kind: "effec
     ? Effect.asVoid(around.effect(within.effect(dependency.call)))
     : Stream.runDrain(around.stream(within.stream(Stream.fromEffect(dependency.call))))
   return { call, dependency, held: Effect.zipWith(around.held, within.held, (a, b) => a + b) }
-})
+}, Effect.provideServiceEffect(Scope.Scope, Scope.make()))
 
 describe("every pair of policies, interrupted at every step", () => {
   for (const outer of parts) {

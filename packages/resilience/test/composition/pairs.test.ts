@@ -146,7 +146,7 @@ const seen = Effect.fnUntraced(function*(script: Script, outer: Part, inner: Par
     assert.strictEqual(yield* held, 0)
   }
   return { ends, attempts: attempts(), executions: answers.executions() } satisfies Seen
-})
+}, Effect.scoped)
 
 /** The same in plain words for pairs whose order matters most, so that the models themselves are held to something. */
 const told: ReadonlyArray<readonly [script: number, pair: string, ends: string, attempts: number, executions: number]> =
@@ -230,10 +230,8 @@ describe("every pair of policies", () => {
 
   it("is all of them, both ways round and each with itself", () => {
     assert.strictEqual(pairs.length, parts.length ** 2)
-    // What is shared decides as its twin that is not, and what is keyed is one of these.
-    const policies = Object.entries(ballast).filter(([name, module]) =>
-      "noop" in module && !name.startsWith("Shared") && name !== "Keyed"
-    )
+    // What is keyed is one of these.
+    const policies = Object.entries(ballast).filter(([name, module]) => "noop" in module && name !== "Keyed")
     // Deadlines are two of them, and the common stack is one more.
     assert.strictEqual(parts.length, policies.length + 2)
   })

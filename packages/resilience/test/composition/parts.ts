@@ -7,6 +7,7 @@ import {
   Cache,
   Chaos,
   CircuitBreaker,
+  CircuitBreakerStore,
   ConcurrencyLimit,
   Deadline,
   Degrade,
@@ -15,12 +16,15 @@ import {
   LoadShed,
   Policy,
   RateLimiter,
+  RateLimiterStore,
   Retry,
   RetryBudget,
+  SharedCircuitBreaker,
+  SharedRateLimiter,
   SingleFlight,
   Throttle
 } from "@ballast/resilience"
-import { Data, Effect, type Stream } from "effect"
+import { Data, Effect, type Scope, type Stream } from "effect"
 
 export interface Tagged {
   readonly _tag: string
@@ -60,7 +64,7 @@ export type Model = (run: Run) => (next: Call) => Call
 
 export interface Part {
   readonly name: string
-  readonly make: Effect.Effect<Made>
+  readonly make: Effect.Effect<Made, never, Scope.Scope>
   readonly model: Model
 }
 
@@ -221,6 +225,27 @@ export const parts: ReadonlyArray<Part> = [
     make: Effect.map(
       RateLimiter.make(stack.rateLimiter),
       (limiter) => of(limiter, Effect.map(limiter.inspect, ({ queued }) => queued))
+    ),
+    model: twice("RateLimitExceeded")
+  },
+  {
+    name: "shared breaker",
+    make: SharedCircuitBreaker.make(stack.circuitBreaker).pipe(
+      Effect.map((breaker) =>
+        of(
+          breaker("key"),
+          Effect.map(Effect.orDie(breaker.inspect("key")), (state) => state._tag === "HalfOpen" ? state.running : 0)
+        )
+      ),
+      Effect.provide(CircuitBreakerStore.layerStoreMemory())
+    ),
+    model: tripping
+  },
+  {
+    name: "shared limiter",
+    make: SharedRateLimiter.make(stack.rateLimiter).pipe(
+      Effect.map((limiter) => of(limiter("key"), Effect.map(limiter.inspect, ({ leased, queued }) => leased + queued))),
+      Effect.provide(RateLimiterStore.layerStoreMemory)
     ),
     model: twice("RateLimitExceeded")
   },
