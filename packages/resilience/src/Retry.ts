@@ -393,55 +393,64 @@ export const make = (options?: Options): Retry => {
     if (call.attempts > 1 && events.active) events.publish({ _tag: "Recovered", attempts: call.attempts })
   }
 
-  const effect = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
-    const judge = (attempt: Effect.Effect<A, E, R>, call: Call): Effect.Effect<A, E, R> => {
-      const next = Effect.suspend(() => judge(numbered(self, call.attempts), call))
-      const onFailure = (cause: Cause.Cause<E>) => after(call, Exit.failCause(cause), next)
-      return judgesResults
-        ? Effect.matchCauseEffect(attempt, {
-          onFailure,
-          onSuccess: (value) => after(call, Exit.succeed(value), next)
-        })
-        : Effect.catchCause(attempt, onFailure)
-    }
-
-    // The fiber may yield, and be interrupted, between any two steps. So the
-    // finalizer stands before anything is counted or reserved.
-    const guarded = (fiber: AnyFiber, call: Call, body: Effect.Effect<A, E, R>) =>
-      Effect.onExitPrimitive(body, (exit) => {
-        leave(fiber, call)
-        if (exit._tag === "Failure" || call.gaveUp) return undefined
-        answered(call)
-        budget?.settleUnsafe(fiber, call.reservation)
-        return undefined
+  const judge = <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    attempt: Effect.Effect<A, E, R>,
+    call: Call
+  ): Effect.Effect<A, E, R> => {
+    const next = again(self, call)
+    const onFailure = (cause: Cause.Cause<E>) => after(call, Exit.failCause(cause), next)
+    return judgesResults
+      ? Effect.matchCauseEffect(attempt, {
+        onFailure,
+        onSuccess: (value) => after(call, Exit.succeed(value), next)
       })
+      : Effect.catchCause(attempt, onFailure)
+  }
 
-    const onFirstFailure = (cause: Cause.Cause<E>) =>
+  const again = <A, E, R>(self: Effect.Effect<A, E, R>, call: Call): Effect.Effect<A, E, R> =>
+    Effect.suspend(() => judge(self, numbered(self, call.attempts), call))
+
+  // The fiber may yield, and be interrupted, between any two steps. So the
+  // finalizer stands before anything is counted or reserved.
+  const guarded = <A, E, R>(fiber: AnyFiber, call: Call, body: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.onExitPrimitive(body, (exit) => {
+      leave(fiber, call)
+      if (exit._tag === "Failure" || call.gaveUp) return undefined
+      answered(call)
+      budget?.settleUnsafe(fiber, call.reservation)
+      return undefined
+    })
+
+  /** A call of which nothing need be known before it fails: most never do. */
+  const unwatched = <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    attempt: Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E, R> =>
+    Effect.catchCause(attempt, (cause) =>
       Effect.withFiber((fiber) => {
         const call = begin(fiber)
-        const next = Effect.suspend(() => judge(numbered(self, call.attempts), call))
-        return guarded(fiber, call, after(call, Exit.failCause(cause), next))
-      })
-    const plain = Effect.catchCause(self, onFirstFailure)
-    const nested = Effect.catchCause(numbered(self, 1), onFirstFailure)
-    const watched = (fiber: AnyFiber) => {
-      const call = begin(fiber)
-      return guarded(
-        fiber,
-        call,
-        Effect.suspend(() => {
-          budget?.depositUnsafe(fiber)
-          return judge(numbered(self, 1), call)
-        })
-      )
-    }
+        return guarded(fiber, call, after(call, Exit.failCause(cause), again(self, call)))
+      }))
 
-    return Effect.withFiber((fiber) => {
-      if (budget !== undefined || judgesResults || settings.maxElapsed !== Infinity) return watched(fiber)
-      // A retry inside another one counts its own attempts.
-      return fiber.getRef(CurrentAttempt) === 1 ? plain : nested
-    })
+  const watched = <A, E, R>(self: Effect.Effect<A, E, R>, fiber: AnyFiber): Effect.Effect<A, E, R> => {
+    const call = begin(fiber)
+    return guarded(
+      fiber,
+      call,
+      Effect.suspend(() => {
+        budget?.depositUnsafe(fiber)
+        return judge(self, numbered(self, 1), call)
+      })
+    )
   }
+
+  const effect = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.withFiber((fiber) => {
+      if (budget !== undefined || judgesResults || settings.maxElapsed !== Infinity) return watched(self, fiber)
+      // A retry inside another one counts its own attempts.
+      return unwatched(self, fiber.getRef(CurrentAttempt) === 1 ? self : numbered(self, 1))
+    })
 
   const stream = <A, E, R>(self: Stream.Stream<A, E, R>): Stream.Stream<A, E, R> =>
     Stream.fromChannel(Channel.fromTransform((_upstream, scope) => {
