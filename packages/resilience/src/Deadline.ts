@@ -40,7 +40,7 @@ import {
   type Stop
 } from "./internal/bounded.ts"
 import * as check from "./internal/check.ts"
-import { CurrentDeadline } from "./internal/currentDeadline.ts"
+import { CurrentDeadline, deadlineOf } from "./internal/currentDeadline.ts"
 import * as Events from "./internal/events.ts"
 import * as Policy from "./internal/policy.ts"
 import * as telemetry from "./internal/telemetry.ts"
@@ -69,7 +69,7 @@ export { CurrentDeadline, CurrentStop, type Stop }
  * @since 0.1.0
  */
 export const remaining: Effect.Effect<Duration.Duration> = Effect.withFiber((fiber) =>
-  Effect.succeed(Duration.millis(Math.max(0, fiber.getRef(CurrentDeadline) - time.now(fiber))))
+  Effect.succeed(Duration.millis(Math.max(0, deadlineOf(fiber) - time.now(fiber))))
 )
 
 /**

@@ -29,7 +29,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Alarms from "./internal/alarms.ts"
 import * as check from "./internal/check.ts"
-import { CurrentDeadline } from "./internal/currentDeadline.ts"
+import { deadlineOf } from "./internal/currentDeadline.ts"
 import * as Events from "./internal/events.ts"
 import * as Fifo from "./internal/fifo.ts"
 import * as guard from "./internal/guard.ts"
@@ -395,7 +395,7 @@ const build = (where: string, options: Options): Effect.Effect<Kept> => {
       }
       const now = time.now(fiber)
       const priority = fiber.getRef(Priority.CurrentPriority)
-      const until = fiber.getRef(CurrentDeadline)
+      const until = deadlineOf(fiber)
       const reject = (reason: Reason): Entry => ({
         _tag: "Rejected",
         wait: Effect.fail(makeShed(fiber, reason, priority, 0))

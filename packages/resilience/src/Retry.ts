@@ -31,7 +31,7 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as check from "./internal/check.ts"
-import { CurrentDeadline } from "./internal/currentDeadline.ts"
+import { deadlineOf } from "./internal/currentDeadline.ts"
 import * as Events from "./internal/events.ts"
 import * as Policy from "./internal/policy.ts"
 import * as telemetry from "./internal/telemetry.ts"
@@ -325,7 +325,7 @@ export const make = (options?: Options): Retry => {
     const now = time.now(fiber)
     if (now + delay - call.startedAt > settings.maxElapsed) return "elapsed"
     // An attempt with no time left would only be work for the dependency.
-    if (now + delay >= fiber.getRef(CurrentDeadline)) return "deadline"
+    if (now + delay >= deadlineOf(fiber)) return "deadline"
     if (budget !== undefined) {
       const reservation = budget.tryReserveUnsafe(fiber, budget.costOf(exit))
       if (reservation === undefined) return "budget"

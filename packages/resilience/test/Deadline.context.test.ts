@@ -1,4 +1,4 @@
-import { Deadline, Policy, Retry } from "@ballast/resilience"
+import { ConcurrencyLimit, Deadline, Policy, Retry } from "@ballast/resilience"
 import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
@@ -103,6 +103,37 @@ describe("Deadline in the context", () => {
         assert.deepStrictEqual((yield* consume(deadline.stream(lefts(100)), 50)).items, [400, 100, 100])
         const outer = Policy.compose(Deadline.total(350), deadline)
         assert.deepStrictEqual((yield* consume(outer.stream(lefts(100)))).items, [250, 100, 50])
+      }))
+
+    it.effect("of an item is not that of what the source runs beside its pulls", () =>
+      Effect.gen(function*() {
+        const item = Deadline.make({ firstItem: 500, idle: 400 })
+        const forking = [
+          Stream.range(1, 4).pipe(
+            Stream.mapEffect(() => Effect.andThen(Effect.sleep(300), remaining), { concurrency: 2 })
+          ),
+          Stream.range(1, 4).pipe(
+            Stream.rechunk(1),
+            Stream.mapEffect(() => Effect.andThen(Effect.sleep(300), remaining)),
+            Stream.buffer({ capacity: 4 })
+          )
+        ]
+        for (const [index, source] of forking.entries()) {
+          assert.deepStrictEqual((yield* consume(item.stream(source))).items, Array(4).fill(Infinity))
+          const outer = Policy.compose(item, Deadline.total("10 seconds"))
+          const whole = index === 0 ? [9_700, 9_700, 9_400, 9_400] : [9_700, 9_400, 9_100, 8_800]
+          assert.deepStrictEqual((yield* consume(outer.stream(source))).items, whole)
+        }
+      }))
+
+    it.effect("of an item turns no call away that the source makes beside its pulls", () =>
+      Effect.gen(function*() {
+        const limit = yield* ConcurrencyLimit.make({ limit: 1, queue: 10, maxWait: "1 minute" })
+        const source = Stream.range(1, 8).pipe(
+          Stream.mapEffect((n) => limit(Effect.as(Effect.sleep(500), n)), { concurrency: 2 })
+        )
+        const { items } = yield* consume(Deadline.make({ firstItem: "1 second", idle: "1 second" }).stream(source))
+        assert.deepStrictEqual(items, [1, 2, 3, 4, 5, 6, 7, 8])
       }))
   })
 })

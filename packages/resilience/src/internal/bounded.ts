@@ -9,7 +9,7 @@ import type * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Alarm, Alarms } from "./alarms.ts"
-import { CurrentDeadline } from "./currentDeadline.ts"
+import { CurrentDeadline, CurrentPull, deadlineOf } from "./currentDeadline.ts"
 import * as leastRate from "./leastRate.ts"
 import * as time from "./time.ts"
 
@@ -105,7 +105,30 @@ const endingAt = <R>(
   context: Context.Context<R>,
   fiber: Fiber.Fiber<unknown, unknown>,
   at: number
-): Context.Context<R> => fiber.getRef(CurrentDeadline) <= at ? context : Context.add(context, CurrentDeadline, at)
+): Context.Context<R> => {
+  const nearer = Math.min(deadlineOf(fiber), at)
+  return nearer < fiber.getRef(CurrentDeadline) ? Context.add(context, CurrentDeadline, nearer) : context
+}
+
+/**
+ * Runs a pull of a stream whose whole must have ended by `whole`, and this pull by `at`. The source may have been opened by an
+ * earlier pull, and what it forked then must not take that pull's end for its own: so only the fiber of the pull sees it.
+ */
+const forkPull = <A, E, R>(
+  pull: Effect.Effect<A, E, R>,
+  context: Context.Context<R>,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  whole: number,
+  at: number
+): Fiber.Fiber<A, E> => {
+  const outer = fiber.getRef(CurrentDeadline)
+  const inner = whole < outer ? Context.add(context, CurrentDeadline, whole) : context
+  const endsAt = Math.min(at, deadlineOf(fiber))
+  if (endsAt >= Math.min(whole, outer)) return Effect.runForkWith(inner)(pull)
+  return Effect.runForkWith(inner)(
+    Effect.withFiber((body) => Effect.provideService(pull, CurrentPull, { fiber: body, endsAt }))
+  )
+}
 
 /** A defect that the interrupted body died of is worse news than the deadline. */
 const expire = <A, E1, E>(exit: Exit.Exit<A, E1>, limit: Limit<E>): Effect.Effect<A, E1 | E> =>
@@ -206,7 +229,7 @@ export const boundedStream = <A, E1, R, E>(
         const guarded: BoundedPull<A, E1 | E, R> = Effect.withFiber((fiber) => {
           const at = start(fiber)
           if (limit !== undefined && at < since) return limit.expire
-          const ended = limit === undefined ? opening : watchdog.guard(opening, fiber, at, limit)
+          const ended = limit === undefined ? opening : watchdog.guard(opening, fiber, endsAt ?? Infinity, at, limit)
           return Effect.map(ended, (items) => {
             waited(fiber, items)
             if (claims.size > 0) next = watchedBy(fiber)
@@ -318,12 +341,13 @@ const makeWatchdog = () => {
   const guard = <A, E1, R, E>(
     pull: Effect.Effect<A, E1, R>,
     fiber: Fiber.Fiber<unknown, unknown>,
+    whole: number,
     at: number,
     limit: Limit<E>
   ): Effect.Effect<A, E1 | E, R> =>
     Effect.contextWith((context: Context.Context<R>) =>
       Effect.callback<A, E1 | E>((resume) => {
-        const body = Effect.runForkWith(endingAt(context, fiber, at))(pull)
+        const body = forkPull(pull, context, fiber, whole, at)
         const done = body.pollUnsafe()
         if (done !== undefined) return resume(done)
         watch(body, at, () => body.interruptUnsafe())

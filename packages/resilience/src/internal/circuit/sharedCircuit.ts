@@ -17,7 +17,7 @@ import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import type { Answer, CircuitBreakerStore, CircuitBreakerStoreError, Result, Spec } from "../../CircuitBreakerStore.ts"
 import type * as Outcome from "../../Outcome.ts"
-import { CurrentDeadline } from "../currentDeadline.ts"
+import { deadlineOf } from "../currentDeadline.ts"
 import * as guard from "../guard.ts"
 import type { Policy } from "../policy.ts"
 import * as time from "../time.ts"
@@ -241,7 +241,7 @@ export const make = <E>(shared: Shared<E>, key: string): SharedCircuit<E> => {
   /** Waits for an answer, no longer than the caller has, and decides by it. */
   const waitFor = (fiber: AnyFiber, entry: Entry<E>, answer: Asking): Effect.Effect<void, E> => {
     const since = time.now(fiber)
-    const left = fiber.getRef(CurrentDeadline) - since
+    const left = deadlineOf(fiber) - since
     const answered = left === Infinity
       ? Deferred.await(answer)
       : Effect.timeoutOrElse(Deferred.await(answer), {

@@ -12,7 +12,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Priority from "../../Priority.ts"
 import * as Alarms from "../alarms.ts"
 import * as check from "../check.ts"
-import { CurrentDeadline } from "../currentDeadline.ts"
+import { deadlineOf } from "../currentDeadline.ts"
 import type { Events } from "../events.ts"
 import type * as guard from "../guard.ts"
 import * as rejection from "../rejection.ts"
@@ -375,7 +375,7 @@ export const make = (
     const lesser = line.size < settings.queue ? undefined : Line.lesser(line, priority, tenant)
     if (lesser === undefined && line.size >= settings.queue) return refuse("full", full(tenant, call.weight))
     const now = time.now(fiber)
-    const until = Math.min(now + settings.maxWait, fiber.getRef(CurrentDeadline))
+    const until = Math.min(now + settings.maxWait, deadlineOf(fiber))
     if (until <= now) return refuse("timeout", timedOut(until - now))
     if (lesser !== undefined) turnAway(lesser, "full", full(lesser.lane.tenant, lesser.weight))
     const waiter = enqueue(fiber, call, now, until)

@@ -12,7 +12,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import { CurrentDeadline } from "../currentDeadline.ts"
+import { deadlineOf } from "../currentDeadline.ts"
 import type * as Events from "../events.ts"
 import * as Fifo from "../fifo.ts"
 import * as rejection from "../rejection.ts"
@@ -83,7 +83,7 @@ export const make = (
     // The timer may be late. Whoever gets a turn by this goes first, so this call lines up even if it need not wait.
     if (queue.size > 0) advance(now)
     const wait = waitFor(now, weight, queuedWeight)
-    const patience = Math.min(settings.maxWait, fiber.getRef(CurrentDeadline) - now)
+    const patience = Math.min(settings.maxWait, deadlineOf(fiber) - now)
     const because = refusal(now, weight, wait, patience)
     if (because !== undefined) {
       return { _tag: "Rejected", wait: Effect.fail(reject(fiber, weight, because, wait)) }

@@ -18,7 +18,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type { Decision, RateLimiterStore, RateLimiterStoreError, Request } from "../../RateLimiterStore.ts"
 import type { Background } from "../background.ts"
-import { CurrentDeadline } from "../currentDeadline.ts"
+import { deadlineOf } from "../currentDeadline.ts"
 import type * as Events from "../events.ts"
 import * as Fifo from "../fifo.ts"
 import type * as guard from "../guard.ts"
@@ -165,7 +165,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       }
     }
     if (weight > spec.burst) return rejected(fiber, weight, "weight", Infinity)
-    const deadline = at + fiber.getRef(CurrentDeadline) - time.now(fiber)
+    const deadline = at + deadlineOf(fiber) - time.now(fiber)
     const expiresAt = Math.min(at + maxWait, deadline)
     const delayed = queue.head !== undefined && readyAt < Infinity
     if (delayed) {
