@@ -8,12 +8,12 @@
  * particular, are served in order of arrival: a large call that doesn't fit yet
  * holds back all that come after it.
  *
- * Every decision is one synchronous step. What a decision costs doesn't depend
- * on the number of calls that wait, and grows with the logarithm of the number
- * of tenants that do. A freed slot is handed on in the same step in which it is
- * freed, so nobody can slip in between. An interrupted waiter leaves the queue at
- * once, and one that was interrupted after it was given its slot hands it on. No
- * call waits past its caller's deadline.
+ * Every decision is one synchronous step. What a decision costs grows with the
+ * logarithm of the number of calls that wait, and of their tenants. A freed slot
+ * is handed on in the same step in which it is freed, so nobody can slip in
+ * between. An interrupted waiter leaves the queue at once, and one that was
+ * interrupted after it was given its slot hands it on. No call waits past its
+ * caller's deadline.
  *
  * Settings can change while calls run: a smaller limit lets the running calls
  * finish, a larger one admits waiters at once.

@@ -17,7 +17,7 @@
  * stands (adaptive LIFO). Each decision is one synchronous step on a plain
  * record, in constant time whatever the length of the queue; one timer watches
  * over all who wait, and one over their callers' deadlines, past which none
- * waits. An interrupted waiter leaves at once.
+ * waits (those are kept in order, in logarithmic time). An interrupted waiter leaves at once.
  *
  * @since 0.1.0
  */
@@ -341,8 +341,7 @@ const build = (where: string, options: Options): Effect.Effect<Kept> => {
 
     const setAlarm = (waiter: Waiter, until: number) => {
       const { fiber } = waiter
-      const ring = () => shed(waiter, "deadline", time.now(fiber))
-      waiter.alarm = { at: until, ring, group: undefined, previous: undefined, next: undefined }
+      waiter.alarm = Alarms.alarm(until, () => shed(waiter, "deadline", time.now(fiber)))
       deadlines.set(fiber, fiber.context, waiter.alarm)
     }
 

@@ -134,7 +134,7 @@ describe("ConcurrencyLimit", () => {
         const served = yield* start(sleeps.provide(limit(Effect.void)))
         const left = yield* start(sleeps.provide(until(500)(limit(Effect.void))))
         yield* Testing.settle
-        assert.strictEqual(sleeps.running(), 2)
+        assert.strictEqual(sleeps.running(), 1)
         yield* Fiber.interrupt(left)
         yield* Testing.settle
         assert.strictEqual(sleeps.running(), 1)

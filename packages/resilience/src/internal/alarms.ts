@@ -1,26 +1,33 @@
 /**
  * The alarms of calls that must not take too long, with one timer for all of
- * them. Most calls end long before their alarm, and those of one policy mostly
- * ring in the order in which they were set, so setting and clearing one is a
- * place in a list.
+ * them. Most calls end long before their alarm; setting and clearing one is a
+ * place in a heap, and mostly its last, as those of one policy mostly ring in the
+ * order in which they were set.
  */
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import * as Fifo from "./fifo.ts"
+import * as Heap from "./heap.ts"
 import * as time from "./time.ts"
 
-export interface Alarm extends Fifo.Place<Alarm> {
+export interface Alarm {
   /** When it rings, in monotonic milliseconds. */
   readonly at: number
   readonly ring: () => void
   group: Group | undefined
+  place: number
+  /** Of those of one time the one that was set first rings first. */
+  turn: number
 }
+
+export const alarm = (at: number, ring: () => void): Alarm => ({ at, ring, group: undefined, place: -1, turn: 0 })
 
 /** The alarms that are set on one clock. */
 interface Group {
-  readonly alarms: Fifo.Fifo<Alarm>
+  readonly alarms: Heap.Heap<Alarm>
+  /** How many were set. */
+  turns: number
   timer: Fiber.Fiber<void> | undefined
   /** When the timer looks next. */
   wakesAt: number
@@ -35,6 +42,14 @@ export interface Alarms {
   readonly clear: (alarm: Alarm) => void
 }
 
+const order: Heap.Order<Alarm> = {
+  before: (a, b) => a.at < b.at || (a.at === b.at && a.turn < b.turn),
+  placeOf: ({ place }) => place,
+  setPlace: (alarm, place) => {
+    alarm.place = place
+  }
+}
+
 /** What a sum of two times may be off by, in milliseconds. */
 const precision = 1e-3
 
@@ -47,7 +62,14 @@ export const make = (): Alarms => {
     if (latestGroup !== undefined && latestClock === clock) return latestGroup
     let group = groups.get(clock)
     if (group === undefined) {
-      group = { alarms: Fifo.make(), timer: undefined, wakesAt: Infinity, starting: false, ringing: false }
+      group = {
+        alarms: Heap.make(order),
+        turns: 0,
+        timer: undefined,
+        wakesAt: Infinity,
+        starting: false,
+        ringing: false
+      }
       groups.set(clock, group)
     }
     latestClock = clock
@@ -58,7 +80,8 @@ export const make = (): Alarms => {
   const set = (fiber: Fiber.Fiber<unknown, unknown>, context: Context.Context<never>, alarm: Alarm): void => {
     const group = groupOf(fiber.getRef(Clock.Clock))
     alarm.group = group
-    insert(group.alarms, alarm)
+    alarm.turn = group.turns++
+    Heap.put(group.alarms, alarm)
     if (group.ringing || group.starting) return
     if (group.timer !== undefined) {
       if (group.wakesAt <= alarm.at) return
@@ -72,30 +95,13 @@ export const make = (): Alarms => {
   return { set, clear }
 }
 
-/** Keeps the list in the order of time; only a limit that was shortened meanwhile has to look for its place. */
-const insert = (alarms: Fifo.Fifo<Alarm>, alarm: Alarm): void => {
-  let later: Alarm | undefined
-  let before = alarms.tail
-  while (before !== undefined && before.at > alarm.at) {
-    later = before
-    before = before.previous
-  }
-  if (later === undefined) return Fifo.append(alarms, alarm)
-  alarm.previous = before
-  alarm.next = later
-  later.previous = alarm
-  if (before === undefined) alarms.head = alarm
-  else before.next = alarm
-  alarms.size++
-}
-
 const clear = (alarm: Alarm): void => {
   const { group } = alarm
   if (group === undefined) return
   alarm.group = undefined
-  Fifo.remove(group.alarms, alarm)
+  Heap.remove(group.alarms, alarm)
   // Nothing may keep a process awake that nobody waits for.
-  if (group.alarms.size === 0 && !group.ringing) stop(group)
+  if (group.alarms.items.length === 0 && !group.ringing) stop(group)
 }
 
 const stop = (group: Group): void => {
@@ -106,7 +112,7 @@ const stop = (group: Group): void => {
 
 const start = (group: Group, context: Context.Context<never>): void => {
   group.starting = false
-  if (group.alarms.size === 0) return
+  if (group.alarms.items.length === 0) return
   const timer = Effect.runForkWith(context)(watch(group))
   if (timer.pollUnsafe() === undefined) group.timer = timer
 }
@@ -115,25 +121,25 @@ const watch = (group: Group): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
     const now = time.now(fiber)
     ringDue(group, now)
-    const { head } = group.alarms
-    if (head === undefined) {
+    const next = Heap.first(group.alarms)
+    if (next === undefined) {
       group.timer = undefined
       group.wakesAt = Infinity
       return Effect.void
     }
-    group.wakesAt = head.at
-    return Effect.flatMap(Effect.sleep(head.at - now), () => watch(group))
+    group.wakesAt = next.at
+    return Effect.flatMap(Effect.sleep(next.at - now), () => watch(group))
   })
 
 const ringDue = (group: Group, now: number): void => {
   group.ringing = true
   // What rings may set another alarm, whose turn comes later.
-  for (let left = group.alarms.size; left > 0; left--) {
-    const { head } = group.alarms
-    if (head === undefined || head.at - now > precision) break
-    head.group = undefined
-    Fifo.remove(group.alarms, head)
-    head.ring()
+  for (let left = group.alarms.items.length; left > 0; left--) {
+    const next = Heap.first(group.alarms)
+    if (next === undefined || next.at - now > precision) break
+    next.group = undefined
+    Heap.remove(group.alarms, next)
+    next.ring()
   }
   group.ringing = false
 }

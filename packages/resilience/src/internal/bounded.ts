@@ -8,7 +8,7 @@ import * as Fiber from "effect/Fiber"
 import type * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Alarm, Alarms } from "./alarms.ts"
+import * as Alarms from "./alarms.ts"
 import { CurrentDeadline, CurrentPull, deadlineOf } from "./currentDeadline.ts"
 import * as leastRate from "./leastRate.ts"
 import * as time from "./time.ts"
@@ -56,7 +56,7 @@ export const CurrentStop: Context.Reference<Stop | undefined> = Context.Referenc
  */
 export const boundedEffect = <A, E1, R, E>(
   self: Effect.Effect<A, E1, R>,
-  alarms: Alarms,
+  alarms: Alarms.Alarms,
   limitOf: () => Limit<E> | undefined
 ): Effect.Effect<A, E1 | E, R> =>
   Effect.contextWith((context: Context.Context<R>) =>
@@ -68,7 +68,7 @@ export const boundedEffect = <A, E1, R, E>(
 
 const bound = <A, E1, R, E>(
   self: Effect.Effect<A, E1, R>,
-  alarms: Alarms,
+  alarms: Alarms.Alarms,
   limit: Limit<E>,
   context: Context.Context<R>,
   fiber: Fiber.Fiber<unknown, unknown>
@@ -79,16 +79,10 @@ const bound = <A, E1, R, E>(
     const done = body.pollUnsafe()
     if (done !== undefined) return resume(done)
     let expired = false
-    const alarm: Alarm = {
-      at,
-      ring: () => {
-        expired = true
-        body.interruptUnsafe()
-      },
-      group: undefined,
-      previous: undefined,
-      next: undefined
-    }
+    const alarm = Alarms.alarm(at, () => {
+      expired = true
+      body.interruptUnsafe()
+    })
     alarms.set(fiber, context, alarm)
     body.addObserver((exit) => {
       alarms.clear(alarm)

@@ -1,6 +1,6 @@
 import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect } from "effect"
+import { Clock, Effect, Random } from "effect"
 import { TestClock } from "effect/testing"
 import * as Alarms from "../../src/internal/alarms.ts"
 import { countingSleeps } from "../support/streams.ts"
@@ -13,16 +13,10 @@ const makeAlarms = Effect.gen(function*() {
   const rung: Array<readonly [string, number]> = []
   const set = (name: string, at: number, then: Effect.Effect<unknown> = Effect.void) =>
     sleeps.provide(Effect.withFiber((fiber) => {
-      const alarm: Alarms.Alarm = {
-        at,
-        ring: () => {
-          rung.push([name, clock.currentTimeMillisUnsafe()])
-          Effect.runSync(sleeps.provide(then))
-        },
-        group: undefined,
-        previous: undefined,
-        next: undefined
-      }
+      const alarm = Alarms.alarm(at, () => {
+        rung.push([name, clock.currentTimeMillisUnsafe()])
+        Effect.runSync(sleeps.provide(then))
+      })
       alarms.set(fiber, fiber.context, alarm)
       return Effect.succeed(alarm)
     }))
@@ -77,6 +71,31 @@ describe("alarms", () => {
       alarms.clear(a)
       yield* TestClock.adjust(10)
       assert.deepStrictEqual(rung, [["a", 10], ["b", 20]])
+    }))
+
+  it.effect("many are set and cleared in few steps, in whatever order", () =>
+    Effect.gen(function*() {
+      const size = 10_000
+      const times = Array.from({ length: size }, (_, n) => 1 + n)
+      const orders = { ascending: times, descending: times.toReversed(), shuffled: yield* Random.shuffle(times) }
+      for (const [name, order] of Object.entries(orders)) {
+        let looks = 0
+        const watched = (at: number): Alarms.Alarm => ({
+          ...Alarms.alarm(at, () => {}),
+          get at() {
+            looks++
+            return at
+          }
+        })
+        const alarms = Alarms.make()
+        yield* Effect.withFiber((fiber) => {
+          const all = order.map(watched)
+          for (const alarm of all) alarms.set(fiber, fiber.context, alarm)
+          for (const alarm of all) alarms.clear(alarm)
+          return Effect.void
+        })
+        assert.isAtMost(looks / size, 8 * Math.log2(size), name)
+      }
     }))
 
   it.effect("many have one timer, and none after the last", () =>
@@ -182,7 +201,7 @@ describe("alarms", () => {
       const set = (name: string, at: number) =>
         Effect.withFiber((fiber) => {
           const ring = () => void rung.push([name, clock.currentTimeMillisUnsafe()])
-          alarms.set(fiber, fiber.context, { at, ring, group: undefined, previous: undefined, next: undefined })
+          alarms.set(fiber, fiber.context, Alarms.alarm(at, ring))
           return Effect.void
         })
       const sleeps = yield* countingSleeps

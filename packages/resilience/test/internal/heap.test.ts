@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import * as Heap from "../../src/internal/concurrency/heap.ts"
+import * as Heap from "../../src/internal/heap.ts"
 
 interface Item {
   key: number

@@ -197,8 +197,7 @@ export const make = (
   const rejected = telemetry.makeRejected(policy, name)
   const waited = telemetry.makeWaited(policy, name)
   /** Ends of `maxWait`, and of deadlines that come before it. */
-  const waits = Alarms.make()
-  const deadlines = Alarms.make()
+  const alarms = Alarms.make()
 
   const hasRoom = (tenant: Line.Tenant, weight: number): boolean =>
     tenant === undefined || settings.perTenant === Infinity || (held.get(tenant) ?? 0) + weight <= settings.perTenant
@@ -298,14 +297,12 @@ export const make = (
   const setAlarm = (waiter: Waiter) => {
     const { fiber, until } = waiter
     if (until === Infinity) return
-    waiter.alarm = { at: until, ring: () => giveUp(waiter), group: undefined, previous: undefined, next: undefined }
-    // Those with one deadline ring in the order in which they came; a nearer one may be anywhere in between.
-    const alarms = until < waiter.since + settings.maxWait ? deadlines : waits
+    waiter.alarm = Alarms.alarm(until, () => giveUp(waiter))
     alarms.set(fiber, fiber.context, waiter.alarm)
   }
 
   const silence = ({ alarm }: Waiter) => {
-    if (alarm !== undefined) waits.clear(alarm)
+    if (alarm !== undefined) alarms.clear(alarm)
   }
 
   const answered = <E>({ state }: Waiter, { tooHeavy }: Weight<E>) => {

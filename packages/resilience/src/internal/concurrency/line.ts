@@ -14,7 +14,7 @@
  */
 import * as Priority from "../../Priority.ts"
 import * as Fifo from "../fifo.ts"
-import * as Heap from "./heap.ts"
+import * as Heap from "../heap.ts"
 
 /** Whose lane; undefined is the lane of those who name no tenant. */
 export type Tenant = string | undefined
