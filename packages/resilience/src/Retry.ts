@@ -240,6 +240,8 @@ interface Call {
   /** When its wait began, while it waits. */
   waitingSince: number | undefined
   gaveUp: boolean
+  /** Its last attempt failed with an error that is judged a success. */
+  good: boolean
 }
 
 /**
@@ -294,7 +296,8 @@ export const make = (options?: Options): Retry => {
     step: undefined,
     reservation: undefined,
     waitingSince: undefined,
-    gaveUp: false
+    gaveUp: false,
+    good: false
   })
 
   const delayOf = (fiber: AnyFiber, call: Call, reason: unknown): Effect.Effect<number | undefined> => {
@@ -314,6 +317,12 @@ export const make = (options?: Options): Retry => {
     return undefined
   }
 
+  /** Why no attempt may begin at that time. An attempt with no time left would only be work for the dependency. */
+  const tooLate = (fiber: AnyFiber, call: Call, at: number): Because | undefined => {
+    if (at - call.startedAt > settings.maxElapsed) return "elapsed"
+    return at >= deadlineOf(fiber) ? "deadline" : undefined
+  }
+
   /** Begins the wait, or says why there is none. */
   const wait = (
     fiber: AnyFiber,
@@ -323,9 +332,8 @@ export const make = (options?: Options): Retry => {
   ): Because | undefined => {
     if (delay === undefined) return "times"
     const now = time.now(fiber)
-    if (now + delay - call.startedAt > settings.maxElapsed) return "elapsed"
-    // An attempt with no time left would only be work for the dependency.
-    if (now + delay >= deadlineOf(fiber)) return "deadline"
+    const late = tooLate(fiber, call, now + delay)
+    if (late !== undefined) return late
     if (budget !== undefined) {
       const reservation = budget.tryReserveUnsafe(fiber, budget.costOf(exit))
       if (reservation === undefined) return "budget"
@@ -346,6 +354,14 @@ export const make = (options?: Options): Retry => {
     waiting--
   }
 
+  /** Ends the wait in the very step in which the attempt starts: interrupted before, it takes nothing. */
+  const beginAgain = (fiber: AnyFiber, call: Call): void => {
+    endWait(fiber, call)
+    retried(fiber)
+    call.attempts++
+    call.gaveUp = false
+  }
+
   /** What follows an attempt: `next` after a wait, or the end of the call as the attempt ended. */
   const after = <A, E, A2, E2, R>(
     call: Call,
@@ -354,7 +370,10 @@ export const make = (options?: Options): Retry => {
   ): Effect.Effect<A | A2, E | E2, R> =>
     Effect.withFiber((fiber) => {
       const outcome = classify(exit)
-      if (outcome._tag === "Success") return exit
+      if (outcome._tag === "Success") {
+        call.good = true
+        return exit
+      }
       call.gaveUp = true
       if (!outcome.retryable) return exit
       const reason = exit._tag === "Success" ? exit.value : Cause.squash(exit.cause)
@@ -372,12 +391,10 @@ export const make = (options?: Options): Retry => {
         const delay = backoff === undefined ? undefined : Math.max(backoff, Math.min(hint, settings.maxRetryAfter))
         const because = wait(fiber, call, delay, exit)
         if (because !== undefined || delay === undefined) return giveUp(because ?? "times")
-        return Effect.flatMap(Effect.sleep(delay), () => {
-          endWait(fiber, call)
-          retried(fiber)
-          call.attempts++
-          call.gaveUp = false
-          return next
+        return Effect.flatMap(Effect.sleep(delay), (): Effect.Effect<A | A2, E | E2, R> => {
+          // The timer may be late.
+          const late = tooLate(fiber, call, time.now(fiber))
+          return late === undefined ? next : giveUp(late)
         })
       })
     })
@@ -408,15 +425,20 @@ export const make = (options?: Options): Retry => {
       : Effect.catchCause(attempt, onFailure)
   }
 
-  const again = <A, E, R>(self: Effect.Effect<A, E, R>, call: Call): Effect.Effect<A, E, R> =>
-    Effect.suspend(() => judge(self, numbered(self, call.attempts), call))
+  const again = <A, E, R>(self: Effect.Effect<A, E, R>, call: Call): Effect.Effect<A, E, R> => {
+    const attempt = Effect.withFiber<A, E, R>((fiber) => {
+      beginAgain(fiber, call)
+      return Effect.provideService(self, CurrentAttempt, call.attempts)
+    })
+    return Effect.suspend(() => judge(self, attempt, call))
+  }
 
   // The fiber may yield, and be interrupted, between any two steps. So the
   // finalizer stands before anything is counted or reserved.
   const guarded = <A, E, R>(fiber: AnyFiber, call: Call, body: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.onExitPrimitive(body, (exit) => {
       leave(fiber, call)
-      if (exit._tag === "Failure" || call.gaveUp) return undefined
+      if (exit._tag === "Failure" ? !call.good : call.gaveUp) return undefined
       answered(call)
       budget?.settleUnsafe(fiber, call.reservation)
       return undefined
@@ -474,8 +496,9 @@ export const make = (options?: Options): Retry => {
             return Effect.failCause(cause)
           }))
 
-      const attempt = (call: Call): ItemPull<A, E, R> =>
-        Effect.suspend(() => {
+      const attempt = (call: Call, begin: (fiber: AnyFiber) => void): ItemPull<A, E, R> =>
+        Effect.withFiber((fiber) => {
+          begin(fiber)
           const inner = Scope.forkUnsafe(scope)
           const number = call.attempts
           const items = Effect.flatMap(
@@ -492,22 +515,23 @@ export const make = (options?: Options): Retry => {
             const end = Pull.doneExitFromCause(cause)
             return Effect.flatMap(
               Scope.close(inner, end),
-              () => Exit.isSuccess(end) ? Cause.done() : after(call, Exit.failCause(end.cause), attempt(call))
+              () => Exit.isSuccess(end) ? Cause.done() : after(call, Exit.failCause(end.cause), again(call))
             )
           })
         })
+
+      const again = (call: Call) => attempt(call, (fiber) => beginAgain(fiber, call))
 
       const first = Effect.withFiber((fiber) => {
         const begun = begin(fiber)
         call = begun
         return Effect.onExitPrimitive(
-          Effect.suspend(() => {
-            budget?.depositUnsafe(fiber)
-            return attempt(begun)
-          }),
+          attempt(begun, (fiber) => budget?.depositUnsafe(fiber)),
           (exit) => {
             leave(fiber, begun)
-            if (exit._tag === "Failure" && Exit.isFailure(Pull.doneExitFromCause(exit.cause))) return undefined
+            if (exit._tag === "Failure" && !begun.good && Exit.isFailure(Pull.doneExitFromCause(exit.cause))) {
+              return undefined
+            }
             answered(begun)
             owing = true
             if (exit._tag === "Failure") settle(fiber)

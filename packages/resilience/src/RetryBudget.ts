@@ -32,14 +32,16 @@ import * as RollingSum from "./internal/rollingSum.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
 import type * as Keyed from "./Keyed.ts"
+import * as Outcome from "./Outcome.ts"
 
 /**
  * A retry budget.
  *
  * **Details**
  *
- * As a policy it counts traffic that is not retried: each run is a call, and a
- * success is settled. `Retry` counts its own calls.
+ * As a policy it counts traffic that is not retried: each run is a call, and one
+ * that is judged a success is settled. `Retry` counts its own calls, and judges
+ * them by its own classifier.
  *
  * A retry of a call, by hand: `deposit` as the call begins; before each retry
  * `tryReserve(costOf(exit))`, and none when that gives nothing; `giveBack` when
@@ -122,6 +124,8 @@ export interface CommonOptions {
   readonly name?: string | undefined
   /** What a retry after an exit costs, zero or more. Default: 1, and for a quota `timeoutCost` or `retryCost`. */
   readonly costOf?: ((exit: Exit.Exit<unknown, unknown>) => number) | undefined
+  /** Judges the calls that the budget guards as a policy: which of them ended well. Default `Outcome.classify`. */
+  readonly classify?: Outcome.Classifier | undefined
 }
 
 /**
@@ -234,7 +238,8 @@ interface Kept extends ShareBudget {
  *
  * Within any `timeToLive`, the cost of retries is at most `share` × calls +
  * `floor` × `timeToLive` in seconds; the floor may be spent all at once. Time is
- * kept in tenths of `timeToLive`, so a call counts for 90 % to 100 % of it.
+ * kept in tenths of `timeToLive`: a call counts for 90 % to 100 % of it, and a
+ * retry for 100 % to 110 %.
  * Throws a `RangeError` when an option is out of its bounds. Source: Finagle,
  * `RetryBudget`, whose defaults these are.
  *
@@ -305,8 +310,9 @@ const buildShare = (where: string, options: Options | undefined): Effect.Effect<
 
   return Effect.sync(() => {
     let { share, floor } = initial
-    const calls = RollingSum.make(timeToLive)
-    const retries = RollingSum.make(timeToLive)
+    const calls = RollingSum.atMost(timeToLive)
+    // What is owed counts longer rather than shorter, so that no window holds more than it should.
+    const retries = RollingSum.atLeast(timeToLive)
     const balance = (now: number) =>
       share * RollingSum.total(calls, now) + floor * timeToLive / 1000 - RollingSum.total(retries, now)
 
@@ -405,6 +411,7 @@ const counted = { wait: undefined }
 
 const assembling = (options: CommonOptions | undefined) => {
   const denied = telemetry.makeRetryDenied(options?.name ?? defaults.name)
+  const classify = options?.classify ?? Outcome.classify
 
   return (ledger: Ledger): RetryBudget => {
     const events = Events.make<Event>()
@@ -447,7 +454,7 @@ const assembling = (options: CommonOptions | undefined) => {
         return counted
       },
       exit: (_entry, exit, fiber) => {
-        if (exit._tag === "Success") settleUnsafe(fiber, undefined)
+        if (classify(exit)._tag === "Success") settleUnsafe(fiber, undefined)
       }
     })
 

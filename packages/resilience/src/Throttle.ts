@@ -163,8 +163,8 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
 
   return Effect.sync(() => {
     let settings = initial
-    const requests = RollingSum.make(window)
-    const accepts = RollingSum.make(window)
+    const requests = RollingSum.atMost(window)
+    const accepts = RollingSum.atMost(window)
     const events = Events.make<Event>()
 
     const probability = (now: number, priority: Priority.Priority): number => {

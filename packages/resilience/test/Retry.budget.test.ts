@@ -44,6 +44,28 @@ describe("Retry with a budget", () => {
       assert.strictEqual(executions(), 2)
     }))
 
+  it.effect("a call ends well when its outcome says so, whatever its exit", () =>
+    Effect.gen(function*() {
+      const classify = Outcome.classifier({
+        error: () => Outcome.success,
+        result: (result) => result === "bad" ? Outcome.failure() : undefined
+      })
+      const budget = yield* quota({ classify })
+      const retry = Retry.make({ budget, classify, times: 1 })
+      const balance = Effect.map(budget.inspect, (state) => state.balance)
+      yield* budget.tryReserve(20)
+      for (const guard of [budget, retry]) {
+        const before = yield* balance
+        yield* Effect.exit(guard(fail))
+        yield* Effect.exit(Stream.runDrain(guard.stream(Stream.fromEffect(fail))))
+        yield* guard(Effect.succeed("good"))
+        assert.strictEqual(yield* balance, before + 3)
+      }
+      yield* budget(Effect.succeed("bad"))
+      yield* chance(0)(retry(Effect.succeed("bad")))
+      assert.strictEqual(yield* balance, 1)
+    }))
+
   it.effect("policies that are given the same one share it", () =>
     Effect.gen(function*() {
       const budget = yield* affording(3)
@@ -153,9 +175,9 @@ describe("Retry with a budget", () => {
       interruptEverywhere({
         setup: limited,
         run: (setup) => {
-          const call = Effect.flatMap(Effect.service(Retry.CurrentAttempt), (attempt) => {
-            setup.began = attempt - 1
-            return attempt < 4 ? fail : Effect.succeed("ok")
+          const call = Effect.withFiber((fiber): Effect.Effect<string, Fault> => {
+            setup.began = fiber.getRef(Retry.CurrentAttempt) - 1
+            return setup.began < 3 ? fail : Effect.succeed("ok")
           })
           return kind === "effect" ? setup.retry(call) : Stream.runDrain(setup.retry.stream(Stream.fromEffect(call)))
         },

@@ -1,4 +1,4 @@
-import { CircuitBreaker, Deadline, Outcome, Retry } from "@ballast/resilience"
+import { CircuitBreaker, Deadline, Outcome, Retry, RetryBudget } from "@ballast/resilience"
 import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Clock, Duration, Effect, Exit, Fiber, Schedule, Schema, Stream } from "effect"
@@ -41,6 +41,30 @@ describe("Retry limits", () => {
         assert.isTrue(Exit.isFailure(exit))
         const shorter = yield* observe(Retry.make({ ...constant, maxElapsed: 2_999 }), fail)
         assert.deepStrictEqual([shorter.attempts, shorter.ended], [[0, 1_000, 2_000], 2_000])
+      }))
+
+    it.effect("begins no attempt when the timer is late", () =>
+      Effect.gen(function*() {
+        const clock = yield* Clock.Clock
+        const late: Clock.Clock = {
+          ...clock,
+          sleep: (duration) => clock.sleep(Duration.sum(duration, Duration.millis(5)))
+        }
+        const lately = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.provideService(self, Clock.Clock, late)
+        const limited = Retry.make({ ...constant, maxElapsed: "1 second" })
+        const { attempts, ended, exit } = yield* observe((self: typeof fail) => lately(limited(self)), fail)
+        assert.deepStrictEqual([attempts, ended], [[0], 1_005])
+        assert.isTrue(Exit.isFailure(exit))
+        const budget = yield* RetryBudget.make({ share: 0, floor: 1 })
+        const retry = Retry.make({ ...constant, budget })
+        const recorded = yield* Testing.record(retry.events)
+        const endsAt = Number(clock.monotonicTimeNanosUnsafe()) / 1e6 + 1_003
+        const hurried = (self: typeof fail) =>
+          Effect.provideService(lately(retry(self)), Deadline.CurrentDeadline, endsAt)
+        assert.deepStrictEqual((yield* observe(hurried, fail)).attempts, [0])
+        assert.deepStrictEqual((yield* recorded).at(-1)?.event, { _tag: "GaveUp", attempts: 1, because: "deadline" })
+        assert.propertyVal(yield* budget.inspect, "retries", 0)
+        assert.deepStrictEqual(yield* retry.inspect, { waiting: 0 })
       }))
 
     it.effect("counts the attempts' own time from the start of the call", () =>

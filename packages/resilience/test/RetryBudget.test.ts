@@ -79,6 +79,8 @@ describe("RetryBudget", () => {
         yield* TestClock.adjust("9 seconds")
         assert.deepStrictEqual(yield* budget.inspect, { _tag: "Share", calls: 10, retries: 2, balance: 0 })
         yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* budget.inspect, { _tag: "Share", calls: 0, retries: 2, balance: 0 })
+        yield* TestClock.adjust("1 second")
         assert.deepStrictEqual(yield* budget.inspect, { _tag: "Share", calls: 0, retries: 0, balance: 0 })
       }))
 
@@ -91,7 +93,7 @@ describe("RetryBudget", () => {
         yield* budget.giveBack(reservation)
         assert.strictEqual(yield* balance(budget), 2)
         const late = Option.getOrThrow(yield* budget.tryReserve(2))
-        yield* TestClock.adjust("10 seconds")
+        yield* TestClock.adjust("11 seconds")
         yield* budget.giveBack(late)
         assert.deepStrictEqual(yield* budget.inspect, { _tag: "Share", calls: 0, retries: 0, balance: 0 })
       }))
@@ -147,15 +149,36 @@ describe("RetryBudget", () => {
               if (last !== undefined) yield* budget.giveBack(last.held)
             } else {
               const cost = step === "heavy" ? 2.5 : 1
-              const counts = (at: number) => slice(at) > slice(now) - 10
-              calls = calls.filter(counts)
-              retries = retries.filter(({ at }) => counts(at))
+              calls = calls.filter((at) => slice(at) > slice(now) - 10)
+              retries = retries.filter(({ at }) => slice(at) >= slice(now) - 10)
               const spent = retries.reduce((sum, retry) => sum + retry.cost, 0)
               const reservation = yield* budget.tryReserve(cost)
               const left = share * calls.length + floor - spent
               assert.strictEqual(Option.isSome(reservation), cost <= left + 1e-6, `${cost} of ${left}`)
               if (Option.isSome(reservation)) retries.push({ at: now, cost, held: reservation.value })
             }
+          }
+        })
+    )
+
+    it.effect.prop(
+      "is never exceeded in any window",
+      {
+        pauses: Schema.Array(Schema.Literals([0, 1, 99, 100, 400, 899, 900, 901, 999])),
+        floor: Schema.Literals([1, 3, 10])
+      },
+      ({ floor, pauses }) =>
+        Effect.gen(function*() {
+          const budget = yield* RetryBudget.make({ share: 0, floor, timeToLive: "1 second" })
+          const retries: Array<number> = []
+          let now = 0
+          for (const pause of pauses) {
+            now += pause
+            yield* TestClock.adjust(pause)
+            retries.push(...Array(yield* drain(budget)).fill(now))
+          }
+          for (const from of retries) {
+            assert.isAtMost(retries.filter((at) => at >= from && at < from + 1_000).length, floor)
           }
         })
     )

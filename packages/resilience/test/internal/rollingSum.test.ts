@@ -4,15 +4,22 @@ import * as RollingSum from "../../src/internal/rollingSum.ts"
 
 describe("RollingSum", () => {
   it("holds the running slice and the nine before it", () => {
-    const sum = RollingSum.make(1_000)
+    const sum = RollingSum.atMost(1_000)
     RollingSum.add(sum, 250, 3)
     assert.strictEqual(RollingSum.total(sum, 250), 3)
     assert.strictEqual(RollingSum.total(sum, 1_199), 3)
     assert.strictEqual(RollingSum.total(sum, 1_200), 0)
   })
 
+  it("holds the running slice and the ten before it, when all must count for as long as it says", () => {
+    const sum = RollingSum.atLeast(1_000)
+    RollingSum.add(sum, 299, 3)
+    assert.strictEqual(RollingSum.total(sum, 1_299), 3)
+    assert.strictEqual(RollingSum.total(sum, 1_300), 0)
+  })
+
   it("forgets a slice just once, when time goes on slice by slice", () => {
-    const sum = RollingSum.make(1_000)
+    const sum = RollingSum.atMost(1_000)
     for (let slice = 0; slice < 35; slice++) {
       RollingSum.add(sum, slice * 100, 1)
       assert.strictEqual(RollingSum.total(sum, slice * 100), Math.min(10, slice + 1))
@@ -20,7 +27,7 @@ describe("RollingSum", () => {
   })
 
   it("forgets all of it after a longer pause, with no remainder of fractions", () => {
-    const sum = RollingSum.make(1_000)
+    const sum = RollingSum.atMost(1_000)
     for (let slice = 0; slice < 10; slice++) RollingSum.add(sum, slice * 100, 0.1)
     assert.strictEqual(RollingSum.total(sum, 1_900), 0)
     RollingSum.add(sum, 1_900, 2)
@@ -29,7 +36,7 @@ describe("RollingSum", () => {
   })
 
   it("takes time that goes back as standing still", () => {
-    const sum = RollingSum.make(1_000)
+    const sum = RollingSum.atMost(1_000)
     RollingSum.add(sum, 1_500, 1)
     RollingSum.add(sum, 200, 1)
     assert.strictEqual(RollingSum.total(sum, 200), 2)
@@ -38,7 +45,7 @@ describe("RollingSum", () => {
   })
 
   it("takes back from the slice that was added to, and nothing once that has left", () => {
-    const sum = RollingSum.make(1_000)
+    const sum = RollingSum.atMost(1_000)
     RollingSum.add(sum, 100, 5)
     RollingSum.add(sum, 300, 7)
     RollingSum.takeBack(sum, 100, 2)
@@ -58,10 +65,10 @@ describe("RollingSum", () => {
 
   it.effect.prop(
     "is the sum of what a list of all additions holds",
-    { steps: Schema.Array(Step) },
-    ({ steps }) =>
+    { steps: Schema.Array(Step), slices: Schema.Literals([10, 11]) },
+    ({ slices, steps }) =>
       Effect.sync(() => {
-        const sum = RollingSum.make(1_000)
+        const sum = slices === 10 ? RollingSum.atMost(1_000) : RollingSum.atLeast(1_000)
         const added: Array<{ readonly at: number; readonly amount: number }> = []
         const sliceOf = (at: number) => Math.floor(at / 100)
         let now = 0
@@ -74,7 +81,7 @@ describe("RollingSum", () => {
             const last = added.pop()
             if (last !== undefined) RollingSum.takeBack(sum, last.at, last.amount)
           }
-          const expected = added.filter(({ at }) => sliceOf(at) > sliceOf(now) - 10).reduce(
+          const expected = added.filter(({ at }) => sliceOf(at) > sliceOf(now) - slices).reduce(
             (all, one) => all + one.amount,
             0
           )
