@@ -91,12 +91,37 @@ export const make = <E, P extends Policy.Policy<E>>(
 ): Effect.Effect<Keyed<E, P>> => keyed.make<E, P>(options)
 
 /**
+ * Gives every key the same policy, which nothing updates.
+ *
+ * **When to use**
+ *
+ * Use it where keyed policies are wanted and one is enough; of a policy's `noop`
+ * it makes the twin that does nothing of its `keyed`.
+ *
+ * **Example** (Switching the limits of tenants off)
+ *
+ * ```ts
+ * import { ConcurrencyLimit, Keyed } from "@ballast/resilience"
+ *
+ * const limits = Keyed.of(ConcurrencyLimit.noop)
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const of = <E, P extends Policy.Policy<E>>(
+  policy: P & Policy.Policy<E>
+): Updatable<E, P, unknown> =>
+  Object.assign(() => policy, {
+    get: () => Effect.succeed(policy),
+    keys: Effect.succeed([]),
+    update: () => Effect.void
+  })
+
+/**
  * The keyed policy that does nothing.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const noop: Keyed<never, Policy.Policy<never>> = Object.assign(() => Policy.identity, {
-  get: () => Effect.succeed(Policy.identity),
-  keys: Effect.succeed([])
-})
+export const noop: Updatable<never, Policy.Policy<never>, unknown> = of(Policy.identity)

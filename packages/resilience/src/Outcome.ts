@@ -215,7 +215,10 @@ export const classify: Classifier = (exit) => {
  * @since 0.1.0
  */
 export interface ClassifierOptions {
-  /** Judges the error of a call that failed; `undefined` leaves it to `otherwise`. A call that died is not asked for. Default: leaves all. */
+  /**
+   * Judges the error of a call that failed; `undefined` leaves it to `otherwise`. It is not asked about a call that died, nor about an
+   * error that itself says to ignore it, as every rejection by a policy does. Default: leaves all.
+   */
   readonly error?: ((error: unknown) => Outcome | undefined) | undefined
   /** Judges the result of a call that succeeded, `undefined` for a stream; `undefined` leaves it to `otherwise`. Default: leaves all. */
   readonly result?: ((result: unknown) => Outcome | undefined) | undefined
@@ -257,6 +260,10 @@ export const classifier = (options: ClassifierOptions): Classifier => {
     const fail = error === undefined || reasons.some((reason) => reason._tag === "Die")
       ? undefined
       : reasons.find((reason) => reason._tag === "Fail")
-    return (fail === undefined ? undefined : error?.(fail.error)) ?? otherwise(exit)
+    // A rejection by a policy inside says nothing about the dependency, whatever all other errors say.
+    if (fail === undefined || isIgnored(fail.error)) return otherwise(exit)
+    return error?.(fail.error) ?? otherwise(exit)
   }
 }
+
+const isIgnored = (error: unknown): boolean => isJudged(error) && error[key]._tag === "Ignored"

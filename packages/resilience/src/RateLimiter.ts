@@ -41,7 +41,7 @@ import * as Reserve from "./internal/rate/reservation.ts"
 import type { Reservation } from "./internal/rate/reservation.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
-import type * as Keyed from "./Keyed.ts"
+import * as Keyed from "./Keyed.ts"
 
 export type { Algorithm, Options, Reason, Reservation, Settings }
 export { RateLimitExceeded }
@@ -310,3 +310,14 @@ export const noop: RateLimiter = Object.assign(
     peek: () => Effect.succeed(Duration.zero)
   }
 )
+
+/**
+ * The rate limiters of all keys that do nothing.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const noopKeyed: KeyedRateLimiter = Object.assign(Keyed.of<RateLimitExceeded, RateLimiter>(noop), {
+  pause: nothing,
+  block: nothing
+})

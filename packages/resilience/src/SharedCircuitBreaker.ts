@@ -17,7 +17,8 @@
  * it together. An interrupted one leaves at once and gives its probe back.
  *
  * When the store fails, calls run unguarded, or are rejected if `onStoreError`
- * says so, and a metric counts it.
+ * says so, and a metric counts it. No call waits for it past its caller's deadline:
+ * it then goes by what was known last, if that turned calls away.
  *
  * @since 0.1.0
  */

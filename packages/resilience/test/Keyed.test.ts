@@ -1,7 +1,7 @@
-import { CircuitBreaker, ConcurrencyLimit, Keyed } from "@ballast/resilience"
+import { CircuitBreaker, ConcurrencyLimit, Keyed, RateLimiter, RetryBudget } from "@ballast/resilience"
 import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Schema, Stream } from "effect"
+import { Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Fault, withStepBudget } from "./support.ts"
 
@@ -201,6 +201,19 @@ describe("Keyed", () => {
       assert.strictEqual(yield* Keyed.noop("a")(Effect.succeed("ok")), "ok")
       assert.deepStrictEqual(yield* Keyed.noop.keys, [])
       assert.strictEqual(yield* (yield* Keyed.noop.get("a"))(Effect.succeed("ok")), "ok")
+      yield* Keyed.noop.update({})
+    }))
+
+  it.effect("the twins that do nothing stand in for those of every key", () =>
+    Effect.gen(function*() {
+      const limiters: RateLimiter.KeyedRateLimiter = RateLimiter.noopKeyed
+      yield* limiters.block("a")
+      yield* limiters.pause("a", "1 hour")
+      yield* limiters.update({ limit: 1 })
+      assert.strictEqual(yield* limiters("a")(Effect.succeed("ok")), "ok")
+      assert.strictEqual(yield* (yield* limiters.get("a")).peek(), Duration.zero)
+      const budgets: Effect.Success<ReturnType<typeof RetryBudget.keyed>> = Keyed.of(RetryBudget.noop)
+      assert.strictEqual((yield* (yield* budgets.get("a")).inspect).balance, Infinity)
     }))
 
   it("refuses an idleTimeToLive of zero", () => {

@@ -70,6 +70,8 @@ describe("rejections", () => {
         const error = yield* rejection
         assert.propertyVal(error, "_tag", name)
         assert.strictEqual(Outcome.classify(Exit.fail(error))._tag, "Ignored")
+        const strict = Outcome.classifier({ error: () => Outcome.failure() })
+        assert.strictEqual(strict(Exit.fail(error))._tag, "Ignored")
 
         // As the rejection of a policy inside: the breaker does not count it, the retry does not repeat it.
         const breaker = yield* CircuitBreaker.make({ minimumCalls: 1 })

@@ -1,6 +1,6 @@
 import { CircuitBreaker, type CircuitBreakerStore, SharedCircuitBreaker } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Stream } from "effect"
+import { Cause, Clock, Deferred, Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { CurrentDeadline } from "../src/internal/currentDeadline.ts"
 import { metrics, withMetrics } from "./support.ts"
@@ -238,6 +238,35 @@ describe("SharedCircuitBreaker", () => {
         yield* TestClock.adjust(1)
         assert.strictEqual(yield* Fiber.join(call), "ok")
         yield* TestClock.adjust(1_000)
+      }))
+
+    it.effect("at the caller's deadline goes by what was known last", () =>
+      Effect.gen(function*() {
+        const { behaviour, breaker } = yield* make()
+        const late = <A, E>(call: Effect.Effect<A, E>) =>
+          Effect.gen(function*() {
+            const now = Number(yield* Clock.currentTimeMillis)
+            const fiber = yield* Effect.forkChild(Effect.exit(Effect.provideService(call, CurrentDeadline, now + 300)))
+            yield* TestClock.adjust("10 seconds")
+            return yield* Fiber.join(fiber)
+          })
+        const states: ReadonlyArray<readonly [Effect.Effect<unknown, unknown>, string | undefined]> = [
+          [breaker.close("key"), undefined],
+          [breaker.isolate("key"), "isolated"],
+          [breaker.shadow("key"), undefined],
+          [breaker.automatic("key"), undefined],
+          [breaker.open("key", "1 second"), "open"],
+          [breaker.disable("key"), undefined]
+        ]
+        for (const [control, state] of states) {
+          behaviour.around = (request) => request
+          yield* Effect.orDie(control)
+          yield* TestClock.adjust("1 second")
+          behaviour.around = () => Effect.never
+          const exit = yield* late(breaker("key")(ok))
+          assert.strictEqual(rejection(exit)?.state, state)
+          assert.strictEqual(Exit.isSuccess(exit), state === undefined)
+        }
       }))
 
     it.effect("passes on what went wrong to who reads or steers", () =>

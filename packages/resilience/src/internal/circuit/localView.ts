@@ -53,3 +53,21 @@ export const decide = ({ at, view }: LocalView, now: number): Decision => {
 
 const refuse = (view: View, state: Machine.Rejecting, retryAfter: number | undefined): Decision =>
   view.shadow ? { _tag: "Unjudged", spared: state } : { _tag: "Reject", state, retryAfter }
+
+/** Who is turned away by what was known last, however old it is: a probe, too, needs the store's leave. */
+export const lastRefusal = (
+  { at, view }: LocalView,
+  now: number
+): Extract<Decision, { _tag: "Reject" }> | undefined => {
+  if (view === undefined || view.shadow) return undefined
+  switch (view.phase) {
+    case "Open":
+      return { _tag: "Reject", state: "open", retryAfter: Math.max(0, (view.left ?? 0) - (now - at)) }
+    case "HalfOpen":
+      return { _tag: "Reject", state: "half-open", retryAfter: undefined }
+    case "Isolated":
+      return { _tag: "Reject", state: "isolated", retryAfter: undefined }
+    default:
+      return undefined
+  }
+}

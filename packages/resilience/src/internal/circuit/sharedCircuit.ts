@@ -238,21 +238,31 @@ export const make = <E>(shared: Shared<E>, key: string): SharedCircuit<E> => {
     return shared.undecided(error)
   }
 
+  /** The caller's time is over before the store has answered. It would be for nothing to go against what was known last. */
+  const pressed = (fiber: AnyFiber, entry: Entry<E>): Effect.Effect<void, E> | undefined => {
+    const refusal = LocalView.lastRefusal(local, time.now(fiber))
+    if (refusal === undefined) return undecided(entry, shared.unanswered("the caller's deadline came first"))
+    entry.settled = true
+    return shared.reject(fiber, key, refusal.state, refusal.retryAfter)
+  }
+
   /** Waits for an answer, no longer than the caller has, and decides by it. */
   const waitFor = (fiber: AnyFiber, entry: Entry<E>, answer: Asking): Effect.Effect<void, E> => {
     const since = time.now(fiber)
     const left = deadlineOf(fiber) - since
-    const answered = left === Infinity
-      ? Deferred.await(answer)
-      : Effect.timeoutOrElse(Deferred.await(answer), {
-        duration: Math.max(0, left),
-        orElse: () => Effect.sync(() => shared.unanswered("the caller's deadline came first"))
-      })
-    return Effect.flatMap(answered, (error) => {
+    const answered = Effect.map(
+      Deferred.await(answer),
+      (error) => () => error === undefined ? decide(fiber, entry, true) : undecided(entry, error)
+    )
+    const inTime = left === Infinity ? answered : Effect.timeoutOrElse(answered, {
+      duration: Math.max(0, left),
+      orElse: () => Effect.succeed(() => pressed(fiber, entry))
+    })
+    return Effect.flatMap(inTime, (decided) => {
       const now = time.now(fiber)
       // A store in memory has answered before anybody waits.
       if (now > since) shared.onWaited(fiber, now - since)
-      return (error === undefined ? decide(fiber, entry, true) : undecided(entry, error)) ?? Effect.void
+      return decided() ?? Effect.void
     })
   }
 
