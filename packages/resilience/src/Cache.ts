@@ -19,11 +19,13 @@
  *
  * An execution runs under the context of the caller that started it, and a
  * refresh goes on after that caller has its answer: it must not need a `Scope`
- * of the caller's.
+ * of the caller's. A refresh counts as a caller of its execution for as long as
+ * the old answer is served. After that the execution goes on only for others who
+ * wait for it: a stale window shorter than an execution refreshes nothing.
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -46,7 +48,7 @@ import * as SingleFlight from "./SingleFlight.ts"
  * @since 0.1.0
  */
 export interface Controls<out A, out E> {
-  /** Drops a key's entry; who waits for an execution gets its answer, which is not kept. */
+  /** Drops a key's entry and stops its refresh; who waits for an execution gets its answer, which is not kept. */
   readonly invalidate: (key: string) => Effect.Effect<void>
   /** Drops all entries, likewise. */
   readonly clear: Effect.Effect<void>
@@ -120,7 +122,10 @@ export type Event =
   | { readonly _tag: "Miss"; readonly key: string }
   /** An entry was stored, or replaced. */
   | { readonly _tag: "Stored"; readonly key: string; readonly success: boolean }
-  /** A refresh in the background did not succeed; the old entry stays. */
+  /**
+   * A refresh in the background did not succeed; the old entry stays. The cause is an interruption when the cache has
+   * stopped it, because the old answer's time was over or the stream too long to be kept.
+   */
   | { readonly _tag: "RefreshFailed"; readonly key: string; readonly cause: Cause.Cause<unknown> }
   /** An entry was dropped because the cache was full. */
   | { readonly _tag: "Evicted"; readonly key: string }
@@ -144,7 +149,10 @@ export interface Settings<in A, in E> {
    * still be served. Default zero: it is not kept.
    */
   readonly failureTimeToLive?: Duration.Input | ((cause: Cause.Cause<E>, key: string) => Duration.Input) | undefined
-  /** How long after its `timeToLive` an answer is served while it is refreshed, zero or more. Default zero. */
+  /**
+   * How long after its `timeToLive` an answer is served while it is refreshed, zero or more; a refresh that is not done
+   * by then is stopped. Default zero.
+   */
   readonly staleWhileRevalidate?: Duration.Input | undefined
   /** How long after its `timeToLive` an answer is served when a new execution fails, zero or more. Default zero. */
   readonly staleIfError?: Duration.Input | undefined
@@ -245,10 +253,17 @@ interface Load {
   readonly key: string
 }
 
-/** An entry's answer, and whether it is past its time and must be refreshed. */
+/** An entry's answer. */
 interface Found<A, E> {
   readonly exit: Exit.Exit<A, E>
-  readonly stale: boolean
+  /** Until when it may be refreshed; undefined while it is fresh. */
+  readonly staleUntil: number | undefined
+}
+
+/** A refresh in the background, and when its time is over. */
+interface Refresh {
+  readonly fiber: AnyFiber
+  readonly until: number
 }
 
 /**
@@ -311,10 +326,11 @@ export const make = <A, E = never>(options?: Options<A, E>): Effect.Effect<Cache
           if (!store.has(key)) return executed
           return Effect.catchCause(executed, (cause) => store.instead(fiber, key, cause) ?? Effect.failCause(cause))
         }
-        if (!found.stale || store.isLoading(key)) return found.exit
+        const { exit, staleUntil } = found
+        if (staleUntil === undefined || store.isLoading(key)) return exit
         return Effect.contextWith((context: Context.Context<R>) => {
-          Effect.runForkWith(context)(store.watched(key, execute(self, key)))
-          return found.exit
+          store.refresh(key, staleUntil, execute(self, key), context)
+          return exit
         })
       })
 
@@ -328,7 +344,7 @@ export const make = <A, E = never>(options?: Options<A, E>): Effect.Effect<Cache
  * **Details**
  *
  * The items are kept when the stream ended well and within `maxItems`; a longer
- * one passes through and is not kept. A caller that comes while the stream runs
+ * one passes through and is not kept, and a refresh stops there. A caller that comes while the stream runs
  * joins it and gets its items from the first on. `staleIfError` answers only as
  * long as no item has been emitted, and a failure is kept only if it came before
  * the first item. Otherwise as `make`.
@@ -374,10 +390,11 @@ export const makeStream = <A, E = never>(options?: StreamOptions<A, E>): Effect.
           if (!store.has(key)) return Effect.succeed(executed)
           return Effect.succeed(orElseStream(executed, (cause) => store.instead(fiber, key, cause)))
         }
-        if (!found.stale || store.isLoading(key)) return Effect.succeed(replay(found.exit))
+        const { exit, staleUntil } = found
+        if (staleUntil === undefined || store.isLoading(key)) return Effect.succeed(replay(exit))
         return Effect.contextWith((context: Context.Context<R>) => {
-          Effect.runForkWith(context)(store.watched(key, Stream.runDrain(execute(self, key))))
-          return Effect.succeed(replay(found.exit))
+          store.refresh(key, staleUntil, drain(execute(self, key), maxItems), context)
+          return Effect.succeed(replay(exit))
         })
       }))
 
@@ -393,6 +410,13 @@ const kept = <A, E>(
   if (exit._tag === "Success") return items.length <= maxItems ? Exit.succeed(items) : undefined
   return items.length === 0 ? Exit.failCause(exit.cause) : undefined
 }
+
+/** Runs a stream to its end, or until it is too long to be kept. */
+const drain = <A, E, R>(self: Stream.Stream<A, E, R>, maxItems: number): Effect.Effect<void, E, R> =>
+  Effect.flatMap(
+    Stream.runCount(Stream.take(self, maxItems + 1)),
+    (count) => count > maxItems ? Effect.interrupt : Effect.void
+  )
 
 const replay = <A, E>(exit: Exit.Exit<ReadonlyArray<A>, E>): Stream.Stream<A, E> =>
   exit._tag === "Success" ? Stream.fromIterable(exit.value) : Stream.failCause(exit.cause)
@@ -426,6 +450,7 @@ const makeStore = <A, E>(where: string, options: Options<A, E> | undefined) => {
   return (forget: (key: string) => Effect.Effect<void>) => {
     const sieve = Sieve.make<Entry<A, E>>()
     const loads = new Map<string, Load>()
+    const refreshes = new Map<string, Refresh>()
     const events = Events.make<Event>()
     let rules = initial
     let hits = 0
@@ -448,17 +473,20 @@ const makeStore = <A, E>(where: string, options: Options<A, E> | undefined) => {
     /** What answers a call at once; otherwise it is a miss. */
     const find = (fiber: AnyFiber, key: string): Found<A, E> | undefined => {
       const entry = sieve.entries.get(key)
+      const now = time.now(fiber)
       if (entry !== undefined) {
-        const now = time.now(fiber)
         if (now < entry.revalidateUntil) {
           entry.used = true
           const isStale = now >= entry.freshUntil
           if (isStale) servedStale(fiber, key, "refresh")
           else hit(fiber, key)
-          return { exit: entry.exit, stale: isStale }
+          return { exit: entry.exit, staleUntil: isStale ? entry.revalidateUntil : undefined }
         }
         if (now >= entry.errorUntil) sieve.entries.delete(key)
       }
+      const refresh = refreshes.get(key)
+      // Its timer may be late.
+      if (refresh !== undefined && now >= refresh.until) expire(key, refresh)
       misses++
       count(fiber, "miss")
       if (events.active) events.publish({ _tag: "Miss", key })
@@ -518,22 +546,61 @@ const makeStore = <A, E>(where: string, options: Options<A, E> | undefined) => {
       if (freshUntil > now) put(fiber, key, { exit, used, freshUntil, revalidateUntil: freshUntil, errorUntil: now })
     }
 
-    /** A refresh in the background, whose failure nobody else would hear of. */
-    const watched = <B, R>(key: string, refresh: Effect.Effect<B, E, R>): Effect.Effect<void, never, R> =>
-      Effect.matchCauseEffect(refresh, {
+    const failed = (fiber: AnyFiber, key: string, cause: Cause.Cause<E>) => {
+      refreshFailed(fiber)
+      if (events.active) events.publish({ _tag: "RefreshFailed", key, cause })
+    }
+
+    /** A refresh, whose failure nobody else would hear of. */
+    const watched = <R>(key: string, execution: Effect.Effect<unknown, E, R>): Effect.Effect<void, never, R> =>
+      Effect.matchCauseEffect(execution, {
         onSuccess: () => Effect.void,
-        onFailure: (cause) =>
-          Effect.withFiber((fiber) => {
-            refreshFailed(fiber)
-            if (events.active) events.publish({ _tag: "RefreshFailed", key, cause })
-            return Effect.void
-          })
+        onFailure: (cause) => Effect.withFiber((fiber) => Effect.succeed(failed(fiber, key, cause)))
       })
+
+    /**
+     * Refreshes an entry in the background, until it is not served any more. The
+     * refresh of an execution that hangs would be a caller that never leaves, and
+     * whoever misses the key would join it.
+     */
+    const refresh = <R>(
+      key: string,
+      until: number,
+      execution: Effect.Effect<unknown, E, R>,
+      context: Context.Context<R>
+    ): void => {
+      const run = Effect.runForkWith(context)
+      const fiber = run(watched(key, execution))
+      if (fiber.pollUnsafe() !== undefined) return
+      const self: Refresh = { fiber, until }
+      refreshes.set(key, self)
+      const timer = run(
+        Effect.andThen(Effect.sleep(until - time.now(fiber)), Effect.sync(() => expire(key, self)))
+      )
+      fiber.addObserver(() => {
+        timer.interruptUnsafe()
+        if (refreshes.get(key) === self) refreshes.delete(key)
+      })
+    }
+
+    const expire = (key: string, refresh: Refresh) => {
+      if (refreshes.get(key) !== refresh) return
+      failed(refresh.fiber, key, Cause.interrupt())
+      drop(key, refresh)
+    }
+
+    /** Takes a refresh out before it is interrupted, as its finalizers may take their time. */
+    const drop = (key: string, refresh: Refresh) => {
+      refreshes.delete(key)
+      refresh.fiber.interruptUnsafe()
+    }
 
     const invalidate = (key: string) =>
       Effect.suspend(() => {
         loads.delete(key)
         sieve.entries.delete(key)
+        const refresh = refreshes.get(key)
+        if (refresh !== undefined) drop(key, refresh)
         if (events.active) events.publish({ _tag: "Invalidated", key })
         return forget(key)
       })
@@ -542,6 +609,7 @@ const makeStore = <A, E>(where: string, options: Options<A, E> | undefined) => {
       const keys = Array.from(loads.keys())
       loads.clear()
       sieve.entries.clear()
+      for (const [key, refresh] of Array.from(refreshes)) drop(key, refresh)
       if (events.active) events.publish({ _tag: "Invalidated", key: undefined })
       return Effect.forEach(keys, forget, { discard: true })
     })
@@ -564,7 +632,7 @@ const makeStore = <A, E>(where: string, options: Options<A, E> | undefined) => {
       isLoading: (key: string) => loads.has(key),
       begin,
       end,
-      watched,
+      refresh,
       controls: { invalidate, clear, update, inspect, events: events.stream }
     }
   }

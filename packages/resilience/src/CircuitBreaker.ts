@@ -513,7 +513,7 @@ export class CircuitOpen extends Schema.TaggedError<CircuitOpen>()("CircuitOpen"
   }
 
   get [Outcome.key](): Outcome.Outcome {
-    return Outcome.ignored({ retryAfter: this.retryAfter })
+    return Outcome.ignored({ retryAfter: this.retryAfter, executed: false })
   }
 }
 

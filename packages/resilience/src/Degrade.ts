@@ -293,6 +293,6 @@ export class Degraded extends Schema.TaggedError<Degraded>()("Degraded", {
   }
 
   get [Outcome.key](): Outcome.Outcome {
-    return Outcome.ignored()
+    return Outcome.ignored({ executed: false })
   }
 }

@@ -9,10 +9,13 @@
  * budget that calls fill, so that a slow dependency is not buried in hedges.
  *
  * The first success is the answer, and so is the first failure that is not
- * retryable; the last error is returned when all attempts failed. The other
- * attempts are interrupted and their finalizers have run before the answer is
- * returned; interrupting the caller does the same to all. Attempts run at the
- * same time: hedge only what may be executed twice.
+ * retryable. An attempt that a policy inside turned away (`Ignored`, with
+ * `executed: false`) is only lost: the others go on, and no further one starts
+ * before its time. The last error is returned when all attempts failed, a
+ * rejection only if nothing else came. The other attempts are interrupted and
+ * their finalizers have run before the answer is returned; interrupting the
+ * caller does the same to all. Attempts run at the same time: hedge only what
+ * may be executed twice.
  *
  * @since 0.1.0
  */
@@ -174,6 +177,9 @@ const fraction = (where: string, field: string, value: number | undefined): numb
 const share = (where: string, field: string, value: number): number =>
   value >= 0 ? value : check.refuse(where, field, "a number of at least 0, or Infinity", value)
 
+/** What turned an attempt away would do the same to the next, and says nothing about those that run. */
+const isTurnedAway = (outcome: Outcome.Outcome): boolean => outcome._tag === "Ignored" && outcome.executed === false
+
 /** A hedge that also says, in the same step, whether it may be dropped. */
 interface Kept extends Hedge {
   readonly atRest: () => boolean
@@ -238,6 +244,8 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
           let entered = false
           let settled = false
           let started = 0
+          /** The last error of an attempt that was not turned away. */
+          let failed: Exit.Exit<A, E> | undefined
           let timer: Fiber.Fiber<void> | undefined
           let resume: (exit: Effect.Effect<A, E>) => void
 
@@ -282,9 +290,12 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
               }
               return settle(exit)
             }
-            if (!outcome.retryable) return settle(exit)
-            if (next("failed")) return true
-            return running.size === 0 && settle(exit)
+            if (!isTurnedAway(outcome)) {
+              if (!outcome.retryable) return settle(exit)
+              failed = exit
+            }
+            if (outcome.retryable && next("failed")) return true
+            return running.size === 0 && settle(failed ?? exit)
           }
 
           const settle = (exit: Exit.Exit<A, E>): false => {

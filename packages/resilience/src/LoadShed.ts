@@ -557,7 +557,7 @@ export class Shed extends Schema.TaggedError<Shed>()("Shed", {
   }
 
   get [Outcome.key](): Outcome.Outcome {
-    return Outcome.ignored({ retryAfter: this.retryAfter })
+    return Outcome.ignored({ retryAfter: this.retryAfter, executed: false })
   }
 }
 

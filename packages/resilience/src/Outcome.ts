@@ -64,7 +64,7 @@ export interface Ignored {
   readonly _tag: "Ignored"
   readonly retryable: boolean
   readonly retryAfter?: Duration.Duration | undefined
-  /** As in `Failure`. */
+  /** As in `Failure`; a rejection by a policy says `false`. */
   readonly executed?: boolean | undefined
 }
 

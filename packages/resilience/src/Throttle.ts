@@ -323,6 +323,6 @@ export class Throttled extends Schema.TaggedError<Throttled>()("Throttled", {
   }
 
   get [Outcome.key](): Outcome.Outcome {
-    return Outcome.ignored()
+    return Outcome.ignored({ executed: false })
   }
 }

@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
 
-const executions = <Attempt>(dependency: { readonly inspect: Effect.Effect<Testing.History<Attempt>> }) =>
+const executions = (dependency: { readonly inspect: Effect.Effect<Testing.History<unknown>> }) =>
   Effect.map(dependency.inspect, ({ attempts }) => attempts.length)
 
 /** A dependency that answers 1, 2, 3 and so on, each after a while. */
@@ -155,6 +155,154 @@ describe("Cache", () => {
         assert.strictEqual(yield* get(), 2)
         const failed = (yield* recorded).filter(({ event }) => event._tag === "RefreshFailed")
         assert.strictEqual(failed.length, 2)
+      }))
+  })
+
+  describe("a refresh that does not end", () => {
+    const options = { timeToLive: "10 seconds", staleWhileRevalidate: "5 seconds", maxItems: 3 } as const
+    type Settings = Pick<Cache.Options<unknown, unknown>, "capacity" | "staleWhileRevalidate">
+
+    /** Either cache over a dependency that answers, hangs where the script says so, and answers again. */
+    const kinds = {
+      effect: Effect.fnUntraced(function*(settings: Settings = {}) {
+        const dependency = yield* Testing.script<string, never>([
+          Effect.succeed("old"),
+          Effect.never,
+          Effect.succeed("new")
+        ])
+        const cache = yield* Cache.make<string>({ ...options, ...settings })
+        return { cache, dependency, get: (key = "a") => cache.through(dependency.call, key) }
+      }),
+      stream: Effect.fnUntraced(function*(settings: Settings = {}) {
+        const hangs = Stream.concat(Stream.make("lost"), Stream.never)
+        const dependency = yield* Testing.scriptStream<string, never>([Stream.make("old"), hangs, Stream.make("new")])
+        const cache = yield* Cache.makeStream<string>({ ...options, ...settings })
+        const get = (key = "a") =>
+          Effect.map(Stream.runCollect(cache.through(dependency.stream, key)), (items) => items.join())
+        return { cache, dependency, get }
+      })
+    }
+
+    for (const [kind, setup] of Object.entries(kinds)) {
+      describe(kind, () => {
+        /** The old answer is stale, and the refresh of it hangs. */
+        const hanging = Effect.fnUntraced(function*(settings?: Settings) {
+          const made = yield* setup(settings)
+          const recorded = yield* Testing.record(made.cache.events)
+          yield* made.get()
+          yield* TestClock.adjust("10 seconds")
+          assert.strictEqual(yield* made.get(), "old")
+          yield* Testing.settle
+          assert.strictEqual((yield* made.dependency.inspect).running, 1)
+          const failed = Effect.map(recorded, (all) => all.filter(({ event }) => event._tag === "RefreshFailed"))
+          return { ...made, failed }
+        })
+
+        it.effect("is stopped when the old answer is not served any more, and the next call starts anew", () =>
+          Effect.gen(function*() {
+            const { dependency, failed, get } = yield* hanging()
+            yield* Testing.advance("4999 millis")
+            assert.strictEqual(yield* get(), "old")
+            assert.strictEqual((yield* dependency.inspect).running, 1)
+            yield* Testing.advance("1 millis")
+            assert.strictEqual((yield* dependency.inspect).running, 0)
+            assert.strictEqual(yield* get(), "new")
+            assert.strictEqual(yield* executions(dependency), 3)
+            assert.deepStrictEqual((yield* failed).map(({ at }) => at), [15_000])
+          }))
+
+        it.effect("is not joined by a call that comes at the same moment", () =>
+          Effect.gen(function*() {
+            const made = yield* setup()
+            // Its time comes before that of the refresh, which is set later.
+            const caller = yield* start(Effect.delay(Effect.suspend(() => made.get()), "15 seconds"))
+            yield* made.get()
+            yield* TestClock.adjust("10 seconds")
+            yield* made.get()
+            yield* Testing.settle
+            yield* TestClock.adjust("5 seconds")
+            yield* Testing.settle
+            assert.deepStrictEqual(caller.pollUnsafe(), Exit.succeed("new"))
+            assert.strictEqual((yield* made.dependency.inspect).running, 0)
+          }))
+
+        it.effect("goes on for those who wait for it, because the old answer was evicted", () =>
+          Effect.gen(function*() {
+            const { cache, dependency, get } = yield* hanging({ capacity: 1 })
+            assert.strictEqual(yield* get("b"), "new")
+            const waits = yield* start(get())
+            yield* Testing.advance("1 hour")
+            assert.strictEqual((yield* dependency.inspect).running, 1)
+            assert.isUndefined(waits.pollUnsafe())
+            yield* Fiber.interrupt(waits)
+            assert.strictEqual((yield* dependency.inspect).running, 0)
+            assert.strictEqual((yield* cache.inspect).evictions, 1)
+          }))
+
+        it.effect("goes on as long as the old answer is served", () =>
+          Effect.gen(function*() {
+            const { dependency, get } = yield* hanging({ staleWhileRevalidate: Infinity })
+            yield* Testing.advance("365 days")
+            assert.strictEqual(yield* get(), "old")
+            assert.strictEqual((yield* dependency.inspect).running, 1)
+          }))
+
+        for (const how of ["invalidate", "clear"] as const) {
+          it.effect(`${how} stops it, which is no failure`, () =>
+            Effect.gen(function*() {
+              const { cache, dependency, failed, get } = yield* hanging()
+              yield* how === "clear" ? cache.clear : cache.invalidate("a")
+              yield* Testing.settle
+              assert.strictEqual((yield* dependency.inspect).running, 0)
+              assert.strictEqual(yield* get(), "new")
+              yield* Testing.advance("5 seconds")
+              assert.deepStrictEqual(yield* failed, [])
+              assert.deepStrictEqual(yield* cache.inspect, { size: 1, hits: 0, stale: 1, misses: 2, evictions: 0 })
+            }))
+        }
+      })
+    }
+
+    it.effect("is told once, and not waited for, however long its finalizers take", () =>
+      Effect.gen(function*() {
+        const cache = yield* Cache.make<string>(options)
+        const recorded = yield* Testing.record(cache.events)
+        const hangs = Effect.ensuring(Effect.never, Effect.sleep("1 hour"))
+        const caller = yield* start(Effect.delay(cache.through(Effect.succeed("new"), "a"), "15 seconds"))
+        yield* cache.through(Effect.succeed("old"), "a")
+        yield* TestClock.adjust("10 seconds")
+        yield* cache.through(hangs, "a")
+        yield* Testing.advance("5 seconds")
+        assert.deepStrictEqual(caller.pollUnsafe(), Exit.succeed("new"))
+        yield* Testing.advance("2 hours")
+        assert.deepStrictEqual((yield* recorded).map(({ at, event }) => [at, event._tag]), [
+          [0, "Miss"],
+          [0, "Stored"],
+          [10_000, "Stale"],
+          [15_000, "RefreshFailed"],
+          [15_000, "Miss"],
+          [15_000, "Stored"]
+        ])
+      }))
+
+    it.effect("is stopped as soon as it is too long to be kept", () =>
+      Effect.gen(function*() {
+        const cache = yield* Cache.makeStream<number>(options)
+        const recorded = yield* Testing.record(cache.events)
+        const seconds = Stream.mapEffect(Stream.range(1, Infinity), (n) => Effect.delay(Effect.succeed(n), "1 second"))
+        const dependency = yield* Testing.scriptStream([Stream.make(0), seconds, Stream.make(1, 2, 3)])
+        const get = Stream.runCollect(cache.through(dependency.stream, "a"))
+        yield* get
+        yield* TestClock.adjust("10 seconds")
+        yield* get
+        yield* Testing.advance("3999 millis")
+        assert.strictEqual((yield* dependency.inspect).running, 1)
+        yield* Testing.advance("1 millis")
+        assert.strictEqual((yield* dependency.inspect).running, 0)
+        assert.strictEqual((yield* recorded).filter(({ event }) => event._tag === "RefreshFailed").length, 1)
+        assert.deepStrictEqual(yield* get, [0])
+        yield* Testing.settle
+        assert.deepStrictEqual(yield* get, [1, 2, 3])
       }))
   })
 
@@ -485,13 +633,16 @@ describe("Cache", () => {
         yield* Effect.all([get("a"), get("b"), get("b")])
         yield* TestClock.adjust("10 seconds")
         yield* cache.through(Effect.fail("error"), "b")
+        yield* cache.through(Effect.never, "b")
+        yield* Testing.advance("1 minute")
       }))
       assert.deepStrictEqual(metrics, {
         "ballast_cache_requests_total{name=prices,result=hit}": 1,
         "ballast_cache_requests_total{name=prices,result=miss}": 2,
-        "ballast_cache_requests_total{name=prices,result=stale}": 1,
+        "ballast_cache_requests_total{name=prices,result=stale}": 2,
         "ballast_cache_evictions_total{name=prices}": 1,
-        "ballast_cache_refresh_failures_total{name=prices}": 1
+        "ballast_cache_refresh_failures_total{name=prices}": 2,
+        "ballast_single_flight_cancelled_total{name=prices}": 1
       })
     }))
 

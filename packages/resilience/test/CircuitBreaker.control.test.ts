@@ -76,7 +76,7 @@ describe("CircuitBreaker", () => {
         const error = yield* Effect.flip(breaker(ok))
         assert.strictEqual(error.state, "isolated")
         assert.strictEqual(error.message, "Circuit breaker \"catalogue\" is isolated by hand")
-        assert.deepStrictEqual(error[Outcome.key], Outcome.ignored())
+        assert.deepStrictEqual(error[Outcome.key], Outcome.ignored({ executed: false }))
         assert.deepStrictEqual(yield* breaker.inspect, { _tag: "Isolated" })
         assert.isFalse(yield* breaker.peek)
         yield* breaker.automatic

@@ -85,7 +85,10 @@ describe("CircuitBreaker", () => {
         const error = yield* Effect.flip(breaker(Effect.sync(() => executions++)))
         assert.strictEqual(error._tag, "CircuitOpen")
         assert.strictEqual(error.message, "Circuit breaker \"catalogue\" is open: retry in 12s")
-        assert.deepStrictEqual(error[Outcome.key], Outcome.ignored({ retryAfter: Duration.seconds(12) }))
+        assert.deepStrictEqual(
+          error[Outcome.key],
+          Outcome.ignored({ retryAfter: Duration.seconds(12), executed: false })
+        )
         assert.strictEqual(executions, 0)
       }))
 

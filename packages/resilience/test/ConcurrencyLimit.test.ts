@@ -37,7 +37,7 @@ describe("ConcurrencyLimit", () => {
         const error = yield* Effect.flip(limit(Effect.sync(() => executions++)))
         assert.strictEqual(error._tag, "QueueFull")
         assert.strictEqual(error.message, "Concurrency limit \"catalogue\" is full: 3 calls run and 0 wait")
-        assert.deepStrictEqual(error[Outcome.key], Outcome.ignored())
+        assert.deepStrictEqual(error[Outcome.key], Outcome.ignored({ executed: false }))
         assert.strictEqual(executions, 0)
         assert.deepStrictEqual(yield* limit.inspect, { limit: 3, running: 3, queued: 0 })
       }))

@@ -1,4 +1,4 @@
-import { Deadline, Hedge, Outcome } from "@ballast/resilience"
+import { ConcurrencyLimit, Deadline, Hedge, Outcome, type Policy, RateLimiter } from "@ballast/resilience"
 import { interruptEverywhere, record } from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
@@ -169,6 +169,98 @@ describe("Hedge", () => {
         const { call } = dependency([10, Effect.succeed("first")])
         assert.deepStrictEqual((yield* run(hedge(call))).exit, Exit.die(defect))
         assert.deepStrictEqual(load(yield* hedge.inspect), rest)
+      }))
+  })
+
+  describe("after a rejection", () => {
+    const turnedAway = { [Outcome.key]: Outcome.ignored({ executed: false }) }
+    const late = (answer: Effect.Effect<string, unknown>, millis: number) =>
+      Effect.andThen(Effect.sleep(millis), answer)
+    /** Attempts that end as told, counted. */
+    const attempts = (...answers: ReadonlyArray<Effect.Effect<string, unknown>>) => {
+      let made = 0
+      return { call: Effect.suspend(() => answers[made++] ?? Effect.die("one attempt too many")), made: () => made }
+    }
+    const endOf = (exit: Exit.Exit<unknown, unknown>) => Exit.isFailure(exit) ? Cause.squash(exit.cause) : exit.value
+
+    const inside: Record<string, Effect.Effect<Policy.Policy<unknown>>> = {
+      "no slot": ConcurrencyLimit.make({ limit: 1 }),
+      "a place in a queue that is given up": ConcurrencyLimit.make({ limit: 1, queue: 1, maxWait: "500 millis" }),
+      "no token": RateLimiter.make({ limit: 1, window: "1 hour" })
+    }
+    for (const [what, make] of Object.entries(inside)) {
+      it.effect(`the attempt that runs goes on without the next: ${what}`, () =>
+        Effect.gen(function*() {
+          for (const kind of ["effect", "stream"] as const) {
+            const hedge = yield* Hedge.make(generous)
+            const limit = yield* make
+            const { call, log } = dependency([2_000, Effect.succeed("first")])
+            const once = kind === "effect"
+              ? hedge(limit(call))
+              : Effect.map(Stream.runCollect(hedge.stream(limit.stream(Stream.fromEffect(call)))), (items) =>
+                items.join())
+            assert.deepStrictEqual(yield* run(once), { exit: Exit.succeed("first"), took: 2_000 })
+            assert.deepStrictEqual(log, ["start 1", "success 1"])
+            assert.deepStrictEqual(load(yield* hedge.inspect), rest)
+          }
+        }))
+    }
+
+    it.effect("the next attempt waits for its time, which comes as if nothing had happened", () =>
+      Effect.gen(function*() {
+        for (const takes of [0, 400]) {
+          const hedge = yield* Hedge.make({ ...generous, maxAttempts: 3 })
+          const { call, made } = attempts(
+            late(Effect.succeed("first"), 5_000),
+            late(Effect.fail(turnedAway), takes),
+            Effect.succeed("third")
+          )
+          const fiber = yield* start(hedge(call))
+          yield* TestClock.adjust(1_999)
+          assert.strictEqual(made(), 2)
+          yield* TestClock.adjust(1)
+          assert.strictEqual(yield* Fiber.join(fiber), "third")
+        }
+      }))
+
+    it.effect("ends the call when it is the only attempt", () =>
+      Effect.gen(function*() {
+        const hedge = yield* Hedge.make(generous)
+        const { call, made } = attempts(Effect.fail(turnedAway))
+        const { exit, took } = yield* run(hedge(call))
+        assert.deepStrictEqual([endOf(exit), took, made()], [turnedAway, 0, 1])
+      }))
+
+    it.effect("is not what the call fails with when the dependency has failed it, in whatever order", () =>
+      Effect.gen(function*() {
+        const fault = new Fault({})
+        const orders = [
+          [Effect.fail(fault), Effect.fail(turnedAway)],
+          [late(Effect.fail(fault), 3_000), Effect.fail(turnedAway)],
+          [late(Effect.fail(turnedAway), 3_000), Effect.fail(fault)]
+        ]
+        for (const order of orders) {
+          const hedge = yield* Hedge.make(generous)
+          assert.strictEqual(endOf((yield* run(hedge(attempts(...order).call))).exit), fault)
+        }
+      }))
+
+    it.effect("is what the call fails with when all attempts were rejected, and then the last one is", () =>
+      Effect.gen(function*() {
+        const hedge = yield* Hedge.make(generous)
+        const last = { [Outcome.key]: Outcome.ignored({ executed: false }) }
+        const { call } = attempts(late(Effect.fail(last), 3_000), Effect.fail(turnedAway))
+        const { exit, took } = yield* run(hedge(call))
+        assert.strictEqual(endOf(exit), last)
+        assert.strictEqual(took, 3_000)
+      }))
+
+    it.effect("is something else than the dependency's own answer, which ends the call", () =>
+      Effect.gen(function*() {
+        const hedge = yield* Hedge.make(generous)
+        const notFound = new Fault({ ignored: true })
+        const { call } = attempts(late(Effect.succeed("first"), 5_000), Effect.fail(notFound))
+        assert.deepStrictEqual(yield* run(hedge(call)), { exit: Exit.fail(notFound), took: 1_000 })
       }))
   })
 

@@ -65,13 +65,13 @@ const errors = Object.values(resilience).flatMap((module) => Object.entries(modu
 
 describe("rejections", () => {
   for (const [name, rejection] of Object.entries(rejections)) {
-    it.effect(`${name} is never a failure of the dependency`, () =>
+    it.effect(`${name} is never a failure of the dependency, which did not see the call`, () =>
       Effect.gen(function*() {
         const error = yield* rejection
         assert.propertyVal(error, "_tag", name)
-        assert.strictEqual(Outcome.classify(Exit.fail(error))._tag, "Ignored")
-        const strict = Outcome.classifier({ error: () => Outcome.failure() })
-        assert.strictEqual(strict(Exit.fail(error))._tag, "Ignored")
+const turnedAway = { _tag: "Ignored", retryable: false, executed: false }
+        assert.deepInclude(Outcome.classify(Exit.fail(error)), turnedAway)
+        assert.deepInclude(Outcome.classifier({ error: () => Outcome.failure() })(Exit.fail(error)), turnedAway)
 
         // As the rejection of a policy inside: the breaker does not count it, the retry does not repeat it.
         const breaker = yield* CircuitBreaker.make({ minimumCalls: 1 })

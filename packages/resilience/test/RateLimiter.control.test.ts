@@ -99,7 +99,7 @@ describe("RateLimiter", () => {
         yield* TestClock.adjust("1 day")
         const error = yield* Effect.flip(at(limiter))
         assert.strictEqual(error.message, "Rate limit \"catalogue\" is blocked: until it is unblocked")
-        assert.deepStrictEqual(error[Outcome.key], Outcome.ignored())
+        assert.deepStrictEqual(error[Outcome.key], Outcome.ignored({ executed: false }))
         assert.deepStrictEqual(yield* limiter.peek(), Duration.infinity)
         yield* limiter.unblock
         yield* limiter.unblock

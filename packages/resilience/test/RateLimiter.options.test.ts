@@ -38,7 +38,7 @@ describe("RateLimiter", () => {
         assert.strictEqual(error._tag, "RateLimitExceeded")
         assert.deepStrictEqual(
           error[Outcome.key],
-          Outcome.ignored({ retryAfter: retryAfter === never ? undefined : retryAfter })
+          Outcome.ignored({ retryAfter: retryAfter === never ? undefined : retryAfter, executed: false })
         )
       })
     }

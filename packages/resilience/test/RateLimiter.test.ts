@@ -32,7 +32,10 @@ describe("RateLimiter", () => {
         const error = yield* Effect.flip(limiter(Effect.sync(() => executions++)))
         assert.strictEqual(error._tag, "RateLimitExceeded")
         assert.strictEqual(error.message, "Rate limit \"catalogue\" is exceeded: retry in 334ms")
-        assert.deepStrictEqual(error[Outcome.key], Outcome.ignored({ retryAfter: Duration.millis(334) }))
+        assert.deepStrictEqual(
+          error[Outcome.key],
+          Outcome.ignored({ retryAfter: Duration.millis(334), executed: false })
+        )
         assert.strictEqual(executions, 0)
       }))
 

@@ -184,6 +184,27 @@ describe("the common stack", () => {
       assert.strictEqual((yield* breaker.inspect)._tag, "Closed")
     }))
 
+  it.effect("a hedge that finds no slot, no token or an open circuit leaves the answer to the first attempt", () =>
+    Effect.gen(function*() {
+      const circuitBreaker = yield* CircuitBreaker.make()
+      const insides = [
+        { concurrencyLimit: { limit: 1 } },
+        { rateLimiter: { limit: 1, window: "1 hour" } },
+        { circuitBreaker }
+      ] satisfies ReadonlyArray<Policy.CommonOptions>
+      const call = Effect.andThen(circuitBreaker.open(), Effect.as(Effect.sleep("2 seconds"), "answer"))
+      for (const inside of insides) {
+        for (const kind of ["effect", "stream"] as const) {
+          yield* circuitBreaker.close
+          const policy = yield* Policy.common({ hedge: { delay: "1 second", budget: Infinity }, ...inside })
+          const once = kind === "effect"
+            ? policy(call)
+            : Effect.map(Stream.runCollect(policy.stream(Stream.fromEffect(call))), (items) => items.join())
+          assert.deepStrictEqual(yield* run(once, "1 minute"), { exit: Exit.succeed("answer"), took: 2_000 })
+        }
+      }
+    }))
+
   it.effect("puts exceeded deadlines into the caller's channel, where its own classifier judges them", () =>
     Effect.gen(function*() {
       const error = ({ deadline }: Deadline.DeadlineExceeded) => new Fault({ retryable: deadline !== "total" })

@@ -45,8 +45,8 @@ const scripts: ReadonlyArray<Script> = [
     rounds: [1, 1],
     millis: 0,
     except: {
-      // The second attempt comes after two seconds, when the first still holds the slot. Each has taken a token.
-      "hedge, common stack": { ends: ["QueueFull", "RateLimitExceeded"], attempts: 3, executions: 1 },
+      // The second attempt comes after two seconds, when the first still holds the slot. The first goes on until its deadline opens the circuit.
+      "hedge, common stack": { ends: ["CircuitOpen", "CircuitOpen"], attempts: 3, executions: 1 },
       // Both do the same at the same moment.
       "hedge, hedge": "untold",
       "common stack, common stack": "untold",
@@ -181,7 +181,9 @@ const told: ReadonlyArray<readonly [script: number, pair: string, ends: string, 
     [4, "attempt deadline, retry", "DeadlineExceeded ok", 2, 2],
     [4, "retry, total deadline", "DeadlineExceeded ok", 2, 2],
     [4, "concurrency limit, attempt deadline", "DeadlineExceeded ok", 2, 2],
-    [4, "hedge, concurrency limit", "QueueFull ok", 3, 2],
+    [0, "hedge, breaker", "Fault CircuitOpen CircuitOpen", 4, 1],
+    [4, "hedge, concurrency limit", "hung ok", 3, 2],
+    [4, "hedge, rate limiter", "ok RateLimitExceeded", 3, 2],
     [4, "concurrency limit, hedge", "ok ok", 2, 3],
     [4, "fallback, attempt deadline", "fallback ok", 2, 2],
     [4, "attempt deadline, breaker", "DeadlineExceeded ok", 2, 2],

@@ -45,6 +45,8 @@ export interface End {
   readonly mends?: boolean
   /** An error that counts against the dependency. */
   readonly fails?: boolean
+  /** An error of a policy that turned the call away. */
+  readonly away?: boolean
   /** It comes only once a deadline is over. */
   readonly late?: boolean
 }
@@ -73,7 +75,7 @@ export class Injected extends Data.TaggedError("Injected") {}
 export const ok: End = { tag: "ok" }
 export const fault: End = { tag: "Fault", mends: true, fails: true }
 export const hung: End = { tag: "hung" }
-const rejected = (tag: string): End => ({ tag })
+const rejected = (tag: string): End => ({ tag, away: true })
 
 const nothing = Effect.succeed(0)
 
@@ -136,14 +138,14 @@ const late = (mends: boolean): Model => (run) => (next) => (callers) =>
     return { tag: "DeadlineExceeded", mends, fails: true, late: true }
   })
 
-/** A second attempt for what fails and for what is late; it is the answer unless the first one may still be better. */
+/** A second attempt for what fails and for what is late; it is the answer unless it was turned away or the first one may still be better. */
 const hedging: Model = (run) => (next) => (callers) => {
   const ends = next(callers)
   const isHedged = (end: End) => end === hung || end.late === true || end.mends === true
   const seconds = next(ends.filter(isHedged).length).values()
   return ends.map((first) => {
     const second = isHedged(first) ? seconds.next().value : undefined
-    if (second === undefined || (first.mends !== true && second.mends === true)) return first
+    if (second === undefined || second.away === true || (first.mends !== true && second.mends === true)) return first
     if (second !== hung) run.cut()
     return second
   })

@@ -27,7 +27,7 @@ export class QueueFull extends Schema.TaggedError<QueueFull>()("QueueFull", {
   }
 
   get [Outcome.key](): Outcome.Outcome {
-    return Outcome.ignored()
+    return Outcome.ignored({ executed: false })
   }
 }
 
@@ -48,7 +48,7 @@ export class QueueTimeout extends Schema.TaggedError<QueueTimeout>()("QueueTimeo
   }
 
   get [Outcome.key](): Outcome.Outcome {
-    return Outcome.ignored()
+    return Outcome.ignored({ executed: false })
   }
 }
 
@@ -71,6 +71,6 @@ export class TooHeavy extends Schema.TaggedError<TooHeavy>()("TooHeavy", {
   }
 
   get [Outcome.key](): Outcome.Outcome {
-    return Outcome.ignored()
+    return Outcome.ignored({ executed: false })
   }
 }

@@ -57,6 +57,9 @@ export class RateLimitExceeded extends Schema.TaggedError<RateLimitExceeded>()("
   }
 
   get [Outcome.key](): Outcome.Outcome {
-    return Outcome.ignored({ retryAfter: Duration.isFinite(this.retryAfter) ? this.retryAfter : undefined })
+    return Outcome.ignored({
+      retryAfter: Duration.isFinite(this.retryAfter) ? this.retryAfter : undefined,
+      executed: false
+    })
   }
 }
