@@ -494,7 +494,7 @@ export interface LastGoodSettings {
  * @since 0.1.0
  */
 export interface LastGoodOptions extends Options<unknown, unknown>, LastGoodSettings {
-  /** Judges a result; only a success is kept. Default `Outcome.classify`. */
+  /** Judges a result, which is `undefined` for a stream that ended well; only a success is kept. Default `Outcome.classify`. */
   readonly classify?: Outcome.Classifier | undefined
 }
 
@@ -633,7 +633,8 @@ export function lastGood<A>(
             return chunk
           }),
           Stream.onEnd(Effect.sync(() => {
-            if (items !== undefined) keep(streams, key, items, time.now(fiber), settings.size)
+            if (items === undefined || classify(Exit.void)._tag !== "Success") return
+            keep(streams, key, items, time.now(fiber), settings.size)
           }))
         )
         return Effect.succeed(whileEmpty(watched, () => {}, (cause) => {
