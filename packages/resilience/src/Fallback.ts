@@ -498,7 +498,7 @@ export interface LastGoodOptions extends Options<unknown, unknown>, LastGoodSett
   readonly classify?: Outcome.Classifier | undefined
 }
 
-const lastGoodDefaults = { maxAge: "1 hour", size: 1_000, items: 10_000 } as const
+const lastGoodDefaults = { maxAge: "1 hour", size: 1_000, items: 10_000, classify: Outcome.classify } as const
 
 interface CheckedLastGood {
   readonly maxAge: number
@@ -571,7 +571,7 @@ export function lastGood<A>(
   const initial = checkedLastGood("Fallback.lastGood", options, lastGoodDefaults)
   const name = options.name ?? defaults.name
   const on = options.on ?? any
-  const classify = options.classify ?? Outcome.classify
+  const classify = options.classify ?? lastGoodDefaults.classify
   const nameOf: (key: never) => string = options.key ?? ((key: string) => key)
   const count = telemetry.makeServed(name, defaults.lastGood)
   const countMissed = telemetry.makeNotServed(name, defaults.lastGood)
