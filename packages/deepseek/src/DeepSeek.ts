@@ -78,7 +78,7 @@ export interface ConcurrencyOptions {
   readonly others?: number | undefined
   /** Calls of a model that may wait for a place, zero or more. Default 1,000. */
   readonly queue?: number | undefined
-  /** How long a call may wait for a place, zero or more. Default 30 seconds. */
+  /** How long a call may wait for a place, zero or more. Default 30 seconds, or the total deadline if that is shorter. */
   readonly maxWait?: Duration.Input | undefined
 }
 
@@ -287,7 +287,7 @@ const laneOptions = (options: Options, model: string) => {
     progress,
     retry: enabled(options.retry, defaults.retry),
     rateLimiter: enabled(options.rateLimit, defaults.rateLimit),
-    concurrencyLimit: concurrencyOf(options.concurrency, model)
+    concurrencyLimit: concurrencyOf(options.concurrency, model, deadlines.total)
   }
 }
 
@@ -306,9 +306,16 @@ const enabled = <A>(given: A | false | undefined, fallback: A | false): A | unde
   return chosen === false ? undefined : chosen
 }
 
-const concurrencyOf = (given: ConcurrencyOptions | false | undefined, model: string) => {
+const concurrencyOf = (
+  given: ConcurrencyOptions | false | undefined,
+  model: string,
+  total: Duration.Duration | undefined
+) => {
   if (given === false) return undefined
-  const { maxWait, models, others, queue } = { ...defaults.concurrency, ...given }
+  const { models, others, queue } = { ...defaults.concurrency, ...given }
+  const usual = Duration.fromInputUnsafe(defaults.concurrency.maxWait)
+  // A total that is shorter bounds the wait by itself.
+  const maxWait = given?.maxWait ?? (total === undefined ? usual : Duration.min(usual, total))
   const limits: Readonly<Record<string, number>> = models ?? defaults.concurrency.models
   const limit = Object.hasOwn(limits, model) ? limits[model] : undefined
   return { limit: limit ?? others ?? defaults.concurrency.others, queue, maxWait }

@@ -128,7 +128,7 @@ export interface Options<E = never, B = never> extends Settings {
   readonly on?: boolean | undefined
   /** The profile that the program runs in. Default: `BALLAST_PROFILE`, or else `NODE_ENV`, of the configuration. */
   readonly profile?: string | undefined
-  /** Whether it may start in a production profile: `production`, `prod` or `live`. Default `false`. */
+  /** Whether it may start in a production profile, which has `production`, `prod` or `live` as a word of its name. Default `false`. */
   readonly allowInProduction?: boolean | undefined
   /** How calls fail: `Effect.fail`, `Effect.die`, or `Effect.never` for one that hangs. */
   readonly fault?: (Rate & { readonly effect: Effect.Effect<never, E> }) | undefined
@@ -138,7 +138,8 @@ export interface Options<E = never, B = never> extends Settings {
 
 const defaults = { name: "default", seed: "chaos", on: true, allowInProduction: false } as const satisfies Options
 
-const production = ["production", "prod", "live"]
+/** Any of the words that is not a part of a longer one. */
+const production = /(?<!\p{L})(?:production|prod|live)(?!\p{L})/iu
 
 const profileOf = Config.String("BALLAST_PROFILE").pipe(
   Config.orElse(() => Config.String("NODE_ENV")),
@@ -178,9 +179,11 @@ const finite = (where: string, field: string, input: Duration.Input): number => 
  * **Details**
  *
  * Fails with `ChaosRefused` in a production profile, unless
- * `allowInProduction` is set, and where the configuration can't be read. A
- * program without any profile is not taken for a production one. Throws a
- * `RangeError` when an option is out of its bounds.
+ * `allowInProduction` is set, and where the configuration can't be read. Such a
+ * profile has `production`, `prod` or `live` in its name, between other
+ * characters than letters: `eu-production` and `prod2`, and to be safe also
+ * `pre-production`, but not `preprod`. A program without any profile is not taken
+ * for a production one. Throws a `RangeError` when an option is out of its bounds.
  *
  * **Example** (Failing one call in ten)
  *
@@ -333,7 +336,7 @@ const refuseProduction = (name: string, given: string | undefined): Effect.Effec
       () => new ChaosRefused({ chaos: name, profile: undefined })
     )
   return Effect.flatMap(profile, (profile) =>
-    profile !== undefined && production.includes(profile.trim().toLowerCase())
+    profile !== undefined && production.test(profile)
       ? Effect.fail(new ChaosRefused({ chaos: name, profile }))
       : Effect.void)
 }

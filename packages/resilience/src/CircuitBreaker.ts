@@ -105,7 +105,10 @@ export interface CircuitBreaker extends Policy.Policy<CircuitOpen> {
   readonly automatic: Effect.Effect<void>
   /** The state as plain data, which another breaker, process or time can go on from. */
   readonly export: Effect.Effect<Saved.Snapshot>
-  /** Goes on from a state that was exported; fails, and changes nothing, when it is none. */
+  /**
+   * Goes on from a state that was exported; fails, and changes nothing, when it is none. An opening goes on for
+   * `maxOpenDuration` at most, unless `open(duration)` said how long.
+   */
   readonly import: (snapshot: unknown) => Effect.Effect<void, InvalidSnapshot>
 }
 
@@ -480,6 +483,7 @@ export const noop: CircuitBreaker = Object.assign(
       shadow: false,
       openings: 0,
       openFor: 0,
+      byHand: false,
       phase: { _tag: "Disabled" }
     }),
     import: () => Effect.void

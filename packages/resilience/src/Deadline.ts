@@ -137,10 +137,12 @@ export interface Options {
   readonly name?: string | undefined
   /**
    * Whether the guarded stream's only waits after its first item are those of a source that claims `CurrentStop`. It saves a fiber for
-   * each pull. Default false.
+   * each pull. Default `false`.
    */
   readonly cooperative?: boolean | undefined
 }
+
+const defaults = { name: "default", cooperative: false } satisfies Options
 
 /**
  * Options of the deadlines that follow a stream's items.
@@ -422,13 +424,13 @@ const build = <E, Settings>({ kind, options, settings, specOf, weigh, where }: {
   readonly weigh: LeastRate["weigh"]
   readonly options: (ItemOptions & Partial<ErrorOption<E>>) | undefined
 }): Deadline<E | DeadlineExceeded, Settings> => {
-  const name = options?.name ?? "default"
+  const name = options?.name ?? defaults.name
   const error: (exceeded: DeadlineExceeded) => E | DeadlineExceeded = options?.error ?? identity
   const progress = options?.progress
   const items: Items = {
     progress,
     weigh: weigh ?? ((item) => progress === undefined || progress(item) ? 1 : 0),
-    cooperative: options?.cooperative ?? false
+    cooperative: options?.cooperative ?? defaults.cooperative
   }
   const events = Events.make<Event>()
   const alarms = Alarms.make()

@@ -494,11 +494,11 @@ export interface LastGoodSettings {
  * @since 0.1.0
  */
 export interface LastGoodOptions extends Options<unknown, unknown>, LastGoodSettings {
-  /** Judges a result; only a success is kept. Default `Outcome.classify`. */
+  /** Judges a result, which is `undefined` for a stream that ended well; only a success is kept. Default `Outcome.classify`. */
   readonly classify?: Outcome.Classifier | undefined
 }
 
-const lastGoodDefaults = { maxAge: "1 hour", size: 1_000, items: 10_000 } as const
+const lastGoodDefaults = { maxAge: "1 hour", size: 1_000, items: 10_000, classify: Outcome.classify } as const
 
 interface CheckedLastGood {
   readonly maxAge: number
@@ -571,7 +571,7 @@ export function lastGood<A>(
   const initial = checkedLastGood("Fallback.lastGood", options, lastGoodDefaults)
   const name = options.name ?? defaults.name
   const on = options.on ?? any
-  const classify = options.classify ?? Outcome.classify
+  const classify = options.classify ?? lastGoodDefaults.classify
   const nameOf: (key: never) => string = options.key ?? ((key: string) => key)
   const count = telemetry.makeServed(name, defaults.lastGood)
   const countMissed = telemetry.makeNotServed(name, defaults.lastGood)
@@ -633,7 +633,8 @@ export function lastGood<A>(
             return chunk
           }),
           Stream.onEnd(Effect.sync(() => {
-            if (items !== undefined) keep(streams, key, items, time.now(fiber), settings.size)
+            if (items === undefined || classify(Exit.void)._tag !== "Success") return
+            keep(streams, key, items, time.now(fiber), settings.size)
           }))
         )
         return Effect.succeed(whileEmpty(watched, () => {}, (cause) => {

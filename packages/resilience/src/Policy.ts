@@ -17,6 +17,7 @@ import * as ConcurrencyLimit from "./ConcurrencyLimit.ts"
 import * as Deadline from "./Deadline.ts"
 import * as Hedge from "./Hedge.ts"
 import * as check from "./internal/check.ts"
+import * as Breaking from "./internal/circuit/settings.ts"
 import * as Events from "./internal/events.ts"
 import { compose, identity, isPolicy, make, type Policy } from "./internal/policy.ts"
 import type * as Outcome from "./Outcome.ts"
@@ -44,7 +45,7 @@ export interface CommonOptions<P = never> extends Deadline.ItemOptions, Deadline
   /** Its budget is one of its own options. */
   readonly retry?: Retry.Options | Policy<never> | undefined
   readonly hedge?: Hedge.Options | Policy<P> | undefined
-  /** Its `window` is at least twice `attempt`; left out, it is 10 seconds or as long as that. */
+  /** Its `window` is at least twice `attempt`; left out, it is 10 seconds or as long as that, and `probeTimeout` 5 minutes likewise. */
   readonly circuitBreaker?: CircuitBreaker.Options | CircuitBreaker.CircuitBreaker | Policy<P> | undefined
   readonly rateLimiter?: RateLimiter.Options | RateLimiter.RateLimiter | Policy<P> | undefined
   readonly concurrencyLimit?: ConcurrencyLimit.Options | ConcurrencyLimit.ConcurrencyLimit | Policy<P> | undefined
@@ -84,10 +85,19 @@ export type Rejection =
  * back, where that is known. What changes the answer (fallback) or needs a key
  * (cache, single flight) goes around it.
  *
- * Throws a `RangeError` when an option of a part is out of its bounds, when a
- * time inside is longer than the one around it, and when the breaker's time
- * window, its own or that of its trip rule, is shorter than two attempts: of a
- * dependency that hangs it would see too little. A policy made before is not looked into.
+ * Throws a `RangeError` when an option of a part is out of its bounds, and when
+ * a time that was given can't be meant:
+ *
+ * - a time inside that is longer than the one around it, or a hedge's `delay`
+ *   that is no shorter. An infinite wait or delay is no such time. Against
+ *   `attempt`, which counts no queueing, `hedge.delay` and `slowAfter` are held
+ *   only where nothing inside queues, and `hedge.delay` not beside a `percentile`;
+ * - a breaker's time window, its own or that of its trip rule, that is shorter
+ *   than two attempts: of a dependency that hangs it would see too little;
+ * - a `probeTimeout` that is no longer than `attempt`: a probe that hangs would
+ *   never count.
+ *
+ * A policy made before is not looked into.
  *
  * **Example** (Guarding a call)
  *
@@ -130,15 +140,17 @@ export function common<E, P = never>(
   }
   const total = totalOf(options)
   const attempt = attemptOf(options)
+  const parts = Effect.all([
+    part(options.retry, (retry) => Effect.succeed(Retry.make(retry))),
+    part(options.hedge, Hedge.make),
+    part(breakerOf(options), CircuitBreaker.make),
+    part(options.rateLimiter, RateLimiter.make),
+    part(options.concurrencyLimit, ConcurrencyLimit.make)
+  ])
+  // After the parts: what is nonsense for one of them alone is refused in its own words.
   refuseNonsense(options)
   return Effect.map(
-    Effect.all([
-      part(options.retry, (retry) => Effect.succeed(Retry.make(retry))),
-      part(options.hedge, Hedge.make),
-      part(breakerOf(options), CircuitBreaker.make),
-      part(options.rateLimiter, RateLimiter.make),
-      part(options.concurrencyLimit, ConcurrencyLimit.make)
-    ]),
+    parts,
     ([retry, hedge, circuitBreaker, rateLimiter, concurrencyLimit]) =>
       compose(total, retry, hedge, circuitBreaker, rateLimiter, concurrencyLimit, attempt)
   )
@@ -164,25 +176,17 @@ const attemptOf = <E>(
   return error === undefined ? Deadline.make(limits) : Deadline.make({ ...limits, error })
 }
 
-/** The breaker, with a window that sees at least two attempts unless it says how it trips. */
+/** The breaker, with a window that sees at least two attempts, unless it says how it trips, and probes that may take as long. */
 const breakerOf = <P>({ attempt, circuitBreaker }: CommonOptions<P>): CommonOptions<P>["circuitBreaker"] => {
-  if (
-    circuitBreaker === undefined || isMade<CircuitBreaker.Options, CircuitBreaker.CircuitOpen | P>(circuitBreaker) ||
-    attempt === undefined
-  ) return circuitBreaker
-  const { trip, window } = circuitBreaker
-  const least = 2 * Duration.toMillis(attempt)
-  if (window === undefined && trip === undefined) return { ...circuitBreaker, window: Math.max(least, usualWindow) }
-  const longest = window === undefined ? longestWindow(trip) : Duration.toMillis(window)
-  if (longest < least) {
-    check.refuse(
-      "Policy.common",
-      window === undefined ? "the window of circuitBreaker.trip" : "circuitBreaker.window",
-      `at least twice attempt (${Duration.format(Duration.millis(least))})`,
-      Duration.format(Duration.millis(longest))
-    )
+  const given = optionsOf<CircuitBreaker.Options>(circuitBreaker)
+  if (given === undefined || attempt === undefined) return circuitBreaker
+  const atLeastTwice = (usual: Duration.Input) => Math.max(2 * Duration.toMillis(attempt), Duration.toMillis(usual))
+  const { probeTimeout, trip, window } = given
+  return {
+    ...given,
+    window: trip === undefined ? window ?? atLeastTwice(Breaking.defaults.window) : window,
+    probeTimeout: probeTimeout ?? atLeastTwice(Breaking.defaults.probeTimeout)
   }
-  return circuitBreaker
 }
 
 /** The longest stretch of time that decides alone, in milliseconds; infinite where calls are counted whenever they end. */
@@ -199,18 +203,74 @@ const longestWindow = (trip: CircuitBreaker.Trip | undefined): number => {
   }
 }
 
-/** The breaker's own default, in milliseconds. */
-const usualWindow = 10_000
+/** The options of a part; none of a policy made before. */
+const optionsOf = <O extends object>(given: O | Policy<unknown> | undefined): O | undefined =>
+  given === undefined || isMade<O, unknown>(given) ? undefined : given
 
-const refuseNonsense = ({ attempt, firstItem, idle, leastRate, retry, total }: CommonOptions<unknown>): void => {
-  const millis = (input: Duration.Input | undefined) => input === undefined ? undefined : Duration.toMillis(input)
+const where = "Policy.common"
+
+const millis = (input: Duration.Input | undefined) => input === undefined ? undefined : Duration.toMillis(input)
+
+const refuseNonsense = (options: CommonOptions<unknown>): void => {
+  const total = millis(options.total)
   const bound = (field: string, input: Duration.Input | undefined) =>
-    check.notLonger("Policy.common", field, millis(input), "total", millis(total))
-  bound("attempt", attempt)
-  bound("firstItem", firstItem)
-  bound("idle", idle)
-  bound("leastRate.window", leastRate?.window)
-  if (retry !== undefined && !isMade(retry)) bound("retry.maxElapsed", retry.maxElapsed)
+    check.notLonger(where, field, millis(input), "total", total)
+  const boundWait = (field: string, input: Duration.Input | undefined) => {
+    // An infinite wait is one without a bound of its own.
+    if (millis(input) !== Infinity) bound(field, input)
+  }
+  bound("attempt", options.attempt)
+  bound("firstItem", options.firstItem)
+  bound("idle", options.idle)
+  bound("leastRate.window", options.leastRate?.window)
+  boundWait("retry.maxElapsed", optionsOf<Retry.Options>(options.retry)?.maxElapsed)
+  boundWait("rateLimiter.maxWait", optionsOf<RateLimiter.Options>(options.rateLimiter)?.maxWait)
+  boundWait("concurrencyLimit.maxWait", optionsOf<ConcurrencyLimit.Options>(options.concurrencyLimit)?.maxWait)
+  const hedge = optionsOf<Hedge.Options>(options.hedge)
+  if (hedge !== undefined) refuseLateHedge(options, hedge)
+  const breaker = optionsOf<CircuitBreaker.Options>(options.circuitBreaker)
+  if (breaker !== undefined) refuseBlindBreaker(options, breaker)
+}
+
+/** An infinite delay is meant; beside a percentile it holds only until that is measured. */
+const refuseLateHedge = (options: CommonOptions<unknown>, { delay, percentile }: Hedge.Options): void => {
+  const least = millis(delay)
+  if (least === Infinity) return
+  check.shorter(where, "hedge.delay", least, "total", millis(options.total))
+  if (percentile === undefined) check.shorter(where, "hedge.delay", least, "attempt", attemptAlone(options))
+}
+
+const refuseBlindBreaker = (options: CommonOptions<unknown>, breaker: CircuitBreaker.Options): void => {
+  const attempt = millis(options.attempt)
+  const slowAfter = millis(breaker.slowAfter)
+  check.notLonger(where, "circuitBreaker.slowAfter", slowAfter, "total", millis(options.total))
+  check.notLonger(where, "circuitBreaker.slowAfter", slowAfter, "attempt", attemptAlone(options))
+  check.longer(where, "circuitBreaker.probeTimeout", millis(breaker.probeTimeout), "attempt", attempt)
+  if (attempt !== undefined) refuseShortWindow(breaker, 2 * attempt)
+}
+
+/** How long what stands around the queues sees an attempt take, where nothing inside queues. */
+const attemptAlone = (options: CommonOptions<unknown>): number | undefined =>
+  mayQueue(options) ? undefined : millis(options.attempt)
+
+/** Whether a call may wait for a token or a slot; of a limit made before nobody knows. */
+const mayQueue = ({ concurrencyLimit, rateLimiter }: CommonOptions<unknown>): boolean => {
+  const line = rateLimiter === undefined ? { maxWait: 0 } : optionsOf<RateLimiter.Options>(rateLimiter)
+  const slots = concurrencyLimit === undefined ? { queue: 0 } : optionsOf<ConcurrencyLimit.Options>(concurrencyLimit)
+  return line === undefined || slots === undefined ||
+    Duration.toMillis(line.maxWait ?? 0) > 0 || (slots.queue ?? 0) > 0
+}
+
+const refuseShortWindow = ({ trip, window }: CircuitBreaker.Options, least: number): void => {
+  const longest = millis(window) ?? longestWindow(trip)
+  if (longest >= least) return
+  const format = (millis: number) => Duration.format(Duration.millis(millis))
+  check.refuse(
+    where,
+    window === undefined ? "the window of circuitBreaker.trip" : "circuitBreaker.window",
+    `at least twice attempt (${format(least)})`,
+    format(longest)
+  )
 }
 
 /**

@@ -252,6 +252,46 @@ describe("Chaos", () => {
         Effect.map(start(settings, { profile: option }), (exit) => assert.strictEqual(Exit.isSuccess(exit), starts)))
     }
 
+    for (
+      const profile of [
+        "production-eu",
+        "eu-production",
+        "eu_PROD_2",
+        "prod-2",
+        "prod2",
+        "Prod.EU",
+        "live/blue",
+        "us-live",
+        // Which are other profiles, perhaps; whoever knows that can say so.
+        "pre-production",
+        "non-prod",
+        "not live"
+      ]
+    ) {
+      it.effect(`refuses ${profile}`, () =>
+        Effect.gen(function*() {
+          const error = yield* Effect.flip(Chaos.make({ profile }))
+          assert.strictEqual(error.profile, profile)
+          yield* Chaos.make({ profile, allowInProduction: true })
+        }))
+    }
+
+    for (
+      const profile of [
+        "",
+        "preprod",
+        "nonproduction",
+        "product-team",
+        "productions",
+        "reprod",
+        "liverpool",
+        "delivery",
+        "prodé"
+      ]
+    ) {
+      it.effect(`starts in ${JSON.stringify(profile)}`, () => Effect.asVoid(Chaos.make({ profile })))
+    }
+
     it.effect("refuses where the profile can't be read", () =>
       Effect.gen(function*() {
         const broken = ConfigProvider.make(() =>

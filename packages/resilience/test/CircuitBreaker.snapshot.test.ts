@@ -34,6 +34,7 @@ describe("CircuitBreaker", () => {
           shadow: false,
           openings: 0,
           openFor: 0,
+          byHand: false,
           phase: {
             _tag: "Closed",
             closedFor: 0,
@@ -55,6 +56,46 @@ describe("CircuitBreaker", () => {
         yield* TestClock.adjust("6 seconds")
         yield* Effect.exit(other(fail))
         assert.deepStrictEqual(yield* other.inspect, open("20 seconds", 2))
+      }))
+
+    it.effect("carry an opening over for no longer than the longest where it goes on", () =>
+      Effect.gen(function*() {
+        const breaker = yield* opened({ openDuration: "4 minutes" })
+        const options = { maxOpenDuration: "1 minute" } as const
+        assert.deepStrictEqual(yield* (yield* moved(breaker, options)).inspect, open("1 minute"))
+        const state = yield* breaker.export
+        const other = yield* CircuitBreaker.make(options)
+        yield* other.import({ ...state, openFor: 1e12, phase: { _tag: "Open", left: 1e12 } })
+        assert.deepStrictEqual(yield* other.inspect, open("1 minute"))
+        assert.strictEqual((yield* other.export).openFor, 60_000)
+      }))
+
+    it.effect("keep the time of a circuit that was opened by hand, until it opens by itself", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make({ minimumCalls: 1 })
+        yield* breaker.open("1 hour")
+        const twice = yield* moved(yield* moved(breaker))
+        assert.deepStrictEqual(yield* twice.inspect, open("1 hour"))
+        yield* TestClock.adjust("1 hour")
+        assert.deepStrictEqual(yield* (yield* moved(twice)).export, yield* twice.export)
+        yield* times(1, twice(fail))
+        const state = yield* twice.export
+        yield* twice.import({ ...state, phase: { _tag: "Open", left: 1e12 } })
+        assert.deepStrictEqual(yield* twice.inspect, open("5 minutes", 2))
+        yield* twice.open()
+        assert.isFalse((yield* twice.export).byHand)
+        yield* breaker.open("1 hour")
+        yield* breaker.close
+        assert.isFalse((yield* breaker.export).byHand)
+      }))
+
+    it.effect("go on from a state that does not say who opened it", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make()
+        yield* breaker.open("1 hour")
+        const { byHand: _, ...state } = yield* breaker.export
+        yield* breaker.import(state)
+        assert.deepStrictEqual(yield* breaker.inspect, open("5 minutes"))
       }))
 
     it.effect("carry an open circuit over whose time is over", () =>
@@ -347,7 +388,7 @@ describe("CircuitBreaker", () => {
     it.effect("is not the longest time that there is", () =>
       Effect.gen(function*() {
         const breaker = yield* CircuitBreaker.make()
-        yield* breaker.import({ ...state, phase: { _tag: "Open", left: Number.MAX_VALUE } })
+        yield* breaker.import({ ...state, byHand: true, phase: { _tag: "Open", left: Number.MAX_VALUE } })
         assert.strictEqual((yield* Effect.flip(breaker(ok)))._tag, "CircuitOpen")
         assert.deepStrictEqual(yield* (yield* moved(breaker)).inspect, yield* breaker.inspect)
       }))

@@ -321,6 +321,24 @@ describe("Fallback", () => {
         assert.deepStrictEqual(yield* run(Stream.fail(fault)), Exit.succeed([1, 2, 3]))
       }))
 
+    it.effect("keeps a stream only if its end is judged a success, with nothing as its result", () =>
+      Effect.gen(function*() {
+        const judged: Array<unknown> = []
+        const lastGood = yield* Fallback.lastGood<number>({
+          classify: Outcome.classifier({
+            result: (result) => {
+              judged.push(result)
+              return Outcome.failure()
+            }
+          })
+        })
+        const { stream } = lastGood("a")
+        assert.deepStrictEqual(yield* Stream.runCollect(stream(Stream.make(1, 2))), [1, 2])
+        assert.deepStrictEqual(judged, [undefined])
+        assert.strictEqual((yield* lastGood.inspect).kept, 0)
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(Stream.runDrain(stream(Stream.fail(new Fault({})))))))
+      }))
+
     it.effect.prop("never keeps more than its size, and drops the oldest first", {
       keys: Schema.Array(Schema.Literals(["a", "b", "c", "d"])),
       size: Schema.Literals([1, 2, 3])

@@ -115,6 +115,43 @@ describe("Policy", () => {
         },
         "Policy.common: the window of circuitBreaker.trip must be at least twice attempt (12s), got 2s"
       ],
+      [
+        { total: "10 seconds", rateLimiter: { limit: 1, window: 1, maxWait: "1 minute" } },
+        "Policy.common: rateLimiter.maxWait must be no longer than total (10s), got 1m"
+      ],
+      [
+        { total: "10 seconds", concurrencyLimit: { limit: 1, queue: 5, maxWait: "1 minute" } },
+        "Policy.common: concurrencyLimit.maxWait must be no longer than total (10s), got 1m"
+      ],
+      [
+        { total: "10 seconds", concurrencyLimit: { limit: 1, queue: 5 }, hedge: { delay: "10 seconds" } },
+        "Policy.common: hedge.delay must be shorter than total (10s), got 10s"
+      ],
+      [
+        {
+          attempt: "5 seconds",
+          hedge: { delay: "5 seconds" },
+          rateLimiter: { limit: 1, window: 1, maxWait: 0 },
+          concurrencyLimit: { limit: 1, maxWait: "1 minute" }
+        },
+        "Policy.common: hedge.delay must be shorter than attempt (5s), got 5s"
+      ],
+      [
+        { attempt: "5 seconds", circuitBreaker: { slowRate: 0.5, slowAfter: 5_001 } },
+        "Policy.common: circuitBreaker.slowAfter must be no longer than attempt (5s), got 5s 1ms"
+      ],
+      [
+        { total: "10 seconds", concurrencyLimit: { limit: 1, queue: 5 }, circuitBreaker: { slowAfter: "11 seconds" } },
+        "Policy.common: circuitBreaker.slowAfter must be no longer than total (10s), got 11s"
+      ],
+      [
+        { attempt: "5 seconds", circuitBreaker: { probeTimeout: "5 seconds" } },
+        "Policy.common: circuitBreaker.probeTimeout must be longer than attempt (5s), got 5s"
+      ],
+      [
+        { total: 1, rateLimiter: { limit: 1, window: 1, maxWait: NaN } },
+        "RateLimiter.make: maxWait must be a duration, got NaN"
+      ],
       [{ hedge: { maxAttempts: 0 } }, "Hedge.make: maxAttempts must be an integer of at least 1, got 0"],
       [{ leastRate: { least: 0, window: 1 } }, "Deadline.make: leastRate.least must be a finite number above 0, got 0"],
       [{ attempt: 1, idle: 2 }, "Deadline.make: idle must be no longer than attempt (1ms), got 2ms"],
@@ -145,6 +182,67 @@ describe("Policy", () => {
         yield* Policy.common({ attempt: "6 seconds", circuitBreaker })
         yield* Policy.common({ circuitBreaker: { window: "1 second" } })
       }))
+
+    it.effect("takes a time that bounds nothing, or that a wait inside may reach, and what is left out", () =>
+      Effect.gen(function*() {
+        const queue = { limit: 1, queue: 5 }
+        const line = { limit: 1, window: 1, maxWait: "1 minute" } as const
+        const unbounded = { maxElapsed: Infinity, maxWait: Infinity, delay: Infinity }
+        const accepted: ReadonlyArray<Policy.CommonOptions> = [
+          { total: 10, concurrencyLimit: queue, hedge: {}, circuitBreaker: {}, attempt: 5 },
+          {
+            total: "1 minute",
+            attempt: "5 seconds",
+            retry: unbounded,
+            hedge: unbounded,
+            rateLimiter: { ...line, ...unbounded },
+            concurrencyLimit: { ...queue, ...unbounded }
+          },
+          {
+            total: "1 minute",
+            attempt: "5 seconds",
+            hedge: { delay: 4_999 },
+            circuitBreaker: { slowAfter: "5 seconds", probeTimeout: 5_001 },
+            rateLimiter: line,
+            concurrencyLimit: { ...queue, maxWait: "1 minute" }
+          },
+          // Measured from before the wait, which the attempt's time does not count.
+          { attempt: 5, concurrencyLimit: queue, hedge: { delay: 20 }, circuitBreaker: { slowAfter: 20 } },
+          { attempt: 5, rateLimiter: line, hedge: { delay: 20 }, circuitBreaker: { slowAfter: 20 } },
+          { attempt: 5, concurrencyLimit: yield* ConcurrencyLimit.make(queue), hedge: { delay: 20 } },
+          // Until the percentile is measured, it is no reason to hedge.
+          { attempt: 5, hedge: { delay: 20, percentile: 0.9 } },
+          {
+            total: 10,
+            attempt: 5,
+            hedge: yield* Hedge.make({ delay: 20 }),
+            circuitBreaker: yield* CircuitBreaker.make({ slowAfter: 20, probeTimeout: 1 }),
+            rateLimiter: yield* RateLimiter.make(line),
+            concurrencyLimit: yield* ConcurrencyLimit.make({ ...queue, maxWait: 20 })
+          }
+        ]
+        for (const options of accepted) yield* Policy.common(options)
+      }))
+
+    for (const kind of ["effect", "stream"]) {
+      it.effect(`a probe that takes as long as an attempt may closes the circuit, or opens it anew (${kind})`, () =>
+        Effect.gen(function*() {
+          const policy = yield* Policy.common({
+            attempt: "20 minutes",
+            circuitBreaker: { trip: CircuitBreaker.consecutive(1) }
+          })
+          const guarded = (self: Effect.Effect<void, string>) =>
+            Effect.exit(kind === "effect" ? policy(self) : Stream.runDrain(policy.stream(Stream.fromEffect(self))))
+          const after = Effect.fnUntraced(function*(probe: Effect.Effect<void, string>) {
+            yield* guarded(Effect.fail("down"))
+            yield* TestClock.adjust("30 seconds")
+            yield* Testing.passTime(guarded(probe))
+            return yield* Effect.all([guarded(Effect.void), guarded(Effect.void)])
+          })
+          assert.isTrue((yield* after(Effect.sleep("19 minutes"))).every(Exit.isSuccess))
+          assert.isTrue((yield* after(Effect.never)).every(Exit.isFailure))
+        }))
+    }
 
     it.effect("a window that is left out sees at least two attempts", () =>
       Effect.gen(function*() {

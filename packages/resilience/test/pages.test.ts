@@ -2,26 +2,20 @@ import * as ballast from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-
-const folder = Path.resolve(import.meta.dirname, "../../../docs/resilience")
-const read = (file: string) => Fs.readFileSync(Path.join(folder, file), "utf8")
+import { pages, read, sectionsOf } from "./support/pages.ts"
 
 const kebab = (name: string) => name.replaceAll(/(?<=[a-z])(?=[A-Z])/g, "-").toLowerCase()
 
-/** Pages that are about several policies and none of them. */
-const overviews = ["benchmarks.md", "choosing.md", "composition.md", "simulation.md"]
-const pages = Fs.readdirSync(folder).filter((file) => !overviews.includes(file))
-
-/** The text of each section by its heading; what stands before the first is under "". */
-const sectionsOf = (page: string): ReadonlyMap<string, string> =>
-  new Map(
-    page.split(/^## /m).map((section, index) => {
-      const [heading = "", ...rest] = section.split("\n")
-      return index === 0 ? ["", section] : [heading, rest.join("\n")]
-    })
-  )
+/** Pages of modules that record nothing themselves. */
+const silent: Readonly<Record<string, string>> = {
+  "backoff.md": "Backoff.ts",
+  "outcome.md": "Outcome.ts",
+  "policy.md": "Policy.ts",
+  "testing.md": "Testing.ts"
+}
 
 const table = /^\| .+ \|\n\|[-|]+\|\n\| /m
+const telemetry = /^\| name \| kind \| attributes \| says \|\n\|[-|]+\|\n\| `ballast[_.]/m
 const diagram = /^```(text|mermaid)\n/m
 
 describe("pages", () => {
@@ -32,7 +26,7 @@ describe("pages", () => {
       assert.include(section(""), "\n**What for.** ")
       assert.match(section("Usage"), /^```ts\n/m)
       assert.match(section("Options"), table)
-      section("Telemetry")
+      assert.match(section("Telemetry"), page in silent ? /^\nNone of its own: / : telemetry)
       assert.match(sections.get("States") ?? section("Timing"), diagram)
       assert.match(section("Mistakes to avoid"), /^- /m)
       section("Beside others")
@@ -40,6 +34,13 @@ describe("pages", () => {
       assert.deepStrictEqual(Array.from(sections.keys()).filter((heading) => common.includes(heading)), common)
     })
   }
+
+  it("say of nothing that it records nothing which does", () => {
+    for (const file of Object.values(silent)) {
+      const source = Fs.readFileSync(Path.join(import.meta.dirname, "../src", file), "utf8")
+      assert.notInclude(source, "internal/telemetry.ts", file)
+    }
+  })
 
   it("are there for every policy", () => {
     const policies = Object.entries(ballast).flatMap(([name, module]) => "noop" in module ? [`${kebab(name)}.md`] : [])

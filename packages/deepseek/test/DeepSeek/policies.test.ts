@@ -249,7 +249,11 @@ describe("DeepSeek policies", () => {
       refused({ apiKey: Redacted.make("") }, "DeepSeek.layer: apiKey")
       refused({ apiKey: Redacted.make("sk-1\n") }, "DeepSeek.layer: apiKey")
       refused({ deadlines: { total: "1 second", attempt: "2 seconds" } }, "attempt")
+      refused({ deadlines: { total: "1 second" }, concurrency: { maxWait: "2 seconds" } }, "concurrencyLimit.maxWait")
     })
+
+    it.effect("that are left out fit those that are given", () =>
+      Effect.asVoid(on(Scripted.make(good).layer, { ...bare, concurrency: {}, deadlines: { total: "1 second" } })))
 
     it.effect("come from the configuration", () =>
       Effect.gen(function*() {

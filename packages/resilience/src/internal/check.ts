@@ -41,15 +41,28 @@ export const notNegative = (where: string, field: string, input: Duration.Input)
     : refuse(where, field, "a duration of at least zero", Duration.format(Duration.millis(value)))
 }
 
-/** Refuses a part that is longer than the whole that it is in. */
-export const notLonger = (
+/** Compares two times as far as both are given, in milliseconds. */
+type Comparison = (
   where: string,
   part: string,
   partMillis: number | undefined,
   whole: string,
   wholeMillis: number | undefined
-): void => {
-  if (partMillis === undefined || wholeMillis === undefined || partMillis <= wholeMillis) return
-  const format = (millis: number) => Duration.format(Duration.millis(millis))
-  refuse(where, part, `no longer than ${whole} (${format(wholeMillis)})`, format(partMillis))
-}
+) => void
+
+const comparison =
+  (rule: string, holds: (part: number, whole: number) => boolean): Comparison =>
+  (where, part, partMillis, whole, wholeMillis) => {
+    if (partMillis === undefined || wholeMillis === undefined || holds(partMillis, wholeMillis)) return
+    const format = (millis: number) => Duration.format(Duration.millis(millis))
+    refuse(where, part, `${rule} ${whole} (${format(wholeMillis)})`, format(partMillis))
+  }
+
+/** Refuses a part that is longer than the whole that it is in. */
+export const notLonger = comparison("no longer than", (part, whole) => part <= whole)
+
+/** Refuses a part that is not over before the whole that it is in. */
+export const shorter = comparison("shorter than", (part, whole) => part < whole)
+
+/** Refuses a time that is over before what it is for, or together with it. */
+export const longer = comparison("longer than", (time, content) => time > content)

@@ -48,6 +48,8 @@ export interface Machine {
   openings: number
   /** Milliseconds of the last opening. */
   openFor: number
+  /** Whether they were told by hand, and so may be more than the spec's maximum. */
+  byHand: boolean
   /** The newest token of a probe. */
   token: number
 }
@@ -106,6 +108,7 @@ export const make = (spec: Spec, now: number): Machine => ({
   shadow: false,
   openings: 0,
   openFor: 0,
+  byHand: false,
   token: 0
 })
 
@@ -120,6 +123,7 @@ export const become = (machine: Machine, phase: Phase, because: Because): Transi
 
 const open = (machine: Machine, duration: number, now: number, because: Because): Transition => {
   machine.openFor = duration
+  machine.byHand = false
   return become(machine, { _tag: "Open", until: now + duration }, because)
 }
 
@@ -252,7 +256,9 @@ export const control = (spec: Spec, machine: Machine, command: Command, now: num
   switch (command._tag) {
     case "Open": {
       const next = nextOpening(spec, machine, now, undefined)
-      return open(machine, command.duration ?? next, now, "manual")
+      const transition = open(machine, command.duration ?? next, now, "manual")
+      machine.byHand = command.duration !== undefined
+      return transition
     }
     case "Close":
       return startAfresh(spec, machine, now)
@@ -274,6 +280,7 @@ export const control = (spec: Spec, machine: Machine, command: Command, now: num
 const startAfresh = (spec: Spec, machine: Machine, now: number): Transition => {
   machine.openings = 0
   machine.openFor = 0
+  machine.byHand = false
   return become(machine, closed(spec, now), "manual")
 }
 

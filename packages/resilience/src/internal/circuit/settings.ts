@@ -53,7 +53,7 @@ export interface Settings {
   readonly probeTimeout?: Duration.Input | undefined
 }
 
-const defaults = {
+export const defaults = {
   failureRate: 0.5,
   minimumCalls: 10,
   window: "10 seconds",

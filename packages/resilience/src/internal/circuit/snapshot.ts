@@ -2,6 +2,7 @@
  * The state of a circuit as plain data. Times are given as what is left or as
  * how long ago, so that a process with another clock can go on from it.
  */
+import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Machine from "./machine.ts"
 import * as Trip from "./trip.ts"
@@ -44,6 +45,8 @@ export const Snapshot = Schema.Struct({
   openings: Count,
   /** How long the last one was. */
   openFor: Millis,
+  /** Whether `open(duration)` said how long, and so may have gone past `maxOpenDuration`. */
+  byHand: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))),
   phase: Schema.Union([
     Schema.TaggedStruct("Closed", { closedFor: Millis, counter: Counter }),
     Schema.TaggedStruct("Open", { left: Millis }),
@@ -62,8 +65,8 @@ export const Snapshot = Schema.Struct({
 export type Snapshot = typeof Snapshot.Type
 
 export const save = (machine: Machine.Machine, now: number): Snapshot => {
-  const { openFor, openings, phase, shadow } = machine
-  return { version: 1, shadow, openings, openFor, phase: savePhase(phase, now) }
+  const { byHand, openFor, openings, phase, shadow } = machine
+  return { version: 1, shadow, openings, openFor, byHand, phase: savePhase(phase, now) }
 }
 
 const savePhase = (phase: Machine.Phase, now: number): Snapshot["phase"] => {
@@ -82,12 +85,12 @@ const savePhase = (phase: Machine.Phase, now: number): Snapshot["phase"] => {
   }
 }
 
-const restorePhase = (spec: Machine.Spec, phase: Snapshot["phase"], now: number): Machine.Phase => {
+const restorePhase = (spec: Machine.Spec, phase: Snapshot["phase"], longest: number, now: number): Machine.Phase => {
   switch (phase._tag) {
     case "Closed":
       return { _tag: "Closed", since: now - phase.closedFor, counter: Trip.restore(spec.trip, phase.counter, now) }
     case "Open":
-      return { _tag: "Open", until: now + phase.left }
+      return { _tag: "Open", until: now + Math.min(longest, phase.left) }
     case "HalfOpen": {
       const { failed, halfOpenFor, succeeded } = phase
       return { _tag: "HalfOpen", since: now - halfOpenFor, running: new Map(), succeeded, failed }
@@ -109,8 +112,10 @@ export const restore = (
   // As by hand: what is isolated is never in shadow too, which would let calls through.
   machine.shadow = snapshot.shadow && !held
   machine.openings = snapshot.openings
-  machine.openFor = snapshot.openFor
-  const transition = Machine.become(machine, restorePhase(spec, snapshot.phase, now), "imported")
+  const longest = snapshot.byHand ? Infinity : spec.maxOpenDuration
+  machine.openFor = Math.min(longest, snapshot.openFor)
+  machine.byHand = snapshot.byHand
+  const transition = Machine.become(machine, restorePhase(spec, snapshot.phase, longest, now), "imported")
   // Fewer probes may do here than where it was exported.
   const decided = Machine.decide(spec, machine, undefined, () => now)
   return decided === undefined ? [transition] : [transition, decided]

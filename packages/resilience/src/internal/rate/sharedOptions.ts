@@ -48,7 +48,7 @@ export interface SharedOptions extends SharedSettings, Options.Options {
 
 const defaults = {
   onStoreError: "allow",
-  storeTimeout: Duration.seconds(1)
+  storeTimeout: "1 second"
 } satisfies Partial<SharedOptions>
 
 export interface CheckedLease {
