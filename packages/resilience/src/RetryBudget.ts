@@ -201,6 +201,7 @@ export interface QuotaBudget extends RetryBudget {
 
 const defaults = {
   name: "default",
+  classify: Outcome.classify,
   share: 0.2,
   floor: 10,
   timeToLive: "10 seconds",
@@ -411,7 +412,7 @@ const counted = { wait: undefined }
 
 const assembling = (options: CommonOptions | undefined) => {
   const denied = telemetry.makeRetryDenied(options?.name ?? defaults.name)
-  const classify = options?.classify ?? Outcome.classify
+  const classify = options?.classify ?? defaults.classify
 
   return (ledger: Ledger): RetryBudget => {
     const events = Events.make<Event>()

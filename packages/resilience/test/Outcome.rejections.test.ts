@@ -69,7 +69,7 @@ describe("rejections", () => {
       Effect.gen(function*() {
         const error = yield* rejection
         assert.propertyVal(error, "_tag", name)
-const turnedAway = { _tag: "Ignored", retryable: false, executed: false }
+        const turnedAway = { _tag: "Ignored", retryable: false, executed: false } as const
         assert.deepInclude(Outcome.classify(Exit.fail(error)), turnedAway)
         assert.deepInclude(Outcome.classifier({ error: () => Outcome.failure() })(Exit.fail(error)), turnedAway)
 
