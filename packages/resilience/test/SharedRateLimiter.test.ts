@@ -72,6 +72,31 @@ describe("SharedRateLimiter", () => {
         yield* rejection(other("a")(Effect.void))
       }).pipe(memory))
 
+    it.effect("limiters of different names have limits of their own, also nested with one key", () =>
+      Effect.gen(function*() {
+        const requests = yield* SharedRateLimiter.make({
+          name: "requests",
+          algorithm: "fixed-window",
+          limit: 3,
+          window: "1 hour"
+        })
+        const tokens = yield* SharedRateLimiter.make({ name: "tokens", limit: 30, window: "1 hour" })
+        const call = requests("a")(tokens("a").weigh(10)(Effect.void))
+        for (let i = 0; i < 3; i++) yield* call
+        assert.strictEqual((yield* rejection(call)).limiter, "requests")
+        assert.strictEqual((yield* requests("a").peek()).available, 0)
+        assert.strictEqual((yield* rejection(tokens("a")(Effect.void))).limiter, "tokens")
+      }).pipe(memory))
+
+    it.effect("no two names and keys share a limit", () =>
+      Effect.gen(function*() {
+        for (const [name, key] of [["a", "b:c"], ["a:b", "c"], ["a%3Ab", "c"], ["", "a:b:c"], ["a:b:c", ""]] as const) {
+          const limiter = yield* SharedRateLimiter.make({ name, limit: 1, window: "1 hour" })
+          yield* limiter(key)(Effect.void)
+          yield* rejection(limiter(key)(Effect.void))
+        }
+      }).pipe(memory))
+
     it.effect("admits exactly as many of 1,000 at once as there is room for", () =>
       Effect.gen(function*() {
         const limiter = yield* SharedRateLimiter.make({ limit: 300, window: "1 hour" })
@@ -237,6 +262,19 @@ describe("SharedRateLimiter", () => {
         yield* limiter("a").block("1 second")
         yield* TestClock.adjust("1 second")
         yield* limiter("a")(Effect.void)
+      }).pipe(memory))
+
+    it.effect("a hold is that of a name and key", () =>
+      Effect.gen(function*() {
+        const options = { limit: 10, window: "1 second" } as const
+        const one = yield* SharedRateLimiter.make({ ...options, name: "one" })
+        const other = yield* SharedRateLimiter.make({ ...options, name: "other" })
+        yield* one("a").block("1 hour")
+        yield* one("a").pause("1 hour")
+        yield* other("a")(Effect.void)
+        yield* other("a").unblock
+        yield* other("a").resume
+        assert.strictEqual((yield* rejection(one("a")(Effect.void))).because, "blocked")
       }).pipe(memory))
 
     it.effect("penalize, reward and peek", () =>
