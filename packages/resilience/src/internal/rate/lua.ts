@@ -5,9 +5,10 @@
  * random histories hold them to it.
  *
  * A script reads the server's clock, decides, and writes only when something was
- * taken or given, or is over; `peek` never writes. `KEYS[1]` is a hash with all of a limit but the entries of a
- * sliding log, which are a sorted set in `KEYS[2]`. Numbers are written with 17
- * digits, which keeps them as they are.
+ * taken or given, or is over, or the clock went back; `peek` never writes.
+ * `KEYS[1]` is a hash with all of a limit but the entries of a sliding log, which
+ * are a sorted set in `KEYS[2]`. Numbers are written with 17 digits, which keeps
+ * them as they are.
  */
 import * as spec from "./spec.ts"
 
@@ -33,14 +34,17 @@ local function text(number) return string.format('%.17g', number) end
 
 /**
  * Time on a key never goes back: when the server's clock did, it goes on from
- * the last time seen.
+ * the last time seen. The first call to find that out writes the offset, else it
+ * would start from there each time. A look answers for the last time seen until
+ * then: how long ago that was is not known.
  */
 const clock = `
 local time = redis.call('TIME')
 local clock = time[1] * 1000 + time[2] / 1000
 local offset, seen = tonumber(saved[2]) or 0, tonumber(saved[3]) or 0
 local now = clock + offset
-if now < seen then
+local behind = now < seen
+if behind then
   now = seen
   offset = seen - clock
 end
@@ -429,6 +433,8 @@ end
 if admitted + extra > 0 then
   if marking then mark() end
   finish()
+elseif behind then
+  redis.call('HSET', KEYS[1], 'offset', text(offset))
 end
 return answer(admitted, extra, wait)
 `
