@@ -56,6 +56,7 @@ const backlog = (state: State, now: number): number => Math.max(0, state.fullAt 
 
 /** Time in which `need` flows back when the flow begins at `slope` and rises by twice `curve`, until it is full. */
 const timeUntil = (need: number, slope: number, curve: number, full: number, atFull: number): number => {
+  if (need <= 0) return 0
   const flown = slope * full + curve * full * full
   return need <= flown
     ? (2 * need) / (slope + Math.sqrt(slope * slope + 4 * curve * need))
