@@ -105,6 +105,16 @@ const suite = <R>(name: string, store: Layer.Layer<RateLimiterStore.RateLimiterS
         }))
     }
 
+    it.effect("admits no more than the burst at once, at whatever rate", () =>
+      Effect.gen(function*() {
+        const store = yield* Store
+        const spec = rate.spec({ algorithm: "token-bucket", limit: 2_000, window: 1, burst: 2 })
+        const weights = Array.from({ length: 10 }, () => 1)
+        assert.strictEqual((yield* store.take("fast", spec, { ...one, weights })).admitted, 2)
+        const besides = yield* store.take("fast besides", spec, { ...one, extra: 10 })
+        assert.deepStrictEqual([besides.admitted, besides.extra], [1, 1])
+      }))
+
     it.effect("takes what there is besides, up to what is asked", () =>
       Effect.gen(function*() {
         const store = yield* Store

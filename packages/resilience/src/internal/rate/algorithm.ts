@@ -11,7 +11,7 @@ import * as SlidingCounter from "./slidingCounter.ts"
 import * as SlidingLog from "./slidingLog.ts"
 import type { Spec } from "./spec.ts"
 
-export { type Algorithm, algorithms, epsilon, make as makeSpec, type Spec, weightEpsilon } from "./spec.ts"
+export { type Algorithm, algorithms, epsilon, make as makeSpec, slackOf, type Spec, weightEpsilon } from "./spec.ts"
 
 /** What a limit remembers; plain data that survives JSON. */
 export type State = Bucket.State | FixedWindow.State | SlidingCounter.State | SlidingLog.State

@@ -8,7 +8,7 @@
  * `warmUp`. Cold, rate and burst are a third of their full measure, and between
  * the two they are in proportion. The third is Guava's `SmoothWarmingUp`'s.
  */
-import { epsilon, type Spec, tolerance } from "./spec.ts"
+import { slackOf, type Spec, tolerance } from "./spec.ts"
 
 export interface State {
   readonly _tag: "bucket"
@@ -108,7 +108,7 @@ export const waitFor = (spec: Spec, state: State, now: number, weight: number, a
   const wait = spec.algorithm === "token-bucket"
     ? outstanding + weight * spec.interval - spec.capacity
     : outstanding - tolerance
-  return wait <= epsilon ? 0 : wait
+  return wait <= slackOf(spec) ? 0 : wait
 }
 
 const warmWait = (spec: Spec, state: State, now: number, weight: number, ahead: number): number => {
@@ -119,7 +119,7 @@ const warmWait = (spec: Spec, state: State, now: number, weight: number, ahead: 
   const wait = spec.algorithm === "token-bucket"
     ? Math.min(flowTime(spec, state, outstanding), fitTime(spec, state, outstanding + own))
     : flowTime(spec, state, outstanding - tolerance)
-  return wait <= epsilon ? 0 : wait
+  return wait <= slackOf(spec) ? 0 : wait
 }
 
 export const take = (spec: Spec, state: State, now: number, weight: number): void => {
@@ -175,7 +175,7 @@ export const available = (spec: Spec, state: State, now: number): number => {
   reckon(spec, state, now)
   const share = spec.warmUp === 0 ? 1 : shareOf(state.warmth)
   const outstanding = backlog(state, now)
-  if (spec.algorithm === "token-bucket") return (spec.capacity * share - outstanding + epsilon) / spec.interval
+  if (spec.algorithm === "token-bucket") return (spec.capacity * share - outstanding + slackOf(spec)) / spec.interval
   return outstanding <= tolerance ? (tolerance - outstanding) / spec.interval + 1 : 0
 }
 

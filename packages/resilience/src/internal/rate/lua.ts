@@ -25,7 +25,7 @@ const grace = 5_000
 const longest = 10 * 365 * 24 * 3_600_000
 
 const constants = `
-local epsilon, weightEpsilon = ${spec.epsilon}, ${spec.weightEpsilon}
+local epsilon, slackShare, weightEpsilon = ${spec.epsilon}, ${spec.slackShare}, ${spec.weightEpsilon}
 local tolerance, coldShare = ${spec.tolerance}, 1 / 3
 local grace, longest = ${grace}, ${longest}
 local max, min, floor, ceil = math.max, math.min, math.floor, math.ceil
@@ -85,6 +85,7 @@ ${load(algorithm, ["fullAt", "warmth", "reckonedAt", "pace", "jumpedAt", "marks"
 local fullAt, warmth = tonumber(saved[6]) or now, tonumber(saved[7]) or 0
 local reckonedAt, pace = tonumber(saved[8]) or now, tonumber(saved[9]) or interval
 local jumpedAt, marks, marked = tonumber(saved[10]) or now - 1, {}, false
+local slack = min(epsilon, interval * slackShare)
 if saved[11] and saved[11] ~= '' then marks = cmsgpack.unpack(saved[11]) end
 
 local function backlog() return max(0, fullAt - now) end
@@ -159,7 +160,7 @@ local function waitFor(weight)
     : "flowTime(outstanding - tolerance)"
 }
   end
-  if wait <= epsilon then return 0 end
+  if wait <= slack then return 0 end
   return wait
 end
 
@@ -209,7 +210,7 @@ local function available()
   if warmUp ~= 0 then full = share() end
   local outstanding = backlog()
   ${
-  algorithm === "token-bucket" ? "return (capacity * full - outstanding + epsilon) / interval" : `
+  algorithm === "token-bucket" ? "return (capacity * full - outstanding + slack) / interval" : `
   if outstanding > tolerance then return 0 end
   return (tolerance - outstanding) / interval + 1`
 }
