@@ -294,6 +294,27 @@ describe("SharedRateLimiter", () => {
       }).pipe(memory))
   })
 
+  it.effect("a warm-up that is turned on leaves as much as in one process", () =>
+    Effect.gen(function*() {
+      const options = { limit: 10, window: "10 seconds" } as const
+      const shared = yield* SharedRateLimiter.make(options)
+      const own = yield* RateLimiter.make(options)
+      yield* shared("a").weigh(10)(Effect.void)
+      yield* own.weigh(10)(Effect.void)
+      yield* TestClock.adjust("9 seconds")
+      for (const changes of [{ warmUp: "1 minute" }, { warmUp: "10 seconds" }, { warmUp: 0 }] as const) {
+        yield* shared.update(changes)
+        yield* own.update(changes)
+        for (const millis of [0, 300]) {
+          yield* TestClock.adjust(millis)
+          assert.strictEqual((yield* shared("a").peek()).available, (yield* own.inspect).available)
+        }
+        // A rejected call goes over to the new settings, as the limiter in one process did at once.
+        yield* rejection(shared("a").weigh(10)(Effect.void))
+      }
+      assert.strictEqual((yield* own.inspect).available, 9)
+    }).pipe(memory))
+
   describe("reservations", () => {
     it.effect("an estimate is corrected once, down or up", () =>
       Effect.gen(function*() {

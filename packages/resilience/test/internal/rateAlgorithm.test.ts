@@ -269,6 +269,15 @@ describe("rate algorithms", () => {
       assert.strictEqual(limit.available(200), 17)
     })
 
+    it("another burst, or a longer window of the same rate, leaves all that may be given back", () => {
+      const limit = use("token-bucket")
+      limit.take(0, 6)
+      limit.convert(100, { burst: 8 })
+      limit.convert(100, { limit: 20, window: 2_000 })
+      limit.giveBack(100, 0, 6)
+      assert.strictEqual(limit.available(100), 8)
+    })
+
     it("marks are of a bucket only", () => {
       const limit = use("sliding-log")
       const before = JSON.stringify(limit.state)

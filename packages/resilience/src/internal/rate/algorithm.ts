@@ -134,6 +134,10 @@ export const resetAfter = (spec: Spec, state: State, now: number): number => {
   }
 }
 
+/** Whether what counts does so alike under both, and comes back alike. */
+export const isAlike = (a: Spec, b: Spec): boolean =>
+  a.interval === b.interval && a.window === b.window && a.warmUp === b.warmUp
+
 /** Goes over to another limit of the same algorithm: what counts stays taken. */
 export const convert = (from: Spec, to: Spec, state: State, now: number): void => {
   switch (state._tag) {

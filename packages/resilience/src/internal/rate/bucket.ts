@@ -187,6 +187,7 @@ export const resetAfter = (spec: Spec, state: State, now: number): number => {
 
 /** What is outstanding stays the same weight. */
 export const convert = (from: Spec, to: Spec, state: State, now: number): void => {
+  if (from.interval === to.interval && from.warmUp === to.warmUp) return
   reckon(from, state, now)
   const ratio = to.interval / from.interval
   state.fullAt = now + backlog(state, now) * ratio
