@@ -34,7 +34,7 @@ import { RateLimiterStore, type RateLimiterStoreError } from "./RateLimiterStore
  * @since 0.1.0
  */
 export interface Options {
-  /** Name in metrics; keep it of low cardinality. Default `"effect"`. */
+  /** Name in metrics, of low cardinality; limiters of one name share the limit of a key. Default `"effect"`. */
   readonly name?: string | undefined
   /** Calls of a key and limit that may wait with `onExceeded: "delay"`, zero or more. Default `Infinity`. */
   readonly maxQueue?: number | undefined
@@ -117,7 +117,7 @@ export const make = (
   options?: Options
 ): Effect.Effect<Effects.RateLimiter, never, RateLimiterStore | Scope.Scope> =>
   Effect.gen(function*() {
-    const store = yield* RateLimiterStore
+    const store = Shared.named(yield* RateLimiterStore, options?.name ?? defaults.name)
     const limiters = makeLimiters(options, store)
     yield* Effect.addFinalizer(() => limiters.close)
     /** Pauses that this process knows of, in monotonic milliseconds. */

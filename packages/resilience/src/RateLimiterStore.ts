@@ -140,7 +140,7 @@ const defaults = { prefix: "ballast:rate" } satisfies RedisOptions
  *
  * A decision is one script call. The keys of one limit are in one hash slot and
  * expire. A server's clock that goes back holds nothing up: time on a key then
- * goes on from where it was. Needs Redis 5 or later.
+ * goes on from where it was, with the next call. Needs Redis 5 or later.
  *
  * Throws a `RangeError` when the prefix has braces.
  *

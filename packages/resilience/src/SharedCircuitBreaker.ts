@@ -2,7 +2,7 @@
  * Circuit breakers that several processes share: what one of them finds out
  * about a dependency, all of them know.
  *
- * Each key is a circuit with the states and rules of `CircuitBreaker`. It is
+ * Each key of a name is a circuit with the states and rules of `CircuitBreaker`. It is
  * kept in a `CircuitBreakerStore`, whose clock counts: `layerStoreRedis` for
  * processes that share a Redis, `layerStoreMemory` for one process and for
  * tests. While half-open, no more than `probes` calls run across all processes.
@@ -139,7 +139,10 @@ export type Event =
  * @since 0.1.0
  */
 export interface Options extends Settings.Settings {
-  /** Name in errors, metrics and span events; keep it of low cardinality. Default `"default"`. */
+  /**
+   * Name in errors, metrics and span events; keep it of low cardinality. Breakers of one name on one store share the
+   * circuit of a key, those of different names don't. Default `"default"`.
+   */
   readonly name?: string | undefined
   /** Judges a finished call. Default `Outcome.classify`. */
   readonly classify?: Outcome.Classifier | undefined
@@ -207,7 +210,7 @@ const build = <E>(
   const storeFailed = telemetry.makeStoreFailed("circuit-breaker", name)
 
   return Effect.gen(function*() {
-    const store = yield* CircuitBreakerStore
+    const store = Circuit.named(yield* CircuitBreakerStore, name)
     const background = yield* makeBackground(storeTimeout)
     const events = Events.make<Event>()
     let settings = initial

@@ -1,6 +1,6 @@
 /**
- * A rate limit that several processes share: one limit for each key, kept in a
- * `RateLimiterStore`.
+ * A rate limit that several processes share: one limit for each key of a name,
+ * kept in a `RateLimiterStore`.
  *
  * Plain, each call is decided by the store. Calls that come while it decides ask
  * together in the next request, so that under load one request decides for many,

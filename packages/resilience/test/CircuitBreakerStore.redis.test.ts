@@ -175,6 +175,29 @@ RedisServer.describeRedis("CircuitBreakerStore in Redis", () => {
         assert.deepStrictEqual((yield* record("key", held, [failed(view.era)])).transitions, [])
       }))
 
+    it.effect("nor does it stop the time of an opening or of a probe", () =>
+      Effect.gen(function*() {
+        const held = spec({ probeTimeout: 200 })
+        const { admit, control } = yield* store("stopped")
+        /** As if it had begun by a clock that was an hour ahead. */
+        const begunLater = Effect.gen(function*() {
+          const text = String(yield* send("GET", "{stopped:key}"))
+          const later = text.replaceAll(/\d{13}(?=[,}\]])/g, (at) => String(Number(at) + hour))
+          assert.notStrictEqual(later, text)
+          yield* send("SET", "{stopped:key}", later)
+        })
+        yield* admit("key", held)
+        yield* control("key", held, { _tag: "Open", duration: 200 })
+        yield* begunLater
+        assert.strictEqual((yield* admit("key", held)).view.phase, "Open")
+        yield* until((yield* serverTime) + 250)
+        assert.isDefined((yield* admit("key", held)).probe)
+        yield* begunLater
+        assert.isUndefined((yield* admit("key", held)).probe)
+        yield* until((yield* serverTime) + 250)
+        assert.isTrue((yield* admit("key", held)).replaced)
+      }))
+
     it.effect("says so when a key holds something else", () =>
       Effect.gen(function*() {
         const { admit } = yield* store("strange")

@@ -97,6 +97,17 @@ describe("EffectRateLimiter", () => {
       assert.strictEqual((yield* here.adaptiveConsume(asked)).phase, "inactive")
     }).pipe(provided))
 
+  it.effect("limits and holds are those of its name", () =>
+    Effect.gen(function*() {
+      const one = yield* EffectRateLimiter.make({ name: "one" })
+      const other = yield* EffectRateLimiter.make({ name: "other" })
+      const options = { key: "a", limit: 1, window: "1 hour" } as const
+      yield* one.consume(options)
+      yield* one.adaptiveFeedback({ key: "a", epoch: 0, tokens: 1, status: 429, retryAfter: Duration.hours(1) })
+      yield* other.consume(options)
+      assert.strictEqual((yield* Effect.flip(other.consume(options))).reason._tag, "RateLimitExceeded")
+    }).pipe(provided))
+
   it.effect("a store that fails is told as Effect's error", () =>
     Effect.gen(function*() {
       const limiter = yield* RateLimiter.RateLimiter

@@ -1,6 +1,6 @@
 import { RateLimiter } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Duration, Effect, Fiber, Schema } from "effect"
+import { Clock, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
@@ -326,6 +326,25 @@ describe("RateLimiter", () => {
         assert.closeTo(upToTime(all, 3_000), 1 + 60, 2)
         assert.closeTo(upToTime(all, 5_000) - upToTime(all, 3_000), 60, 2)
       }))
+
+    for (const algorithm of ["leaky-bucket", "token-bucket"] as const) {
+      it.effect(`${algorithm}: the first call goes at once, however short the warm-up`, () =>
+        Effect.gen(function*() {
+          const options = { algorithm, limit: 10, window: "1 second", maxWait: "1 minute" } as const
+          for (const warmUp of [1e-6, 0.1, 1, 5, 10, 100]) {
+            const [one, other] = yield* Effect.all([
+              RateLimiter.make({ ...options, warmUp }),
+              RateLimiter.make({ ...options, warmUp })
+            ])
+            assert.strictEqual(Duration.toMillis(yield* one.peek()), 0)
+            const call = yield* start(one(Effect.succeed("ran")))
+            const stream = yield* start(Stream.runCollect(other.stream(Stream.make("ran"))))
+            yield* TestClock.adjust(0)
+            assert.deepStrictEqual(call.pollUnsafe(), Exit.succeed("ran"), `${warmUp}`)
+            assert.deepStrictEqual(stream.pollUnsafe(), Exit.succeed(["ran"]), `${warmUp}`)
+          }
+        }))
+    }
 
     it.effect("an idle one cools down as fast as it warmed up", () =>
       Effect.gen(function*() {

@@ -1,7 +1,7 @@
 import { RateLimiter } from "@ballast/resilience"
 import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Duration, Effect, Fiber } from "effect"
+import { Clock, Duration, Effect, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { CurrentDeadline } from "../src/internal/currentDeadline.ts"
 import { metrics, withMetrics } from "./support.ts"
@@ -48,6 +48,14 @@ describe("RateLimiter", () => {
         assert.strictEqual((yield* Effect.flip(limiter(Effect.void))).because, "queue")
         yield* TestClock.adjust(100)
         yield* limiter(Effect.void)
+      }))
+
+    it.effect("whoever has to wait for less than the grain of timers is rejected, too", () =>
+      Effect.gen(function*() {
+        const limiter = yield* make({ limit: 10_000_000, burst: 1, maxWait: 0 })
+        yield* limiter(Effect.void)
+        assert.strictEqual((yield* Effect.flip(limiter(Effect.void))).because, "limit")
+        assert.strictEqual((yield* Effect.flip(Stream.runDrain(limiter.stream(Stream.make(1))))).because, "limit")
       }))
 
     it.effect("a late timer makes nobody rejected who need not wait", () =>

@@ -7,6 +7,12 @@ import * as redis from "./support/redis.ts"
 
 const Weight = Schema.Literals([0.5, 1, 1, 2, 3, 7])
 const Back = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 9 }))
+const Settings = Schema.Struct({
+  limit: Schema.Literals([5, 10, 20]),
+  window: Schema.Literals([30_000, 60_000, 60_000, 120_000]),
+  burst: Schema.Literals([4, 15]),
+  warmUp: Schema.Literals([0, 20_000, 60_000])
+})
 const Step = Schema.Union([
   Schema.Struct({
     op: Schema.tag("take"),
@@ -25,7 +31,7 @@ const Step = Schema.Union([
   }),
   Schema.Struct({ op: Schema.tag("release"), kind: Schema.Literals(["pause", "block"]) }),
   Schema.Struct({ op: Schema.tag("pass"), seconds: Schema.Literals([1, 7, 59, 60, 61, 130]) }),
-  Schema.Struct({ op: Schema.tag("resize"), limit: Schema.Literals([5, 10, 20]) })
+  Schema.Struct({ op: Schema.tag("update"), settings: Settings })
 ])
 
 const sums = ["wait", "remaining"] as const
@@ -45,11 +51,10 @@ redis.describeRedis("RateLimiterStore", () => {
       "answers alike on any history",
       {
         algorithm: Schema.Literals(rate.algorithms),
-        warmUp: Schema.Literals([0, 20_000]),
-        burst: Schema.Literals([4, 15]),
+        first: Settings,
         steps: Schema.Array(Step)
       },
-      ({ algorithm, burst, steps, warmUp }) =>
+      ({ algorithm, first, steps }) =>
         Effect.gen(function*() {
           const { send } = yield* Redis.Redis
           const inRedis = yield* RateLimiterStore.RateLimiterStore
@@ -65,15 +70,15 @@ redis.describeRedis("RateLimiterStore", () => {
           const inMemory = <A, E>(effect: Effect.Effect<A, E>) => Effect.provideService(effect, Clock.Clock, clock)
 
           const bucket = algorithm === "token-bucket" || algorithm === "leaky-bucket"
-          const sized = (limit: number) =>
+          const specOf = ({ burst, limit, warmUp, window }: typeof Settings.Type) =>
             rate.spec({
               algorithm,
               limit,
-              window: 60_000,
+              window,
               burst: algorithm === "token-bucket" ? burst : algorithm === "leaky-bucket" ? 8 : limit,
               warmUp: bucket ? warmUp : 0
             })
-          let spec = sized(10)
+          let spec = specOf(first)
           const takenAt: Array<{ readonly redis: number; readonly memory: number }> = []
 
           const compare = Effect.fnUntraced(function*(
@@ -141,12 +146,12 @@ redis.describeRedis("RateLimiterStore", () => {
               case "pass":
                 yield* send("HINCRBYFLOAT", hash, "offset", `${step.seconds * 1_000}`)
                 break
-              case "resize":
-                spec = sized(step.limit)
+              case "update":
+                spec = specOf(step.settings)
                 break
             }
-            // In memory a look may move a window or a limit on, in Redis only a change does; so both are moved at one time.
-            if (step.op === "pass" || step.op === "resize") yield* change((store) => store.charge(key, spec, 0))
+            // In memory a look may move a window on, in Redis only a change does; so both are moved at one time.
+            if (step.op === "pass") yield* change((store) => store.charge(key, spec, 0))
             // The server's own time must not end a key while time on it is the test's.
             yield* send("PERSIST", hash)
             yield* send("PERSIST", `${hash}:log`)

@@ -105,6 +105,16 @@ const suite = <R>(name: string, store: Layer.Layer<RateLimiterStore.RateLimiterS
         }))
     }
 
+    it.effect("admits no more than the burst at once, at whatever rate", () =>
+      Effect.gen(function*() {
+        const store = yield* Store
+        const spec = rate.spec({ algorithm: "token-bucket", limit: 2_000, window: 1, burst: 2 })
+        const weights = Array.from({ length: 10 }, () => 1)
+        assert.strictEqual((yield* store.take("fast", spec, { ...one, weights })).admitted, 2)
+        const besides = yield* store.take("fast besides", spec, { ...one, extra: 10 })
+        assert.deepStrictEqual([besides.admitted, besides.extra], [1, 1])
+      }))
+
     it.effect("takes what there is besides, up to what is asked", () =>
       Effect.gen(function*() {
         const store = yield* Store
@@ -167,6 +177,53 @@ const suite = <R>(name: string, store: Layer.Layer<RateLimiterStore.RateLimiterS
         assert.strictEqual((yield* store.take("change", log, { ...one, weights: [4] })).admitted, 1)
         assert.strictEqual((yield* store.take("change", log, one)).admitted, 0)
       }))
+
+    for (const algorithm of ["token-bucket", "leaky-bucket"] as const) {
+      it.effect(`${algorithm}: a warm-up that is turned on takes back nothing of what has flowed`, () =>
+        Effect.gen(function*() {
+          const store = yield* Store
+          const plain = rate.spec({ algorithm, limit: 10, window: "1 second" })
+          const warm = rate.spec({ algorithm, limit: 10, window: "1 second", warmUp: "1 minute" })
+          for (const change of ["look", "take", "charge"] as const) {
+            const key = `${algorithm} warm-up ${change}`
+            const { at } = yield* store.take(key, plain, { ...one, weights: [algorithm === "token-bucket" ? 10 : 1] })
+            yield* store.charge(key, plain, 20)
+            yield* Effect.sleep(100)
+            if (change === "take") yield* store.take(key, warm, one)
+            if (change === "charge") yield* store.charge(key, warm, 0)
+            const { at: now, reset } = yield* store.peek(key, warm, 1)
+            const owed = (algorithm === "token-bucket" ? 30 : 21) - (now - at) / 100
+            // At first it flows at a third of the rate; the warmth gained in so short a time is next to nothing.
+            const flowTime = 180_000 * (Math.sqrt(1 / 9 + 4 * owed * 100 / 180_000) - 1 / 3) / 2
+            assert.closeTo(reset, 2 * flowTime, 30, change)
+          }
+        }))
+    }
+
+    for (const algorithm of rate.algorithms) {
+      it.effect(`${algorithm}: a rejected call, too, goes over to another limit`, () =>
+        Effect.gen(function*() {
+          const store = yield* Store
+          const key = `${algorithm} goes over`
+          const short = rate.spec({ algorithm, limit: 1, window: 200 })
+          const long = rate.spec({ algorithm, limit: 1, window: "1 hour" })
+          yield* store.take(key, short, one)
+          assert.strictEqual((yield* store.take(key, long, one)).admitted, 0)
+          yield* Effect.sleep(500)
+          assert.strictEqual((yield* store.take(key, long, one)).admitted, 0)
+        }))
+
+      it.effect(`${algorithm}: what is past does not come back with a longer window`, () =>
+        Effect.gen(function*() {
+          const store = yield* Store
+          const key = `${algorithm} past`
+          yield* store.take(key, rate.spec({ algorithm, limit: 1, window: 20 }), one)
+          yield* Effect.sleep(50)
+          const long = rate.spec({ algorithm, limit: 1, window: "1 hour" })
+          assert.strictEqual((yield* store.peek(key, long, 1)).wait, 0)
+          assert.strictEqual((yield* store.take(key, long, one)).admitted, 1)
+        }))
+    }
 
     it.effect("a window of 250 ms lets through what it allows in the time that passed", () =>
       Effect.forEach(rate.algorithms, (algorithm) =>

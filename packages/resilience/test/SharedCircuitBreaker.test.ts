@@ -78,6 +78,19 @@ describeStores("SharedCircuitBreaker", (test) => {
   )
 
   test(
+    "knows nothing of other names",
+    Effect.gen(function*() {
+      const one = yield* SharedCircuitBreaker.make({ ...options, name: "one" })
+      const other = yield* SharedCircuitBreaker.make({ ...options, name: "other" })
+      yield* opened(one)
+      assert.strictEqual(yield* other("key")(ok), "ok")
+      yield* one.isolate("key")
+      yield* other.disable("key")
+      assert.strictEqual((yield* one.inspect("key"))._tag, "Isolated")
+    })
+  )
+
+  test(
     "runs one probe across processes, rejects the others at once, and closes for all",
     Effect.gen(function*() {
       const { advance } = yield* StoreClock

@@ -210,6 +210,40 @@ redis.describeRedis("SharedRateLimiter in Redis", () => {
       assert.isAtMost(wait, 1_000)
     }).pipe(inRedis))
 
+  it.live("nor does it stop the time for those who are rejected or held", () =>
+    Effect.gen(function*() {
+      const { send } = yield* Redis.Redis
+      const store = yield* RateLimiterStore.RateLimiterStore
+      const request = { weights: [1], extra: 0, marked: false }
+      const later = ["seen", "fullAt", "reckonedAt", "jumpedAt", "start", "previousStart", "paused"]
+      yield* Effect.forEach(rate.algorithms, (algorithm) =>
+        Effect.gen(function*() {
+          const spec = rate.spec({ algorithm, limit: 1, window: 100 })
+          yield* store.take(algorithm, spec, request)
+          yield* store.hold(`${algorithm} held`, "pause", 100)
+          for (const key of [algorithm, `${algorithm} held`]) {
+            for (const field of later) {
+              const known = yield* send<string | null>("HGET", redis.hashOf(key), field)
+              if (known !== null) yield* send("HINCRBYFLOAT", redis.hashOf(key), field, "3600000")
+            }
+            for (const member of yield* send<ReadonlyArray<string>>("ZRANGE", `${redis.hashOf(key)}:log`, "0", "-1")) {
+              const at = String(Number(member.split("|")[0]) + 3_600_000)
+              yield* send("ZREM", `${redis.hashOf(key)}:log`, member)
+              yield* send("ZADD", `${redis.hashOf(key)}:log`, at, `${at}|1`)
+            }
+            // The server's own time ends a key that much later as well.
+            yield* send("PEXPIRE", redis.hashOf(key), "3605000")
+            // A look doesn't move it, and a rejected call does.
+            yield* store.peek(key, spec, 1)
+            const { admitted, wait } = yield* store.take(key, spec, request)
+            assert.strictEqual(admitted, 0)
+            assert.isAtMost(wait, 200)
+            yield* Effect.sleep(250)
+            assert.strictEqual((yield* store.take(key, spec, request)).admitted, 1, key)
+          }
+        }), { concurrency: "unbounded" })
+    }).pipe(inRedis))
+
   it.live("the store is not asked to wait: an interrupted call's answer is given back", () =>
     Effect.gen(function*() {
       const limiters = yield* SharedRateLimiter.make({ limit: 1_000, window: "1 hour", algorithm: "fixed-window" })

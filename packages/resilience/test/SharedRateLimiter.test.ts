@@ -72,6 +72,31 @@ describe("SharedRateLimiter", () => {
         yield* rejection(other("a")(Effect.void))
       }).pipe(memory))
 
+    it.effect("limiters of different names have limits of their own, also nested with one key", () =>
+      Effect.gen(function*() {
+        const requests = yield* SharedRateLimiter.make({
+          name: "requests",
+          algorithm: "fixed-window",
+          limit: 3,
+          window: "1 hour"
+        })
+        const tokens = yield* SharedRateLimiter.make({ name: "tokens", limit: 30, window: "1 hour" })
+        const call = requests("a")(tokens("a").weigh(10)(Effect.void))
+        for (let i = 0; i < 3; i++) yield* call
+        assert.strictEqual((yield* rejection(call)).limiter, "requests")
+        assert.strictEqual((yield* requests("a").peek()).available, 0)
+        assert.strictEqual((yield* rejection(tokens("a")(Effect.void))).limiter, "tokens")
+      }).pipe(memory))
+
+    it.effect("no two names and keys share a limit", () =>
+      Effect.gen(function*() {
+        for (const [name, key] of [["a", "b:c"], ["a:b", "c"], ["a%3Ab", "c"], ["", "a:b:c"], ["a:b:c", ""]] as const) {
+          const limiter = yield* SharedRateLimiter.make({ name, limit: 1, window: "1 hour" })
+          yield* limiter(key)(Effect.void)
+          yield* rejection(limiter(key)(Effect.void))
+        }
+      }).pipe(memory))
+
     it.effect("admits exactly as many of 1,000 at once as there is room for", () =>
       Effect.gen(function*() {
         const limiter = yield* SharedRateLimiter.make({ limit: 300, window: "1 hour" })
@@ -239,6 +264,19 @@ describe("SharedRateLimiter", () => {
         yield* limiter("a")(Effect.void)
       }).pipe(memory))
 
+    it.effect("a hold is that of a name and key", () =>
+      Effect.gen(function*() {
+        const options = { limit: 10, window: "1 second" } as const
+        const one = yield* SharedRateLimiter.make({ ...options, name: "one" })
+        const other = yield* SharedRateLimiter.make({ ...options, name: "other" })
+        yield* one("a").block("1 hour")
+        yield* one("a").pause("1 hour")
+        yield* other("a")(Effect.void)
+        yield* other("a").unblock
+        yield* other("a").resume
+        assert.strictEqual((yield* rejection(one("a")(Effect.void))).because, "blocked")
+      }).pipe(memory))
+
     it.effect("penalize, reward and peek", () =>
       Effect.gen(function*() {
         const limiter = (yield* SharedRateLimiter.make({ limit: 10, window: "10 seconds" }))("a")
@@ -255,6 +293,27 @@ describe("SharedRateLimiter", () => {
         assert.strictEqual((yield* limiter.peek()).available, 10)
       }).pipe(memory))
   })
+
+  it.effect("a warm-up that is turned on leaves as much as in one process", () =>
+    Effect.gen(function*() {
+      const options = { limit: 10, window: "10 seconds" } as const
+      const shared = yield* SharedRateLimiter.make(options)
+      const own = yield* RateLimiter.make(options)
+      yield* shared("a").weigh(10)(Effect.void)
+      yield* own.weigh(10)(Effect.void)
+      yield* TestClock.adjust("9 seconds")
+      for (const changes of [{ warmUp: "1 minute" }, { warmUp: "10 seconds" }, { warmUp: 0 }] as const) {
+        yield* shared.update(changes)
+        yield* own.update(changes)
+        for (const millis of [0, 300]) {
+          yield* TestClock.adjust(millis)
+          assert.strictEqual((yield* shared("a").peek()).available, (yield* own.inspect).available)
+        }
+        // A rejected call goes over to the new settings, as the limiter in one process did at once.
+        yield* rejection(shared("a").weigh(10)(Effect.void))
+      }
+      assert.strictEqual((yield* own.inspect).available, 9)
+    }).pipe(memory))
 
   describe("reservations", () => {
     it.effect("an estimate is corrected once, down or up", () =>

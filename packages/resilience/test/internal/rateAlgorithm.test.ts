@@ -106,6 +106,24 @@ describe("rate algorithms", () => {
       assert.closeTo(limit.wait(99.998), 0.002, 1e-9)
     })
 
+    it("admits no more than its burst and what has flowed, at whatever rate", () => {
+      for (const start of [0, 1e10]) {
+        for (const interval of [100, 0.1, 0.01, 1e-3, 1e-4]) {
+          const limit = use("token-bucket", { limit: 1, window: interval, burst: 1 })
+          const admit = (now: number) => {
+            let admitted = 0
+            while (admitted < 100 && limit.wait(now) === 0) {
+              limit.take(now)
+              admitted++
+            }
+            return admitted
+          }
+          assert.deepStrictEqual([admit(start), admit(start + 3.5 * interval)], [1, 1])
+          assert.closeTo(limit.available(start + 3.5 * interval), 0, 0.02)
+        }
+      }
+    })
+
     it("gives back what was taken just now, and later what cannot have come back by itself", () => {
       const limit = use("token-bucket")
       limit.take(0, 5)
@@ -249,6 +267,15 @@ describe("rate algorithms", () => {
       assert.strictEqual(limit.available(200), 14)
       limit.giveBack(200, 0, 6)
       assert.strictEqual(limit.available(200), 17)
+    })
+
+    it("another burst, or a longer window of the same rate, leaves all that may be given back", () => {
+      const limit = use("token-bucket")
+      limit.take(0, 6)
+      limit.convert(100, { burst: 8 })
+      limit.convert(100, { limit: 20, window: 2_000 })
+      limit.giveBack(100, 0, 6)
+      assert.strictEqual(limit.available(100), 8)
     })
 
     it("marks are of a bucket only", () => {

@@ -62,9 +62,10 @@ local function push(counter, size, char)
   end
 end
 
--- The counter of a rule, which goes on from another one as far as that is of the same kind. Whether it is another one
--- then is kept in "changed".
+-- Whether what is kept was changed by reading it.
 local changed = false
+
+-- The counter of a rule, which goes on from another one as far as that is of the same kind.
 
 local function conform(trip, counter)
   local tag = trip._tag
@@ -231,10 +232,15 @@ local function load()
     }, false
   end
   local loaded = cjson.decode(text)
-  -- After a clock that went back nothing may last longer than it was to.
-  loaded.since = math.min(loaded.since, now)
-  if loaded.untilAt then loaded.untilAt = math.min(loaded.untilAt, now + loaded.openFor) end
-  for _, probe in ipairs(loaded.running) do probe[2] = math.min(probe[2], now) end
+  -- After a clock that went back nothing may last longer than it was to. It lasts from now on, and not from each read.
+  local function atMost(time, latest)
+    if time <= latest then return time end
+    changed = true
+    return latest
+  end
+  loaded.since = atMost(loaded.since, now)
+  if loaded.untilAt then loaded.untilAt = atMost(loaded.untilAt, now + loaded.openFor) end
+  for _, probe in ipairs(loaded.running) do probe[2] = atMost(probe[2], now) end
   if loaded.phase == "Closed" then loaded.counter = conform(spec.trip, loaded.counter) end
   return loaded, true
 end

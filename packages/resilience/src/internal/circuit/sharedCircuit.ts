@@ -20,6 +20,7 @@ import type * as Outcome from "../../Outcome.ts"
 import { deadlineOf } from "../currentDeadline.ts"
 import * as guard from "../guard.ts"
 import type { Policy } from "../policy.ts"
+import * as storeKey from "../storeKey.ts"
 import * as time from "../time.ts"
 import * as LocalView from "./localView.ts"
 import type * as Machine from "./machine.ts"
@@ -81,6 +82,17 @@ export interface SharedCircuit<E> extends Policy<E> {
 /** Results in one request, and results that may wait for one; a script that counts more would hold Redis up. */
 const largestBatch = 500
 const mostPending = 10_000
+
+/** The store as the breakers of one name know it: theirs are the circuits of its keys. */
+export const named = (store: CircuitBreakerStore["Service"], name: string): CircuitBreakerStore["Service"] => {
+  const keyOf = storeKey.within(name)
+  return {
+    admit: (key, spec) => store.admit(keyOf(key), spec),
+    record: (key, spec, results) => store.record(keyOf(key), spec, results),
+    control: (key, spec, command) => store.control(keyOf(key), spec, command),
+    inspect: (key, spec) => store.inspect(keyOf(key), spec)
+  }
+}
 
 /** One request to the store, in its time. What went wrong is noted before it is answered. */
 export const request = <A, E>(

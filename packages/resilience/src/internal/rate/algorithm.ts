@@ -11,7 +11,7 @@ import * as SlidingCounter from "./slidingCounter.ts"
 import * as SlidingLog from "./slidingLog.ts"
 import type { Spec } from "./spec.ts"
 
-export { type Algorithm, algorithms, epsilon, make as makeSpec, type Spec, weightEpsilon } from "./spec.ts"
+export { type Algorithm, algorithms, epsilon, make as makeSpec, slackOf, type Spec, weightEpsilon } from "./spec.ts"
 
 /** What a limit remembers; plain data that survives JSON. */
 export type State = Bucket.State | FixedWindow.State | SlidingCounter.State | SlidingLog.State
@@ -133,6 +133,10 @@ export const resetAfter = (spec: Spec, state: State, now: number): number => {
       return SlidingLog.resetAfter(spec, state, now)
   }
 }
+
+/** Whether what counts does so alike under both, and comes back alike. */
+export const isAlike = (a: Spec, b: Spec): boolean =>
+  a.interval === b.interval && a.window === b.window && a.warmUp === b.warmUp
 
 /** Goes over to another limit of the same algorithm: what counts stays taken. */
 export const convert = (from: Spec, to: Spec, state: State, now: number): void => {

@@ -8,7 +8,7 @@
  * `warmUp`. Cold, rate and burst are a third of their full measure, and between
  * the two they are in proportion. The third is Guava's `SmoothWarmingUp`'s.
  */
-import { epsilon, type Spec, tolerance } from "./spec.ts"
+import { slackOf, type Spec, tolerance } from "./spec.ts"
 
 export interface State {
   readonly _tag: "bucket"
@@ -56,6 +56,7 @@ const backlog = (state: State, now: number): number => Math.max(0, state.fullAt 
 
 /** Time in which `need` flows back when the flow begins at `slope` and rises by twice `curve`, until it is full. */
 const timeUntil = (need: number, slope: number, curve: number, full: number, atFull: number): number => {
+  if (need <= 0) return 0
   const flown = slope * full + curve * full * full
   return need <= flown
     ? (2 * need) / (slope + Math.sqrt(slope * slope + 4 * curve * need))
@@ -107,7 +108,7 @@ export const waitFor = (spec: Spec, state: State, now: number, weight: number, a
   const wait = spec.algorithm === "token-bucket"
     ? outstanding + weight * spec.interval - spec.capacity
     : outstanding - tolerance
-  return wait <= epsilon ? 0 : wait
+  return wait <= slackOf(spec) ? 0 : wait
 }
 
 const warmWait = (spec: Spec, state: State, now: number, weight: number, ahead: number): number => {
@@ -118,7 +119,7 @@ const warmWait = (spec: Spec, state: State, now: number, weight: number, ahead: 
   const wait = spec.algorithm === "token-bucket"
     ? Math.min(flowTime(spec, state, outstanding), fitTime(spec, state, outstanding + own))
     : flowTime(spec, state, outstanding - tolerance)
-  return wait <= epsilon ? 0 : wait
+  return wait <= slackOf(spec) ? 0 : wait
 }
 
 export const take = (spec: Spec, state: State, now: number, weight: number): void => {
@@ -174,7 +175,7 @@ export const available = (spec: Spec, state: State, now: number): number => {
   reckon(spec, state, now)
   const share = spec.warmUp === 0 ? 1 : shareOf(state.warmth)
   const outstanding = backlog(state, now)
-  if (spec.algorithm === "token-bucket") return (spec.capacity * share - outstanding + epsilon) / spec.interval
+  if (spec.algorithm === "token-bucket") return (spec.capacity * share - outstanding + slackOf(spec)) / spec.interval
   return outstanding <= tolerance ? (tolerance - outstanding) / spec.interval + 1 : 0
 }
 
@@ -186,6 +187,7 @@ export const resetAfter = (spec: Spec, state: State, now: number): number => {
 
 /** What is outstanding stays the same weight. */
 export const convert = (from: Spec, to: Spec, state: State, now: number): void => {
+  if (from.interval === to.interval && from.warmUp === to.warmUp) return
   reckon(from, state, now)
   const ratio = to.interval / from.interval
   state.fullAt = now + backlog(state, now) * ratio

@@ -97,7 +97,7 @@ export const make = (
   const refusal = (now: number, weight: number, wait: number, patience: number): Reason | undefined => {
     if (now < blockedUntil) return "blocked"
     if (weight > spec.burst) return "weight"
-    if (wait > patience + Algorithm.epsilon) return "limit"
+    if (wait > patience + Algorithm.slackOf(spec)) return "limit"
     return queue.size >= settings.maxQueue && (queue.size > 0 || wait > 0) ? "queue" : undefined
   }
 

@@ -5,8 +5,9 @@
  * random histories hold them to it.
  *
  * A script reads the server's clock, decides, and writes only when something was
- * taken or given, or is over; `peek` never writes. `KEYS[1]` is a hash with all of a limit but the entries of a
- * sliding log, which are a sorted set in `KEYS[2]`. Numbers are written with 17
+ * taken or given, or is over, or the clock went back or the limit is another one;
+ * `peek` never writes. `KEYS[1]` is a hash with all of a limit but the entries of
+ * a sliding log, which are a sorted set in `KEYS[2]`. Numbers are written with 17
  * digits, which keeps them as they are.
  */
 import * as spec from "./spec.ts"
@@ -24,7 +25,7 @@ const grace = 5_000
 const longest = 10 * 365 * 24 * 3_600_000
 
 const constants = `
-local epsilon, weightEpsilon = ${spec.epsilon}, ${spec.weightEpsilon}
+local epsilon, slackShare, weightEpsilon = ${spec.epsilon}, ${spec.slackShare}, ${spec.weightEpsilon}
 local tolerance, coldShare = ${spec.tolerance}, 1 / 3
 local grace, longest = ${grace}, ${longest}
 local max, min, floor, ceil = math.max, math.min, math.floor, math.ceil
@@ -33,14 +34,17 @@ local function text(number) return string.format('%.17g', number) end
 
 /**
  * Time on a key never goes back: when the server's clock did, it goes on from
- * the last time seen.
+ * the last time seen. The first call to find that out writes the offset, else it
+ * would start from there each time. A look answers for the last time seen until
+ * then: how long ago that was is not known.
  */
 const clock = `
 local time = redis.call('TIME')
 local clock = time[1] * 1000 + time[2] / 1000
 local offset, seen = tonumber(saved[2]) or 0, tonumber(saved[3]) or 0
 local now = clock + offset
-if now < seen then
+local behind = now < seen
+if behind then
   now = seen
   offset = seen - clock
 end
@@ -75,13 +79,17 @@ local function save()
 end
 `
 
-/** As `bucket.ts`. A bucket keeps what was outstanding when the limit changes, by the interval that it was taken at. */
+/**
+ * As `bucket.ts`. A bucket keeps by which interval and warm-up it is reckoned, so
+ * that what came back until the limit changes came back under the old one.
+ */
 const buckets = (algorithm: "token-bucket" | "leaky-bucket") => `
-${load(algorithm, ["fullAt", "warmth", "reckonedAt", "pace", "jumpedAt", "marks"])}
+${load(algorithm, ["fullAt", "warmth", "reckonedAt", "pace", "ramp", "jumpedAt", "marks"])}
 local fullAt, warmth = tonumber(saved[6]) or now, tonumber(saved[7]) or 0
 local reckonedAt, pace = tonumber(saved[8]) or now, tonumber(saved[9]) or interval
-local jumpedAt, marks, marked = tonumber(saved[10]) or now - 1, {}, false
-if saved[11] and saved[11] ~= '' then marks = cmsgpack.unpack(saved[11]) end
+local ramp, jumpedAt = tonumber(saved[10]) or warmUp, tonumber(saved[11]) or now - 1
+local marks, marked, slack = {}, false, min(epsilon, interval * slackShare)
+if saved[12] and saved[12] ~= '' then marks = cmsgpack.unpack(saved[12]) end
 
 local function backlog() return max(0, fullAt - now) end
 local function share() return coldShare + (1 - coldShare) * warmth end
@@ -94,29 +102,29 @@ local function timeUntil(need, slope, curve, full, atFull)
 end
 
 local function flowTime(need)
-  if warmUp == 0 then return max(0, need) end
-  return timeUntil(need, share(), (1 - coldShare) / (2 * warmUp), (1 - warmth) * warmUp, need)
+  if ramp == 0 then return max(0, need) end
+  return timeUntil(need, share(), (1 - coldShare) / (2 * ramp), (1 - warmth) * ramp, need)
 end
 
 local function fitTime(need)
-  local curve = (1 - coldShare) / (2 * warmUp)
+  local curve = (1 - coldShare) / (2 * ramp)
   local rest = need - capacity * share()
-  return timeUntil(rest, share() + 2 * curve * capacity, curve, (1 - warmth) * warmUp, rest)
+  return timeUntil(rest, share() + 2 * curve * capacity, curve, (1 - warmth) * ramp, rest)
 end
 
 local function reckon()
-  if warmUp == 0 or now <= reckonedAt then return end
+  if ramp == 0 or now <= reckonedAt then return end
   local elapsed, outstanding = now - reckonedAt, fullAt - reckonedAt
   local busy = min(elapsed, flowTime(outstanding))
-  local warming = min(busy, (1 - warmth) * warmUp)
+  local warming = min(busy, (1 - warmth) * ramp)
   local flown = outstanding
   if busy < elapsed then
     fullAt = now
   else
-    flown = share() * warming + (1 - coldShare) * warming * warming / (2 * warmUp) + busy - warming
+    flown = share() * warming + (1 - coldShare) * warming * warming / (2 * ramp) + busy - warming
     fullAt = now + max(0, outstanding - flown)
   end
-  warmth = max(0, min(1, warmth + busy / warmUp) - (elapsed - busy) / warmUp)
+  warmth = max(0, min(1, warmth + busy / ramp) - (elapsed - busy) / ramp)
   reckonedAt = now
 end
 
@@ -132,17 +140,16 @@ local function lower(low)
   end
 end
 
-if warmUp == 0 then
-  warmth, reckonedAt = 0, now
-end
+if ramp == 0 then reckonedAt = now end
 reckon()
-if pace ~= interval then
+local moved = pace ~= interval or ramp ~= warmUp
+if moved then
   local ratio = interval / pace
   fullAt = now + backlog() * ratio
   for place = 2, #marks, 2 do marks[place] = marks[place] * ratio end
-  marked, jumpedAt = true, now
+  marked, jumpedAt, pace, ramp = true, now, interval, warmUp
 end
-pace = interval
+if ramp == 0 then warmth = 0 end
 
 local function waitFor(weight)
   local outstanding, own, wait = backlog(), weight * interval, 0
@@ -155,7 +162,7 @@ local function waitFor(weight)
     : "flowTime(outstanding - tolerance)"
 }
   end
-  if wait <= epsilon then return 0 end
+  if wait <= slack then return 0 end
   return wait
 end
 
@@ -205,7 +212,7 @@ local function available()
   if warmUp ~= 0 then full = share() end
   local outstanding = backlog()
   ${
-  algorithm === "token-bucket" ? "return (capacity * full - outstanding + epsilon) / interval" : `
+  algorithm === "token-bucket" ? "return (capacity * full - outstanding + slack) / interval" : `
   if outstanding > tolerance then return 0 end
   return (tolerance - outstanding) / interval + 1`
 }
@@ -216,18 +223,26 @@ local function resetAfter()
   if warmUp == 0 then return flow end
   return flow + min(1, warmth + flow / warmUp) * warmUp
 end
-${save(algorithm, ["fullAt", "warmth", "reckonedAt", "pace", "jumpedAt"])}
+${save(algorithm, ["fullAt", "warmth", "reckonedAt", "pace", "ramp", "jumpedAt"])}
 local function finish()
   save()
   if marked then redis.call('HSET', KEYS[1], 'marks', #marks > 0 and cmsgpack.pack(marks) or '') end
 end
 `
 
+/** A limit keeps its window, so that what is past under that does not come back under a longer one. */
+const windows = (place: number) => `
+local span = tonumber(saved[${place}]) or window
+local moved = span ~= window
+`
+
 /** As `fixedWindow.ts`. */
 const fixedWindow = `
-${load("fixed-window", ["start", "taken"])}
+${load("fixed-window", ["start", "taken", "span"])}
 local start, taken = tonumber(saved[6]) or now, tonumber(saved[7]) or 0
-if now >= start + window then taken = 0 end
+${windows(8)}
+if now >= start + min(span, window) then taken = 0 end
+span = window
 if taken == 0 then start = now end
 
 local function waitFor(weight)
@@ -246,21 +261,27 @@ local function resetAfter()
   if taken == 0 then return 0 end
   return start + window - now
 end
-${save("fixed-window", ["start", "taken"])}
+${save("fixed-window", ["start", "taken", "span"])}
 local finish = save
 `
 
 /** As `slidingCounter.ts`. */
 const slidingCounter = `
-${load("sliding-counter", ["start", "taken", "previous", "previousStart"])}
+${load("sliding-counter", ["start", "taken", "previous", "previousStart", "span"])}
 local start, taken = tonumber(saved[6]) or now, tonumber(saved[7]) or 0
 local previous, previousStart = tonumber(saved[8]) or 0, tonumber(saved[9]) or now
-if now >= start + 2 * window then
-  previous, taken = 0, 0
-elseif now >= start + window then
-  previous, previousStart, taken, start = taken, start, 0, start + window
+${windows(10)}
+local function advance(span)
+  if now >= start + 2 * span then
+    previous, taken = 0, 0
+  elseif now >= start + span then
+    previous, previousStart, taken, start = taken, start, 0, start + span
+  end
+  if taken == 0 and previous == 0 then start = now end
 end
-if taken == 0 and previous == 0 then start = now end
+advance(span)
+if moved then advance(window) end
+span = window
 
 local function counted() return previous * min(1, 1 - (now - start) / window) end
 local function shareUntil(counting, room)
@@ -294,7 +315,7 @@ local function resetAfter()
   if previous > 0 then return start + window - now end
   return 0
 end
-${save("sliding-counter", ["start", "taken", "previous", "previousStart"])}
+${save("sliding-counter", ["start", "taken", "previous", "previousStart", "span"])}
 local finish = save
 `
 
@@ -303,8 +324,10 @@ local finish = save
  * with the time as its score, and the hash has the sum of them all.
  */
 const slidingLog = `
-${load("sliding-log", ["total"])}
+${load("sliding-log", ["total", "span"])}
 local total = tonumber(saved[6]) or 0
+${windows(7)}
+span = min(span, window)
 local function weightOf(member) return tonumber(string.match(member, '|(.*)$')) end
 local function timeOf(member) return tonumber(string.match(member, '^(.*)|')) end
 local function write(at, weight) redis.call('ZADD', KEYS[2], text(at), text(at) .. '|' .. text(weight)) end
@@ -314,7 +337,7 @@ local function forget()
   while true do
     local oldest, past = redis.call('ZRANGE', KEYS[2], stale, stale + 63), 0
     for place = 1, #oldest do
-      if timeOf(oldest[place]) + window > now then break end
+      if timeOf(oldest[place]) + span > now then break end
       total = total - weightOf(oldest[place])
       past = place
     end
@@ -331,6 +354,7 @@ local function forget()
   end
 end
 if known then forget() end
+span = window
 
 local function waitFor(weight)
   local excess = total + weight - limit
@@ -387,7 +411,7 @@ local function resetAfter()
   if not last then return 0 end
   return max(0, timeOf(last) + window - now)
 end
-${save("sliding-log", ["total"])}
+${save("sliding-log", ["total", "span"])}
 local function finish()
   save()
   redis.call('PEXPIRE', KEYS[2], text(ceil(min(resetAfter() + grace, longest))))
@@ -426,9 +450,11 @@ if wait == 0 and wanted > 0 then
   extra = max(0, floor(min(wanted, available()) + weightEpsilon))
   if extra > 0 then take(extra) end
 end
-if admitted + extra > 0 then
-  if marking then mark() end
+if marking and admitted + extra > 0 then mark() end
+if moved or admitted + extra > 0 then
   finish()
+elseif behind then
+  redis.call('HSET', KEYS[1], 'offset', text(offset))
 end
 return answer(admitted, extra, wait)
 `

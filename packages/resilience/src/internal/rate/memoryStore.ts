@@ -42,9 +42,7 @@ export const make = (): RateLimiterStore["Service"] => {
       entry.limit = { spec, state }
       return state
     }
-    if (limit.spec.interval !== spec.interval || limit.spec.window !== spec.window) {
-      algorithm.convert(limit.spec, spec, limit.state, now)
-    }
+    if (!algorithm.isAlike(limit.spec, spec)) algorithm.convert(limit.spec, spec, limit.state, now)
     limit.spec = spec
     return limit.state
   }
@@ -52,7 +50,7 @@ export const make = (): RateLimiterStore["Service"] => {
   /** The state as it would be under that limit, for who doesn't change it. */
   const look = ({ limit }: Entry, spec: algorithm.Spec, now: number): algorithm.State => {
     if (limit === undefined || limit.spec.algorithm !== spec.algorithm) return algorithm.initial(spec, now)
-    if (limit.spec.interval === spec.interval && limit.spec.window === spec.window) return limit.state
+    if (algorithm.isAlike(limit.spec, spec)) return limit.state
     const state = structuredClone(limit.state)
     algorithm.convert(limit.spec, spec, state, now)
     return state

@@ -6,6 +6,7 @@ import type * as Scope from "effect/Scope"
 import * as Store from "../../RateLimiterStore.ts"
 import * as Background from "../background.ts"
 import * as Events from "../events.ts"
+import * as storeKey from "../storeKey.ts"
 import * as telemetry from "../telemetry.ts"
 import * as time from "../time.ts"
 import * as Line from "./line.ts"
@@ -46,17 +47,31 @@ export interface Held {
 
 const interrupted: Line.Entry = { _tag: "Rejected", wait: Effect.interrupt }
 
+/** The store as the limiters of one name know it: theirs are the limits and holds of its keys. */
+export const named = (store: Store.RateLimiterStore["Service"], name: string): Store.RateLimiterStore["Service"] => {
+  const keyOf = storeKey.within(name)
+  return {
+    take: (key, spec, request) => store.take(keyOf(key), spec, request),
+    peek: (key, spec, weight) => store.peek(keyOf(key), spec, weight),
+    charge: (key, spec, weight) => store.charge(keyOf(key), spec, weight),
+    giveBack: (key, spec, weight, at) => store.giveBack(keyOf(key), spec, weight, at),
+    reward: (key, spec, weight) => store.reward(keyOf(key), spec, weight),
+    hold: (key, kind, millis) => store.hold(keyOf(key), kind, millis),
+    release: (key, kind) => store.release(keyOf(key), kind)
+  }
+}
+
 export const make = (
   initial: Options.CheckedShared,
   name: string
 ): Effect.Effect<Shared, never, Store.RateLimiterStore | Scope.Scope> =>
   Effect.flatMap(Store.RateLimiterStore, (store) =>
     Effect.withFiber((maker) => {
-      const shared = open(initial, name, store, maker)
+      const shared = open(initial, name, named(store, name), maker)
       return Effect.as(Effect.addFinalizer(() => shared.close), shared)
     }))
 
-/** Opens a limiter that its owner closes. */
+/** Opens a limiter on its name's part of the store; its owner closes it. */
 export const open = (
   initial: Options.CheckedShared,
   name: string,

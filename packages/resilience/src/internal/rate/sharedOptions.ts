@@ -40,6 +40,11 @@ export interface Lease {
  * @since 0.1.0
  */
 export interface SharedOptions extends SharedSettings, Options.Options {
+  /**
+   * Name in errors, metrics and span events; keep it of low cardinality. Limiters of one name on one store share the
+   * limit of a key, those of different names don't. Default `"default"`.
+   */
+  readonly name?: string | undefined
   readonly limit: number
   readonly window: Duration.Input
   /** Leases weight, which is faster and less exact. Not with `leaky-bucket`. Default: asks the store for each call. */

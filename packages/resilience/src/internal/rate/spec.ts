@@ -40,6 +40,12 @@ export const make = (fields: Omit<Spec, "interval" | "capacity">): Spec => {
 export const epsilon = 1e-3
 export const weightEpsilon = 1e-9
 
+/** Slack in what flows back with time is worth no more than this share of a unit, however fast that is. */
+export const slackShare = 0.01
+
+/** Milliseconds by which weight may be taken too soon. */
+export const slackOf = ({ interval }: Spec): number => Math.min(epsilon, interval * slackShare)
+
 /**
  * How much before its time a paced call may go: not quite a millisecond, the
  * grain of timers. A timer that was set for a fraction of one would otherwise
