@@ -22,6 +22,7 @@ import * as Effects from "effect/persistence/RateLimiter"
 import type * as Scope from "effect/Scope"
 import { weightEpsilon } from "./internal/rate/algorithm.ts"
 import type { Rejection } from "./internal/rate/line.ts"
+import * as Pauses from "./internal/rate/pauses.ts"
 import * as Shared from "./internal/rate/shared.ts"
 import * as Checked from "./internal/rate/sharedOptions.ts"
 import * as time from "./internal/time.ts"
@@ -120,8 +121,7 @@ export const make = (
     const store = yield* RateLimiterStore
     const limiters = makeLimiters(options, store)
     yield* Effect.addFinalizer(() => limiters.close)
-    /** Pauses that this process knows of, in monotonic milliseconds. */
-    const pausedUntil = new Map<string, number>()
+    const pauses = Pauses.make()
 
     const failed = (consume: Consume) => (error: Rejection): Effects.RateLimiterError =>
       error._tag === "RateLimiterStoreError" ? storeFailed(error) : new Effects.RateLimiterError({
@@ -180,10 +180,9 @@ export const make = (
         ),
       adaptiveConsume: ({ key }) =>
         Effect.withFiber((fiber) => {
-          const left = (pausedUntil.get(key) ?? 0) - time.now(fiber)
-          if (left <= 0) pausedUntil.delete(key)
+          const left = pauses.left(key, time.now(fiber))
           return Effect.succeed<Effects.AdaptiveConsumeResult>({
-            delay: Duration.millis(Math.max(0, Math.ceil(left))),
+            delay: Duration.millis(Math.ceil(left)),
             epoch: 0,
             phase: left > 0 ? "cooldown" : "inactive"
           })
@@ -192,7 +191,7 @@ export const make = (
         Effect.withFiber((fiber) => {
           const millis = retryAfter === undefined ? 0 : Duration.toMillis(retryAfter)
           if (status !== 429 || millis <= 0 || millis === Infinity) return Effect.void
-          pausedUntil.set(key, Math.max(pausedUntil.get(key) ?? 0, time.now(fiber) + millis))
+          pauses.add(key, time.now(fiber), millis)
           return Effect.mapError(
             Effect.tap(store.hold(key, "pause", millis), () =>
               Effect.sync(() => {
