@@ -49,50 +49,93 @@ const defaults = { name: "effect", maxQueue: Infinity, onStoreError: "fail" } sa
 
 type Consume = Parameters<Effects.RateLimiter["consume"]>[0]
 
-const where = "EffectRateLimiter.make"
+/** A call in terms of our limits. */
+interface Call {
+  readonly key: string
+  readonly algorithm: "fixed-window" | "token-bucket"
+  readonly waits: boolean
+  readonly tokens: number
+  /** Whole, and at least 1. */
+  readonly limit: number
+  readonly window: Duration.Duration
+  /** The limit as it was told. */
+  readonly told: number
+  /** Whether it is rejected whatever is free. */
+  readonly never: boolean
+}
 
-const idOf = ({ algorithm, key, onExceeded }: Consume): string =>
-  `${algorithm ?? "fixed-window"} ${onExceeded ?? "fail"} ${key}`
+/** A window of a hundred years is as good as an infinite one. */
+const windows = { minimum: Duration.millis(1), maximum: Duration.days(36_500) }
+
+/** Limits may come from a service's headers, so what Effect's takes is taken: where it has no end, nor has ours. */
+const callOf = (consume: Consume): Call => {
+  const waits = consume.onExceeded === "delay"
+  const tokens = consume.tokens ?? 1
+  const whole = Math.floor(consume.limit)
+  const limit = whole < Number.MAX_SAFE_INTEGER ? Math.max(1, whole) : Number.MAX_SAFE_INTEGER
+  return {
+    key: consume.key,
+    algorithm: consume.algorithm ?? "fixed-window",
+    waits,
+    tokens,
+    limit,
+    window: Duration.clamp(Duration.fromInputUnsafe(consume.window), windows),
+    told: Number.isFinite(consume.limit) ? consume.limit : limit,
+    never: consume.limit <= 0 || tokens === Infinity || (!waits && tokens > consume.limit)
+  }
+}
+
+const idOf = ({ algorithm, key, waits }: Call): string => `${algorithm} ${waits ? "delay" : "fail"} ${key}`
 
 const storeFailed = (error: RateLimiterStoreError): Effects.RateLimiterError =>
   new Effects.RateLimiterError({
     reason: new Effects.RateLimitStoreError({ message: error.message, cause: error.cause })
   })
 
+const failed = ({ key, told, window }: Call) => (error: Rejection): Effects.RateLimiterError =>
+  error._tag === "RateLimiterStoreError" ? storeFailed(error) : new Effects.RateLimiterError({
+    reason: new Effects.RateLimitExceeded({
+      key,
+      // Effect's tells a window for what will never fit.
+      retryAfter: Duration.isFinite(error.retryAfter) ? error.retryAfter : window,
+      limit: told,
+      remaining: 0
+    })
+  })
+
 /** The limiters in use. One serves one key, for its limit may change with what the service says of it. */
-const makeLimiters = (options: Options | undefined, store: RateLimiterStore["Service"]) => {
-  const name = options?.name ?? defaults.name
+const makeLimiters = (
+  shared: Checked.SharedOptions,
+  name: string,
+  store: RateLimiterStore["Service"],
+  maker: Fiber.Fiber<unknown, unknown>
+) => {
   const limiters = new Map<string, Shared.Shared>()
 
-  const find = (consume: Consume, fiber: Fiber.Fiber<unknown, unknown>): Shared.Shared => {
-    const waits = consume.onExceeded === "delay"
-    const algorithm = consume.algorithm ?? "fixed-window"
-    const { limit } = consume
-    const window = Duration.max(Duration.fromInputUnsafe(consume.window), Duration.millis(1))
-    const id = idOf(consume)
+  const open = (options: Partial<Checked.SharedOptions>): Shared.Shared =>
+    Shared.open(Checked.checked(where, { ...shared, ...options }), name, store, maker)
+
+  /** Of no key: it rejects what never fits. */
+  const common = open({})
+
+  const find = (call: Call): Shared.Shared => {
+    if (call.never) return common
+    const { algorithm, limit, waits, window } = call
+    const id = idOf(call)
     const found = limiters.get(id)
     if (found !== undefined) {
       const { spec } = found.settings()
       if (spec.limit !== limit || spec.window !== Duration.toMillis(window)) found.update({ limit, window })
       return found
     }
-    const checked = Checked.checked(where, {
-      algorithm,
-      limit,
-      window,
-      maxWait: waits ? Duration.infinity : Duration.zero,
-      maxQueue: options?.maxQueue ?? defaults.maxQueue,
-      onStoreError: options?.onStoreError ?? defaults.onStoreError,
-      storeTimeout: options?.storeTimeout
-    })
-    const limiter = Shared.open(checked, name, store, fiber)
+    const limiter = open({ algorithm, limit, window, maxWait: waits ? Duration.infinity : Duration.zero })
     limiters.set(id, limiter)
     return limiter
   }
 
   /** A limiter that nobody waits for knows nothing that the store doesn't. */
-  const drop = (consume: Consume): void => {
-    const id = idOf(consume)
+  const drop = (call: Call): void => {
+    const id = idOf(call)
     const limiter = limiters.get(id)
     if (limiter !== undefined && Iterable.isEmpty(limiter.lines())) limiters.delete(id)
   }
@@ -102,6 +145,8 @@ const makeLimiters = (options: Options | undefined, store: RateLimiterStore["Ser
   return { find, drop, close, all: () => limiters.values() }
 }
 
+const where = "EffectRateLimiter.make"
+
 /**
  * Creates Effect's limiter over our store, for a scope.
  *
@@ -109,32 +154,33 @@ const makeLimiters = (options: Options | undefined, store: RateLimiterStore["Ser
  *
  * More tokens than the limit are taken piece by piece, each in its turn, when
  * the call may wait. `remaining` and `resetAfter` are those at the end of the
- * wait. A key has one limit at a time, that of its last call.
+ * wait. A key has one limit at a time, that of its last call: whole, and at
+ * least 1. What never fits, as all under a limit of zero, is rejected.
+ *
+ * Throws a `RangeError` when an option is out of its bounds.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const make = (
   options?: Options
-): Effect.Effect<Effects.RateLimiter, never, RateLimiterStore | Scope.Scope> =>
-  Effect.gen(function*() {
+): Effect.Effect<Effects.RateLimiter, never, RateLimiterStore | Scope.Scope> => {
+  const shared: Checked.SharedOptions = {
+    limit: 1,
+    window: "1 second",
+    maxQueue: options?.maxQueue ?? defaults.maxQueue,
+    onStoreError: options?.onStoreError ?? defaults.onStoreError,
+    storeTimeout: options?.storeTimeout
+  }
+  Checked.checked(where, shared)
+
+  return Effect.gen(function*() {
     const store = yield* RateLimiterStore
-    const limiters = makeLimiters(options, store)
+    const limiters = yield* Effect.withFiber((maker) =>
+      Effect.sync(() => makeLimiters(shared, options?.name ?? defaults.name, store, maker))
+    )
     yield* Effect.addFinalizer(() => limiters.close)
     const pauses = Pauses.make()
-
-    const failed = (consume: Consume) => (error: Rejection): Effects.RateLimiterError =>
-      error._tag === "RateLimiterStoreError" ? storeFailed(error) : new Effects.RateLimiterError({
-        reason: new Effects.RateLimitExceeded({
-          key: consume.key,
-          // Effect's tells a window for what will never fit.
-          retryAfter: Duration.isFinite(error.retryAfter)
-            ? error.retryAfter
-            : Duration.fromInputUnsafe(consume.window),
-          limit: consume.limit,
-          remaining: 0
-        })
-      })
 
     const take = (limiter: Shared.Shared, key: string, weight: number) =>
       Effect.withFiber((fiber) => {
@@ -151,33 +197,30 @@ export const make = (
         )
       })
 
-    const pieces = (tokens: number, limit: number): ReadonlyArray<number> => {
-      const whole = Array.from({ length: Math.floor(tokens / limit) }, () => limit)
-      const rest = tokens - whole.length * limit
-      return rest > 0 ? [...whole, rest] : whole
-    }
-
     return identity<Effects.RateLimiter>({
       [Effects.TypeId]: Effects.TypeId,
       consume: (consume) =>
-        Effect.ensuring(
-          Effect.gen(function*() {
-            const tokens = consume.tokens ?? 1
-            const limiter = yield* Effect.withFiber((fiber) => Effect.sync(() => limiters.find(consume, fiber)))
-            const weights = consume.onExceeded === "delay" ? pieces(tokens, consume.limit) : [tokens]
-            for (const weight of weights) {
-              if (weight > 0) yield* Effect.mapError(take(limiter, consume.key, weight), failed(consume))
-            }
-            const standing = yield* Effect.mapError(limiter.peek(consume.key, 1), storeFailed)
-            return {
-              delay: Duration.zero,
-              limit: consume.limit,
-              remaining: Math.floor(standing.remaining + weightEpsilon) + 0,
-              resetAfter: Duration.millis(standing.reset)
-            }
-          }),
-          Effect.sync(() => limiters.drop(consume))
-        ),
+        Effect.suspend(() => {
+          const call = callOf(consume)
+          const { key, limit, never, tokens, waits } = call
+          return Effect.ensuring(
+            Effect.gen(function*() {
+              const limiter = limiters.find(call)
+              const piece = never ? Infinity : waits ? limit : tokens
+              for (let left = never ? Infinity : tokens; left > 0; left -= piece) {
+                yield* Effect.mapError(take(limiter, key, Math.min(left, piece)), failed(call))
+              }
+              const standing = yield* Effect.mapError(limiter.peek(key, 1), storeFailed)
+              return {
+                delay: Duration.zero,
+                limit: consume.limit,
+                remaining: Math.floor(standing.remaining + weightEpsilon) + 0,
+                resetAfter: Duration.millis(standing.reset)
+              }
+            }),
+            Effect.sync(() => limiters.drop(call))
+          )
+        }),
       adaptiveConsume: ({ key }) =>
         Effect.withFiber((fiber) => {
           const left = pauses.left(key, time.now(fiber))
@@ -202,6 +245,7 @@ export const make = (
         })
     })
   })
+}
 
 /**
  * Provides Effect's `RateLimiter` service from our store.

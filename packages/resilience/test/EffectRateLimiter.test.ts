@@ -1,6 +1,6 @@
 import { EffectRateLimiter, RateLimiterStore } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber, Layer } from "effect"
+import { Duration, Effect, Exit, Fiber, Layer, Option } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { RateLimiter } from "effect/persistence"
 import { TestClock } from "effect/testing"
@@ -96,6 +96,74 @@ describe("EffectRateLimiter", () => {
       yield* Fiber.join(waiting)
       assert.strictEqual((yield* here.adaptiveConsume(asked)).phase, "inactive")
     }).pipe(provided))
+
+  describe("takes what Effect's takes", () => {
+    const consume = Effect.fnUntraced(function*(change: Partial<Parameters<RateLimiter.RateLimiter["consume"]>[0]>) {
+      const limiter = yield* RateLimiter.RateLimiter
+      const call = limiter.consume({ key: "a", limit: 1, window: "1 second", ...change })
+      const outcomes: Array<string> = []
+      for (let i = 0; i < 2; i++) {
+        const exit = yield* Effect.exit(call)
+        const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+        outcomes.push(exit._tag === "Success" ? "taken" : error?.reason._tag ?? "died")
+      }
+      return outcomes
+    })
+    const rejected = "RateLimitExceeded"
+    const cases: ReadonlyArray<readonly [Parameters<typeof consume>[0], ReadonlyArray<string>]> = [
+      [{ limit: 1.5 }, ["taken", rejected]],
+      [{ limit: 0.5 }, [rejected, rejected]],
+      [{ limit: 0 }, [rejected, rejected]],
+      [{ limit: -1 }, [rejected, rejected]],
+      [{ limit: NaN }, ["taken", "taken"]],
+      [{ limit: Infinity }, ["taken", "taken"]],
+      [{ window: 0 }, ["taken", rejected]],
+      [{ window: -1 }, ["taken", rejected]],
+      [{ window: NaN }, ["taken", rejected]],
+      [{ window: Infinity }, ["taken", rejected]],
+      [{ tokens: 0 }, ["taken", "taken"]],
+      [{ tokens: -1 }, ["taken", "taken"]],
+      [{ tokens: NaN }, ["taken", "taken"]],
+      [{ tokens: Infinity }, [rejected, rejected]]
+    ]
+    for (const [change, outcomes] of cases) {
+      const [name, value] = Object.entries(change)[0] ?? []
+      for (const algorithm of ["fixed-window", "token-bucket"] as const) {
+        it.effect(`${algorithm} of ${name} ${String(value)}`, () =>
+          Effect.gen(function*() {
+            const effects = yield* Effect.provide(
+              consume({ ...change, algorithm }),
+              RateLimiter.layer.pipe(Layer.provide(RateLimiter.layerStoreMemory))
+            )
+            assert.deepStrictEqual(effects, outcomes)
+            assert.deepStrictEqual(yield* consume({ ...change, algorithm }), outcomes)
+          }).pipe(provided))
+      }
+    }
+
+    it.effect("waits under a limit of a fraction, and for nothing that never comes", () =>
+      Effect.gen(function*() {
+        const limiter = yield* RateLimiter.RateLimiter
+        const call = { key: "a", limit: 0.5, window: "1 second", onExceeded: "delay" } as const
+        yield* limiter.consume(call)
+        const waiting = yield* start(limiter.consume(call))
+        for (const never of [{ limit: 0 }, { limit: -Infinity }, { tokens: Infinity }]) {
+          const { reason } = yield* Effect.flip(limiter.consume({ ...call, ...never }))
+          assert.strictEqual(reason._tag, rejected)
+          if (reason._tag === rejected) assert.strictEqual(Duration.toMillis(reason.retryAfter), 1_000)
+        }
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(waiting)
+      }).pipe(provided))
+  })
+
+  it("refuses an option out of its bounds", () => {
+    assert.throws(
+      () => EffectRateLimiter.make({ maxQueue: -1 }),
+      "EffectRateLimiter.make: maxQueue must be an integer of at least 0, or Infinity, got -1"
+    )
+    assert.throws(() => EffectRateLimiter.layer({ storeTimeout: 0 }), RangeError)
+  })
 
   it.effect("a store that fails is told as Effect's error", () =>
     Effect.gen(function*() {
