@@ -26,7 +26,7 @@ import * as Pauses from "./internal/rate/pauses.ts"
 import * as Shared from "./internal/rate/shared.ts"
 import * as Checked from "./internal/rate/sharedOptions.ts"
 import * as time from "./internal/time.ts"
-import { RateLimiterStore, type RateLimiterStoreError } from "./RateLimiterStore.ts"
+import { type Decision, RateLimiterStore, type RateLimiterStoreError } from "./RateLimiterStore.ts"
 
 /**
  * Options of Effect's limiter over ours.
@@ -39,7 +39,10 @@ export interface Options {
   readonly name?: string | undefined
   /** Calls of a key and limit that may wait with `onExceeded: "delay"`, zero or more. Default `Infinity`. */
   readonly maxQueue?: number | undefined
-  /** What becomes of a call on which the store fails to decide. Default `"fail"`, as Effect's does. */
+  /**
+   * What becomes of a call on which the store fails to decide, and of one whose 429 it fails to note: it goes on, or it
+   * fails. Default `"fail"`, as Effect's does.
+   */
   readonly onStoreError?: "allow" | "fail" | undefined
   /** How long the store may take to answer, above zero. Default 1 second. */
   readonly storeTimeout?: Duration.Input | undefined
@@ -115,7 +118,7 @@ const makeLimiters = (
   const open = (options: Partial<Checked.SharedOptions>): Shared.Shared =>
     Shared.open(Checked.checked(where, { ...shared, ...options }), name, store, maker)
 
-  /** Of no key: it rejects what never fits. */
+  /** Of no key: it rejects what never fits, and steers. */
   const common = open({})
 
   const find = (call: Call): Shared.Shared => {
@@ -140,9 +143,17 @@ const makeLimiters = (
     if (limiter !== undefined && Iterable.isEmpty(limiter.lines())) limiters.delete(id)
   }
 
-  const close = Effect.suspend(() => Effect.forEach(limiters.values(), (limiter) => limiter.close, { discard: true }))
+  const pause = (key: string, millis: number): Effect.Effect<void, RateLimiterStoreError> =>
+    Effect.tap(common.hold(key, "pause", millis), () =>
+      Effect.sync(() => {
+        for (const limiter of limiters.values()) limiter.wake(key)
+      }))
 
-  return { find, drop, close, all: () => limiters.values() }
+  const close = Effect.suspend(() =>
+    Effect.forEach([common, ...limiters.values()], (limiter) => limiter.close, { discard: true })
+  )
+
+  return { find, drop, pause, close }
 }
 
 const where = "EffectRateLimiter.make"
@@ -153,9 +164,11 @@ const where = "EffectRateLimiter.make"
  * **Details**
  *
  * More tokens than the limit are taken piece by piece, each in its turn, when
- * the call may wait. `remaining` and `resetAfter` are those at the end of the
- * wait. A key has one limit at a time, that of its last call: whole, and at
- * least 1. What never fits, as all under a limit of zero, is rejected.
+ * the call may wait. `remaining` and `resetAfter` are what the store said when
+ * it took the last of them, and those of a limit that is all free when a call
+ * goes on without the store's word. A key has one limit at a time, that of its
+ * last call: whole, and at least 1. What never fits, as all under a limit of
+ * zero, is rejected.
  *
  * Throws a `RangeError` when an option is out of its bounds.
  *
@@ -172,7 +185,7 @@ export const make = (
     onStoreError: options?.onStoreError ?? defaults.onStoreError,
     storeTimeout: options?.storeTimeout
   }
-  Checked.checked(where, shared)
+  const { allow } = Checked.checked(where, shared)
 
   return Effect.gen(function*() {
     const store = yield* RateLimiterStore
@@ -182,13 +195,18 @@ export const make = (
     yield* Effect.addFinalizer(() => limiters.close)
     const pauses = Pauses.make()
 
+    /** What the store fails to say is undefined where calls go on without it. */
+    const orAllowed = <A>(request: Effect.Effect<A, RateLimiterStoreError>) =>
+      Effect.catch(request, (error) => allow ? Effect.undefined : Effect.fail(storeFailed(error)))
+
     const take = (limiter: Shared.Shared, key: string, weight: number) =>
       Effect.withFiber((fiber) => {
         let held: Shared.Held | undefined
         return Effect.onExitPrimitive(
-          Effect.suspend((): Effect.Effect<void, Rejection> => {
+          Effect.suspend((): Effect.Effect<Decision | undefined, Rejection> => {
             held = limiter.enter(key, fiber, weight, false)
-            return held.wait ?? Effect.void
+            const { entry, wait = Effect.void } = held
+            return Effect.map(wait, () => entry._tag === "Waiter" ? entry.decision : undefined)
           }),
           () => {
             if (held !== undefined) limiter.exit(held)
@@ -206,16 +224,17 @@ export const make = (
           return Effect.ensuring(
             Effect.gen(function*() {
               const limiter = limiters.find(call)
+              let decision: Decision | undefined
               const piece = never ? Infinity : waits ? limit : tokens
               for (let left = never ? Infinity : tokens; left > 0; left -= piece) {
-                yield* Effect.mapError(take(limiter, key, Math.min(left, piece)), failed(call))
+                decision = yield* Effect.mapError(take(limiter, key, Math.min(left, piece)), failed(call))
               }
-              const standing = yield* Effect.mapError(limiter.peek(key, 1), storeFailed)
+              if (!(tokens > 0)) decision = yield* orAllowed(limiter.peek(key, 1))
               return {
                 delay: Duration.zero,
                 limit: consume.limit,
-                remaining: Math.floor(standing.remaining + weightEpsilon) + 0,
-                resetAfter: Duration.millis(standing.reset)
+                remaining: Math.floor((decision?.remaining ?? limit) + weightEpsilon) + 0,
+                resetAfter: Duration.millis(decision?.reset ?? 0)
               }
             }),
             Effect.sync(() => limiters.drop(call))
@@ -235,13 +254,7 @@ export const make = (
           const millis = retryAfter === undefined ? 0 : Duration.toMillis(retryAfter)
           if (status !== 429 || millis <= 0 || millis === Infinity) return Effect.void
           pauses.add(key, time.now(fiber), millis)
-          return Effect.mapError(
-            Effect.tap(store.hold(key, "pause", millis), () =>
-              Effect.sync(() => {
-                for (const limiter of limiters.all()) limiter.wake(key)
-              })),
-            storeFailed
-          )
+          return Effect.asVoid(orAllowed(limiters.pause(key, millis)))
         })
     })
   })

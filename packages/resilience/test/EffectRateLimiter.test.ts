@@ -8,13 +8,17 @@ import { TestClock } from "effect/testing"
 const provided = Effect.provide(
   EffectRateLimiter.layer().pipe(Layer.provideMerge(RateLimiterStore.layerStoreMemory))
 )
-const failing = Layer.effect(
-  RateLimiterStore.RateLimiterStore,
-  Effect.map(RateLimiterStore.RateLimiterStore, (store) => ({
-    ...store,
-    take: () => Effect.fail(new RateLimiterStore.RateLimiterStoreError({ operation: "take", cause: "gone" }))
-  }))
-).pipe(Layer.provide(RateLimiterStore.layerStoreMemory))
+
+type Store = RateLimiterStore.RateLimiterStore["Service"]
+
+/** A store in memory, of which some methods are others. */
+const storeWith = (change: (store: Store) => Partial<Store>) =>
+  Effect.provide(
+    Layer.effect(
+      RateLimiterStore.RateLimiterStore,
+      Effect.map(RateLimiterStore.RateLimiterStore, (store) => ({ ...store, ...change(store) }))
+    ).pipe(Layer.provide(RateLimiterStore.layerStoreMemory))
+  )
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
 
@@ -165,14 +169,68 @@ describe("EffectRateLimiter", () => {
     assert.throws(() => EffectRateLimiter.layer({ storeTimeout: 0 }), RangeError)
   })
 
-  it.effect("a store that fails is told as Effect's error", () =>
-    Effect.gen(function*() {
-      const limiter = yield* RateLimiter.RateLimiter
-      const { reason } = yield* Effect.flip(limiter.consume({ key: "a", limit: 2, window: "1 second" }))
-      assert.strictEqual(reason._tag, "RateLimitStoreError")
-    }).pipe(
-      Effect.provide(EffectRateLimiter.layer().pipe(Layer.provide(failing)))
-    ))
+  it.effect("asks the store once for a decision", () => {
+    const asked: Array<string> = []
+    const note = (name: string) => <A, E>(request: Effect.Effect<A, E>) =>
+      Effect.suspend(() => {
+        asked.push(name)
+        return request
+      })
+    return Effect.gen(function*() {
+      const limiter = yield* EffectRateLimiter.make()
+      const call = { key: "a", limit: 3, window: "1 second" } as const
+      const { remaining, resetAfter } = yield* limiter.consume({ ...call, tokens: 2 })
+      assert.deepStrictEqual([remaining, Duration.toMillis(resetAfter)], [1, 1_000])
+      assert.deepStrictEqual(asked, ["take"])
+      assert.strictEqual((yield* limiter.consume({ ...call, tokens: 0 })).remaining, 1)
+      assert.deepStrictEqual(asked, ["take", "peek"])
+    }).pipe(storeWith((store) => ({
+      take: (...args) => note("take")(store.take(...args)),
+      peek: (...args) => note("peek")(store.peek(...args))
+    })))
+  })
+
+  describe("when the store", () => {
+    const call = { key: "a", limit: 3, window: "1 second" } as const
+    const feedback = { key: "a", epoch: 0, tokens: 1, status: 429, retryAfter: Duration.seconds(5) }
+    const gone = Effect.fail(new RateLimiterStore.RateLimiterStoreError({ operation: "answer", cause: "gone" }))
+    const answers = { fails: gone, hangs: Effect.never }
+    for (const [what, answer] of Object.entries(answers)) {
+      const broken = storeWith(() => ({ take: () => answer, peek: () => answer, hold: () => answer }))
+      const within = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+        Effect.flatMap(start(self), (fiber) => Effect.andThen(TestClock.adjust("1 second"), Fiber.join(fiber)))
+
+      it.effect(`${what}, calls go on when told so, as if nothing was taken`, () =>
+        Effect.gen(function*() {
+          const limiter = yield* EffectRateLimiter.make({ onStoreError: "allow" })
+          for (const change of [{}, { onExceeded: "delay", tokens: 5 }, { tokens: 0 }] as const) {
+            assert.deepStrictEqual(yield* within(limiter.consume({ ...call, ...change })), {
+              delay: Duration.zero,
+              limit: 3,
+              remaining: 3,
+              resetAfter: Duration.zero
+            })
+          }
+          yield* within(limiter.adaptiveFeedback(feedback))
+          const asked = { key: "a", tokens: 1, fallbackLimit: 1, fallbackWindow: Duration.seconds(1) }
+          assert.strictEqual((yield* limiter.adaptiveConsume(asked)).phase, "cooldown")
+        }).pipe(broken))
+
+      it.effect(`${what}, calls fail with Effect's error`, () =>
+        Effect.gen(function*() {
+          const limiter = yield* EffectRateLimiter.make()
+          const calls = [
+            limiter.consume(call),
+            limiter.consume({ ...call, tokens: 0 }),
+            limiter.adaptiveFeedback(feedback)
+          ]
+          for (const call of calls) {
+            const { reason } = yield* within(Effect.flip(call))
+            assert.strictEqual(reason._tag, "RateLimitStoreError")
+          }
+        }).pipe(broken))
+    }
+  })
 
   describe("under HttpClient.withRateLimiter", () => {
     it.effect("spreads requests over the windows", () =>
