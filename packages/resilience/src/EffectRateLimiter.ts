@@ -16,10 +16,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
-import * as Iterable from "effect/Iterable"
 import * as Layer from "effect/Layer"
 import * as Effects from "effect/persistence/RateLimiter"
 import type * as Scope from "effect/Scope"
+import * as Background from "./internal/background.ts"
 import { weightEpsilon } from "./internal/rate/algorithm.ts"
 import type { Rejection } from "./internal/rate/line.ts"
 import * as Pauses from "./internal/rate/pauses.ts"
@@ -114,16 +114,22 @@ const makeLimiters = (
   maker: Fiber.Fiber<unknown, unknown>
 ) => {
   const limiters = new Map<string, Shared.Shared>()
+  const background = Background.make()
+  let closed = false
 
-  const open = (options: Partial<Checked.SharedOptions>): Shared.Shared =>
-    Shared.open(Checked.checked(where, { ...shared, ...options }), name, store, maker)
+  const open = (options: Partial<Checked.SharedOptions>, rested: () => void): Shared.Shared =>
+    Shared.open(Checked.checked(where, { ...shared, ...options }), name, store, maker, { background, rested })
 
-  /** Of no key: it rejects what never fits, and steers. */
-  const common = open({})
+  /** Of no key: it rejects what never fits, steers, and turns all away once it is closed. */
+  const common = open({}, () => {})
 
+  const openFor = ({ algorithm, limit, waits, window }: Call, rested: () => void): Shared.Shared =>
+    open({ algorithm, limit, window, maxWait: waits ? Duration.infinity : Duration.zero }, rested)
+
+  /** Whoever asks for it enters it in the same step: without a line it knows nothing that the store doesn't, and is dropped. */
   const find = (call: Call): Shared.Shared => {
-    if (call.never) return common
-    const { algorithm, limit, waits, window } = call
+    if (call.never || closed) return common
+    const { limit, window } = call
     const id = idOf(call)
     const found = limiters.get(id)
     if (found !== undefined) {
@@ -131,17 +137,15 @@ const makeLimiters = (
       if (spec.limit !== limit || spec.window !== Duration.toMillis(window)) found.update({ limit, window })
       return found
     }
-    const limiter = open({ algorithm, limit, window, maxWait: waits ? Duration.infinity : Duration.zero })
+    const limiter = openFor(call, () => {
+      if (limiters.get(id) === limiter) limiters.delete(id)
+    })
     limiters.set(id, limiter)
     return limiter
   }
 
-  /** A limiter that nobody waits for knows nothing that the store doesn't. */
-  const drop = (call: Call): void => {
-    const id = idOf(call)
-    const limiter = limiters.get(id)
-    if (limiter !== undefined && Iterable.isEmpty(limiter.lines())) limiters.delete(id)
-  }
+  const peek = (call: Call): Effect.Effect<Decision, RateLimiterStoreError> =>
+    Effect.suspend(() => openFor(call, () => {}).peek(call.key, 1))
 
   const pause = (key: string, millis: number): Effect.Effect<void, RateLimiterStoreError> =>
     Effect.tap(common.hold(key, "pause", millis), () =>
@@ -149,11 +153,15 @@ const makeLimiters = (
         for (const limiter of limiters.values()) limiter.wake(key)
       }))
 
-  const close = Effect.suspend(() =>
-    Effect.forEach([common, ...limiters.values()], (limiter) => limiter.close, { discard: true })
-  )
+  const close = Effect.suspend(() => {
+    closed = true
+    for (const limiter of limiters.values()) {
+      for (const line of limiter.lines()) line.close()
+    }
+    return common.close
+  })
 
-  return { find, drop, pause, close }
+  return { find, peek, pause, close }
 }
 
 const where = "EffectRateLimiter.make"
@@ -199,17 +207,17 @@ export const make = (
     const orAllowed = <A>(request: Effect.Effect<A, RateLimiterStoreError>) =>
       Effect.catch(request, (error) => allow ? Effect.undefined : Effect.fail(storeFailed(error)))
 
-    const take = (limiter: Shared.Shared, key: string, weight: number) =>
+    const take = (call: Call, weight: number) =>
       Effect.withFiber((fiber) => {
         let held: Shared.Held | undefined
         return Effect.onExitPrimitive(
           Effect.suspend((): Effect.Effect<Decision | undefined, Rejection> => {
-            held = limiter.enter(key, fiber, weight, false)
+            held = limiters.find(call).enter(call.key, fiber, weight, false)
             const { entry, wait = Effect.void } = held
             return Effect.map(wait, () => entry._tag === "Waiter" ? entry.decision : undefined)
           }),
           () => {
-            if (held !== undefined) limiter.exit(held)
+            held?.line?.exit(held.entry)
             return undefined
           }
         )
@@ -218,27 +226,21 @@ export const make = (
     return identity<Effects.RateLimiter>({
       [Effects.TypeId]: Effects.TypeId,
       consume: (consume) =>
-        Effect.suspend(() => {
+        Effect.gen(function*() {
           const call = callOf(consume)
-          const { key, limit, never, tokens, waits } = call
-          return Effect.ensuring(
-            Effect.gen(function*() {
-              const limiter = limiters.find(call)
-              let decision: Decision | undefined
-              const piece = never ? Infinity : waits ? limit : tokens
-              for (let left = never ? Infinity : tokens; left > 0; left -= piece) {
-                decision = yield* Effect.mapError(take(limiter, key, Math.min(left, piece)), failed(call))
-              }
-              if (!(tokens > 0)) decision = yield* orAllowed(limiter.peek(key, 1))
-              return {
-                delay: Duration.zero,
-                limit: consume.limit,
-                remaining: Math.floor((decision?.remaining ?? limit) + weightEpsilon) + 0,
-                resetAfter: Duration.millis(decision?.reset ?? 0)
-              }
-            }),
-            Effect.sync(() => limiters.drop(call))
-          )
+          const { limit, never, tokens, waits } = call
+          let decision: Decision | undefined
+          const piece = never ? Infinity : waits ? limit : tokens
+          for (let left = never ? Infinity : tokens; left > 0; left -= piece) {
+            decision = yield* Effect.mapError(take(call, Math.min(left, piece)), failed(call))
+          }
+          if (!(tokens > 0)) decision = yield* orAllowed(limiters.peek(call))
+          return {
+            delay: Duration.zero,
+            limit: consume.limit,
+            remaining: Math.floor((decision?.remaining ?? limit) + weightEpsilon) + 0,
+            resetAfter: Duration.millis(decision?.reset ?? 0)
+          }
         }),
       adaptiveConsume: ({ key }) =>
         Effect.withFiber((fiber) => {

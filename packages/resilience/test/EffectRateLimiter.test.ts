@@ -1,6 +1,6 @@
 import { EffectRateLimiter, RateLimiterStore } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Fiber, Layer, Option } from "effect"
+import { Duration, Effect, Exit, Fiber, Layer, Option, References, Scope } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { RateLimiter } from "effect/persistence"
 import { TestClock } from "effect/testing"
@@ -21,6 +21,8 @@ const storeWith = (change: (store: Store) => Partial<Store>) =>
   )
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
+
+const settle = TestClock.adjust(0)
 
 /** A service that answers with the next of so many responses, and with 200 past them. */
 const service = (...responses: ReadonlyArray<() => Response>) => {
@@ -230,6 +232,81 @@ describe("EffectRateLimiter", () => {
           }
         }).pipe(broken))
     }
+  })
+
+  describe("when its scope closes", () => {
+    const call = { key: "a", limit: 1, window: "1 hour", onExceeded: "delay" } as const
+    const opened = Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const limiter = yield* Effect.provideService(EffectRateLimiter.make(), Scope.Scope, scope)
+      return { limiter, close: Scope.close(scope, Exit.void) }
+    })
+
+    it.effect("no call waits on, however it came in as others left", () =>
+      Effect.gen(function*() {
+        for (let budget = 3; budget < 30; budget++) {
+          for (let apart = 0; apart < 12; apart++) {
+            const exit = yield* Effect.gen(function*() {
+              const { close, limiter } = yield* opened
+              yield* Effect.forkChild(limiter.consume(call))
+              for (let i = 0; i < apart; i++) yield* Effect.yieldNow
+              const waiting = yield* Effect.forkChild(limiter.consume(call))
+              yield* settle
+              yield* close
+              yield* settle
+              const exit = waiting.pollUnsafe()
+              yield* Fiber.interrupt(waiting)
+              return exit
+            }).pipe(
+              Effect.provideService(References.MaxOpsBeforeYield, budget),
+              Effect.provide(RateLimiterStore.layerStoreMemory, { local: true })
+            )
+            assert.isTrue(exit !== undefined && Exit.hasInterrupts(exit), `budget ${budget}, ${apart} yields apart`)
+          }
+        }
+      }))
+
+    it.effect("calls that come later are interrupted", () =>
+      Effect.gen(function*() {
+        const { close, limiter } = yield* opened
+        yield* limiter.consume(call)
+        yield* close
+        assert.isTrue(Exit.hasInterrupts(yield* Effect.exit(limiter.consume(call))))
+      }).pipe(provided))
+
+    it.effect("what a store still does has the time of one answer, for all keys together", () =>
+      Effect.gen(function*() {
+        const { close, limiter } = yield* opened
+        for (const key of ["a", "b", "c"]) yield* start(limiter.consume({ ...call, key }))
+        const closing = yield* start(close)
+        yield* TestClock.adjust(999)
+        assert.isUndefined(closing.pollUnsafe())
+        yield* TestClock.adjust(1)
+        assert.isDefined(closing.pollUnsafe())
+      }).pipe(storeWith(() => ({ take: () => Effect.never }))))
+
+    it.effect("what was taken for a call that left is given back first", () => {
+      const slowly = <A, E>(request: Effect.Effect<A, E>) => Effect.tap(request, () => Effect.sleep("100 millis"))
+      let given = false
+      return Effect.gen(function*() {
+        const { close, limiter } = yield* opened
+        const leaving = yield* start(limiter.consume(call))
+        yield* TestClock.adjust(50)
+        yield* Fiber.interrupt(leaving)
+        yield* TestClock.adjust(100)
+        const closing = yield* start(close)
+        yield* TestClock.adjust(49)
+        assert.deepStrictEqual([closing.pollUnsafe(), given], [undefined, false])
+        yield* TestClock.adjust(1)
+        assert.deepStrictEqual([closing.pollUnsafe(), given], [Exit.void, true])
+      }).pipe(storeWith((store) => ({
+        take: (...args) => slowly(store.take(...args)),
+        giveBack: (...args) =>
+          Effect.map(slowly(store.giveBack(...args)), () => {
+            given = true
+          })
+      })))
+    })
   })
 
   describe("under HttpClient.withRateLimiter", () => {
