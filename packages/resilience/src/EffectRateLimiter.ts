@@ -14,6 +14,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
@@ -88,7 +89,12 @@ const callOf = (consume: Consume): Call => {
   }
 }
 
-const idOf = ({ algorithm, key, waits }: Call): string => `${algorithm} ${waits ? "delay" : "fail"} ${key}`
+/** All that calls of one key can have a limiter for. */
+const kinds = ["fixed-window delay", "fixed-window fail", "token-bucket delay", "token-bucket fail"] as const
+
+type Kind = (typeof kinds)[number]
+
+const idOf = (kind: Kind, key: string): string => `${kind} ${key}`
 
 const storeFailed = (error: RateLimiterStoreError): Effects.RateLimiterError =>
   new Effects.RateLimiterError({
@@ -105,6 +111,12 @@ const failed = ({ key, told, window }: Call) => (error: Rejection): Effects.Rate
       remaining: 0
     })
   })
+
+/** What a call takes at once, and of which limiter. */
+interface Piece {
+  readonly limiter: Shared.Shared
+  readonly held: Shared.Held
+}
 
 /** The limiters in use. One serves one key, for its limit may change with what the service says of it. */
 const makeLimiters = (
@@ -129,8 +141,8 @@ const makeLimiters = (
   /** Whoever asks for it enters it in the same step: without a line it knows nothing that the store doesn't, and is dropped. */
   const find = (call: Call): Shared.Shared => {
     if (call.never || closed) return common
-    const { limit, window } = call
-    const id = idOf(call)
+    const { algorithm, key, limit, waits, window } = call
+    const id = idOf(`${algorithm} ${waits ? "delay" : "fail"}`, key)
     const found = limiters.get(id)
     if (found !== undefined) {
       const { spec } = found.settings()
@@ -147,11 +159,27 @@ const makeLimiters = (
   const peek = (call: Call): Effect.Effect<Decision, RateLimiterStoreError> =>
     Effect.suspend(() => openFor(call, () => {}).peek(call.key, 1))
 
+  const wake = (key: string) =>
+    Effect.sync(() => {
+      for (const kind of kinds) limiters.get(idOf(kind, key))?.wake(key)
+    })
+
   const pause = (key: string, millis: number): Effect.Effect<void, RateLimiterStoreError> =>
-    Effect.tap(common.hold(key, "pause", millis), () =>
-      Effect.sync(() => {
-        for (const limiter of limiters.values()) limiter.wake(key)
-      }))
+    Effect.tap(common.hold(key, "pause", millis), wake(key))
+
+  /** Gives back whatever a call has, be it a place in the line. */
+  const giveBack = ({ key }: Call, pieces: ReadonlyArray<Piece>): Effect.Effect<void> | undefined => {
+    const refunds = pieces.flatMap(({ held, limiter }) => {
+      limiter.exit(held)
+      const { entry } = held
+      return entry._tag === "Waiter" && entry.state === "running" && entry.takenAt !== undefined
+        ? [limiter.settle(key, entry.weight, 0, entry.takenAt)]
+        : []
+    })
+    if (refunds.length === 0) return undefined
+    // Others may wait in a limiter that was opened since.
+    return Effect.andThen(Effect.all(refunds, { concurrency: "unbounded", discard: true }), wake(key))
+  }
 
   const close = Effect.suspend(() => {
     closed = true
@@ -161,7 +189,7 @@ const makeLimiters = (
     return common.close
   })
 
-  return { find, peek, pause, close }
+  return { find, peek, pause, giveBack, close }
 }
 
 const where = "EffectRateLimiter.make"
@@ -172,11 +200,12 @@ const where = "EffectRateLimiter.make"
  * **Details**
  *
  * More tokens than the limit are taken piece by piece, each in its turn, when
- * the call may wait. `remaining` and `resetAfter` are what the store said when
- * it took the last of them, and those of a limit that is all free when a call
- * goes on without the store's word. A key has one limit at a time, that of its
- * last call: whole, and at least 1. What never fits, as all under a limit of
- * zero, is rejected.
+ * the call may wait; one that is rejected or interrupted on the way gives all
+ * of them back. `remaining` and `resetAfter` are what the store said when it
+ * took the last of them, and those of a limit that is all free when a call goes
+ * on without the store's word. A key has one limit at a time, that of its last
+ * call: whole, and at least 1. What never fits, as all under a limit of zero, is
+ * rejected.
  *
  * Throws a `RangeError` when an option is out of its bounds.
  *
@@ -207,40 +236,42 @@ export const make = (
     const orAllowed = <A>(request: Effect.Effect<A, RateLimiterStoreError>) =>
       Effect.catch(request, (error) => allow ? Effect.undefined : Effect.fail(storeFailed(error)))
 
-    const take = (call: Call, weight: number) =>
-      Effect.withFiber((fiber) => {
-        let held: Shared.Held | undefined
-        return Effect.onExitPrimitive(
-          Effect.suspend((): Effect.Effect<Decision | undefined, Rejection> => {
-            held = limiters.find(call).enter(call.key, fiber, weight, false)
-            const { entry, wait = Effect.void } = held
-            return Effect.map(wait, () => entry._tag === "Waiter" ? entry.decision : undefined)
-          }),
-          () => {
-            held?.line?.exit(held.entry)
-            return undefined
-          }
-        )
+    const take = (call: Call, weight: number, pieces: Array<Piece>) =>
+      Effect.withFiber((fiber): Effect.Effect<Decision | undefined, Rejection> => {
+        const limiter = limiters.find(call)
+        // A single piece is given back at once, if ever.
+        const held = limiter.enter(call.key, fiber, weight, call.tokens > weight)
+        pieces.push({ limiter, held })
+        const { entry, wait = Effect.void } = held
+        return Effect.map(wait, () => entry._tag === "Waiter" ? entry.decision : undefined)
       })
+
+    const takeAll = Effect.fnUntraced(function*(call: Call, pieces: Array<Piece>) {
+      const { limit, never, tokens, waits } = call
+      let decision: Decision | undefined
+      const most = never ? Infinity : waits ? limit : tokens
+      for (let left = never ? Infinity : tokens; left > 0; left -= most) {
+        decision = yield* Effect.mapError(take(call, Math.min(left, most), pieces), failed(call))
+      }
+      if (!(tokens > 0)) decision = yield* orAllowed(limiters.peek(call))
+      return {
+        delay: Duration.zero,
+        limit: call.told,
+        remaining: Math.floor((decision?.remaining ?? limit) + weightEpsilon) + 0,
+        resetAfter: Duration.millis(decision?.reset ?? 0)
+      }
+    })
 
     return identity<Effects.RateLimiter>({
       [Effects.TypeId]: Effects.TypeId,
       consume: (consume) =>
-        Effect.gen(function*() {
+        Effect.suspend(() => {
           const call = callOf(consume)
-          const { limit, never, tokens, waits } = call
-          let decision: Decision | undefined
-          const piece = never ? Infinity : waits ? limit : tokens
-          for (let left = never ? Infinity : tokens; left > 0; left -= piece) {
-            decision = yield* Effect.mapError(take(call, Math.min(left, piece)), failed(call))
-          }
-          if (!(tokens > 0)) decision = yield* orAllowed(limiters.peek(call))
-          return {
-            delay: Duration.zero,
-            limit: consume.limit,
-            remaining: Math.floor((decision?.remaining ?? limit) + weightEpsilon) + 0,
-            resetAfter: Duration.millis(decision?.reset ?? 0)
-          }
+          const pieces: Array<Piece> = []
+          return Effect.onExitPrimitive(
+            takeAll(call, pieces),
+            (exit) => Exit.isFailure(exit) ? limiters.giveBack(call, pieces) : undefined
+          )
         }),
       adaptiveConsume: ({ key }) =>
         Effect.withFiber((fiber) => {
