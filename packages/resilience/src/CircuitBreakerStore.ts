@@ -255,6 +255,6 @@ export class CircuitBreakerStoreError extends Schema.TaggedError<CircuitBreakerS
   }
 
   get [Outcome.key](): Outcome.Outcome {
-    return Outcome.ignored({ retryable: true })
+    return Outcome.ignored({ retryable: true, executed: false })
   }
 }

@@ -14,18 +14,20 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
-import * as Iterable from "effect/Iterable"
 import * as Layer from "effect/Layer"
 import * as Effects from "effect/persistence/RateLimiter"
 import type * as Scope from "effect/Scope"
+import * as Background from "./internal/background.ts"
 import { weightEpsilon } from "./internal/rate/algorithm.ts"
 import type { Rejection } from "./internal/rate/line.ts"
+import * as Pauses from "./internal/rate/pauses.ts"
 import * as Shared from "./internal/rate/shared.ts"
 import * as Checked from "./internal/rate/sharedOptions.ts"
 import * as time from "./internal/time.ts"
-import { RateLimiterStore, type RateLimiterStoreError } from "./RateLimiterStore.ts"
+import { type Decision, RateLimiterStore, type RateLimiterStoreError } from "./RateLimiterStore.ts"
 
 /**
  * Options of Effect's limiter over ours.
@@ -38,7 +40,10 @@ export interface Options {
   readonly name?: string | undefined
   /** Calls of a key and limit that may wait with `onExceeded: "delay"`, zero or more. Default `Infinity`. */
   readonly maxQueue?: number | undefined
-  /** What becomes of a call on which the store fails to decide. Default `"fail"`, as Effect's does. */
+  /**
+   * What becomes of a call on which the store fails to decide, and of one whose 429 it fails to note: it goes on, or it
+   * fails. Default `"fail"`, as Effect's does.
+   */
   readonly onStoreError?: "allow" | "fail" | undefined
   /** How long the store may take to answer, above zero. Default 1 second. */
   readonly storeTimeout?: Duration.Input | undefined
@@ -48,58 +53,146 @@ const defaults = { name: "effect", maxQueue: Infinity, onStoreError: "fail" } sa
 
 type Consume = Parameters<Effects.RateLimiter["consume"]>[0]
 
-const where = "EffectRateLimiter.make"
+/** A call in terms of our limits. */
+interface Call {
+  readonly key: string
+  readonly algorithm: "fixed-window" | "token-bucket"
+  readonly waits: boolean
+  readonly tokens: number
+  /** Whole, and at least 1. */
+  readonly limit: number
+  readonly window: Duration.Duration
+  /** The limit as it was told. */
+  readonly told: number
+  /** Whether it is rejected whatever is free. */
+  readonly never: boolean
+}
 
-const idOf = ({ algorithm, key, onExceeded }: Consume): string =>
-  `${algorithm ?? "fixed-window"} ${onExceeded ?? "fail"} ${key}`
+/** A window of a hundred years is as good as an infinite one. */
+const windows = { minimum: Duration.millis(1), maximum: Duration.days(36_500) }
+
+/** Limits may come from a service's headers, so what Effect's takes is taken: where it has no end, nor has ours. */
+const callOf = (consume: Consume): Call => {
+  const waits = consume.onExceeded === "delay"
+  const tokens = consume.tokens ?? 1
+  const whole = Math.floor(consume.limit)
+  const limit = whole < Number.MAX_SAFE_INTEGER ? Math.max(1, whole) : Number.MAX_SAFE_INTEGER
+  return {
+    key: consume.key,
+    algorithm: consume.algorithm ?? "fixed-window",
+    waits,
+    tokens,
+    limit,
+    window: Duration.clamp(Duration.fromInputUnsafe(consume.window), windows),
+    told: Number.isFinite(consume.limit) ? consume.limit : limit,
+    never: consume.limit <= 0 || tokens === Infinity || (!waits && tokens > consume.limit)
+  }
+}
+
+/** All that calls of one key can have a limiter for. */
+const kinds = ["fixed-window delay", "fixed-window fail", "token-bucket delay", "token-bucket fail"] as const
+
+type Kind = (typeof kinds)[number]
+
+const idOf = (kind: Kind, key: string): string => `${kind} ${key}`
 
 const storeFailed = (error: RateLimiterStoreError): Effects.RateLimiterError =>
   new Effects.RateLimiterError({
     reason: new Effects.RateLimitStoreError({ message: error.message, cause: error.cause })
   })
 
-/** The limiters in use. One serves one key, for its limit may change with what the service says of it. */
-const makeLimiters = (options: Options | undefined, store: RateLimiterStore["Service"]) => {
-  const name = options?.name ?? defaults.name
-  const limiters = new Map<string, Shared.Shared>()
+const failed = ({ key, told, window }: Call) => (error: Rejection): Effects.RateLimiterError =>
+  error._tag === "RateLimiterStoreError" ? storeFailed(error) : new Effects.RateLimiterError({
+    reason: new Effects.RateLimitExceeded({
+      key,
+      // Effect's tells a window for what will never fit.
+      retryAfter: Duration.isFinite(error.retryAfter) ? error.retryAfter : window,
+      limit: told,
+      remaining: 0
+    })
+  })
 
-  const find = (consume: Consume, fiber: Fiber.Fiber<unknown, unknown>): Shared.Shared => {
-    const waits = consume.onExceeded === "delay"
-    const algorithm = consume.algorithm ?? "fixed-window"
-    const { limit } = consume
-    const window = Duration.max(Duration.fromInputUnsafe(consume.window), Duration.millis(1))
-    const id = idOf(consume)
+/** What a call takes at once, and of which limiter. */
+interface Piece {
+  readonly limiter: Shared.Shared
+  readonly held: Shared.Held
+}
+
+/** The limiters in use. One serves one key, for its limit may change with what the service says of it. */
+const makeLimiters = (
+  shared: Checked.SharedOptions,
+  name: string,
+  store: RateLimiterStore["Service"],
+  maker: Fiber.Fiber<unknown, unknown>
+) => {
+  const limiters = new Map<string, Shared.Shared>()
+  const background = Background.make()
+  let closed = false
+
+  const open = (options: Partial<Checked.SharedOptions>, rested: () => void): Shared.Shared =>
+    Shared.open(Checked.checked(where, { ...shared, ...options }), name, store, maker, { background, rested })
+
+  /** Of no key: it rejects what never fits, steers, and turns all away once it is closed. */
+  const common = open({}, () => {})
+
+  const openFor = ({ algorithm, limit, waits, window }: Call, rested: () => void): Shared.Shared =>
+    open({ algorithm, limit, window, maxWait: waits ? Duration.infinity : Duration.zero }, rested)
+
+  /** Whoever asks for it enters it in the same step: without a line it knows nothing that the store doesn't, and is dropped. */
+  const find = (call: Call): Shared.Shared => {
+    if (call.never || closed) return common
+    const { algorithm, key, limit, waits, window } = call
+    const id = idOf(`${algorithm} ${waits ? "delay" : "fail"}`, key)
     const found = limiters.get(id)
     if (found !== undefined) {
       const { spec } = found.settings()
       if (spec.limit !== limit || spec.window !== Duration.toMillis(window)) found.update({ limit, window })
       return found
     }
-    const checked = Checked.checked(where, {
-      algorithm,
-      limit,
-      window,
-      maxWait: waits ? Duration.infinity : Duration.zero,
-      maxQueue: options?.maxQueue ?? defaults.maxQueue,
-      onStoreError: options?.onStoreError ?? defaults.onStoreError,
-      storeTimeout: options?.storeTimeout
+    const limiter = openFor(call, () => {
+      if (limiters.get(id) === limiter) limiters.delete(id)
     })
-    const limiter = Shared.open(checked, name, store, fiber)
     limiters.set(id, limiter)
     return limiter
   }
 
-  /** A limiter that nobody waits for knows nothing that the store doesn't. */
-  const drop = (consume: Consume): void => {
-    const id = idOf(consume)
-    const limiter = limiters.get(id)
-    if (limiter !== undefined && Iterable.isEmpty(limiter.lines())) limiters.delete(id)
+  const peek = (call: Call): Effect.Effect<Decision, RateLimiterStoreError> =>
+    Effect.suspend(() => openFor(call, () => {}).peek(call.key, 1))
+
+  const wake = (key: string) =>
+    Effect.sync(() => {
+      for (const kind of kinds) limiters.get(idOf(kind, key))?.wake(key)
+    })
+
+  const pause = (key: string, millis: number): Effect.Effect<void, RateLimiterStoreError> =>
+    Effect.tap(common.hold(key, "pause", millis), wake(key))
+
+  /** Gives back whatever a call has, be it a place in the line. */
+  const giveBack = ({ key }: Call, pieces: ReadonlyArray<Piece>): Effect.Effect<void> | undefined => {
+    const refunds = pieces.flatMap(({ held, limiter }) => {
+      limiter.exit(held)
+      const { entry } = held
+      return entry._tag === "Waiter" && entry.state === "running" && entry.takenAt !== undefined
+        ? [limiter.settle(key, entry.weight, 0, entry.takenAt)]
+        : []
+    })
+    if (refunds.length === 0) return undefined
+    // Others may wait in a limiter that was opened since.
+    return Effect.andThen(Effect.all(refunds, { concurrency: "unbounded", discard: true }), wake(key))
   }
 
-  const close = Effect.suspend(() => Effect.forEach(limiters.values(), (limiter) => limiter.close, { discard: true }))
+  const close = Effect.suspend(() => {
+    closed = true
+    for (const limiter of limiters.values()) {
+      for (const line of limiter.lines()) line.close()
+    }
+    return common.close
+  })
 
-  return { find, drop, close, all: () => limiters.values() }
+  return { find, peek, pause, giveBack, close }
 }
+
+const where = "EffectRateLimiter.make"
 
 /**
  * Creates Effect's limiter over our store, for a scope.
@@ -107,83 +200,84 @@ const makeLimiters = (options: Options | undefined, store: RateLimiterStore["Ser
  * **Details**
  *
  * More tokens than the limit are taken piece by piece, each in its turn, when
- * the call may wait. `remaining` and `resetAfter` are those at the end of the
- * wait. A key has one limit at a time, that of its last call.
+ * the call may wait; one that is rejected or interrupted on the way gives all
+ * of them back. `remaining` and `resetAfter` are what the store said when it
+ * took the last of them, and those of a limit that is all free when a call goes
+ * on without the store's word. A key has one limit at a time, that of its last
+ * call: whole, and at least 1. What never fits, as all under a limit of zero, is
+ * rejected.
+ *
+ * Throws a `RangeError` when an option is out of its bounds.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const make = (
   options?: Options
-): Effect.Effect<Effects.RateLimiter, never, RateLimiterStore | Scope.Scope> =>
-  Effect.gen(function*() {
+): Effect.Effect<Effects.RateLimiter, never, RateLimiterStore | Scope.Scope> => {
+  const shared: Checked.SharedOptions = {
+    limit: 1,
+    window: "1 second",
+    maxQueue: options?.maxQueue ?? defaults.maxQueue,
+    onStoreError: options?.onStoreError ?? defaults.onStoreError,
+    storeTimeout: options?.storeTimeout
+  }
+  const { allow } = Checked.checked(where, shared)
+
+  return Effect.gen(function*() {
     const store = Shared.named(yield* RateLimiterStore, options?.name ?? defaults.name)
-    const limiters = makeLimiters(options, store)
+    const limiters = yield* Effect.withFiber((maker) =>
+      Effect.sync(() => makeLimiters(shared, options?.name ?? defaults.name, store, maker))
+    )
     yield* Effect.addFinalizer(() => limiters.close)
-    /** Pauses that this process knows of, in monotonic milliseconds. */
-    const pausedUntil = new Map<string, number>()
+    const pauses = Pauses.make()
 
-    const failed = (consume: Consume) => (error: Rejection): Effects.RateLimiterError =>
-      error._tag === "RateLimiterStoreError" ? storeFailed(error) : new Effects.RateLimiterError({
-        reason: new Effects.RateLimitExceeded({
-          key: consume.key,
-          // Effect's tells a window for what will never fit.
-          retryAfter: Duration.isFinite(error.retryAfter)
-            ? error.retryAfter
-            : Duration.fromInputUnsafe(consume.window),
-          limit: consume.limit,
-          remaining: 0
-        })
+    /** What the store fails to say is undefined where calls go on without it. */
+    const orAllowed = <A>(request: Effect.Effect<A, RateLimiterStoreError>) =>
+      Effect.catch(request, (error) => allow ? Effect.undefined : Effect.fail(storeFailed(error)))
+
+    const take = (call: Call, weight: number, pieces: Array<Piece>) =>
+      Effect.withFiber((fiber): Effect.Effect<Decision | undefined, Rejection> => {
+        const limiter = limiters.find(call)
+        // A single piece is given back at once, if ever.
+        const held = limiter.enter(call.key, fiber, weight, call.tokens > weight)
+        pieces.push({ limiter, held })
+        const { entry, wait = Effect.void } = held
+        return Effect.map(wait, () => entry._tag === "Waiter" ? entry.decision : undefined)
       })
 
-    const take = (limiter: Shared.Shared, key: string, weight: number) =>
-      Effect.withFiber((fiber) => {
-        let held: Shared.Held | undefined
-        return Effect.onExitPrimitive(
-          Effect.suspend((): Effect.Effect<void, Rejection> => {
-            held = limiter.enter(key, fiber, weight, false)
-            return held.wait ?? Effect.void
-          }),
-          () => {
-            if (held !== undefined) limiter.exit(held)
-            return undefined
-          }
-        )
-      })
-
-    const pieces = (tokens: number, limit: number): ReadonlyArray<number> => {
-      const whole = Array.from({ length: Math.floor(tokens / limit) }, () => limit)
-      const rest = tokens - whole.length * limit
-      return rest > 0 ? [...whole, rest] : whole
-    }
+    const takeAll = Effect.fnUntraced(function*(call: Call, pieces: Array<Piece>) {
+      const { limit, never, tokens, waits } = call
+      let decision: Decision | undefined
+      const most = never ? Infinity : waits ? limit : tokens
+      for (let left = never ? Infinity : tokens; left > 0; left -= most) {
+        decision = yield* Effect.mapError(take(call, Math.min(left, most), pieces), failed(call))
+      }
+      if (!(tokens > 0)) decision = yield* orAllowed(limiters.peek(call))
+      return {
+        delay: Duration.zero,
+        limit: call.told,
+        remaining: Math.floor((decision?.remaining ?? limit) + weightEpsilon) + 0,
+        resetAfter: Duration.millis(decision?.reset ?? 0)
+      }
+    })
 
     return identity<Effects.RateLimiter>({
       [Effects.TypeId]: Effects.TypeId,
       consume: (consume) =>
-        Effect.ensuring(
-          Effect.gen(function*() {
-            const tokens = consume.tokens ?? 1
-            const limiter = yield* Effect.withFiber((fiber) => Effect.sync(() => limiters.find(consume, fiber)))
-            const weights = consume.onExceeded === "delay" ? pieces(tokens, consume.limit) : [tokens]
-            for (const weight of weights) {
-              if (weight > 0) yield* Effect.mapError(take(limiter, consume.key, weight), failed(consume))
-            }
-            const standing = yield* Effect.mapError(limiter.peek(consume.key, 1), storeFailed)
-            return {
-              delay: Duration.zero,
-              limit: consume.limit,
-              remaining: Math.floor(standing.remaining + weightEpsilon) + 0,
-              resetAfter: Duration.millis(standing.reset)
-            }
-          }),
-          Effect.sync(() => limiters.drop(consume))
-        ),
+        Effect.suspend(() => {
+          const call = callOf(consume)
+          const pieces: Array<Piece> = []
+          return Effect.onExitPrimitive(
+            takeAll(call, pieces),
+            (exit) => Exit.isFailure(exit) ? limiters.giveBack(call, pieces) : undefined
+          )
+        }),
       adaptiveConsume: ({ key }) =>
         Effect.withFiber((fiber) => {
-          const left = (pausedUntil.get(key) ?? 0) - time.now(fiber)
-          if (left <= 0) pausedUntil.delete(key)
+          const left = pauses.left(key, time.now(fiber))
           return Effect.succeed<Effects.AdaptiveConsumeResult>({
-            delay: Duration.millis(Math.max(0, Math.ceil(left))),
+            delay: Duration.millis(Math.ceil(left)),
             epoch: 0,
             phase: left > 0 ? "cooldown" : "inactive"
           })
@@ -192,17 +286,12 @@ export const make = (
         Effect.withFiber((fiber) => {
           const millis = retryAfter === undefined ? 0 : Duration.toMillis(retryAfter)
           if (status !== 429 || millis <= 0 || millis === Infinity) return Effect.void
-          pausedUntil.set(key, Math.max(pausedUntil.get(key) ?? 0, time.now(fiber) + millis))
-          return Effect.mapError(
-            Effect.tap(store.hold(key, "pause", millis), () =>
-              Effect.sync(() => {
-                for (const limiter of limiters.all()) limiter.wake(key)
-              })),
-            storeFailed
-          )
+          pauses.add(key, time.now(fiber), millis)
+          return Effect.asVoid(orAllowed(limiters.pause(key, millis)))
         })
     })
   })
+}
 
 /**
  * Provides Effect's `RateLimiter` service from our store.

@@ -10,6 +10,8 @@
  */
 import type * as Duration from "effect/Duration"
 import type * as Exit from "effect/Exit"
+import type * as EffectBreaker from "effect/persistence/CircuitBreaker"
+import type * as EffectLimiter from "effect/persistence/RateLimiter"
 import { hasProperty } from "effect/Predicate"
 
 /**
@@ -179,6 +181,36 @@ export const ignored = (options?: {
 const interrupted = ignored()
 const defect = failure({ retryable: false })
 const unjudged = failure()
+const storeFailed = ignored({ retryable: true, executed: false })
+
+// Checked as types alone, so that neither module is loaded.
+const limiterError: EffectLimiter.ErrorTypeId = "~effect/persistence/RateLimiter/RateLimiterError"
+const breakerError: EffectBreaker.ErrorTypeId = "~effect/persistence/CircuitBreaker/CircuitBreakerError"
+
+/** Whether it is what a limiter or breaker of Effect's kind rejected a call with; such errors know nothing of `key`. */
+const isEffectRejection = (u: unknown): u is EffectLimiter.RateLimiterError | EffectBreaker.CircuitBreakerError =>
+  hasProperty(u, limiterError) || hasProperty(u, breakerError)
+
+/** As those of our own limiter and breaker are judged. */
+const rejectionOutcome = (
+  { reason }: EffectLimiter.RateLimiterError | EffectBreaker.CircuitBreakerError
+): Outcome => {
+  switch (reason._tag) {
+    case "RateLimitExceeded":
+    case "CircuitOpen":
+      return ignored({ retryAfter: reason.retryAfter, executed: false })
+    case "CircuitHalfOpen":
+      return ignored({ executed: false })
+    case "RateLimitStoreError":
+    case "CircuitBreakerStoreError":
+      return storeFailed
+  }
+}
+
+const errorOutcome = (error: unknown): Outcome => {
+  if (isJudged(error)) return error[key]
+  return isEffectRejection(error) ? rejectionOutcome(error) : unjudged
+}
 
 /**
  * Judges an exit the default way.
@@ -190,6 +222,7 @@ const unjudged = failure()
  * | success | `Success` |
  * | a defect, alone or beside an error | `Failure`, not retryable |
  * | an error that carries `key` | what it says |
+ * | a rejection by Effect's own `RateLimiter` or `CircuitBreaker` | `Ignored`, retryable when their store failed |
  * | any other error | `Failure`, retryable |
  * | nothing but interruption | `Ignored`, not retryable |
  *
@@ -202,7 +235,7 @@ export const classify: Classifier = (exit) => {
   for (const reason of exit.cause.reasons) {
     if (reason._tag === "Die") return defect
     if (reason._tag === "Fail" && outcome === undefined) {
-      outcome = isJudged(reason.error) ? reason.error[key] : unjudged
+      outcome = errorOutcome(reason.error)
     }
   }
   return outcome ?? interrupted
@@ -261,9 +294,7 @@ export const classifier = (options: ClassifierOptions): Classifier => {
       ? undefined
       : reasons.find((reason) => reason._tag === "Fail")
     // A rejection by a policy inside says nothing about the dependency, whatever all other errors say.
-    if (fail === undefined || isIgnored(fail.error)) return otherwise(exit)
+    if (fail === undefined || errorOutcome(fail.error)._tag === "Ignored") return otherwise(exit)
     return error?.(fail.error) ?? otherwise(exit)
   }
 }
-
-const isIgnored = (error: unknown): boolean => isJudged(error) && error[key]._tag === "Ignored"

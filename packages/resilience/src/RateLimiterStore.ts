@@ -177,6 +177,6 @@ export class RateLimiterStoreError extends Schema.TaggedError<RateLimiterStoreEr
   }
 
   get [Outcome.key](): Outcome.Outcome {
-    return Outcome.ignored({ retryable: true })
+    return Outcome.ignored({ retryable: true, executed: false })
   }
 }

@@ -1,6 +1,6 @@
 import { EffectRateLimiter, RateLimiterStore } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber, Layer } from "effect"
+import { Duration, Effect, Exit, Fiber, Layer, Option, References, Scope } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { RateLimiter } from "effect/persistence"
 import { TestClock } from "effect/testing"
@@ -8,15 +8,21 @@ import { TestClock } from "effect/testing"
 const provided = Effect.provide(
   EffectRateLimiter.layer().pipe(Layer.provideMerge(RateLimiterStore.layerStoreMemory))
 )
-const failing = Layer.effect(
-  RateLimiterStore.RateLimiterStore,
-  Effect.map(RateLimiterStore.RateLimiterStore, (store) => ({
-    ...store,
-    take: () => Effect.fail(new RateLimiterStore.RateLimiterStoreError({ operation: "take", cause: "gone" }))
-  }))
-).pipe(Layer.provide(RateLimiterStore.layerStoreMemory))
+
+type Store = RateLimiterStore.RateLimiterStore["Service"]
+
+/** A store in memory, of which some methods are others. */
+const storeWith = (change: (store: Store) => Partial<Store>) =>
+  Effect.provide(
+    Layer.effect(
+      RateLimiterStore.RateLimiterStore,
+      Effect.map(RateLimiterStore.RateLimiterStore, (store) => ({ ...store, ...change(store) }))
+    ).pipe(Layer.provide(RateLimiterStore.layerStoreMemory))
+  )
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
+
+const settle = TestClock.adjust(0)
 
 /** A service that answers with the next of so many responses, and with 200 past them. */
 const service = (...responses: ReadonlyArray<() => Response>) => {
@@ -108,14 +114,211 @@ describe("EffectRateLimiter", () => {
       assert.strictEqual((yield* Effect.flip(other.consume(options))).reason._tag, "RateLimitExceeded")
     }).pipe(provided))
 
-  it.effect("a store that fails is told as Effect's error", () =>
-    Effect.gen(function*() {
+  describe("takes what Effect's takes", () => {
+    const consume = Effect.fnUntraced(function*(change: Partial<Parameters<RateLimiter.RateLimiter["consume"]>[0]>) {
       const limiter = yield* RateLimiter.RateLimiter
-      const { reason } = yield* Effect.flip(limiter.consume({ key: "a", limit: 2, window: "1 second" }))
-      assert.strictEqual(reason._tag, "RateLimitStoreError")
-    }).pipe(
-      Effect.provide(EffectRateLimiter.layer().pipe(Layer.provide(failing)))
-    ))
+      const call = limiter.consume({ key: "a", limit: 1, window: "1 second", ...change })
+      const outcomes: Array<string> = []
+      for (let i = 0; i < 2; i++) {
+        const exit = yield* Effect.exit(call)
+        const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+        outcomes.push(exit._tag === "Success" ? "taken" : error?.reason._tag ?? "died")
+      }
+      return outcomes
+    })
+    const rejected = "RateLimitExceeded"
+    const cases: ReadonlyArray<readonly [Parameters<typeof consume>[0], ReadonlyArray<string>]> = [
+      [{ limit: 1.5 }, ["taken", rejected]],
+      [{ limit: 0.5 }, [rejected, rejected]],
+      [{ limit: 0 }, [rejected, rejected]],
+      [{ limit: -1 }, [rejected, rejected]],
+      [{ limit: NaN }, ["taken", "taken"]],
+      [{ limit: Infinity }, ["taken", "taken"]],
+      [{ window: 0 }, ["taken", rejected]],
+      [{ window: -1 }, ["taken", rejected]],
+      [{ window: NaN }, ["taken", rejected]],
+      [{ window: Infinity }, ["taken", rejected]],
+      [{ tokens: 0 }, ["taken", "taken"]],
+      [{ tokens: -1 }, ["taken", "taken"]],
+      [{ tokens: NaN }, ["taken", "taken"]],
+      [{ tokens: Infinity }, [rejected, rejected]]
+    ]
+    for (const [change, outcomes] of cases) {
+      const [name, value] = Object.entries(change)[0] ?? []
+      for (const algorithm of ["fixed-window", "token-bucket"] as const) {
+        it.effect(`${algorithm} of ${name} ${String(value)}`, () =>
+          Effect.gen(function*() {
+            const effects = yield* Effect.provide(
+              consume({ ...change, algorithm }),
+              RateLimiter.layer.pipe(Layer.provide(RateLimiter.layerStoreMemory))
+            )
+            assert.deepStrictEqual(effects, outcomes)
+            assert.deepStrictEqual(yield* consume({ ...change, algorithm }), outcomes)
+          }).pipe(provided))
+      }
+    }
+
+    it.effect("waits under a limit of a fraction, and for nothing that never comes", () =>
+      Effect.gen(function*() {
+        const limiter = yield* RateLimiter.RateLimiter
+        const call = { key: "a", limit: 0.5, window: "1 second", onExceeded: "delay" } as const
+        yield* limiter.consume(call)
+        const waiting = yield* start(limiter.consume(call))
+        for (const never of [{ limit: 0 }, { limit: -Infinity }, { tokens: Infinity }]) {
+          const { reason } = yield* Effect.flip(limiter.consume({ ...call, ...never }))
+          assert.strictEqual(reason._tag, rejected)
+          if (reason._tag === rejected) assert.strictEqual(Duration.toMillis(reason.retryAfter), 1_000)
+        }
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(waiting)
+      }).pipe(provided))
+  })
+
+  it("refuses an option out of its bounds", () => {
+    assert.throws(
+      () => EffectRateLimiter.make({ maxQueue: -1 }),
+      "EffectRateLimiter.make: maxQueue must be an integer of at least 0, or Infinity, got -1"
+    )
+    assert.throws(() => EffectRateLimiter.layer({ storeTimeout: 0 }), RangeError)
+  })
+
+  it.effect("asks the store once for a decision", () => {
+    const asked: Array<string> = []
+    const note = (name: string) => <A, E>(request: Effect.Effect<A, E>) =>
+      Effect.suspend(() => {
+        asked.push(name)
+        return request
+      })
+    return Effect.gen(function*() {
+      const limiter = yield* EffectRateLimiter.make()
+      const call = { key: "a", limit: 3, window: "1 second" } as const
+      const { remaining, resetAfter } = yield* limiter.consume({ ...call, tokens: 2 })
+      assert.deepStrictEqual([remaining, Duration.toMillis(resetAfter)], [1, 1_000])
+      assert.deepStrictEqual(asked, ["take"])
+      assert.strictEqual((yield* limiter.consume({ ...call, tokens: 0 })).remaining, 1)
+      assert.deepStrictEqual(asked, ["take", "peek"])
+    }).pipe(storeWith((store) => ({
+      take: (...args) => note("take")(store.take(...args)),
+      peek: (...args) => note("peek")(store.peek(...args))
+    })))
+  })
+
+  describe("when the store", () => {
+    const call = { key: "a", limit: 3, window: "1 second" } as const
+    const feedback = { key: "a", epoch: 0, tokens: 1, status: 429, retryAfter: Duration.seconds(5) }
+    const gone = Effect.fail(new RateLimiterStore.RateLimiterStoreError({ operation: "answer", cause: "gone" }))
+    const answers = { fails: gone, hangs: Effect.never }
+    for (const [what, answer] of Object.entries(answers)) {
+      const broken = storeWith(() => ({ take: () => answer, peek: () => answer, hold: () => answer }))
+      const within = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+        Effect.flatMap(start(self), (fiber) => Effect.andThen(TestClock.adjust("1 second"), Fiber.join(fiber)))
+
+      it.effect(`${what}, calls go on when told so, as if nothing was taken`, () =>
+        Effect.gen(function*() {
+          const limiter = yield* EffectRateLimiter.make({ onStoreError: "allow" })
+          for (const change of [{}, { onExceeded: "delay", tokens: 5 }, { tokens: 0 }] as const) {
+            assert.deepStrictEqual(yield* within(limiter.consume({ ...call, ...change })), {
+              delay: Duration.zero,
+              limit: 3,
+              remaining: 3,
+              resetAfter: Duration.zero
+            })
+          }
+          yield* within(limiter.adaptiveFeedback(feedback))
+          const asked = { key: "a", tokens: 1, fallbackLimit: 1, fallbackWindow: Duration.seconds(1) }
+          assert.strictEqual((yield* limiter.adaptiveConsume(asked)).phase, "cooldown")
+        }).pipe(broken))
+
+      it.effect(`${what}, calls fail with Effect's error`, () =>
+        Effect.gen(function*() {
+          const limiter = yield* EffectRateLimiter.make()
+          const calls = [
+            limiter.consume(call),
+            limiter.consume({ ...call, tokens: 0 }),
+            limiter.adaptiveFeedback(feedback)
+          ]
+          for (const call of calls) {
+            const { reason } = yield* within(Effect.flip(call))
+            assert.strictEqual(reason._tag, "RateLimitStoreError")
+          }
+        }).pipe(broken))
+    }
+  })
+
+  describe("when its scope closes", () => {
+    const call = { key: "a", limit: 1, window: "1 hour", onExceeded: "delay" } as const
+    const opened = Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const limiter = yield* Effect.provideService(EffectRateLimiter.make(), Scope.Scope, scope)
+      return { limiter, close: Scope.close(scope, Exit.void) }
+    })
+
+    it.effect("no call waits on, however it came in as others left", () =>
+      Effect.gen(function*() {
+        for (let budget = 3; budget < 30; budget++) {
+          for (let apart = 0; apart < 12; apart++) {
+            const exit = yield* Effect.gen(function*() {
+              const { close, limiter } = yield* opened
+              yield* Effect.forkChild(limiter.consume(call))
+              for (let i = 0; i < apart; i++) yield* Effect.yieldNow
+              const waiting = yield* Effect.forkChild(limiter.consume(call))
+              yield* settle
+              yield* close
+              yield* settle
+              const exit = waiting.pollUnsafe()
+              yield* Fiber.interrupt(waiting)
+              return exit
+            }).pipe(
+              Effect.provideService(References.MaxOpsBeforeYield, budget),
+              Effect.provide(RateLimiterStore.layerStoreMemory, { local: true })
+            )
+            assert.isTrue(exit !== undefined && Exit.hasInterrupts(exit), `budget ${budget}, ${apart} yields apart`)
+          }
+        }
+      }))
+
+    it.effect("calls that come later are interrupted", () =>
+      Effect.gen(function*() {
+        const { close, limiter } = yield* opened
+        yield* limiter.consume(call)
+        yield* close
+        assert.isTrue(Exit.hasInterrupts(yield* Effect.exit(limiter.consume(call))))
+      }).pipe(provided))
+
+    it.effect("what a store still does has the time of one answer, for all keys together", () =>
+      Effect.gen(function*() {
+        const { close, limiter } = yield* opened
+        for (const key of ["a", "b", "c"]) yield* start(limiter.consume({ ...call, key }))
+        const closing = yield* start(close)
+        yield* TestClock.adjust(999)
+        assert.isUndefined(closing.pollUnsafe())
+        yield* TestClock.adjust(1)
+        assert.isDefined(closing.pollUnsafe())
+      }).pipe(storeWith(() => ({ take: () => Effect.never }))))
+
+    it.effect("what was taken for a call that left is given back first", () => {
+      const slowly = <A, E>(request: Effect.Effect<A, E>) => Effect.tap(request, () => Effect.sleep("100 millis"))
+      let given = false
+      return Effect.gen(function*() {
+        const { close, limiter } = yield* opened
+        const leaving = yield* start(limiter.consume(call))
+        yield* TestClock.adjust(50)
+        yield* Fiber.interrupt(leaving)
+        yield* TestClock.adjust(100)
+        const closing = yield* start(close)
+        yield* TestClock.adjust(49)
+        assert.deepStrictEqual([closing.pollUnsafe(), given], [undefined, false])
+        yield* TestClock.adjust(1)
+        assert.deepStrictEqual([closing.pollUnsafe(), given], [Exit.void, true])
+      }).pipe(storeWith((store) => ({
+        take: (...args) => slowly(store.take(...args)),
+        giveBack: (...args) =>
+          Effect.map(slowly(store.giveBack(...args)), () => {
+            given = true
+          })
+      })))
+    })
+  })
 
   describe("under HttpClient.withRateLimiter", () => {
     it.effect("spreads requests over the windows", () =>

@@ -1,16 +1,21 @@
 import {
   CircuitBreaker,
+  CircuitBreakerStore,
   ConcurrencyLimit,
+  EffectCircuitBreaker,
+  EffectRateLimiter,
   LoadShed,
   Outcome,
   type Policy,
   RateLimiter,
+  RateLimiterStore,
   Retry,
   Throttle
 } from "@ballast/resilience"
 import * as resilience from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Schema } from "effect"
+import { Duration, Effect, Exit, Schema, type Scope } from "effect"
+import { CircuitBreaker as EffectBreaker, RateLimiter as EffectLimiter } from "effect/persistence"
 import { TestClock } from "effect/testing"
 import { chance, Fault } from "./support.ts"
 
@@ -54,6 +59,48 @@ const rejections: Record<string, Effect.Effect<unknown, unknown>> = {
   })
 }
 
+/** How rejections come about of what stands in for Effect's own limiter and breaker. */
+const interop: Record<string, Effect.Effect<unknown, unknown, Scope.Scope>> = {
+  RateLimiterError: Effect.gen(function*() {
+    const limiter = yield* EffectRateLimiter.make()
+    const consume = limiter.consume({ key: "a", limit: 1, window: "1 minute" })
+    yield* consume
+    return yield* Effect.flip(consume)
+  }).pipe(Effect.provide(RateLimiterStore.layerStoreMemory)),
+  CircuitBreakerError: Effect.gen(function*() {
+    const breaker = yield* EffectCircuitBreaker.make({ trip: CircuitBreaker.consecutive(1), maxStaleness: 0 })
+    yield* Effect.exit(breaker.execute(Effect.fail("no"), { key: "a" }))
+    return yield* Effect.flip(breaker.execute(Effect.void, { key: "a" }))
+  }).pipe(Effect.provide(CircuitBreakerStore.layerStoreMemory()))
+}
+
+const retryAfter = Duration.seconds(3)
+const inLimiter = (reason: EffectLimiter.RateLimiterErrorReason) => new EffectLimiter.RateLimiterError({ reason })
+const inBreaker = (reason: EffectBreaker.CircuitBreakerErrorReason) => new EffectBreaker.CircuitBreakerError({ reason })
+
+/** How each error of Effect's own two is judged. */
+const effects: ReadonlyArray<
+  readonly [EffectLimiter.RateLimiterError | EffectBreaker.CircuitBreakerError, Outcome.Outcome]
+> = [
+  [
+    inLimiter(new EffectLimiter.RateLimitExceeded({ retryAfter, key: "a", limit: 1, remaining: 0 })),
+    Outcome.ignored({ retryAfter, executed: false })
+  ],
+  [
+    inLimiter(new EffectLimiter.RateLimitStoreError({ message: "gone" })),
+    Outcome.ignored({ retryable: true, executed: false })
+  ],
+  [
+    inBreaker(new EffectBreaker.CircuitOpen({ key: "a", retryAfter })),
+    Outcome.ignored({ retryAfter, executed: false })
+  ],
+  [inBreaker(new EffectBreaker.CircuitHalfOpen({ key: "a" })), Outcome.ignored({ executed: false })],
+  [
+    inBreaker(new EffectBreaker.CircuitBreakerStoreError({ message: "gone" })),
+    Outcome.ignored({ retryable: true, executed: false })
+  ]
+]
+
 /** Errors that no call fails with: they refuse what somebody wanted of a policy itself. */
 const notOfCalls = ["ChaosRefused", "InvalidSnapshot"]
 
@@ -64,7 +111,7 @@ const errors = Object.values(resilience).flatMap((module) => Object.entries(modu
 })
 
 describe("rejections", () => {
-  for (const [name, rejection] of Object.entries(rejections)) {
+  for (const [name, rejection] of Object.entries({ ...rejections, ...interop })) {
     it.effect(`${name} is never a failure of the dependency, which did not see the call`, () =>
       Effect.gen(function*() {
         const error = yield* rejection
@@ -84,6 +131,12 @@ describe("rejections", () => {
         assert.strictEqual(runs, 1)
         assert.strictEqual((yield* breaker.inspect)._tag, "Closed")
       }))
+  }
+
+  for (const [error, outcome] of effects) {
+    it(`${error.reason._tag} of Effect's own ${error._tag} is judged as ours`, () => {
+      assert.deepStrictEqual(Outcome.classify(Exit.fail(error)), outcome)
+    })
   }
 
   const exact = [

@@ -44,7 +44,7 @@ describe("SharedRateLimiter", () => {
         const limiter = (yield* SharedRateLimiter.make({ ...limits, onStoreError: "fail" }))("a")
         const error = yield* Effect.flip(limiter(Effect.die("ran")))
         assert.strictEqual(error, gone)
-        assert.deepStrictEqual(gone[Outcome.key], Outcome.ignored({ retryable: true }))
+        assert.deepStrictEqual(gone[Outcome.key], Outcome.ignored({ retryable: true, executed: false }))
         assert.strictEqual(gone.message, "The store of rate limits failed to take")
       }).pipe(storeWith(() => ({ take: () => Effect.fail(gone) }))))
 

@@ -75,6 +75,8 @@ export interface Waiter extends guard.Entry<Rejection>, Fifo.Place<Waiter> {
   resume: ((result: Effect.Effect<void, Rejection>) => void) | undefined
   /** When the store took for it; undefined when nobody did. */
   takenAt: number | undefined
+  /** What the store said when it took for it. */
+  decision: Decision | undefined
 }
 
 export type Entry =
@@ -213,6 +215,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       result: undefined,
       resume: undefined,
       takenAt: undefined,
+      decision: undefined,
       previous: undefined,
       next: undefined
     }
@@ -375,6 +378,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       if (place >= decision.admitted) {
         waiter.delayed = true
       } else if (waiter.state === "queued") {
+        waiter.decision = decision
         grant(waiter, decision.at)
       } else {
         unused += waiter.weight

@@ -71,14 +71,23 @@ export const make = (
       return Effect.as(Effect.addFinalizer(() => shared.close), shared)
     }))
 
+/** What the owner of many limiters has for each of them. */
+export interface Owner {
+  /** Where what limiters do on behalf of their callers runs, so that it outlives the limiter. */
+  readonly background: Background.Background
+  /** A line of the limiter is at rest. */
+  readonly rested: () => void
+}
+
 /** Opens a limiter on its name's part of the store; its owner closes it. */
 export const open = (
   initial: Options.CheckedShared,
   name: string,
   store: Store.RateLimiterStore["Service"],
-  maker: AnyFiber
+  maker: AnyFiber,
+  owner?: Owner
 ): Shared => {
-  const background = Background.make()
+  const background = owner?.background ?? Background.make()
   const events = Events.make<SharedEvent>()
   const rejected = telemetry.makeRejected("shared-rate-limiter", name)
   const waited = telemetry.makeWaited("shared-rate-limiter", name)
@@ -125,6 +134,7 @@ export const open = (
     ask,
     emptied: (line) => {
       if (lines.get(line.key) === line) lines.delete(line.key)
+      owner?.rested()
     }
   }
 
