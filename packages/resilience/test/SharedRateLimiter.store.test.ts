@@ -1,6 +1,6 @@
 import { Outcome, RateLimiter, RateLimiterStore, SharedRateLimiter } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Fiber, Layer, Queue, Stream } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Layer, Queue, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { CurrentDeadline } from "../src/internal/currentDeadline.ts"
 import { metrics, withMetrics } from "./support.ts"
@@ -99,6 +99,44 @@ describe("SharedRateLimiter", () => {
           )
         }
       }))
+
+    it.effect("decides while the limiter is closed, what it took is given back, leased or not", () =>
+      Effect.gen(function*() {
+        for (const lease of [undefined, { size: 1 }]) {
+          yield* Effect.gen(function*() {
+            const scope = yield* Scope.make()
+            const options = { ...limits, limit: 3 }
+            const limiters = yield* Effect.provideService(
+              SharedRateLimiter.make({ ...options, lease }),
+              Scope.Scope,
+              scope
+            )
+            const call = yield* start(Effect.exit(limiters("a")(Effect.die("ran"))))
+            const stream = limiters("a").stream(Stream.die("ran"))
+            const pull = yield* start(Effect.exit(Stream.runDrain(stream)))
+            const closing = yield* start(Scope.close(scope, Exit.void))
+            yield* settle
+            for (const fiber of [call, pull]) assert.isTrue(Exit.hasInterrupts(yield* Fiber.join(fiber)))
+            yield* TestClock.adjust("300 millis")
+            assert.isDefined(closing.pollUnsafe())
+            const other = yield* SharedRateLimiter.make(options)
+            assert.strictEqual((yield* other("a").peek()).available, 3)
+          }).pipe(storeWith((store) => ({
+            take: (key, spec, request) => Effect.tap(store.take(key, spec, request), () => Effect.sleep("100 millis")),
+            giveBack: (key, spec, weight, at) => Effect.delay(store.giveBack(key, spec, weight, at), "100 millis")
+          })))
+        }
+      }))
+
+    it.effect("hangs while the limiter is closed, that takes no longer than its time", () =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const limiters = yield* Effect.provideService(SharedRateLimiter.make(limits), Scope.Scope, scope)
+        yield* start(Effect.exit(limiters("a")(Effect.void)))
+        const closing = yield* start(Scope.close(scope, Exit.void))
+        yield* TestClock.adjust("1 second")
+        assert.isDefined(closing.pollUnsafe())
+      }).pipe(storeWith(() => ({ take: () => Effect.never }))))
 
     it.effect("decides while a call leaves, what it took for the call is given back", () =>
       Effect.gen(function*() {

@@ -177,7 +177,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     if (!driving) {
       driving = true
       driver = fiber.context
-      background.run(driver, drive)
+      background.work(driver, drive)
     }
     return waiter
   }
@@ -281,7 +281,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
   /** Gives back what was taken for a call that doesn't run. */
   const giveBack = (weight: number, at: number): void => {
     const request = store.giveBack(key, host.settings().spec, weight, at)
-    background.run(driver, Effect.exit(Effect.andThen(host.ask(key, "giveBack", request), Effect.sync(wake))))
+    background.work(driver, Effect.exit(Effect.andThen(host.ask(key, "giveBack", request), Effect.sync(wake))))
   }
 
   /** Serves the line until nobody is in it. */
@@ -292,7 +292,6 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     if (queue.size === 0 || closed) return rest()
     const batch = headOfLine()
     return Effect.flatMap(Effect.exit(ask(batch)), (exit) => {
-      if (closed) return rest()
       if (Exit.isFailure(exit)) {
         failAll(Effect.failCause(exit.cause))
         return drive
@@ -478,7 +477,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     if (driving || lots.weight > size / 2 || at < refillAt) return
     driving = true
     driver = fiber.context
-    background.run(driver, Effect.flatMap(Effect.exit(ask([])), () => drive))
+    background.work(driver, Effect.flatMap(Effect.exit(ask([])), () => drive))
   }
 
   const returned = (weight: number): void => {

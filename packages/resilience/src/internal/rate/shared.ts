@@ -186,7 +186,7 @@ export const open = (
     closed = true
     for (const line of lines.values()) line.close()
     lines.clear()
-    // What is to be given back is on its way.
+    // What the store took, or takes just now, is given back.
     return Effect.andThen(Effect.timeoutOption(background.worked, settings.storeTimeout), background.stop)
   })
 
