@@ -19,6 +19,11 @@ const storeWith = (change: (store: Store) => Partial<Store>) =>
     ).pipe(Layer.provide(RateLimiterStore.layerStoreMemory))
   )
 
+/** A store whose answers to `take` are under way for 100 ms. */
+const slow = storeWith((store) => ({
+  take: (key, spec, request) => Effect.tap(store.take(key, spec, request), () => Effect.sleep("100 millis"))
+}))
+
 const gone = new RateLimiterStore.RateLimiterStoreError({ operation: "take", cause: "gone" })
 const limits = { name: "n", limit: 2, window: "1 hour" } as const
 
@@ -137,6 +142,63 @@ describe("SharedRateLimiter", () => {
         yield* TestClock.adjust("1 second")
         assert.isDefined(closing.pollUnsafe())
       }).pipe(storeWith(() => ({ take: () => Effect.never }))))
+
+    it.effect("leases while this process pauses or blocks it, that is given back", () =>
+      Effect.gen(function*() {
+        for (const hold of ["pause", "block"] as const) {
+          const limiters = yield* SharedRateLimiter.make({ ...limits, limit: 20, lease: { size: 10 } })
+          const limiter = limiters(hold)
+          const calls = Array.from({ length: 12 }, () => Effect.exit(limiter(Effect.void)))
+          const first = yield* start(calls[0] ?? Effect.never)
+          yield* limiter[hold]("1 minute")
+          yield* TestClock.adjust("100 millis")
+          assert.strictEqual((yield* limiters.inspect).leased, 0)
+          const rest = yield* start(Effect.all(calls, { concurrency: "unbounded" }))
+          yield* TestClock.adjust("200 millis")
+          const exits = [yield* Fiber.join(first), ...yield* Fiber.join(rest)]
+          assert.deepStrictEqual(exits.filter(Exit.isSuccess), [])
+          assert.strictEqual((yield* limiter.peek()).available, 20)
+        }
+      }).pipe(slow))
+
+    it.effect("leases while this process changes its settings, that is given back", () =>
+      Effect.gen(function*() {
+        const limiters = yield* SharedRateLimiter.make({ ...limits, limit: 20, lease: { size: 10 } })
+        const call = yield* start(limiters("a")(Effect.void))
+        yield* limiters.update({ limit: 5 })
+        yield* TestClock.adjust("100 millis")
+        yield* Fiber.join(call)
+        assert.strictEqual((yield* limiters.inspect).leased, 0)
+      }).pipe(slow))
+
+    it.effect("admits calls while this process pauses it, they start after the pause and in their order", () =>
+      Effect.gen(function*() {
+        const limiter = (yield* SharedRateLimiter.make({ ...limits, limit: 3, maxWait: "2 minutes" }))("a")
+        const started: Array<string> = []
+        const note = (name: string) => Effect.sync(() => void started.push(name))
+        yield* start(limiter(note("call")))
+        yield* start(Stream.runDrain(limiter.stream(Stream.fromEffect(note("stream")))))
+        yield* TestClock.adjust("50 millis")
+        yield* limiter.pause("1 minute")
+        yield* start(limiter(note("later")))
+        yield* TestClock.adjust("59 seconds")
+        assert.deepStrictEqual(started, [])
+        yield* TestClock.adjust("2 seconds")
+        assert.deepStrictEqual(started, ["call", "stream", "later"])
+        assert.strictEqual((yield* limiter.peek()).available, 0)
+      }).pipe(slow))
+
+    it.effect("admits a call while this process pauses it for less time than the answer takes, it starts at once", () =>
+      Effect.gen(function*() {
+        const limiter = (yield* SharedRateLimiter.make(limits))("a")
+        for (const last of ["over", "ended"]) {
+          const call = yield* start(limiter(Effect.succeed("ran")))
+          yield* limiter.pause(last === "over" ? "99 millis" : "1 minute")
+          if (last === "ended") yield* limiter.resume
+          yield* TestClock.adjust("100 millis")
+          assert.strictEqual(yield* Fiber.join(call), "ran")
+        }
+      }).pipe(slow))
 
     it.effect("decides while a call leaves, what it took for the call is given back", () =>
       Effect.gen(function*() {

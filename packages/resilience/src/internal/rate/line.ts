@@ -16,7 +16,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import type { Decision, RateLimiterStore, RateLimiterStoreError, Request } from "../../RateLimiterStore.ts"
+import type { Decision, Hold, RateLimiterStore, RateLimiterStoreError, Request } from "../../RateLimiterStore.ts"
 import type { Background } from "../background.ts"
 import { deadlineOf } from "../currentDeadline.ts"
 import type * as Events from "../events.ts"
@@ -88,9 +88,11 @@ export interface Line {
   readonly exit: (entry: Entry) => void
   /** Asks anew at once: something was given, or the settings are others. */
   readonly wake: () => void
-  /** Gives back what is leased. */
+  /** Gives back what is leased, and what a request under way leases. */
   readonly surrender: () => void
-  readonly rejectAll: (because: Reason, millis: number) => void
+  /** The store holds the key, as this process told it to. */
+  readonly hold: (kind: Hold, millis: number) => void
+  readonly release: (kind: Hold) => void
   /** Ends all waits, as the limiter is closed. */
   readonly close: () => void
   readonly idle: () => boolean
@@ -132,6 +134,10 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
   let driver = maker.context
   /** Whether something came up since the store was asked for the last time. */
   let stale = false
+  /** Whether what is leased was given back since then. */
+  let surrendered = false
+  /** Until when a pause lasts that this process made since then; the answer may not know of it. */
+  let pausedUntil = -Infinity
   let closed = false
   /** When the head may have its turn; infinite while the store is asked. */
   let readyAt = Infinity
@@ -329,6 +335,8 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
   const ask = (batch: ReadonlyArray<Waiter>): Effect.Effect<Decision, RateLimiterStoreError> => {
     const { lease, spec } = host.settings()
     expire(now())
+    surrendered = false
+    pausedUntil = -Infinity
     const sentAt = now()
     const request: Request = {
       weights: batch.map((waiter) => waiter.weight),
@@ -353,7 +361,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     const at = now()
     if (decision.extra < wanted) refillAt = at + (host.settings().lease?.duration ?? 0) / 4
     if (decision.extra === 0) return decision
-    if (closed || at >= expiresAt) {
+    if (closed || surrendered || at >= expiresAt) {
       giveBack(decision.extra, decision.at)
       return decision
     }
@@ -369,18 +377,20 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
 
   /** Does what the store said, and returns how long the line has to wait. */
   const settle = (batch: ReadonlyArray<Waiter>, decision: Decision): number => {
+    // A pause of its own lets nothing start, whatever was admitted before: those stay in line.
+    const paused = now() < pausedUntil
     let unused = 0
     for (const [place, waiter] of batch.entries()) {
       if (place >= decision.admitted) {
         waiter.delayed = true
-      } else if (waiter.state === "queued") {
+      } else if (waiter.state === "queued" && !paused) {
         grant(waiter, decision.at)
       } else {
         unused += waiter.weight
       }
     }
     if (unused > 0) giveBack(unused, decision.at)
-    if (decision.admitted === batch.length) return 0
+    if (paused || decision.admitted === batch.length) return 0
     if (decision.blocked) {
       rejectAll("blocked", decision.wait)
       return 0
@@ -503,13 +513,31 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     return Effect.void
   })
 
+  const surrender = (): void => {
+    surrendered = true
+    expire(Infinity)
+  }
+
+  const hold = (kind: Hold, millis: number): void => {
+    surrender()
+    if (kind === "pause") pausedUntil = Math.max(pausedUntil, now() + millis)
+    else rejectAll("blocked", millis)
+    wake()
+  }
+
+  const release = (kind: Hold): void => {
+    if (kind === "pause") pausedUntil = -Infinity
+    wake()
+  }
+
   const line: Line = {
     key,
     enter,
     exit,
     wake,
-    surrender: () => expire(Infinity),
-    rejectAll,
+    surrender,
+    hold,
+    release,
     close: () => {
       closed = true
       for (let head = queue.head; head !== undefined; head = queue.head) {

@@ -159,15 +159,13 @@ export const open = (
       if (events.active) {
         events.publish({ _tag: kind === "pause" ? "Paused" : "Blocked", key, duration: Duration.millis(millis) })
       }
-      line?.surrender()
-      if (kind === "block") line?.rejectAll("blocked", millis)
-      wake(line)
+      line?.hold(kind, millis)
     })
 
   const release = (key: string, kind: Store.Hold) =>
     steer(key, "release", () => store.release(key, kind), (line) => {
       if (events.active) events.publish({ _tag: kind === "pause" ? "Resumed" : "Unblocked", key })
-      wake(line)
+      line?.release(kind)
     })
 
   const penalize = (key: string, weight: number) =>
