@@ -200,6 +200,23 @@ describe("SharedRateLimiter", () => {
         }
       }).pipe(slow))
 
+    it.effect("holds after its time or after who asked for it has left, this process knows of it", () =>
+      Effect.gen(function*() {
+        for (const leave of [true, false]) {
+          const limiters = yield* SharedRateLimiter.make({ ...limits, limit: 20, lease: { size: 10 } })
+          const limiter = limiters(`${leave}`)
+          yield* limiter(Effect.void)
+          const pause = yield* start(limiter.pause("1 minute"))
+          if (leave) yield* Fiber.interrupt(pause)
+          assert.strictEqual((yield* limiters.inspect).leased, 10)
+          yield* TestClock.adjust("2 seconds")
+          assert.isTrue(Exit.isFailure(yield* Fiber.await(pause)))
+          assert.strictEqual((yield* limiters.inspect).leased, 0)
+        }
+      }).pipe(storeWith((store) => ({
+        hold: (key, kind, millis) => Effect.tap(store.hold(key, kind, millis), () => Effect.sleep("2 seconds"))
+      }))))
+
     it.effect("decides while a call leaves, what it took for the call is given back", () =>
       Effect.gen(function*() {
         const gate = yield* Deferred.make<void>()

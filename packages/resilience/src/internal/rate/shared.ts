@@ -135,8 +135,9 @@ export const open = (
     request: (spec: Spec) => Effect.Effect<A, Store.RateLimiterStoreError>,
     done: (line: Line.Line | undefined) => void
   ): Effect.Effect<A, Store.RateLimiterStoreError> =>
+    // What is done is done, also when it took too long or the caller has left.
     Effect.suspend(() =>
-      Effect.tap(ask(key, operation, request(settings.spec)), () => Effect.sync(() => done(lines.get(key))))
+      ask(key, operation, Effect.tap(request(settings.spec), () => Effect.sync(() => done(lines.get(key)))))
     )
 
   const wake = (line: Line.Line | undefined): void => line?.wake()
