@@ -130,6 +130,24 @@ describe("SharedRateLimiter", () => {
         assert.isAtMost(admitted.unused, seldom)
       }), 60_000)
 
+    it.effect("a scoped reservation is settled, or all of it is given back", () =>
+      Effect.gen(function*() {
+        const settled = { never: 0 }
+        const { interrupted } = yield* interruptEverywhere({
+          setup: paused(0),
+          run: ({ limiter }) =>
+            Effect.scoped(Effect.flatMap(limiter.reserveScoped(3), (reservation) => reservation.settle(1))),
+          check: ({ limiter }, exit) =>
+            Effect.map(limiter.peek(), ({ available }) => {
+              if (Exit.isSuccess(exit)) assert.strictEqual(available, 2)
+              else assert.include([2, 3], available)
+              if (available === 3) settled.never++
+            })
+        })
+        assert.isAbove(interrupted, budgets)
+        assert.isAbove(settled.never, 0)
+      }), 60_000)
+
     it.effect("a scoped reservation takes nothing when its scope is interrupted", () =>
       Effect.gen(function*() {
         let late = 0

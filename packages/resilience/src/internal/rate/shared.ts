@@ -1,7 +1,7 @@
 /** A shared limiter of many keys: its lines, its requests to the store and what steers them. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as Store from "../../RateLimiterStore.ts"
 import * as Background from "../background.ts"
@@ -24,7 +24,14 @@ export interface Shared {
   /** Checks changes against the settings that hold now. */
   readonly check: (changes: Options.SharedSettings) => void
   readonly update: (changes: Options.SharedSettings) => void
-  readonly settle: (key: string, reserved: number, weight: number, takenAt: number) => Effect.Effect<void>
+  /** Corrects what was taken; the effect only waits for the store. */
+  readonly settle: (
+    fiber: AnyFiber,
+    key: string,
+    reserved: number,
+    weight: number,
+    takenAt: number
+  ) => Effect.Effect<void>
   readonly hold: (key: string, kind: Store.Hold, millis: number) => Effect.Effect<void, Store.RateLimiterStoreError>
   readonly release: (key: string, kind: Store.Hold) => Effect.Effect<void, Store.RateLimiterStoreError>
   readonly penalize: (key: string, weight: number) => Effect.Effect<void, Store.RateLimiterStoreError>
@@ -142,18 +149,23 @@ export const open = (
 
   const wake = (line: Line.Line | undefined): void => line?.wake()
 
-  const settle = (key: string, reserved: number, weight: number, takenAt: number): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      if (events.active) events.publish({ _tag: "Settled", key, reserved, weight })
-      if (weight === reserved) return Effect.void
-      const refund = weight < reserved
-      settled(maker, refund ? "refund" : "charge", Math.abs(reserved - weight))
-      const request = refund
-        ? steer(key, "giveBack", (spec) => store.giveBack(key, spec, reserved - weight, takenAt), wake)
-        : steer(key, "charge", (spec) => store.charge(key, spec, weight - reserved), wake)
-      // A failure was counted. Nothing is left to do about it, and the caller has its answer already.
-      return Effect.asVoid(Effect.exit(request))
-    })
+  const settle = (
+    fiber: AnyFiber,
+    key: string,
+    reserved: number,
+    weight: number,
+    takenAt: number
+  ): Effect.Effect<void> => {
+    if (events.active) events.publish({ _tag: "Settled", key, reserved, weight })
+    if (weight === reserved) return Effect.void
+    const refund = weight < reserved
+    settled(maker, refund ? "refund" : "charge", Math.abs(reserved - weight))
+    const request = refund
+      ? steer(key, "giveBack", (spec) => store.giveBack(key, spec, reserved - weight, takenAt), wake)
+      : steer(key, "charge", (spec) => store.charge(key, spec, weight - reserved), wake)
+    // A failure was counted. Nothing is left to do about it, and the caller has its answer already.
+    return Effect.asVoid(Fiber.await(background.work(fiber.context, Effect.exit(request))))
+  }
 
   const hold = (key: string, kind: Store.Hold, millis: number) =>
     steer(key, "hold", () => store.hold(key, kind, millis), (line) => {
