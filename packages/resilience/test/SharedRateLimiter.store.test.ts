@@ -1,6 +1,6 @@
 import { Outcome, RateLimiter, RateLimiterStore, SharedRateLimiter } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Exit, Fiber, Layer, Queue, Scope, Stream } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Layer, Queue, Result, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { CurrentDeadline } from "../src/internal/currentDeadline.ts"
 import { metrics, withMetrics } from "./support.ts"
@@ -236,6 +236,59 @@ describe("SharedRateLimiter", () => {
           }))
         )
       }))
+  })
+
+  describe("while the store is asked", () => {
+    const crowd = (limiter: SharedRateLimiter.Limiter, calls: number, weight = 1) =>
+      Effect.forEach(
+        Array.from({ length: calls }, (_, call) => call),
+        (call) =>
+          start(Effect.result(
+            call % 2 === 0
+              ? limiter.weigh(weight)(Effect.void)
+              : Stream.runDrain(limiter.weigh(weight).stream(Stream.empty))
+          ))
+      )
+    const reasons = (fibers: ReadonlyArray<Fiber.Fiber<Result.Result<void, SharedRateLimiter.Rejection>>>) =>
+      Effect.map(Effect.forEach(fibers, Fiber.join), (results) => {
+        const counts = { ran: 0, limit: 0, queue: 0 }
+        for (const result of results) {
+          if (Result.isSuccess(result)) counts.ran++
+          else {
+            assert.instanceOf(result.failure, RateLimiter.RateLimitExceeded)
+            const { because } = result.failure
+            if (because === "limit" || because === "queue") counts[because]++
+          }
+        }
+        return counts
+      })
+
+    it.effect("calls that come are bounded, beyond as many as the limit lets start at once", () =>
+      Effect.gen(function*() {
+        const limiters = yield* SharedRateLimiter.make({ ...limits, maxQueue: 10, maxWait: Duration.infinity })
+        const fibers = yield* crowd(limiters("a"), 10_000)
+        // One is asked for, and ten more are in line.
+        assert.strictEqual((yield* limiters.inspect).queued, 11)
+        assert.strictEqual(fibers.filter((fiber) => fiber.pollUnsafe() !== undefined).length, 9_989)
+        yield* Effect.forEach(fibers.slice(0, 11), Fiber.interrupt)
+        yield* TestClock.adjust("100 millis")
+        assert.deepStrictEqual(yield* reasons(fibers.slice(11)), { ran: 0, limit: 0, queue: 9_989 })
+      }).pipe(slow))
+
+    it.effect("with no queue at all, all run that the limit has room for", () =>
+      Effect.gen(function*() {
+        for (const weight of [1, 0.25, 3]) {
+          const limiters = yield* SharedRateLimiter.make({
+            ...limits,
+            algorithm: "fixed-window",
+            limit: 900,
+            maxQueue: 0
+          })
+          const fibers = yield* crowd(limiters(`${weight}`), 1_000 / weight, weight)
+          yield* TestClock.adjust("10 seconds")
+          assert.strictEqual((yield* reasons(fibers)).ran, 900 / weight)
+        }
+      }).pipe(slow))
   })
 
   const within = <A, E, R>(self: Effect.Effect<A, E, R>, millis: number) =>

@@ -24,7 +24,7 @@ import * as Fifo from "../fifo.ts"
 import type * as guard from "../guard.ts"
 import * as rejection from "../rejection.ts"
 import * as time from "../time.ts"
-import { epsilon } from "./algorithm.ts"
+import { epsilon, weightEpsilon } from "./algorithm.ts"
 import { RateLimitExceeded, type Reason } from "./exceeded.ts"
 import * as Lots from "./lots.ts"
 import type { SharedEvent } from "./sharedEvent.ts"
@@ -132,6 +132,8 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
   let driving = false
   /** In whose context the line works: that of the last call that set it going. */
   let driver = maker.context
+  /** What the request under way asks for; some of that may have left. */
+  let asked = { calls: 0, weight: 0 }
   /** Whether something came up since the store was asked for the last time. */
   let stale = false
   /** Whether what is leased was given back since then. */
@@ -178,7 +180,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       const wait = Math.max(0, readyAt - at) + behind(spec, queue.head?.weight ?? 0, room, queuedWeight + weight)
       if (at + wait > expiresAt + epsilon) return rejected(fiber, weight, "limit", wait)
       if (queue.size >= maxQueue) return rejected(fiber, weight, "queue", wait)
-    }
+    } else if (isCrowded(weight)) return rejected(fiber, weight, "queue", Infinity)
     const waiter = enqueue(fiber, at, weight, reserves, expiresAt, deadline, delayed)
     if (!driving) {
       driving = true
@@ -186,6 +188,16 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       background.work(driver, drive)
     }
     return waiter
+  }
+
+  /**
+   * Whether a call that comes while the store is asked is one too many. Nobody knows yet how long the wait is, but
+   * behind those that are asked for no more start at once than the limit ever lets.
+   */
+  const isCrowded = (weight: number): boolean => {
+    const { maxQueue, spec } = host.settings()
+    return queue.size - asked.calls >= maxQueue &&
+      queuedWeight - asked.weight + weight > spec.burst + weightEpsilon
   }
 
   const enqueue = (
@@ -337,6 +349,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     expire(now())
     surrendered = false
     pausedUntil = -Infinity
+    asked = { calls: batch.length, weight: batch.reduce((sum, { weight }) => sum + weight, 0) }
     const sentAt = now()
     const request: Request = {
       weights: batch.map((waiter) => waiter.weight),
