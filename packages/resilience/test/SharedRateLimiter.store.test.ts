@@ -329,4 +329,65 @@ describe("SharedRateLimiter", () => {
     }).pipe(storeWith((store) => ({
       take: (key, spec, request) => Effect.delay(store.take(key, spec, request), "500 millis")
     }))))
+
+  /** 300 patient calls of which one may start in a millisecond, then one with a deadline and two that wait for half a second. */
+  const behindMany = Effect.gen(function*() {
+    const options = { ...limits, limit: 1_000, window: "1 second", maxWait: "100 seconds", maxQueue: Infinity } as const
+    const other = yield* SharedRateLimiter.make(options)
+    yield* other("a").penalize(1_000)
+    const limiters = yield* SharedRateLimiter.make(options)
+    yield* Effect.forEach(Array.from({ length: 300 }, () => limiters("a")(Effect.void)), start)
+    const rest = Effect.gen(function*() {
+      yield* limiters.update({ maxWait: "500 millis" })
+      const first = yield* start(Effect.flip(within(limiters("a")(Effect.void), 400)))
+      return [
+        first,
+        yield* start(Effect.flip(limiters("a")(Effect.void))),
+        yield* start(Effect.flip(Stream.runDrain(limiters("a").stream(Stream.empty))))
+      ]
+    })
+    return { hold: other("a").penalize(900), rest }
+  })
+
+  it.effect("keeps maxWait behind a call with a deadline, however many are before it", () =>
+    Effect.gen(function*() {
+      const { hold, rest } = yield* behindMany
+      yield* settle
+      const fibers = yield* rest
+      yield* hold
+      yield* TestClock.adjust("400 millis")
+      assert.deepStrictEqual(fibers.map((fiber) => fiber.pollUnsafe() !== undefined), [true, false, false])
+      yield* TestClock.adjust("100 millis")
+      assert.deepStrictEqual(fibers.map((fiber) => fiber.pollUnsafe() !== undefined), [true, true, true])
+    }).pipe(storeWith(() => ({}))))
+
+  it.effect("keeps maxWait of a call that comes while the store is asked, however many are before it", () =>
+    Effect.gen(function*() {
+      const { hold, rest } = yield* behindMany
+      const fibers = yield* rest
+      yield* hold
+      yield* TestClock.adjust("500 millis")
+      assert.deepStrictEqual(fibers.map((fiber) => fiber.pollUnsafe() !== undefined), [true, true, true])
+      yield* TestClock.adjust("2 seconds")
+    }).pipe(storeWith((store) => ({
+      take: (key, spec, request) => Effect.delay(store.take(key, spec, request), "10 millis")
+    }))))
+
+  it.effect("turns all away at once of whom it is known that they would wait for too long", () =>
+    Effect.gen(function*() {
+      const limiters = yield* SharedRateLimiter.make({
+        ...limits,
+        limit: 1,
+        window: "900 millis",
+        maxWait: "9 seconds",
+        maxQueue: 2_000
+      })
+      yield* limiters("a").penalize(1)
+      yield* Effect.forEach(Array.from({ length: 1_000 }, () => Effect.exit(limiters("a")(Effect.void))), start)
+      yield* TestClock.adjust("10 millis")
+      assert.strictEqual((yield* limiters.inspect).queued, 10)
+      yield* TestClock.adjust("9 seconds")
+    }).pipe(storeWith((store) => ({
+      take: (key, spec, request) => Effect.delay(store.take(key, spec, request), "1 millis")
+    }))))
 })

@@ -129,6 +129,10 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
   const queue = Fifo.make<Waiter>()
   const lots = Lots.make()
   let queuedWeight = 0
+  /** When the patience of the most patient one ends that lined up since nobody was in line. */
+  let latestExpiry = -Infinity
+  /** Whether somebody's patience ended before it was known whether there is room. */
+  let overdue = false
   let driving = false
   /** In whose context the line works: that of the last call that set it going. */
   let driver = maker.context
@@ -210,7 +214,8 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     delayed: boolean
   ): Waiter => {
     // All others are let go when they come to the head too late, or before.
-    const impatient = queue.tail !== undefined && expiresAt < queue.tail.expiresAt
+    const impatient = queue.size > 0 && expiresAt < latestExpiry
+    latestExpiry = impatient ? latestExpiry : expiresAt
     const waiter: Waiter = {
       _tag: "Waiter",
       fiber,
@@ -249,8 +254,9 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     until === Infinity ? answered(waiter) : Effect.timeoutOrElse(answered(waiter), {
       duration: Math.max(0, Math.ceil(until - now())),
       orElse: () => {
-        // Whether there is room for one that was never asked for is not known yet.
-        if (waiter.result === undefined && !waiter.delayed && until < waiter.deadline) {
+        // While the store is asked it is not known yet whether there is room for one that was never asked for.
+        if (waiter.result === undefined && !waiter.delayed && readyAt === Infinity && until < waiter.deadline) {
+          overdue = true
           return answeredBy(waiter, waiter.deadline)
         }
         if (waiter.state === "queued") {
@@ -429,13 +435,9 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     let ahead = 0
     let place = 0
     let next: Waiter | undefined
-    // With the same patience for all, those behind the first batch need no look unless the wait is a long one.
-    const looks = wait >= maxNap || queue.size > maxQueue ? Infinity : maxBatch
-    for (
-      let waiter: Waiter | undefined = first, look = 0;
-      waiter !== undefined && look < looks;
-      waiter = next, look++
-    ) {
+    // With the same patience for all, those behind a batch that stays need no look unless the wait is a long one.
+    const looks = wait >= maxNap || queue.size > maxQueue || overdue ? Infinity : maxBatch
+    for (let waiter: Waiter | undefined = first; waiter !== undefined && place < looks; waiter = next) {
       next = waiter.next
       // The wait was that of the first. Where it is gone, a lighter one may have its turn sooner.
       if (queue.head !== first && waiter.weight < first.weight) return
@@ -448,6 +450,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
         place++
       }
     }
+    overdue = false
   }
 
   /** The store didn't decide: those who are in line now don't wait for its next failure. */
