@@ -126,10 +126,13 @@ describe("SharedRateLimiter", () => {
         const leasing = yield* SharedRateLimiter.make({ ...options, name: "l", lease: { size: 1, duration: 500 } })
         yield* leasing("b")(Effect.void)
         yield* TestClock.adjust("1 second")
+        yield* limiter("a").pause("1 second")
+        yield* limiter("a").block("1 second")
         const seen = yield* metrics
         const labels = "name=n,policy=shared-rate-limiter"
         assert.strictEqual(seen[`ballast_policy_rejections_total{${labels}}`], 1)
         assert.strictEqual(seen[`ballast_policy_wait_seconds{${labels}}`], 1)
+        assert.strictEqual(seen["ballast_rate_limiter_pauses_total{name=n}"], 1)
         assert.strictEqual(seen["ballast_rate_limiter_leased_weight_total{because=taken,name=l}"], 1)
         assert.strictEqual(seen["ballast_rate_limiter_leased_weight_total{because=returned,name=l}"], 1)
       })).pipe(memory))

@@ -74,6 +74,7 @@ export const open = (
   const events = Events.make<SharedEvent>()
   const rejected = telemetry.makeRejected("shared-rate-limiter", name)
   const waited = telemetry.makeWaited("shared-rate-limiter", name)
+  const paused = telemetry.makePaused(name)
   const leased = telemetry.makeLeased(name)
   const settled = telemetry.makeSettled(name)
   const failed = telemetry.makeStoreFailed("shared-rate-limiter", name)
@@ -169,6 +170,7 @@ export const open = (
 
   const hold = (key: string, kind: Store.Hold, millis: number) =>
     steer(key, "hold", () => store.hold(key, kind, millis), (line) => {
+      if (kind === "pause") paused(maker)
       if (events.active) {
         events.publish({ _tag: kind === "pause" ? "Paused" : "Blocked", key, duration: Duration.millis(millis) })
       }
