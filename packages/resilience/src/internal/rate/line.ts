@@ -52,6 +52,8 @@ export interface Host {
     request: Effect.Effect<A, RateLimiterStoreError>,
     late?: (answer: A) => void
   ) => Effect.Effect<A, RateLimiterStoreError>
+  /** Wakes the line that the key has now: one that was empty is no more, and its calls may still give back. */
+  readonly wake: (key: string) => void
   /** The line is empty and holds nothing. */
   readonly emptied: (line: Line) => void
 }
@@ -305,7 +307,8 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
   /** Gives back what was taken for a call that doesn't run. */
   const giveBack = (weight: number, at: number): void => {
     const request = store.giveBack(key, host.settings().spec, weight, at)
-    background.work(driver, Effect.exit(Effect.andThen(host.ask(key, "giveBack", request), Effect.sync(wake))))
+    const given = Effect.andThen(host.ask(key, "giveBack", request), Effect.sync(() => host.wake(key)))
+    background.work(driver, Effect.exit(given))
   }
 
   /** Serves the line until nobody is in it. */
@@ -321,7 +324,9 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
         return drive
       }
       const wait = settle(batch, exit.value)
-      return wait > 0 && queue.size > 0 ? Effect.flatMap(sleep(wait), () => drive) : drive
+      if (wait === 0 || queue.size === 0) return drive
+      readyAt = now() + wait
+      return Effect.flatMap(sleep, () => drive)
     })
   })
 
@@ -462,24 +467,23 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     }
   }
 
-  const sleep = (millis: number): Effect.Effect<void> =>
-    Effect.callback<void>((resume) => {
-      // The fiber may yield between the answer and this.
-      if (stale || closed) return resume(Effect.void)
-      readyAt = now() + millis
-      const timer = background.run(
-        driver,
-        Effect.andThen(
-          Effect.sleep(Math.max(1, Math.ceil(Math.min(millis, maxNap) - epsilon))),
-          Effect.sync(() => nap?.())
-        )
+  const sleep: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    // The fiber may yield between the answer and this.
+    if (stale || closed) return resume(Effect.void)
+    const millis = Math.min(readyAt - now(), maxNap)
+    const timer = background.run(
+      driver,
+      Effect.andThen(
+        Effect.sleep(Math.max(1, Math.ceil(millis - epsilon))),
+        Effect.sync(() => nap?.())
       )
-      nap = () => {
-        nap = undefined
-        timer.interruptUnsafe()
-        resume(Effect.void)
-      }
-    })
+    )
+    nap = () => {
+      nap = undefined
+      timer.interruptUnsafe()
+      resume(Effect.void)
+    }
+  })
 
   const wake = (): void => {
     stale = true

@@ -106,6 +106,8 @@ export const open = (
         }))
     })
 
+  const wake = (line: Line.Line | undefined): void => line?.wake()
+
   const host: Line.Host = {
     name,
     store,
@@ -116,6 +118,7 @@ export const open = (
     waited,
     leased: (because, weight) => leased(maker, because, weight),
     ask,
+    wake: (key) => wake(lines.get(key)),
     emptied: (line) => {
       if (lines.get(line.key) === line) lines.delete(line.key)
     }
@@ -147,8 +150,6 @@ export const open = (
     Effect.suspend(() =>
       ask(key, operation, Effect.tap(request(settings.spec), () => Effect.sync(() => done(lines.get(key)))))
     )
-
-  const wake = (line: Line.Line | undefined): void => line?.wake()
 
   const settle = (
     fiber: AnyFiber,
@@ -225,7 +226,7 @@ export const open = (
     penalize,
     reward,
     peek: (key, weight) => steer(key, "peek", (spec) => store.peek(key, spec, weight), () => {}),
-    wake: (key) => wake(lines.get(key)),
+    wake: host.wake,
     lines: () => lines.values(),
     close
   }
