@@ -83,6 +83,39 @@ describe("SharedRateLimiter", () => {
         assert.deepStrictEqual(yield* limiters.inspect, { keys: 0, queued: 0, leased: 0 })
       }).pipe(storeWith(() => ({ take: () => Effect.die("broken") }))))
 
+    it.effect("throws, that is a defect like any other, and nobody is left in line", () =>
+      Effect.gen(function*() {
+        const limiters = yield* SharedRateLimiter.make({ ...limits, onStoreError: "fail" })
+        for (let call = 0; call < 2; call++) {
+          const fiber = yield* start(Effect.sandbox(limiters("a")(Effect.void)).pipe(Effect.flip))
+          yield* settle
+          assert.strictEqual((yield* Fiber.join(fiber)).reasons[0]?._tag, "Die")
+        }
+        assert.deepStrictEqual(yield* limiters.inspect, { keys: 0, queued: 0, leased: 0 })
+      }).pipe(storeWith(() => ({
+        take: () => {
+          throw new Error("broken")
+        }
+      }))))
+
+    it.effect("hangs while more is leased, nobody waits for longer than its time", () =>
+      Effect.gen(function*() {
+        const asked = { takes: 0 }
+        yield* Effect.gen(function*() {
+          const limiter = (yield* SharedRateLimiter.make({ ...limits, limit: 10, lease: { size: 2 } }))("a")
+          yield* limiter(Effect.void)
+          yield* limiter(Effect.void)
+          yield* limiter(Effect.void)
+          const call = yield* start(limiter(Effect.void))
+          yield* TestClock.adjust("1 second")
+          const exit = call.pollUnsafe()
+          yield* TestClock.adjust("1 second")
+          assert.isDefined(exit)
+        }).pipe(storeWith((store) => ({
+          take: (key, spec, request) => asked.takes++ === 0 ? store.take(key, spec, request) : Effect.never
+        })))
+      }))
+
     it.effect("answers late, what it took for nobody is given back, and what calls ran on stays taken", () =>
       Effect.gen(function*() {
         for (const onStoreError of ["fail", "allow"] as const) {

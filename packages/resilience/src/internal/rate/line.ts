@@ -306,7 +306,8 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
 
   /** Gives back what was taken for a call that doesn't run. */
   const giveBack = (weight: number, at: number): void => {
-    const request = store.giveBack(key, host.settings().spec, weight, at)
+    const { spec } = host.settings()
+    const request = Effect.suspend(() => store.giveBack(key, spec, weight, at))
     const given = Effect.andThen(host.ask(key, "giveBack", request), Effect.sync(() => host.wake(key)))
     background.work(driver, Effect.exit(given))
   }
@@ -316,9 +317,11 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     readyAt = Infinity
     serveLeased()
     stale = false
-    if (queue.size === 0 || closed) return rest()
-    const batch = headOfLine()
-    return Effect.flatMap(Effect.exit(ask(batch)), (exit) => {
+    return queue.size === 0 || closed ? rest() : decide(headOfLine())
+  })
+
+  const decide = (batch: ReadonlyArray<Waiter>): Effect.Effect<void> =>
+    Effect.flatMap(Effect.exit(ask(batch)), (exit) => {
       if (Exit.isFailure(exit)) {
         failAll(Effect.failCause(exit.cause))
         return drive
@@ -328,7 +331,6 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       readyAt = now() + wait
       return Effect.flatMap(sleep, () => drive)
     })
-  })
 
   const rest = (): Effect.Effect<void> => {
     driving = false
@@ -367,7 +369,8 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       extra: lease === undefined ? 0 : Math.max(0, lease.size - Math.ceil(lots.weight)),
       marked: lease !== undefined || batch.some((waiter) => waiter.reserves)
     }
-    const answer = host.ask(key, "take", store.take(key, spec, request), (decision) => returnLate(batch, decision))
+    const taken = Effect.suspend(() => store.take(key, spec, request))
+    const answer = host.ask(key, "take", taken, (decision) => returnLate(batch, decision))
     return lease === undefined
       ? answer
       // The lease began at the latest when the store took it, at the earliest when it was asked for.
@@ -507,7 +510,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     if (driving || lots.weight > size / 2 || at < refillAt) return
     driving = true
     driver = fiber.context
-    background.work(driver, Effect.flatMap(Effect.exit(ask([])), () => drive))
+    background.work(driver, decide([]))
   }
 
   const returned = (weight: number): void => {
