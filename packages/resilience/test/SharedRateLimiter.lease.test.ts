@@ -61,6 +61,16 @@ describe("SharedRateLimiter", () => {
         assert.isTrue(Exit.hasInterrupts(yield* Effect.exit(limiter(Effect.void))))
       }).pipe(memory))
 
+    it.effect("gives back in time what it leased for a shorter window than before", () =>
+      Effect.gen(function*() {
+        const limiters = yield* SharedRateLimiter.make({ limit: 10, window: "1 hour", lease: { size: 6 } })
+        yield* limiters("a")(Effect.void)
+        yield* limiters.update({ window: "1 minute" })
+        yield* limiters("a")(Effect.void)
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(yield* limiters.inspect, { keys: 0, queued: 0, leased: 0 })
+      }).pipe(memory))
+
     it.effect("a pause or block of its own ends what it holds", () =>
       Effect.gen(function*() {
         const limiters = yield* SharedRateLimiter.make({ limit: 10, window: "1 hour", lease: { size: 6 } })

@@ -152,7 +152,8 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
   /** What there is at most when the head has its turn. */
   let room = 0
   let nap: (() => void) | undefined
-  let expiring = false
+  /** Gives back what is leased when its time is over. */
+  let expirer: Fiber.Fiber<void> | undefined
   /** What a lease asks for, besides what calls want, is asked for again from then on. */
   let refillAt = -Infinity
 
@@ -332,9 +333,15 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       return Effect.flatMap(sleep, () => drive)
     })
 
+  const idle = (): boolean => !driving && expirer === undefined && queue.size === 0 && lots.weight === 0
+
+  const endIfIdle = (): void => {
+    if (idle()) host.emptied(line)
+  }
+
   const rest = (): Effect.Effect<void> => {
     driving = false
-    if (queue.size === 0 && !expiring) host.emptied(line)
+    endIfIdle()
     return Effect.void
   }
 
@@ -395,9 +402,9 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     host.leased("taken", decision.extra)
     if (events.active) events.publish({ _tag: "Leased", key, weight: decision.extra })
     Lots.add(lots, { weight: decision.extra, at: decision.at, expiresAt })
-    if (!expiring) {
-      expiring = true
-      background.run(driver, expireInTime)
+    if (expirer === undefined) {
+      const fiber = background.run(driver, expireInTime)
+      if (fiber.pollUnsafe() === undefined) expirer = fiber
     }
     return decision
   }
@@ -525,20 +532,23 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     }
   }
 
-  /** Gives back what is leased when its time is over. */
   const expireInTime: Effect.Effect<void> = Effect.suspend(() => {
     const at = now()
     expire(at)
     const [first] = lots.lots
     if (first !== undefined) return Effect.flatMap(Effect.sleep(Math.ceil(first.expiresAt - at)), () => expireInTime)
-    expiring = false
-    if (!driving && queue.size === 0) host.emptied(line)
+    expirer = undefined
+    endIfIdle()
     return Effect.void
   })
 
   const surrender = (): void => {
     surrendered = true
     expire(Infinity)
+    // What is leased from now on may have less time.
+    expirer?.interruptUnsafe()
+    expirer = undefined
+    endIfIdle()
   }
 
   const hold = (kind: Hold, millis: number): void => {
@@ -569,7 +579,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       expire(Infinity)
       wake()
     },
-    idle: () => !driving && !expiring && queue.size === 0 && lots.weight === 0,
+    idle,
     queued: () => queue.size,
     leased: () => lots.weight
   }
