@@ -233,6 +233,20 @@ describe("SharedRateLimiter", () => {
         }
       }).pipe(slow))
 
+    it.effect("decides while this process ends a pause or block, no call is rejected for that", () =>
+      Effect.gen(function*() {
+        const limiters = yield* SharedRateLimiter.make(limits)
+        for (const [hold, release] of [["pause", "resume"], ["block", "unblock"]] as const) {
+          const limiter = limiters(hold)
+          yield* limiter[hold]("1 minute")
+          const before = yield* start(limiter(Effect.succeed("ran")))
+          yield* limiter[release]
+          const after = yield* start(limiter(Effect.succeed("ran")))
+          yield* TestClock.adjust("300 millis")
+          for (const fiber of [before, after]) assert.strictEqual(yield* Fiber.join(fiber), "ran")
+        }
+      }).pipe(slow))
+
     it.effect("holds after its time or after who asked for it has left, this process knows of it", () =>
       Effect.gen(function*() {
         for (const leave of [true, false]) {

@@ -144,6 +144,8 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
   let stale = false
   /** Whether what is leased was given back since then. */
   let surrendered = false
+  /** Whether this process ended a hold since then; the answer may not know of it. */
+  let released = false
   /** Until when a pause lasts that this process made since then; the answer may not know of it. */
   let pausedUntil = -Infinity
   let closed = false
@@ -368,6 +370,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     const { lease, spec } = host.settings()
     expire(now())
     surrendered = false
+    released = false
     pausedUntil = -Infinity
     asked = { calls: batch.length, weight: batch.reduce((sum, { weight }) => sum + weight, 0) }
     const sentAt = now()
@@ -424,7 +427,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       }
     }
     if (unused > 0) giveBack(unused, decision.at)
-    if (paused || decision.admitted === batch.length) return 0
+    if (paused || released || decision.admitted === batch.length) return 0
     if (decision.blocked) {
       rejectAll("blocked", decision.wait)
       return 0
@@ -559,6 +562,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
   }
 
   const release = (kind: Hold): void => {
+    released = true
     if (kind === "pause") pausedUntil = -Infinity
     wake()
   }
