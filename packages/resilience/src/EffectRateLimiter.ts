@@ -173,7 +173,7 @@ const makeLimiters = (
       limiter.exit(held)
       const { entry } = held
       return entry._tag === "Waiter" && entry.state === "running" && entry.takenAt !== undefined
-        ? [limiter.settle(key, entry.weight, 0, entry.takenAt)]
+        ? [limiter.settle(entry.fiber, key, entry.weight, 0, entry.takenAt)]
         : []
     })
     if (refunds.length === 0) return undefined

@@ -170,7 +170,8 @@ const limiterOf = (shared: Shared.Shared, key: string): Limiter => {
 
 /**
  * Creates a shared rate limiter for a scope. When the scope closes, calls that
- * wait are interrupted and leased weight is given back.
+ * wait are interrupted; what the store took for them is given back, and so is
+ * leased weight. That takes no longer than `storeTimeout`.
  *
  * **Details**
  *

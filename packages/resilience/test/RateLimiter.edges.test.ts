@@ -106,20 +106,43 @@ describe("RateLimiter", () => {
 
     it.effect("who runs out of patience is told when its turn would have come, behind those ahead", () =>
       Effect.gen(function*() {
-        const limiter = yield* make()
-        const reservation = yield* limiter.reserve(10)
-        yield* start(limiter.weigh(3)(Effect.void))
-        yield* start(limiter.weigh(2)(Effect.void))
-        const impatient = Effect.provideService(limiter.weigh(2)(Effect.void), CurrentDeadline, 800)
-        const fiber = yield* start(Effect.flip(impatient))
-        yield* limiter.settle(reservation, 15)
-        yield* TestClock.adjust(799)
+        // A log tells the least that the wait can be: who is ahead may need more of it to be forgotten than that.
+        const limiter = yield* make({ algorithm: "sliding-log" })
+        yield* limiter.weigh(2)(Effect.void)
+        yield* TestClock.adjust(400)
+        yield* limiter.weigh(6)(Effect.void)
+        yield* TestClock.adjust(600)
+        yield* start(limiter.weigh(7)(Effect.void))
+        yield* start(limiter.weigh(5)(Effect.void))
+        const within = (deadline: number, weight: number) =>
+          Effect.provideService(Effect.flip(limiter.weigh(weight)(Effect.void)), CurrentDeadline, deadline)
+        const fiber = yield* start(within(2_177, 2))
+        yield* TestClock.adjust(1_176)
         assert.isUndefined(fiber.pollUnsafe())
         yield* TestClock.adjust(1)
         const error = yield* Fiber.join(fiber)
-        // 500 are owed, then come 3, 2 and its own 2: that is at 1,200.
-        assert.deepStrictEqual([error.because, error.retryAfter, error.weight], ["limit", Duration.millis(400), 2])
-        assert.deepStrictEqual(yield* limiter.inspect, { available: 0, queued: 1 })
+        assert.deepStrictEqual([error.because, error.retryAfter, error.weight], ["limit", Duration.millis(223), 2])
+        assert.strictEqual((yield* limiter.inspect).queued, 1)
+      }))
+
+    it.effect("patience ends in time behind one that has less, and one that has much more", () =>
+      Effect.gen(function*() {
+        // A counter tells the least that the wait can be, too.
+        const limiter = yield* make({ algorithm: "sliding-counter" })
+        for (const weight of [3, 4]) {
+          yield* limiter.weigh(weight)(Effect.void)
+          yield* TestClock.adjust(400)
+        }
+        for (const weight of [4, 9]) yield* start(limiter.weigh(weight)(Effect.void))
+        const by = (deadline: number) => Effect.provideService(CurrentDeadline, deadline)
+        yield* start(by(2_277)(limiter(Effect.void)))
+        const effect = yield* start(by(2_377)(limiter(Effect.void)))
+        const stream = yield* start(by(2_377)(Stream.runDrain(limiter.stream(Stream.empty))))
+        yield* TestClock.adjust(1_576)
+        assert.deepStrictEqual([effect.pollUnsafe(), stream.pollUnsafe()], [undefined, undefined])
+        yield* TestClock.adjust(1)
+        assert.isDefined(effect.pollUnsafe())
+        assert.isDefined(stream.pollUnsafe())
       }))
 
     it.effect("the deadline does not end a wait whose turn has come", () =>

@@ -1,6 +1,6 @@
 import { RateLimiter } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Duration, Effect, Exit, Fiber } from "effect"
+import { Clock, Duration, Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { CurrentDeadline } from "../src/internal/currentDeadline.ts"
 
@@ -213,7 +213,7 @@ describe("RateLimiter", () => {
         yield* Fiber.join(fiber)
       }))
 
-    it.effect("a wait that became longer is bounded by the caller's deadline", () =>
+    it.effect("a wait that becomes longer than the caller's deadline ends at once", () =>
       Effect.gen(function*() {
         const limiter = yield* RateLimiter.make({ limit: 10, window: "1 second", maxWait: "1 minute" })
         const reservation = yield* limiter.reserve(10)
@@ -224,8 +224,28 @@ describe("RateLimiter", () => {
         yield* start(Effect.onExit(deadline(250)(limiter(Effect.void)), ends("impatient")))
         yield* limiter.settle(reservation, 15)
         yield* TestClock.adjust("1 second")
-        assert.deepStrictEqual(log, [["impatient Failure", 250], ["patient", 600]])
+        assert.deepStrictEqual(log, [["impatient Failure", 0], ["patient", 600]])
         assert.deepStrictEqual(yield* limiter.inspect, { available: 4, queued: 0 })
+      }))
+
+    it.effect("a charge turns those away who would wait for too long, also behind one with a deadline", () =>
+      Effect.gen(function*() {
+        const { log, note } = makeLog()
+        const limiter = yield* RateLimiter.make({ limit: 10, window: "1 second", maxWait: "100 seconds" })
+        const reservation = yield* limiter.reserve(10)
+        yield* start(limiter(note("patient")))
+        yield* limiter.update({ maxWait: "500 millis" })
+        const turnedAway = [
+          yield* start(Effect.flip(deadline(400)(limiter(note("one with a deadline"))))),
+          yield* start(Effect.flip(limiter(note("effect")))),
+          yield* start(Effect.flip(Stream.runDrain(limiter.stream(Stream.fromEffect(note("stream"))))))
+        ]
+        yield* TestClock.adjust(50)
+        yield* reservation.settle(400)
+        yield* TestClock.adjust(0)
+        assert.deepStrictEqual(turnedAway.filter((fiber) => fiber.pollUnsafe() === undefined), [])
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(log, [["patient", 39_100]])
       }))
 
     it.effect("an impatient waiter is granted in time, and leaves when it is interrupted", () =>

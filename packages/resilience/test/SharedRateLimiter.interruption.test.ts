@@ -2,6 +2,7 @@ import { RateLimiterStore, SharedRateLimiter } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import { withStepBudget } from "./support.ts"
 import { interruptEverywhere } from "./support/interruption.ts"
 
 /** Budgets that `interruptEverywhere` tries. */
@@ -52,6 +53,44 @@ describe("SharedRateLimiter", () => {
       assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(second)))
       assert.isFalse(ran)
       assert.strictEqual((yield* limiter.peek()).available, 2)
+    }))
+
+  it.effect("what such a call gives back goes at once to one that came after it", () =>
+    Effect.gen(function*() {
+      for (let steps = 0; steps < 100; steps++) {
+        const { limiter, limiters, ran } = yield* paused(0)
+        yield* limiters.update({ maxWait: "1 day" })
+        // Where it yields after it was admitted, its line is at rest already.
+        const first = yield* Effect.forkChild(
+          Effect.repeat(Effect.void, { times: steps }).pipe(
+            Effect.andThen(call({ limiter, limiters, ran })),
+            withStepBudget(200)
+          ),
+          { startImmediately: true }
+        )
+        yield* Effect.forkChild(limiter.weigh(2)(Effect.void), { startImmediately: true })
+        yield* Fiber.interrupt(first)
+        for (let n = 0; n < 50; n++) yield* Effect.yieldNow
+        assert.strictEqual((yield* limiter.peek()).available, 1, `after ${steps} steps`)
+      }
+    }))
+
+  it.effect("a call that comes while the line goes to sleep is rejected at once, at whatever step", () =>
+    Effect.gen(function*() {
+      for (let budget = 3; budget <= 32; budget++) {
+        for (let yields = 0; yields < 12; yields++) {
+          const { limiter, limiters } = yield* paused(5_000)
+          const waiting = yield* Effect.forkChild(withStepBudget(budget)(limiter(Effect.void)), {
+            startImmediately: true
+          })
+          yield* limiters.update({ maxWait: 0 })
+          for (let n = 0; n < yields; n++) yield* Effect.yieldNow
+          const late = yield* Effect.forkChild(Effect.exit(limiter(Effect.void)), { startImmediately: true })
+          for (let n = 0; n < 50; n++) yield* Effect.yieldNow
+          assert.isDefined(late.pollUnsafe(), `budget ${budget}, after ${yields} yields`)
+          yield* Fiber.interrupt(waiting)
+        }
+      }
     }))
 
   describe("interrupted at every step", () => {
@@ -128,6 +167,24 @@ describe("SharedRateLimiter", () => {
         })
         assert.isAbove(interrupted, budgets)
         assert.isAtMost(admitted.unused, seldom)
+      }), 60_000)
+
+    it.effect("a scoped reservation is settled, or all of it is given back", () =>
+      Effect.gen(function*() {
+        const settled = { never: 0 }
+        const { interrupted } = yield* interruptEverywhere({
+          setup: paused(0),
+          run: ({ limiter }) =>
+            Effect.scoped(Effect.flatMap(limiter.reserveScoped(3), (reservation) => reservation.settle(1))),
+          check: ({ limiter }, exit) =>
+            Effect.map(limiter.peek(), ({ available }) => {
+              if (Exit.isSuccess(exit)) assert.strictEqual(available, 2)
+              else assert.include([2, 3], available)
+              if (available === 3) settled.never++
+            })
+        })
+        assert.isAbove(interrupted, budgets)
+        assert.isAbove(settled.never, 0)
       }), 60_000)
 
     it.effect("a scoped reservation takes nothing when its scope is interrupted", () =>

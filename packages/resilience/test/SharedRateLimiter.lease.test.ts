@@ -61,6 +61,16 @@ describe("SharedRateLimiter", () => {
         assert.isTrue(Exit.hasInterrupts(yield* Effect.exit(limiter(Effect.void))))
       }).pipe(memory))
 
+    it.effect("gives back in time what it leased for a shorter window than before", () =>
+      Effect.gen(function*() {
+        const limiters = yield* SharedRateLimiter.make({ limit: 10, window: "1 hour", lease: { size: 6 } })
+        yield* limiters("a")(Effect.void)
+        yield* limiters.update({ window: "1 minute" })
+        yield* limiters("a")(Effect.void)
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(yield* limiters.inspect, { keys: 0, queued: 0, leased: 0 })
+      }).pipe(memory))
+
     it.effect("a pause or block of its own ends what it holds", () =>
       Effect.gen(function*() {
         const limiters = yield* SharedRateLimiter.make({ limit: 10, window: "1 hour", lease: { size: 6 } })
@@ -126,10 +136,13 @@ describe("SharedRateLimiter", () => {
         const leasing = yield* SharedRateLimiter.make({ ...options, name: "l", lease: { size: 1, duration: 500 } })
         yield* leasing("b")(Effect.void)
         yield* TestClock.adjust("1 second")
+        yield* limiter("a").pause("1 second")
+        yield* limiter("a").block("1 second")
         const seen = yield* metrics
         const labels = "name=n,policy=shared-rate-limiter"
         assert.strictEqual(seen[`ballast_policy_rejections_total{${labels}}`], 1)
         assert.strictEqual(seen[`ballast_policy_wait_seconds{${labels}}`], 1)
+        assert.strictEqual(seen["ballast_rate_limiter_pauses_total{name=n}"], 1)
         assert.strictEqual(seen["ballast_rate_limiter_leased_weight_total{because=taken,name=l}"], 1)
         assert.strictEqual(seen["ballast_rate_limiter_leased_weight_total{because=returned,name=l}"], 1)
       })).pipe(memory))

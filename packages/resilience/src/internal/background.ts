@@ -10,6 +10,8 @@ import * as Fiber from "effect/Fiber"
 export interface Background {
   /** Runs at once, on the stack of the caller, until it first suspends. */
   readonly run: <A, E>(context: Context.Context<never>, effect: Effect.Effect<A, E>) => Fiber.Fiber<A, E>
+  /** Runs what is to come to its end before all is stopped. */
+  readonly work: <A, E>(context: Context.Context<never>, effect: Effect.Effect<A, E>) => Fiber.Fiber<A, E>
   /**
    * Waits for the end of work on a fiber of its own for so many milliseconds.
    * The work goes on when the wait is interrupted, or is over and `expire` says
@@ -21,7 +23,7 @@ export interface Background {
     expire: Effect.Effect<never, E>,
     late?: (exit: Exit.Exit<A, E>) => void
   ) => Effect.Effect<A, E>
-  /** Waits until all work under way now has ended, but for what is past its time. */
+  /** Waits until all work has ended, also what follows from it, but for what is past its time. */
   readonly worked: Effect.Effect<void>
   /** Interrupts all that runs. */
   readonly stop: Effect.Effect<void>
@@ -39,18 +41,25 @@ export const make = (): Background => {
     return fiber
   }
 
+  const work = <A, E>(context: Context.Context<never>, effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> => {
+    const fiber = run(context, effect)
+    if (fiber.pollUnsafe() !== undefined) return fiber
+    works.add(fiber)
+    fiber.addObserver(() => works.delete(fiber))
+    return fiber
+  }
+
   const within = <A, E>(
-    work: Effect.Effect<A, E>,
+    effect: Effect.Effect<A, E>,
     millis: number,
     expire: Effect.Effect<never, E>,
     late?: (exit: Exit.Exit<A, E>) => void
   ): Effect.Effect<A, E> =>
     Effect.withFiber(({ context }) =>
       Effect.callback<A, E>((resume) => {
-        const fiber = run(context, work)
+        const fiber = work(context, effect)
         const done = fiber.pollUnsafe()
         if (done !== undefined) return resume(done)
-        works.add(fiber)
         let over = false
         const timer = run(
           context,
@@ -64,7 +73,6 @@ export const make = (): Background => {
           )
         )
         fiber.addObserver((exit) => {
-          works.delete(fiber)
           if (over) return late?.(exit)
           timer.interruptUnsafe()
           resume(exit)
@@ -76,10 +84,15 @@ export const make = (): Background => {
       })
     )
 
+  const worked: Effect.Effect<void> = Effect.suspend(() =>
+    works.size === 0 ? Effect.void : Effect.andThen(Fiber.awaitAll(Array.from(works)), worked)
+  )
+
   return {
     run,
+    work,
     within,
-    worked: Effect.suspend(() => Effect.asVoid(Fiber.awaitAll(Array.from(works)))),
+    worked,
     stop: Effect.suspend(() => Fiber.interruptAll(Array.from(fibers)))
   }
 }

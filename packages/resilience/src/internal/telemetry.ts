@@ -225,7 +225,8 @@ export const makeShadow = (name: string) => {
 }
 
 const rateLimiterPauses = Metric.counter("ballast_rate_limiter_pauses_total", {
-  description: "Pauses of a rate limiter, each one that began or became longer.",
+  description:
+    "Pauses of a rate limiter, each one that began or became longer; of a shared one, each one that this process made.",
   incremental: true
 })
 

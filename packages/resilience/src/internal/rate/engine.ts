@@ -7,7 +7,7 @@
  * of the queue has a timer. With the same `maxWait` for all, the head is also
  * the first whose patience ends, and whether it ends is known when it becomes
  * the head; so patience needs no timer, but for a waiter that is less patient
- * than the one before it.
+ * than one before it.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -51,6 +51,8 @@ export const make = (
   const state = Algorithm.initial(spec, now)
   const queue = Fifo.make<Waiter>()
   let queuedWeight = 0
+  /** When the patience of the most patient one ends that lined up since nobody was in the queue. */
+  let latestExpiry = -Infinity
   let pausedUntil = -Infinity
   let blockedUntil = -Infinity
   /** The later of the two: nothing is granted before. */
@@ -115,7 +117,8 @@ export const make = (
     reserves: boolean,
     expiresAt: number
   ): Waiter => {
-    const impatient = queue.tail !== undefined && expiresAt < queue.tail.expiresAt
+    const impatient = queue.size > 0 && expiresAt < latestExpiry
+    latestExpiry = impatient ? latestExpiry : expiresAt
     const waiter: Waiter = {
       _tag: "Waiter",
       fiber,
@@ -273,7 +276,7 @@ export const make = (
       const now = time.now(fiber)
       meters.settled(fiber, "charge", weight - reserved)
       Algorithm.take(spec, state, now, weight - reserved)
-      if (queue.size > 0) advance(now)
+      sweep(now)
     }
   }
 

@@ -16,7 +16,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import type { Decision, RateLimiterStore, RateLimiterStoreError, Request } from "../../RateLimiterStore.ts"
+import type { Decision, Hold, RateLimiterStore, RateLimiterStoreError, Request } from "../../RateLimiterStore.ts"
 import type { Background } from "../background.ts"
 import { deadlineOf } from "../currentDeadline.ts"
 import type * as Events from "../events.ts"
@@ -24,7 +24,7 @@ import * as Fifo from "../fifo.ts"
 import type * as guard from "../guard.ts"
 import * as rejection from "../rejection.ts"
 import * as time from "../time.ts"
-import { epsilon } from "./algorithm.ts"
+import { epsilon, weightEpsilon } from "./algorithm.ts"
 import { RateLimitExceeded, type Reason } from "./exceeded.ts"
 import * as Lots from "./lots.ts"
 import type { SharedEvent } from "./sharedEvent.ts"
@@ -52,6 +52,8 @@ export interface Host {
     request: Effect.Effect<A, RateLimiterStoreError>,
     late?: (answer: A) => void
   ) => Effect.Effect<A, RateLimiterStoreError>
+  /** Wakes the line that the key has now: one that was empty is no more, and its calls may still give back. */
+  readonly wake: (key: string) => void
   /** The line is empty and holds nothing. */
   readonly emptied: (line: Line) => void
 }
@@ -90,9 +92,11 @@ export interface Line {
   readonly exit: (entry: Entry) => void
   /** Asks anew at once: something was given, or the settings are others. */
   readonly wake: () => void
-  /** Gives back what is leased. */
+  /** Gives back what is leased, and what a request under way leases. */
   readonly surrender: () => void
-  readonly rejectAll: (because: Reason, millis: number) => void
+  /** The store holds the key, as this process told it to. */
+  readonly hold: (kind: Hold, millis: number) => void
+  readonly release: (kind: Hold) => void
   /** Ends all waits, as the limiter is closed. */
   readonly close: () => void
   readonly idle: () => boolean
@@ -129,18 +133,31 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
   const queue = Fifo.make<Waiter>()
   const lots = Lots.make()
   let queuedWeight = 0
+  /** When the patience of the most patient one ends that lined up since nobody was in line. */
+  let latestExpiry = -Infinity
+  /** Whether somebody's patience ended before it was known whether there is room. */
+  let overdue = false
   let driving = false
   /** In whose context the line works: that of the last call that set it going. */
   let driver = maker.context
+  /** What the request under way asks for; some of that may have left. */
+  let asked = { calls: 0, weight: 0 }
   /** Whether something came up since the store was asked for the last time. */
   let stale = false
+  /** Whether what is leased was given back since then. */
+  let surrendered = false
+  /** Whether this process ended a hold since then; the answer may not know of it. */
+  let released = false
+  /** Until when a pause lasts that this process made since then; the answer may not know of it. */
+  let pausedUntil = -Infinity
   let closed = false
   /** When the head may have its turn; infinite while the store is asked. */
   let readyAt = Infinity
   /** What there is at most when the head has its turn. */
   let room = 0
   let nap: (() => void) | undefined
-  let expiring = false
+  /** Gives back what is leased when its time is over. */
+  let expirer: Fiber.Fiber<void> | undefined
   /** What a lease asks for, besides what calls want, is asked for again from then on. */
   let refillAt = -Infinity
 
@@ -174,14 +191,24 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       const wait = Math.max(0, readyAt - at) + behind(spec, queue.head?.weight ?? 0, room, queuedWeight + weight)
       if (at + wait > expiresAt + epsilon) return rejected(fiber, weight, "limit", wait)
       if (queue.size >= maxQueue) return rejected(fiber, weight, "queue", wait)
-    }
+    } else if (isCrowded(weight)) return rejected(fiber, weight, "queue", Infinity)
     const waiter = enqueue(fiber, at, weight, reserves, expiresAt, deadline, delayed)
     if (!driving) {
       driving = true
       driver = fiber.context
-      background.run(driver, drive)
+      background.work(driver, drive)
     }
     return waiter
+  }
+
+  /**
+   * Whether a call that comes while the store is asked is one too many. Nobody knows yet how long the wait is, but
+   * behind those that are asked for no more start at once than the limit ever lets.
+   */
+  const isCrowded = (weight: number): boolean => {
+    const { maxQueue, spec } = host.settings()
+    return queue.size - asked.calls >= maxQueue &&
+      queuedWeight - asked.weight + weight > spec.burst + weightEpsilon
   }
 
   const enqueue = (
@@ -194,7 +221,8 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     delayed: boolean
   ): Waiter => {
     // All others are let go when they come to the head too late, or before.
-    const impatient = queue.tail !== undefined && expiresAt < queue.tail.expiresAt
+    const impatient = queue.size > 0 && expiresAt < latestExpiry
+    latestExpiry = impatient ? latestExpiry : expiresAt
     const waiter: Waiter = {
       _tag: "Waiter",
       fiber,
@@ -234,8 +262,9 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     until === Infinity ? answered(waiter) : Effect.timeoutOrElse(answered(waiter), {
       duration: Math.max(0, Math.ceil(until - now())),
       orElse: () => {
-        // Whether there is room for one that was never asked for is not known yet.
-        if (waiter.result === undefined && !waiter.delayed && until < waiter.deadline) {
+        // While the store is asked it is not known yet whether there is room for one that was never asked for.
+        if (waiter.result === undefined && !waiter.delayed && readyAt === Infinity && until < waiter.deadline) {
+          overdue = true
           return answeredBy(waiter, waiter.deadline)
         }
         if (waiter.state === "queued") {
@@ -283,8 +312,10 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
 
   /** Gives back what was taken for a call that doesn't run. */
   const giveBack = (weight: number, at: number): void => {
-    const request = store.giveBack(key, host.settings().spec, weight, at)
-    background.run(driver, Effect.exit(Effect.andThen(host.ask(key, "giveBack", request), Effect.sync(wake))))
+    const { spec } = host.settings()
+    const request = Effect.suspend(() => store.giveBack(key, spec, weight, at))
+    const given = Effect.andThen(host.ask(key, "giveBack", request), Effect.sync(() => host.wake(key)))
+    background.work(driver, Effect.exit(given))
   }
 
   /** Serves the line until nobody is in it. */
@@ -292,22 +323,30 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     readyAt = Infinity
     serveLeased()
     stale = false
-    if (queue.size === 0 || closed) return rest()
-    const batch = headOfLine()
-    return Effect.flatMap(Effect.exit(ask(batch)), (exit) => {
-      if (closed) return rest()
+    return queue.size === 0 || closed ? rest() : decide(headOfLine())
+  })
+
+  const decide = (batch: ReadonlyArray<Waiter>): Effect.Effect<void> =>
+    Effect.flatMap(Effect.exit(ask(batch)), (exit) => {
       if (Exit.isFailure(exit)) {
         failAll(Effect.failCause(exit.cause))
         return drive
       }
       const wait = settle(batch, exit.value)
-      return wait > 0 && queue.size > 0 ? Effect.flatMap(sleep(wait), () => drive) : drive
+      if (wait === 0 || queue.size === 0) return drive
+      readyAt = now() + wait
+      return Effect.flatMap(sleep, () => drive)
     })
-  })
+
+  const idle = (): boolean => !driving && expirer === undefined && queue.size === 0 && lots.weight === 0
+
+  const endIfIdle = (): void => {
+    if (idle()) host.emptied(line)
+  }
 
   const rest = (): Effect.Effect<void> => {
     driving = false
-    if (queue.size === 0 && !expiring) host.emptied(line)
+    endIfIdle()
     return Effect.void
   }
 
@@ -333,13 +372,18 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
   const ask = (batch: ReadonlyArray<Waiter>): Effect.Effect<Decision, RateLimiterStoreError> => {
     const { lease, spec } = host.settings()
     expire(now())
+    surrendered = false
+    released = false
+    pausedUntil = -Infinity
+    asked = { calls: batch.length, weight: batch.reduce((sum, { weight }) => sum + weight, 0) }
     const sentAt = now()
     const request: Request = {
       weights: batch.map((waiter) => waiter.weight),
       extra: lease === undefined ? 0 : Math.max(0, lease.size - Math.ceil(lots.weight)),
       marked: lease !== undefined || batch.some((waiter) => waiter.reserves)
     }
-    const answer = host.ask(key, "take", store.take(key, spec, request), (decision) => returnLate(batch, decision))
+    const taken = Effect.suspend(() => store.take(key, spec, request))
+    const answer = host.ask(key, "take", taken, (decision) => returnLate(batch, decision))
     return lease === undefined
       ? answer
       // The lease began at the latest when the store took it, at the earliest when it was asked for.
@@ -357,27 +401,29 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     const at = now()
     if (decision.extra < wanted) refillAt = at + (host.settings().lease?.duration ?? 0) / 4
     if (decision.extra === 0) return decision
-    if (closed || at >= expiresAt) {
+    if (closed || surrendered || at >= expiresAt) {
       giveBack(decision.extra, decision.at)
       return decision
     }
     host.leased("taken", decision.extra)
     if (events.active) events.publish({ _tag: "Leased", key, weight: decision.extra })
     Lots.add(lots, { weight: decision.extra, at: decision.at, expiresAt })
-    if (!expiring) {
-      expiring = true
-      background.run(driver, expireInTime)
+    if (expirer === undefined) {
+      const fiber = background.run(driver, expireInTime)
+      if (fiber.pollUnsafe() === undefined) expirer = fiber
     }
     return decision
   }
 
   /** Does what the store said, and returns how long the line has to wait. */
   const settle = (batch: ReadonlyArray<Waiter>, decision: Decision): number => {
+    // A pause of its own lets nothing start, whatever was admitted before: those stay in line.
+    const paused = now() < pausedUntil
     let unused = 0
     for (const [place, waiter] of batch.entries()) {
       if (place >= decision.admitted) {
         waiter.delayed = true
-      } else if (waiter.state === "queued") {
+      } else if (waiter.state === "queued" && !paused) {
         waiter.decision = decision
         grant(waiter, decision.at)
       } else {
@@ -385,7 +431,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       }
     }
     if (unused > 0) giveBack(unused, decision.at)
-    if (decision.admitted === batch.length) return 0
+    if (paused || released || decision.admitted === batch.length) return 0
     if (decision.blocked) {
       rejectAll("blocked", decision.wait)
       return 0
@@ -411,13 +457,9 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     let ahead = 0
     let place = 0
     let next: Waiter | undefined
-    // With the same patience for all, those behind the first batch need no look unless the wait is a long one.
-    const looks = wait >= maxNap || queue.size > maxQueue ? Infinity : maxBatch
-    for (
-      let waiter: Waiter | undefined = first, look = 0;
-      waiter !== undefined && look < looks;
-      waiter = next, look++
-    ) {
+    // With the same patience for all, those behind a batch that stays need no look unless the wait is a long one.
+    const looks = wait >= maxNap || queue.size > maxQueue || overdue ? Infinity : maxBatch
+    for (let waiter: Waiter | undefined = first; waiter !== undefined && place < looks; waiter = next) {
       next = waiter.next
       // The wait was that of the first. Where it is gone, a lighter one may have its turn sooner.
       if (queue.head !== first && waiter.weight < first.weight) return
@@ -430,6 +472,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
         place++
       }
     }
+    overdue = false
   }
 
   /** The store didn't decide: those who are in line now don't wait for its next failure. */
@@ -441,24 +484,23 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     }
   }
 
-  const sleep = (millis: number): Effect.Effect<void> =>
-    Effect.callback<void>((resume) => {
-      // The fiber may yield between the answer and this.
-      if (stale || closed) return resume(Effect.void)
-      readyAt = now() + millis
-      const timer = background.run(
-        driver,
-        Effect.andThen(
-          Effect.sleep(Math.max(1, Math.ceil(Math.min(millis, maxNap) - epsilon))),
-          Effect.sync(() => nap?.())
-        )
+  const sleep: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    // The fiber may yield between the answer and this.
+    if (stale || closed) return resume(Effect.void)
+    const millis = Math.min(readyAt - now(), maxNap)
+    const timer = background.run(
+      driver,
+      Effect.andThen(
+        Effect.sleep(Math.max(1, Math.ceil(millis - epsilon))),
+        Effect.sync(() => nap?.())
       )
-      nap = () => {
-        nap = undefined
-        timer.interruptUnsafe()
-        resume(Effect.void)
-      }
-    })
+    )
+    nap = () => {
+      nap = undefined
+      timer.interruptUnsafe()
+      resume(Effect.void)
+    }
+  })
 
   const wake = (): void => {
     stale = true
@@ -482,7 +524,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     if (driving || lots.weight > size / 2 || at < refillAt) return
     driving = true
     driver = fiber.context
-    background.run(driver, Effect.flatMap(Effect.exit(ask([])), () => drive))
+    background.work(driver, decide([]))
   }
 
   const returned = (weight: number): void => {
@@ -497,24 +539,46 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     }
   }
 
-  /** Gives back what is leased when its time is over. */
   const expireInTime: Effect.Effect<void> = Effect.suspend(() => {
     const at = now()
     expire(at)
     const [first] = lots.lots
     if (first !== undefined) return Effect.flatMap(Effect.sleep(Math.ceil(first.expiresAt - at)), () => expireInTime)
-    expiring = false
-    if (!driving && queue.size === 0) host.emptied(line)
+    expirer = undefined
+    endIfIdle()
     return Effect.void
   })
+
+  const surrender = (): void => {
+    surrendered = true
+    expire(Infinity)
+    // What is leased from now on may have less time.
+    expirer?.interruptUnsafe()
+    expirer = undefined
+    endIfIdle()
+  }
+
+  const hold = (kind: Hold, millis: number): void => {
+    surrender()
+    if (kind === "pause") pausedUntil = Math.max(pausedUntil, now() + millis)
+    else rejectAll("blocked", millis)
+    wake()
+  }
+
+  const release = (kind: Hold): void => {
+    released = true
+    if (kind === "pause") pausedUntil = -Infinity
+    wake()
+  }
 
   const line: Line = {
     key,
     enter,
     exit,
     wake,
-    surrender: () => expire(Infinity),
-    rejectAll,
+    surrender,
+    hold,
+    release,
     close: () => {
       closed = true
       for (let head = queue.head; head !== undefined; head = queue.head) {
@@ -523,7 +587,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
       expire(Infinity)
       wake()
     },
-    idle: () => !driving && !expiring && queue.size === 0 && lots.weight === 0,
+    idle,
     queued: () => queue.size,
     leased: () => lots.weight
   }

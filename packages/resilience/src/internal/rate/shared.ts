@@ -1,7 +1,7 @@
 /** A shared limiter of many keys: its lines, its requests to the store and what steers them. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as Store from "../../RateLimiterStore.ts"
 import * as Background from "../background.ts"
@@ -25,7 +25,14 @@ export interface Shared {
   /** Checks changes against the settings that hold now. */
   readonly check: (changes: Options.SharedSettings) => void
   readonly update: (changes: Options.SharedSettings) => void
-  readonly settle: (key: string, reserved: number, weight: number, takenAt: number) => Effect.Effect<void>
+  /** Corrects what was taken; the effect only waits for the store. */
+  readonly settle: (
+    fiber: AnyFiber,
+    key: string,
+    reserved: number,
+    weight: number,
+    takenAt: number
+  ) => Effect.Effect<void>
   readonly hold: (key: string, kind: Store.Hold, millis: number) => Effect.Effect<void, Store.RateLimiterStoreError>
   readonly release: (key: string, kind: Store.Hold) => Effect.Effect<void, Store.RateLimiterStoreError>
   readonly penalize: (key: string, weight: number) => Effect.Effect<void, Store.RateLimiterStoreError>
@@ -91,6 +98,7 @@ export const open = (
   const events = Events.make<SharedEvent>()
   const rejected = telemetry.makeRejected("shared-rate-limiter", name)
   const waited = telemetry.makeWaited("shared-rate-limiter", name)
+  const paused = telemetry.makePaused(name)
   const leased = telemetry.makeLeased(name)
   const settled = telemetry.makeSettled(name)
   const failed = telemetry.makeStoreFailed("shared-rate-limiter", name)
@@ -122,6 +130,8 @@ export const open = (
         }))
     })
 
+  const wake = (line: Line.Line | undefined): void => line?.wake()
+
   const host: Line.Host = {
     name,
     store,
@@ -132,6 +142,7 @@ export const open = (
     waited,
     leased: (because, weight) => leased(maker, because, weight),
     ask,
+    wake: (key) => wake(lines.get(key)),
     emptied: (line) => {
       if (lines.get(line.key) === line) lines.delete(line.key)
       owner?.rested()
@@ -160,39 +171,42 @@ export const open = (
     request: (spec: Spec) => Effect.Effect<A, Store.RateLimiterStoreError>,
     done: (line: Line.Line | undefined) => void
   ): Effect.Effect<A, Store.RateLimiterStoreError> =>
+    // What is done is done, also when it took too long or the caller has left.
     Effect.suspend(() =>
-      Effect.tap(ask(key, operation, request(settings.spec)), () => Effect.sync(() => done(lines.get(key))))
+      ask(key, operation, Effect.tap(request(settings.spec), () => Effect.sync(() => done(lines.get(key)))))
     )
 
-  const wake = (line: Line.Line | undefined): void => line?.wake()
-
-  const settle = (key: string, reserved: number, weight: number, takenAt: number): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      if (events.active) events.publish({ _tag: "Settled", key, reserved, weight })
-      if (weight === reserved) return Effect.void
-      const refund = weight < reserved
-      settled(maker, refund ? "refund" : "charge", Math.abs(reserved - weight))
-      const request = refund
-        ? steer(key, "giveBack", (spec) => store.giveBack(key, spec, reserved - weight, takenAt), wake)
-        : steer(key, "charge", (spec) => store.charge(key, spec, weight - reserved), wake)
-      // A failure was counted. Nothing is left to do about it, and the caller has its answer already.
-      return Effect.asVoid(Effect.exit(request))
-    })
+  const settle = (
+    fiber: AnyFiber,
+    key: string,
+    reserved: number,
+    weight: number,
+    takenAt: number
+  ): Effect.Effect<void> => {
+    if (events.active) events.publish({ _tag: "Settled", key, reserved, weight })
+    if (weight === reserved) return Effect.void
+    const refund = weight < reserved
+    settled(maker, refund ? "refund" : "charge", Math.abs(reserved - weight))
+    const request = refund
+      ? steer(key, "giveBack", (spec) => store.giveBack(key, spec, reserved - weight, takenAt), wake)
+      : steer(key, "charge", (spec) => store.charge(key, spec, weight - reserved), wake)
+    // A failure was counted. Nothing is left to do about it, and the caller has its answer already.
+    return Effect.asVoid(Fiber.await(background.work(fiber.context, Effect.exit(request))))
+  }
 
   const hold = (key: string, kind: Store.Hold, millis: number) =>
     steer(key, "hold", () => store.hold(key, kind, millis), (line) => {
+      if (kind === "pause") paused(maker)
       if (events.active) {
         events.publish({ _tag: kind === "pause" ? "Paused" : "Blocked", key, duration: Duration.millis(millis) })
       }
-      line?.surrender()
-      if (kind === "block") line?.rejectAll("blocked", millis)
-      wake(line)
+      line?.hold(kind, millis)
     })
 
   const release = (key: string, kind: Store.Hold) =>
     steer(key, "release", () => store.release(key, kind), (line) => {
       if (events.active) events.publish({ _tag: kind === "pause" ? "Resumed" : "Unblocked", key })
-      wake(line)
+      line?.release(kind)
     })
 
   const penalize = (key: string, weight: number) =>
@@ -211,7 +225,7 @@ export const open = (
     closed = true
     for (const line of lines.values()) line.close()
     lines.clear()
-    // What is to be given back is on its way.
+    // What the store took, or takes just now, is given back.
     return Effect.andThen(Effect.timeoutOption(background.worked, settings.storeTimeout), background.stop)
   })
 
@@ -237,7 +251,7 @@ export const open = (
     penalize,
     reward,
     peek: (key, weight) => steer(key, "peek", (spec) => store.peek(key, spec, weight), () => {}),
-    wake: (key) => wake(lines.get(key)),
+    wake: host.wake,
     lines: () => lines.values(),
     close
   }

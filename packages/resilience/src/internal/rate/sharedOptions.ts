@@ -11,6 +11,12 @@ import type { Spec } from "./spec.ts"
  */
 export interface SharedSettings extends Options.Settings {
   /**
+   * Calls of a key that may wait in this process, zero or more; `Infinity` for no bound. Default 1,000. While the store
+   * is asked, and nobody knows who has to wait, it bounds those in line behind the calls that are asked for; as many of
+   * them as the limit lets start at once, by weight, may be in line in any case.
+   */
+  readonly maxQueue?: number | undefined
+  /**
    * What becomes of a call on which the store fails to decide: it runs, or it
    * fails with the store's error. Default `"allow"`.
    */

@@ -10,13 +10,14 @@ const make = (shared: Shared, key: string, weight: number) => {
   let held: Held | undefined
   let settled = false
 
+  /** Begins in the step in which it is marked as settled: the fiber may be interrupted before the next. */
   const settle = (actual: number): Effect.Effect<void> =>
-    Effect.suspend(() => {
+    Effect.withFiber((fiber) => {
       if (settled || held === undefined || held.entry._tag === "Rejected") return Effect.void
       settled = true
       const { takenAt } = held.entry
       // Undefined when the store failed: nothing is taken that could be corrected.
-      return takenAt === undefined ? Effect.void : shared.settle(key, weight, actual, takenAt)
+      return takenAt === undefined ? Effect.void : shared.settle(fiber, key, weight, actual, takenAt)
     })
 
   const reservation: Reservation = {
