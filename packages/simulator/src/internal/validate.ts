@@ -1,6 +1,7 @@
 /** What the service checks before it answers, in its words. */
 import * as Result from "effect/Result"
 import * as Chat from "./chat.ts"
+import * as Image from "./image.ts"
 import * as Models from "./models.ts"
 import * as Refusal from "./refusal.ts"
 import * as Tokens from "./tokens.ts"
@@ -186,10 +187,9 @@ const conversation = (chat: Chat.Chat, family: Models.Family, { beta }: Endpoint
       )
     }
     yield* pairing(chat.messages)
-    yield* check(
-      Models.images[family] || chat.messages.every(({ content }) => content.images === 0),
-      "This model does not support image"
-    )
+    const images = chat.messages.reduce((sum, { content }) => sum + content.images, 0)
+    yield* check(Models.images[family] || images === 0, "This model does not support image")
+    yield* check(images <= Image.maxCount, `Too many images: ${images}, at most ${Image.maxCount} are supported`)
   })
 
 const replay = (chat: Chat.Chat, replayCheck: ReplayCheck): Checked => {
