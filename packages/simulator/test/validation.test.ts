@@ -289,6 +289,86 @@ describe("validation", () => {
     )
   })
 
+  describe("of strict tools", () => {
+    const beta = { path: "/beta/chat/completions" }
+    const strict = (parameters: object) => ({
+      ...hello,
+      tools: [{ type: "function", function: { name: "probe", strict: true, parameters } }]
+    })
+    const object = (properties: object, more: object = {}) => ({
+      type: "object",
+      properties,
+      required: Object.keys(properties),
+      additionalProperties: false,
+      ...more
+    })
+    const a = (schema: object) => object({ a: schema })
+
+    const wrong: Record<string, readonly [parameters: object, problem: string]> = {
+      minLength: [a({ type: "string", minLength: 1 }), "parameters.properties.a: minLength is not supported"],
+      maxLength: [a({ type: "string", maxLength: 9 }), "parameters.properties.a: maxLength is not supported"],
+      minItems: [
+        a({ type: "array", items: { type: "string" }, minItems: 1 }),
+        "parameters.properties.a: minItems is not supported"
+      ],
+      oneOf: [a({ oneOf: [{ type: "string" }] }), "parameters.properties.a: oneOf is not supported"],
+      format: [a({ type: "string", format: "date" }), "parameters.properties.a: format \"date\" is not supported"],
+      null: [a({ type: ["string", "null"] }), "parameters.properties.a: type [\"string\",\"null\"] is not supported"],
+      any: [a({}), "parameters.properties.a: one of type, enum, const, anyOf, $ref, properties must be set"],
+      optional: [
+        object({ a: { type: "string" } }, { required: [] }),
+        "parameters: required must name every property, a is missing"
+      ],
+      "no required": [
+        { type: "object", properties: { a: { type: "string" } }, additionalProperties: false },
+        "parameters: required must name every property, a is missing"
+      ],
+      open: [object({}, { additionalProperties: undefined }), "parameters: additionalProperties must be false"],
+      "open items": [
+        a({ type: "array", items: { type: "object", properties: {} } }),
+        "parameters.properties.a.items: additionalProperties must be false"
+      ],
+      "open branch": [
+        a({ anyOf: [{ type: "string" }, { type: "object" }] }),
+        "parameters.properties.a.anyOf[1]: additionalProperties must be false"
+      ],
+      "open definition": [
+        object({}, { $defs: { b: { type: "object" } } }),
+        "parameters.$defs.b: additionalProperties must be false"
+      ],
+      "lost $ref": [a({ $ref: "#/$defs/b" }), "parameters.properties.a: $ref \"#/$defs/b\" leads nowhere"],
+      boolean: [object({ a: true }), "parameters.properties.a: a schema must be an object"]
+    }
+    for (const [name, [parameters, problem]] of Object.entries(wrong)) {
+      refuses(name, strict(parameters), `Invalid schema for strict function 'probe': ${problem}`, beta)
+    }
+    refuses(
+      "one beside one that is not",
+      { ...hello, tools: [...strict(object({})).tools, weather] },
+      "All functions must set strict to true when one of them does",
+      beta
+    )
+
+    it.effect("accepts what is right, and everything away from beta", () =>
+      Effect.gen(function*() {
+        const parameters = object({
+          text: { type: "string", pattern: "^a", description: "A text" },
+          mail: { type: "string", format: "email" },
+          count: { type: "integer", minimum: 1, exclusiveMaximum: 9, multipleOf: 2, default: 2 },
+          price: { type: "number", const: 1.5 },
+          kind: { enum: ["a", "b"] },
+          flag: { type: "boolean" },
+          nodes: { type: "array", items: { $ref: "#/$def/node" } },
+          either: { anyOf: [{ type: "string" }, { $ref: "#" }] }
+        }, { $def: { node: object({ nodes: { type: "array", items: { $ref: "#/$def/node" } } }) } })
+        yield* accepted(strict(parameters), beta)
+        yield* accepted({ ...strict(parameters), thinking: { type: "disabled" } }, beta)
+        yield* accepted({ ...hello, tools: [{ type: "function", function: { name: "f", strict: true } }] }, beta)
+        yield* accepted({ ...hello, tools: [weather] }, beta)
+        yield* accepted(strict(a({ type: "string", minLength: 1 })))
+      }).pipe(simulated()))
+  })
+
   describe("of the conversation", () => {
     refuses("no messages", { ...hello, messages: [] }, "Empty input messages")
     for (const content of [null, ""]) {

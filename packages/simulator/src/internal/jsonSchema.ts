@@ -90,9 +90,21 @@ const merge = (a: Schema, b: Schema): Schema => ({
   ...(a.required !== undefined && b.required !== undefined && { required: [...list(a.required), ...list(b.required)] })
 })
 
-const lookup = (pointer: unknown, root: Schema): Schema =>
-  String(pointer).replace(/^#\/?/, "").split("/").filter((key) => key !== "").reduce<Schema>(
-    (schema, key) => fields(schema[decodeURIComponent(key).replaceAll("~1", "/").replaceAll("~0", "~")]),
+const decodeURI = (text: string): string => {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
+/** The schema that a `$ref` leads to within its document. */
+export const lookup = (pointer: unknown, root: Schema): Schema | undefined =>
+  String(pointer).replace(/^#\/?/, "").split("/").filter((key) => key !== "").reduce<Schema | undefined>(
+    (schema, key) => {
+      const part = schema?.[decodeURI(key).replaceAll("~1", "/").replaceAll("~0", "~")]
+      return Serde.isFields(part) ? part : undefined
+    },
     root
   )
 

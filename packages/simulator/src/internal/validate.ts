@@ -4,6 +4,7 @@ import * as Chat from "./chat.ts"
 import * as Image from "./image.ts"
 import * as Models from "./models.ts"
 import * as Refusal from "./refusal.ts"
+import * as StrictSchema from "./strictSchema.ts"
 import * as Tokens from "./tokens.ts"
 
 /** How strictly thinking must be passed back: as documented, as last observed, or not at all. */
@@ -107,6 +108,16 @@ const format = (chat: Chat.Chat): Checked =>
     )
   })
 
+const strict = (tools: ReadonlyArray<Chat.Tool>): Checked =>
+  Result.gen(function*() {
+    if (!tools.some((tool) => tool.strict)) return
+    for (const { name, parameters, strict } of tools) {
+      yield* check(strict, "All functions must set strict to true when one of them does")
+      const problem = parameters && StrictSchema.problem(parameters)
+      yield* check(problem === undefined, `Invalid schema for strict function '${name}': ${problem}`)
+    }
+  })
+
 const tools = (chat: Chat.Chat, { beta }: Endpoint): Checked =>
   Result.gen(function*() {
     const names = new Set<string>()
@@ -119,11 +130,7 @@ const tools = (chat: Chat.Chat, { beta }: Endpoint): Checked =>
       yield* check(!names.has(tool.name), "Tool names must be unique.")
       names.add(tool.name)
     }
-    const strict = chat.tools.filter((tool) => tool.strict).length
-    yield* check(
-      !beta || strict === 0 || strict === chat.tools.length,
-      "All functions must set strict to true when one of them does"
-    )
+    if (beta) yield* strict(chat.tools)
     const { toolChoice } = chat
     yield* check(
       !chat.thinking || toolChoice === "none" || toolChoice === "auto",
