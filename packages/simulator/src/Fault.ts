@@ -52,7 +52,7 @@ export interface Fault {
   readonly malformed?: boolean | undefined
   /** The answer has no text, no reasoning and no tool call. */
   readonly empty?: boolean | undefined
-  /** Takes the place of the finish reason, such as `insufficient_system_resource`. */
+  /** Takes the place of the finish reason, such as `insufficient_system_resource`. `content_filter` drops text and tool calls. */
   readonly finish?: string | undefined
   /** Least length of the answer's text in tokens. Default: three to six sentences. */
   readonly tokens?: number | undefined

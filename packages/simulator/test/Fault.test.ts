@@ -2,12 +2,14 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Result, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Fault, Simulator } from "../src/index.ts"
-import { ask, eventsOf, get, hello, instant, message, post, read } from "./support.ts"
+import { ask, complete, eventsOf, get, hello, instant, message, post, read, streamed, weather } from "./support.ts"
 
 const simulated = (options: Parameters<typeof Simulator.layerHttpClient>[0] = {}) =>
   Effect.provide(Simulator.layerHttpClient({ ...instant, ...options }))
 
 const stream = { ...hello, stream: true }
+
+const calling = { ...hello, tools: [weather] }
 
 /** What of a body arrives, and how it ends. */
 const received = (body: unknown, simulate: string) =>
@@ -226,6 +228,33 @@ describe("Fault", () => {
         assert.throws(() => JSON.parse(malformed.text))
         assert.include((yield* received(hello, "empty")).text, "\"content\":\"\"")
         assert.property(JSON.parse((yield* received(hello, "error=1")).text), "error")
+      }).pipe(simulated()))
+  })
+
+  describe("a content filter", () => {
+    const finish = "finish=content_filter"
+
+    it.effect("drops text and tool calls, streamed or not", () =>
+      Effect.gen(function*() {
+        for (const [body, simulate] of [[hello, finish], [calling, finish], [calling, `${finish}, dsml`]] as const) {
+          const { choices: [choice], usage } = yield* complete(body, { simulate })
+          assert.strictEqual(choice.finish_reason, "content_filter")
+          assert.strictEqual(choice.message.content, "")
+          assert.isNotEmpty(choice.message.reasoning_content)
+          assert.notProperty(choice.message, "tool_calls")
+          assert.strictEqual(usage?.completion_tokens, usage?.completion_tokens_details?.reasoning_tokens)
+          const chunks = yield* streamed(body, { simulate })
+          const deltas = chunks.flatMap(({ choices }) => choices.map(({ delta }) => delta))
+          assert.strictEqual(chunks.at(-1)?.choices[0]?.finish_reason, "content_filter")
+          assert.strictEqual(deltas.map(({ content }) => content ?? "").join(""), "")
+          assert.isTrue(deltas.every(({ tool_calls }) => tool_calls === undefined))
+        }
+      }).pipe(simulated()))
+
+    it.effect("is the only finish reason that does", () =>
+      Effect.gen(function*() {
+        const { choices: [choice] } = yield* complete(hello, { simulate: "finish=insufficient_system_resource" })
+        assert.isNotEmpty(choice.message.content)
       }).pipe(simulated()))
   })
 
