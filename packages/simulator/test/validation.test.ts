@@ -63,6 +63,11 @@ describe("validation", () => {
       "",
       /^Failed to parse the request body as JSON: EOF while parsing a value at line 1 column 0$/
     )
+    refuses(
+      "what nests deeper than 127 levels",
+      { ...hello, anything: JSON.parse("[".repeat(127) + "]".repeat(127)) },
+      /^Failed to parse the request body as JSON: recursion limit exceeded at line 1 column \d+$/
+    )
     refuses("a missing model", { messages: [user("x")] }, /: missing field `model` at line 1 column \d+$/)
     refuses(
       "missing messages",

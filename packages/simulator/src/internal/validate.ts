@@ -4,6 +4,7 @@ import * as Chat from "./chat.ts"
 import * as Image from "./image.ts"
 import * as Models from "./models.ts"
 import * as Refusal from "./refusal.ts"
+import * as Serde from "./serde.ts"
 import * as StrictSchema from "./strictSchema.ts"
 import * as Tokens from "./tokens.ts"
 
@@ -32,16 +33,17 @@ const position = (body: string) => {
   return `at line ${lines.length} column ${lines[lines.length - 1]?.length ?? 0}`
 }
 
+const unreadable = (body: string, reason: string): Refusal.Refusal =>
+  Refusal.invalid(`Failed to parse the request body as JSON: ${reason} ${position(body)}`)
+
 const parse = (body: string): Result.Result<unknown, Refusal.Refusal> =>
   Result.try({
     try: (): unknown => JSON.parse(body),
-    catch: () =>
-      Refusal.invalid(
-        `Failed to parse the request body as JSON: ${
-          body.trim() === "" ? "EOF while parsing a value" : "expected value"
-        } ${position(body)}`
-      )
-  })
+    catch: () => unreadable(body, body.trim() === "" ? "EOF while parsing a value" : "expected value")
+  }).pipe(Result.filterOrFail(
+    (input) => !Serde.isTooDeep(input),
+    () => unreadable(body, "recursion limit exceeded")
+  ))
 
 const decode = (input: unknown, body: string): Result.Result<Chat.Chat, Refusal.Refusal> =>
   Result.mapError(Chat.decode(input, ""), ({ path, text }) =>
