@@ -5,6 +5,8 @@
 import * as Fs from "node:fs"
 import { isBuiltin } from "node:module"
 import * as Path from "node:path"
+import { fileURLToPath, pathToFileURL } from "node:url"
+import { importsOf } from "./imports.ts"
 
 /** What the sources of each package may import of ours: whole packages, or only the named modules of one. */
 const allowed: Record<string, Record<string, "all" | ReadonlyArray<string>>> = {
@@ -36,23 +38,22 @@ const scope = "@ballast/"
 const packageOf = (specifier: string): string =>
   specifier.split("/").slice(0, specifier.startsWith("@") ? 2 : 1).join("/")
 const readJson = (path: string) => JSON.parse(Fs.readFileSync(path, "utf8"))
-const typescriptFiles = (folder: string): Array<string> =>
-  Fs.existsSync(folder)
-    ? Fs.readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts")).sort()
-    : []
+const isSource = (file: string): boolean => /\.[cm]?[jt]sx?$/.test(file)
+const sourceFiles = (folder: string): Array<string> =>
+  Fs.existsSync(folder) ? Fs.readdirSync(folder, { recursive: true, encoding: "utf8" }).filter(isSource).sort() : []
 
-/** The specifiers that a module imports, statically or not; those inside comments do not count. */
-export const importsOf = (source: string): Array<string> => {
-  const code = source.replace(/(?:^|\s)\/\/.*$|^\s*(?:\*|\/\*).*$/gm, "")
-  const found = code.matchAll(
-    /^(?:import|export)\b[^"'`;]*?\bfrom\s*["']([^"']+)["']|^import\s*["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']/gm
-  )
-  return Array.from(found, (match) => match[1] ?? match[2] ?? match[3] ?? "")
-}
+/** Whether a specifier is a path or an address of a file, not the name of a package. */
+const isPath = (specifier: string): boolean => /^(?:\.|\/|file:)/.test(specifier)
 
-const checkImport = (name: string, folder: string, file: string, specifier: string): string | undefined => {
-  if (specifier.startsWith(".")) {
-    const target = Path.resolve(Path.dirname(file), specifier)
+const checkImport = (
+  name: string,
+  folder: string,
+  file: string,
+  specifier: string | undefined
+): string | undefined => {
+  if (specifier === undefined) return "imports a module whose name it computes"
+  if (isPath(specifier)) {
+    const target = fileURLToPath(new URL(specifier, pathToFileURL(file)))
     return target.startsWith(folder + Path.sep) ? undefined : `imports ${specifier}, a file outside its package`
   }
   if (!specifier.startsWith(scope)) return undefined
@@ -72,14 +73,23 @@ const checkPackage = (root: string, name: string): Array<string> => {
   const manifest: Manifest = readJson(Path.join(folder, "package.json"))
   const problems: Array<string> = []
 
+  const readImports = (path: string): ReturnType<typeof importsOf> => {
+    try {
+      return importsOf(path, Fs.readFileSync(path, "utf8"))
+    } catch (error) {
+      problems.push(`${Path.relative(root, path)}: cannot be parsed: ${error}`)
+      return []
+    }
+  }
+
   const used = new Set<string>()
   const sources = Path.join(folder, "src")
-  for (const file of typescriptFiles(sources)) {
+  for (const file of sourceFiles(sources)) {
     const path = Path.join(sources, file)
-    for (const specifier of importsOf(Fs.readFileSync(path, "utf8"))) {
+    for (const specifier of readImports(path)) {
       const problem = checkImport(name, sources, path, specifier)
       if (problem !== undefined) problems.push(`packages/${name}/src/${file}: ${problem}`)
-      if (!specifier.startsWith(".") && !isBuiltin(specifier)) used.add(packageOf(specifier))
+      if (specifier !== undefined && !isPath(specifier) && !isBuiltin(specifier)) used.add(packageOf(specifier))
     }
   }
 
@@ -95,11 +105,11 @@ const checkPackage = (root: string, name: string): Array<string> => {
     }
   }
 
-  const tests = typescriptFiles(Path.join(folder, "test")).flatMap((file) =>
-    importsOf(Fs.readFileSync(Path.join(folder, "test", file), "utf8"))
-  )
+  const tests = sourceFiles(Path.join(folder, "test")).flatMap((file) => readImports(Path.join(folder, "test", file)))
   const own = new Set([scope + name, ...declared, ...Object.keys(manifest.devDependencies ?? {})])
-  for (const dependency of new Set(tests.filter((specifier) => specifier.startsWith(scope)).map(packageOf))) {
+  for (
+    const dependency of new Set(tests.flatMap((specifier) => specifier?.startsWith(scope) ? packageOf(specifier) : []))
+  ) {
     if (!own.has(dependency)) {
       problems.push(`packages/${name}: its tests import ${dependency}, which its package.json does not declare`)
     }

@@ -48,7 +48,19 @@ describe("directions", () => {
         `import type { ChatModel } from "@ballast/deepseek"\n`,
         `export * from "@ballast/deepseek"\n`,
         `import "@ballast/deepseek"\n`,
-        `export const load = () => import("@ballast/deepseek")\n`
+        `export const load = () => import("@ballast/deepseek")\n`,
+        "export const load = () => import(`@ballast/deepseek/DeepSeek`)\n",
+        `export const load = () => import(/* webpackIgnore: true */ (("@ballast/deepseek")))\n`,
+        `export const a = 1; import { Sse } from "@ballast/deepseek/Sse"\n`,
+        `import models from "@ballast/deepseek/models.json" with { type: "json" }\n`,
+        `export * as DeepSeek from "\\u0040ballast/deepseek"\n`,
+        `export type { ChatModel } from "@ballast/deepseek"\n`,
+        `export type Model = import("@ballast/deepseek").ChatModel\n`,
+        `export type Module = typeof import("@ballast/deepseek")\n`,
+        `import DeepSeek = require("@ballast/deepseek")\n`,
+        `export const load = () => require("@ballast/deepseek")\n`,
+        `export const where = import.meta.resolve("@ballast/deepseek")\n`,
+        `declare module "@ballast/deepseek" {\n  interface ChatRequest {}\n}\n`
       ]
     ) {
       const problems = Directions.check(onePackage("resilience", source, "@ballast/deepseek"))
@@ -57,9 +69,35 @@ describe("directions", () => {
     }
   })
 
-  it("do not read comments", () => {
+  it("refuse a module whose name is computed", () => {
+    for (
+      const source of [
+        "export const load = (name: string) => import(`@ballast/${name}`)\n",
+        `export const load = () => import("@ballast/" + "deepseek")\n`,
+        `export const load = (name: string) => require(name)\n`
+      ]
+    ) {
+      assert.deepStrictEqual(Directions.check(onePackage("resilience", source)), [
+        "packages/resilience/src/A.ts: imports a module whose name it computes"
+      ])
+    }
+  })
+
+  it("read every kind of source, and refuse what cannot be read", () => {
+    for (const file of ["A.mts", "internal/A.tsx", "A.js", "A.d.ts"]) {
+      const root = onePackage("resilience", "", "@ballast/deepseek")
+      const path = Path.join(root, "packages/resilience/src", file)
+      Fs.mkdirSync(Path.dirname(path), { recursive: true })
+      Fs.writeFileSync(path, `import "@ballast/deepseek"\n`)
+      assert.include(Directions.check(root)[0], "resilience may not import deepseek", file)
+    }
+    assert.include(Directions.check(onePackage("resilience", "import {"))[0], "A.ts: cannot be parsed")
+  })
+
+  it("do not read comments and texts", () => {
     const source =
-      `/**\n * import { DeepSeek } from "@ballast/deepseek"\n */\nexport const a = 1 // import("@ballast/deepseek")\n`
+      `/**\n * import { DeepSeek } from "@ballast/deepseek"\n */\nexport const a = 1 // import("@ballast/deepseek")\n` +
+      "export const b = `\nimport { DeepSeek } from \"@ballast/deepseek\"\n`\n"
     assert.deepStrictEqual(
       Directions.check(onePackage("resilience", source)).filter((problem) => problem.includes("A.ts")),
       []
@@ -77,8 +115,16 @@ describe("directions", () => {
   })
 
   it("refuse a path out of the package", () => {
-    const source = `import * as Policy from "../../resilience/src/Policy.ts"\n`
-    assert.include(Directions.check(onePackage("deepseek", source))[0], "outside its package")
+    for (
+      const source of [
+        `import * as Policy from "../../resilience/src/Policy.ts"\n`,
+        "export const load = () => import(`../../resilience/src/Policy.ts`)\n",
+        `export type Policy = import("../../resilience/src/Policy.ts").Policy<never>\n`,
+        `declare module "../test/support.ts" {}\n`,
+        `import * as Policy from "/packages/resilience/src/Policy.ts"\n`,
+        `import * as Policy from "file:///packages/resilience/src/Policy.ts"\n`
+      ]
+    ) assert.include(Directions.check(onePackage("deepseek", source))[0], "outside its package", source)
   })
 
   it("demand that dependencies and imports agree", () => {

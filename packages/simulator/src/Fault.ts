@@ -1,5 +1,5 @@
 /**
- * What goes differently for one request: an error status, slow or broken streams, odd answers.
+ * What goes differently for one request: another status or body, slow or broken streams, odd answers.
  *
  * A fault comes from the plan of the simulator's options, or from the header `x-simulate` of one request, which then takes the plan's
  * place: `x-simulate: ttft=2s, tps=20, stall=5`. Keys and values are separated by `=`, pairs by commas, values may be
@@ -9,11 +9,16 @@
  */
 import * as Duration from "effect/Duration"
 import * as Result from "effect/Result"
+import { bounds, isHeaderValue, isWithin } from "./internal/faultValues.ts"
 
 /**
  * One fault. Without fields nothing is different.
  *
  * **Details**
+ *
+ * An error status (400 to 599) or a redirect (300 to 399) comes in place of the answer, with the body that the service sends with it. A
+ * success (200 to 299) leaves the answer as it is and changes its status alone; 204, 205 and 304 have no body. `body` comes in place of
+ * every other body, with status 200 unless `status` says otherwise. Such an answer asks for no key.
  *
  * `stall`, `cut`, `end` and `error` count the events of a stream that arrive before. A body that is no stream breaks in its middle, or
  * at its start for 0.
@@ -22,14 +27,16 @@ import * as Result from "effect/Result"
  * @since 0.1.0
  */
 export interface Fault {
-  /** HTTP status from 400 to 599, with the body that the service sends with it. */
+  /** HTTP status, 200 to 599. Default: the answer's own. */
   readonly status?: number | undefined
   /** Which text a 429 carries. Default: `"concurrency"`. */
   readonly limit?: "concurrency" | "balance" | "rate" | undefined
-  /** Takes the place of the body of `status`. */
+  /** Takes the place of the body: an error object under a 200, for example. */
   readonly body?: string | undefined
   /** Value of `Retry-After`: seconds or an HTTP date. Default: no such header. */
   readonly retryAfter?: string | undefined
+  /** Value of `Location`: where a redirect leads. Default: no such header. */
+  readonly location?: string | undefined
   /** Time until the status and headers. */
   readonly latency?: Duration.Input | undefined
   /** Time from the headers to the first token. */
@@ -52,7 +59,7 @@ export interface Fault {
   readonly malformed?: boolean | undefined
   /** The answer has no text, no reasoning and no tool call. */
   readonly empty?: boolean | undefined
-  /** Takes the place of the finish reason, such as `insufficient_system_resource`. */
+  /** Takes the place of the finish reason, such as `insufficient_system_resource`. `content_filter` drops text and tool calls. */
   readonly finish?: string | undefined
   /** Least length of the answer's text in tokens. Default: three to six sentences. */
   readonly tokens?: number | undefined
@@ -99,15 +106,16 @@ export interface Directive {
 
 type Read = Result.Result<Fault & { readonly times?: number; readonly id?: string }, string>
 
-const whole =
-  (min: number, max: number, make: (value: number) => Fault & { readonly times?: number }) => (text: string): Read => {
-    const value = Number(text)
-    return /^\d+$/.test(text) && value >= min && value <= max
-      ? Result.succeed(make(value))
-      : Result.fail(max === Infinity ? `a whole number of at least ${min}` : `a whole number from ${min} to ${max}`)
-  }
-
-const count = (make: (value: number) => Fault & { readonly times?: number }) => whole(0, 1_000_000, make)
+const whole = (
+  range: readonly [min: number, max: number],
+  make: (value: number) => Fault & { readonly times?: number }
+) =>
+(text: string): Read => {
+  const value = Number(text)
+  return /^\d+$/.test(text) && isWithin(value, range)
+    ? Result.succeed(make(value))
+    : Result.fail(`a whole number from ${range[0]} to ${range[1]}`)
+}
 
 const milliseconds: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }
 
@@ -122,39 +130,43 @@ const time = (make: (value: Duration.Duration) => Fault) => (text: string): Read
 const word = (make: (value: string) => Fault & { readonly id?: string }) => (text: string): Read =>
   text === "" ? Result.fail("some text") : Result.succeed(make(text))
 
+const header = (example: string, make: (value: string) => Fault) => (text: string): Read =>
+  isHeaderValue(text) ? Result.succeed(make(text)) : Result.fail(`printable ASCII, such as ${example}`)
+
 const flag = (fault: Fault) => (text: string): Read =>
   text === "" || text === "true" ? Result.succeed(fault) : Result.fail("nothing: it is a flag")
 
 const limits = ["concurrency", "balance", "rate"] as const
 
 const readers: Record<string, (text: string) => Read> = {
-  status: whole(400, 599, (status) => ({ status })),
+  status: whole(bounds.status, (status) => ({ status })),
   limit: (text) => {
     const limit = limits.find((limit) => limit === text)
     return limit === undefined ? Result.fail(`one of ${limits.join(", ")}`) : Result.succeed({ limit })
   },
   body: (body) => Result.succeed({ body }),
-  "retry-after": word((retryAfter) => ({ retryAfter })),
+  "retry-after": header("2 or an HTTP date", (retryAfter) => ({ retryAfter })),
+  location: header("https://example.com/", (location) => ({ location })),
   latency: time((latency) => ({ latency })),
   ttft: time((timeToFirstToken) => ({ timeToFirstToken })),
   tps: (text) => {
     const tokensPerSecond = Number(text)
     return tokensPerSecond > 0 ? Result.succeed({ tokensPerSecond }) : Result.fail("a number above 0")
   },
-  keepalive: count((keepAlive) => ({ keepAlive })),
-  padding: count((padding) => ({ padding })),
-  stall: count((stall) => ({ stall })),
-  cut: count((cut) => ({ cut })),
-  end: count((end) => ({ end })),
-  error: count((error) => ({ error })),
+  keepalive: whole(bounds.keepAlive, (keepAlive) => ({ keepAlive })),
+  padding: whole(bounds.padding, (padding) => ({ padding })),
+  stall: whole(bounds.stall, (stall) => ({ stall })),
+  cut: whole(bounds.cut, (cut) => ({ cut })),
+  end: whole(bounds.end, (end) => ({ end })),
+  error: whole(bounds.error, (error) => ({ error })),
   malformed: flag({ malformed: true }),
   empty: flag({ empty: true }),
   finish: word((finish) => ({ finish })),
-  tokens: whole(1, 393_216, (tokens) => ({ tokens })),
-  calls: whole(0, 100, (calls) => ({ calls })),
+  tokens: whole(bounds.tokens, (tokens) => ({ tokens })),
+  calls: whole(bounds.calls, (calls) => ({ calls })),
   dsml: flag({ dsml: true }),
   badargs: flag({ brokenArguments: true }),
-  times: whole(1, 1_000_000, (times) => ({ times })),
+  times: whole([1, 1_000_000], (times) => ({ times })),
   id: word((id) => ({ id }))
 }
 

@@ -145,7 +145,8 @@ export const make = Effect.fnUntraced(function*(options: SimulatorOptions = {}) 
     const { fault, request } = arrival
     const data = (value: unknown) => Reply.data(value, fault, settings.keepAlive)
     if (route._tag === "State") return data(inspection())
-    if (fault.status !== undefined) return Reply.fail(fault.status, arrival)
+    const instead = Reply.instead(arrival, settings.keepAlive)
+    if (instead !== undefined) return instead
     if (route._tag === "Unknown") return Reply.refuse(Refusal.notFound, arrival)
     const key = authorize(request.headers.authorization, settings.keys)
     if (Result.isFailure(key)) return Reply.refuse(key.failure, arrival)

@@ -2,12 +2,14 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Result, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Fault, Simulator } from "../src/index.ts"
-import { ask, eventsOf, get, hello, instant, message, post, read } from "./support.ts"
+import { ask, complete, eventsOf, get, hello, instant, message, post, read, streamed, weather } from "./support.ts"
 
 const simulated = (options: Parameters<typeof Simulator.layerHttpClient>[0] = {}) =>
   Effect.provide(Simulator.layerHttpClient({ ...instant, ...options }))
 
 const stream = { ...hello, stream: true }
+
+const calling = { ...hello, tools: [weather] }
 
 /** What of a body arrives, and how it ends. */
 const received = (body: unknown, simulate: string) =>
@@ -25,7 +27,7 @@ describe("Fault", () => {
   describe("parse", () => {
     it("reads every key", () => {
       const directive = Result.getOrThrow(Fault.parse(
-        "status=429, limit=balance, body=a%2Cb, retry-after=2, latency=500ms, ttft=2s, tps=0.5, keepalive=5, padding=10, stall=5, " +
+        "status=429, limit=balance, body=a%2Cb, retry-after=2, location=/a, latency=500ms, ttft=2s, tps=0.5, keepalive=5, padding=10, stall=5, " +
           "cut=3, end=4, error=2, malformed, empty, finish=aborted, tokens=20, calls=2, dsml, badargs, times=2, id=abc"
       ))
       const { latency, timeToFirstToken, ...rest } = directive.fault
@@ -36,6 +38,7 @@ describe("Fault", () => {
         limit: "balance",
         body: "a,b",
         retryAfter: "2",
+        location: "/a",
         tokensPerSecond: 0.5,
         keepAlive: 5,
         padding: 10,
@@ -56,7 +59,15 @@ describe("Fault", () => {
 
     it("says what would be right", () => {
       const wrong: Record<string, RegExp> = {
-        "status=200": /^x-simulate: status must be a whole number from 400 to 599, got "200"\.$/,
+        "status=199": /^x-simulate: status must be a whole number from 200 to 599, got "199"\.$/,
+        "status=600": /from 200 to 599/,
+        "status=2e2": /from 200 to 599/,
+        "retry-after=a%0d%0ab":
+          /^x-simulate: retry-after must be printable ASCII, such as 2 or an HTTP date, got "a%0d%0ab"\.$/,
+        "retry-after=%E2%80%A6": /printable ASCII/,
+        "retry-after=": /printable ASCII/,
+        "location=/a%00": /^x-simulate: location must be printable ASCII, such as https:\/\/example\.com\/, got/,
+        "location=%20/a": /printable ASCII/,
         "ttft=soon": /^x-simulate: ttft must be a time such as 500ms, 2s or 1m, got "soon"\.$/,
         "ttft=5": /a time such as/,
         "tps=0": /a number above 0/,
@@ -118,6 +129,73 @@ describe("Fault", () => {
         assert.strictEqual(json.headers["retry-after"], "7")
         assert.strictEqual(json.headers["content-type"], "application/json")
         assert.notProperty((yield* ask(hello, { simulate: "status=503, body=oops" })).headers, "content-type")
+      }).pipe(simulated()))
+
+    it.effect("of a redirect brings a page, and says where to", () =>
+      Effect.gen(function*() {
+        const expected: Record<number, RegExp> = {
+          301: /<h1>301 Moved Permanently<\/h1>/,
+          302: /<h1>302 Found<\/h1>[^]*openresty/,
+          303: /<h1>303 See Other<\/h1>/,
+          307: /<h1>307 Temporary Redirect<\/h1>/,
+          308: /<h1>308 Permanent Redirect<\/h1>/,
+          399: /<h1>399 Simulated Redirect<\/h1>/
+        }
+        for (const [status, page] of Object.entries(expected)) {
+          const response = yield* ask(hello, { simulate: `status=${status}, location=https://example.com/` })
+          assert.strictEqual(response.status, Number(status))
+          assert.match(response.text, page)
+          assert.strictEqual(response.headers.location, "https://example.com/")
+        }
+      }).pipe(simulated()))
+
+    it.effect("of a success leaves the answer as it is", () =>
+      Effect.gen(function*() {
+        for (const status of [200, 203]) {
+          const simulate = `status=${status}`
+          assert.strictEqual((yield* ask(hello, { simulate })).status, status)
+          assert.strictEqual((yield* complete(hello, { simulate })).choices[0].finish_reason, "stop")
+          assert.strictEqual((yield* streamed(hello, { simulate })).at(-1)?.choices[0]?.finish_reason, "stop")
+          assert.strictEqual(
+            (yield* get("/models", { authorization: "Bearer sk-a", "x-simulate": simulate })).status,
+            status
+          )
+          assert.strictEqual((yield* get("/models", { "x-simulate": simulate })).status, 401)
+          assert.strictEqual((yield* ask({}, { simulate })).status, 400)
+        }
+      }).pipe(simulated()))
+
+    it.effect("without a body has none", () =>
+      Effect.gen(function*() {
+        for (const simulate of ["status=204", "status=205", "status=304", "status=204, body=oops", "body="]) {
+          const response = yield* ask(hello, { simulate })
+          assert.strictEqual(response.text, "")
+          assert.notProperty(response.headers, "content-type")
+        }
+      }).pipe(simulated()))
+
+    it.effect("of 200 can carry an error object, after blank lines", () =>
+      Effect.gen(function*() {
+        const body = encodeURIComponent("{\"error\":{\"message\":\"late\"}}")
+        for (const simulate of [`body=${body}`, `status=200, body=${body}`]) {
+          const response = yield* ask(hello, { simulate })
+          assert.strictEqual(response.status, 200)
+          assert.strictEqual(response.headers["content-type"], "application/json")
+          assert.strictEqual(message(response.text), "late")
+        }
+        const fiber = yield* Effect.forkChild(ask(hello, { simulate: `body=${body}, padding=3, ttft=1m` }))
+        yield* TestClock.adjust("59 seconds")
+        assert.isUndefined(fiber.pollUnsafe())
+        yield* TestClock.adjust("1 second")
+        assert.match((yield* Fiber.join(fiber)).text, /^\n{7}\{"error"/)
+      }).pipe(simulated()))
+
+    it.effect("breaks like every body", () =>
+      Effect.gen(function*() {
+        const simulate = "status=503, body=abcdef"
+        assert.deepInclude(yield* received(hello, `${simulate}, cut=1`), { text: "abc", end: "cut" })
+        assert.deepInclude(yield* received(hello, `${simulate}, end=0, padding=2`), { text: "\n\n", end: "clean" })
+        assert.strictEqual((yield* ask(hello, { simulate: `${simulate}, malformed` })).text, "bcdef")
       }).pipe(simulated()))
 
     it.effect("works on every route", () =>
@@ -229,6 +307,33 @@ describe("Fault", () => {
       }).pipe(simulated()))
   })
 
+  describe("a content filter", () => {
+    const finish = "finish=content_filter"
+
+    it.effect("drops text and tool calls, streamed or not", () =>
+      Effect.gen(function*() {
+        for (const [body, simulate] of [[hello, finish], [calling, finish], [calling, `${finish}, dsml`]] as const) {
+          const { choices: [choice], usage } = yield* complete(body, { simulate })
+          assert.strictEqual(choice.finish_reason, "content_filter")
+          assert.strictEqual(choice.message.content, "")
+          assert.isNotEmpty(choice.message.reasoning_content)
+          assert.notProperty(choice.message, "tool_calls")
+          assert.strictEqual(usage?.completion_tokens, usage?.completion_tokens_details?.reasoning_tokens)
+          const chunks = yield* streamed(body, { simulate })
+          const deltas = chunks.flatMap(({ choices }) => choices.map(({ delta }) => delta))
+          assert.strictEqual(chunks.at(-1)?.choices[0]?.finish_reason, "content_filter")
+          assert.strictEqual(deltas.map(({ content }) => content ?? "").join(""), "")
+          assert.isTrue(deltas.every(({ tool_calls }) => tool_calls === undefined))
+        }
+      }).pipe(simulated()))
+
+    it.effect("is the only finish reason that does", () =>
+      Effect.gen(function*() {
+        const { choices: [choice] } = yield* complete(hello, { simulate: "finish=insufficient_system_resource" })
+        assert.isNotEmpty(choice.message.content)
+      }).pipe(simulated()))
+  })
+
   describe("a scenario", () => {
     it.effect("holds for as many requests as it says", () =>
       Effect.gen(function*() {
@@ -242,6 +347,30 @@ describe("Fault", () => {
   })
 
   describe("a plan", () => {
+    it("refuses what the header refuses", () => {
+      const wrong: Record<string, ReadonlyArray<Fault.Fault>> = {
+        "status must be a whole number from 200 to 599, got": [{ status: 199 }, { status: 600 }, { status: 500.5 }],
+        "retryAfter must be printable ASCII, got": [{ retryAfter: "a\r\nb" }, { retryAfter: "…" }, { retryAfter: "" }],
+        "location must be printable ASCII, got": [{ location: "/a\nset-cookie: b" }],
+        "tokens must be a whole number from 1 to 393216, got": [{ tokens: Infinity }, { tokens: 0 }],
+        "calls must be a whole number from 0 to 100, got": [{ calls: Infinity }, { calls: -1 }],
+        "stall must be a whole number from 0 to 1000000, got": [{ stall: 1.5 }, { stall: Number.NaN }],
+        "padding must be a whole number from 0 to 1000000, got": [{ padding: Infinity }],
+        "latency must be in": [{ latency: -1 }],
+        "timeToFirstToken must be in": [{ timeToFirstToken: "-1 seconds" }],
+        "tokensPerSecond must be above 0": [{ tokensPerSecond: 0 }]
+      }
+      for (const [problem, faults] of Object.entries(wrong)) {
+        for (const fault of faults) {
+          assert.throws(
+            () => Effect.runSync(Simulator.make({ plan: [{ fault }] })),
+            RangeError,
+            `Simulator.make: plan.fault.${problem}`
+          )
+        }
+      }
+    })
+
     const status = Effect.map(ask(hello), ({ status }) => status)
 
     it.effect("holds within its window", () =>

@@ -24,11 +24,10 @@ const init = (body: unknown, simulate?: string): RequestInit => ({
   body: typeof body === "string" ? body : JSON.stringify(body)
 })
 
-const chat = (body: unknown, simulate?: string, signal?: AbortSignal) =>
+const chat = (body: unknown, simulate?: string, more?: RequestInit) =>
   Effect.flatMap(
     SimulatorServer.url,
-    (url) =>
-      Effect.promise(() => fetch(`${url}/chat/completions`, { ...init(body, simulate), ...(signal && { signal }) }))
+    (url) => Effect.promise(() => fetch(`${url}/chat/completions`, { ...init(body, simulate), ...more }))
   )
 
 const text = (response: Response) => Effect.tryPromise(() => response.text())
@@ -105,7 +104,7 @@ describe("SimulatorServer", () => {
     Effect.gen(function*() {
       const url = yield* SimulatorServer.url
       const reading = new AbortController()
-      yield* chat({ ...hello, stream: true }, "stall=2", reading.signal)
+      yield* chat({ ...hello, stream: true }, "stall=2", { signal: reading.signal })
       assert.strictEqual((yield* inspect).inFlight, 1)
       reading.abort()
       yield* settled
@@ -119,6 +118,33 @@ describe("SimulatorServer", () => {
       waiting.abort()
       assert.strictEqual(yield* Effect.promise(() => refused), "aborted")
       yield* settled
+    }).pipe(serving))
+
+  it.live("answers with every kind of status and header", () =>
+    Effect.gen(function*() {
+      const moved = yield* chat(hello, "status=307, location=/models, retry-after=Thu%2C 26 Nov 2026 10:00:00 GMT", {
+        redirect: "manual"
+      })
+      assert.strictEqual(moved.status, 307)
+      assert.strictEqual(moved.headers.get("location"), "/models")
+      assert.strictEqual(moved.headers.get("retry-after"), "Thu, 26 Nov 2026 10:00:00 GMT")
+      assert.include(yield* text(moved), "openresty")
+      for (const status of [204, 205, 304]) {
+        const empty = yield* chat(hello, `status=${status}, body=oops`)
+        assert.strictEqual(empty.status, status)
+        assert.strictEqual(yield* text(empty), "")
+      }
+      assert.strictEqual(yield* text(yield* chat(hello, "body=oops")), "oops")
+    }).pipe(serving))
+
+  it.live("refuses a header that cannot be sent", () =>
+    Effect.gen(function*() {
+      for (const simulate of ["retry-after=a%0d%0ab", "location=%E2%80%A6"]) {
+        const response = yield* chat(hello, simulate)
+        assert.strictEqual(response.status, 400)
+        assert.match(response.headers.get("x-ds-trace-id") ?? "", /^[0-9a-f]{32}$/)
+        assert.include(yield* text(response), "must be printable ASCII")
+      }
     }).pipe(serving))
 
   it.live("refuses a body of more than 48 MiB", () =>

@@ -109,6 +109,28 @@ describe("tools", () => {
       }
     }))
 
+  it.effect("get arguments in time, whatever the schema asks for", () =>
+    Effect.gen(function*() {
+      const object = (properties: object) => ({ type: "object", properties, required: Object.keys(properties) })
+      const wide = Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`p${index}`, { $ref: "#" }]))
+      const endless: Record<string, object> = {
+        items: object({ a: { type: "array", minItems: 1e9, items: { type: "array", minItems: 1e9, items: {} } } }),
+        unique: object({ a: { type: "array", minItems: 1e9, uniqueItems: true, items: { type: "number" } } }),
+        text: object({ a: { type: "array", minItems: 1e9, items: { type: "string", minLength: 1e9 } } }),
+        recursion: object({ a: { $ref: "#" } }),
+        breadth: object(wide),
+        branches: { anyOf: [{ $ref: "#" }] },
+        tuples: { type: "array", prefixItems: [{ $ref: "#" }, { $ref: "#" }] },
+        merges: { allOf: [{ $ref: "#" }, { $ref: "#" }, { $ref: "#" }] },
+        "a broken pointer": object({ a: { $ref: "#/%E0%A4%A" } })
+      }
+      for (const [name, parameters] of Object.entries(endless)) {
+        const tools = [{ type: "function", function: { name: "probe", parameters } }]
+        const { choices: [choice] } = yield* complete({ ...asking, tools, max_tokens: 300_000 })
+        assert.doesNotThrow(() => JSON.parse(choice.message.tool_calls?.[0]?.function.arguments ?? ""), name)
+      }
+    }).pipe(simulated()))
+
   it.effect("get arguments for combinators and bounds", () =>
     Effect.gen(function*() {
       const parameters = {
@@ -183,6 +205,13 @@ describe("JSON mode", () => {
   it.effect("answers with an object when nothing is shown", () =>
     Effect.gen(function*() {
       assert.hasAllKeys(yield* object("Tell me about ships, as json {not an object"), ["answer"])
+    }).pipe(simulated()))
+
+  it.effect("follows an example in time, however it nests", () =>
+    Effect.gen(function*() {
+      const nested = (open: string, close: string, depth: number) => open.repeat(depth) + "1" + close.repeat(depth)
+      assert.hasAllKeys(yield* object(`JSON like {"a": ${nested("[", "]", 100)}}`), ["a"])
+      yield* object(`JSON like ${nested("{\"a\":", "}", 8_000)}`)
     }).pipe(simulated()))
 
   it.effect("is cut by the budget", () =>

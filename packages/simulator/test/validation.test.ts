@@ -17,13 +17,22 @@ const calling = (...ids: ReadonlyArray<string>) => ({
 
 const result = (id: string) => ({ role: "tool", tool_call_id: id, content: "18 °C" })
 
-const image = {
-  role: "user",
-  content: [{ type: "text", text: "What is this?" }, {
-    type: "image_url",
-    image_url: { url: "data:image/png;base64,AA" }
-  }]
+/** The beginnings of the formats that there are. */
+const pictures = {
+  jpeg: "/9j/4AAQSkZJRgABAQ==",
+  png: "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ",
+  gif: "R0lGODlhAQABAAAAACw=",
+  webp: "UklGRiIAAABXRUJQVlA4IBYAAAA="
 }
+
+const url = (url: string, more: object = {}) => ({ type: "image_url", image_url: { url, ...more } })
+
+const showing = (...parts: ReadonlyArray<object>) => ({
+  role: "user",
+  content: [{ type: "text", text: "What is this?" }, ...parts]
+})
+
+const image = showing(url(`data:image/png;base64,${pictures.png}`))
 
 /** The text of the 400 to a request. */
 const refusal = (body: unknown, options?: Ask) =>
@@ -53,6 +62,11 @@ describe("validation", () => {
       "an empty body",
       "",
       /^Failed to parse the request body as JSON: EOF while parsing a value at line 1 column 0$/
+    )
+    refuses(
+      "what nests deeper than 127 levels",
+      { ...hello, anything: JSON.parse("[".repeat(127) + "]".repeat(127)) },
+      /^Failed to parse the request body as JSON: recursion limit exceeded at line 1 column \d+$/
     )
     refuses("a missing model", { messages: [user("x")] }, /: missing field `model` at line 1 column \d+$/)
     refuses(
@@ -103,6 +117,80 @@ describe("validation", () => {
     )
   })
 
+  describe("of images", () => {
+    const id = "file-api-1"
+    const picture = "https://example.com/a.png"
+    const both = { file_id: id, file_data: pictures.png }
+    for (const [name, file] of Object.entries({ both, neither: {}, "a name alone": { filename: "a.png" } })) {
+      for (const type of [{ type: "file" }, {}]) {
+        refuses(
+          `a file with ${name} of id and data${"type" in type ? "" : ", without a type"}`,
+          { ...hello, messages: [showing({ ...type, file })] },
+          /^Failed to deserialize .*: messages\[0\]\.content\[1\]\.file: expected exactly one of `file_id` and `file_data` at line 1 /
+        )
+      }
+    }
+    refuses(
+      "an id that is no text",
+      { ...hello, messages: [showing({ type: "file", file: { file_id: 5 } })] },
+      /file\.file_id: invalid type: integer `5`, expected a string/
+    )
+    refuses(
+      "a detail that there is not",
+      { ...hello, messages: [showing(url(picture, { detail: "ultra" }))] },
+      /image_url\.detail: unknown variant `ultra`, expected one of `low`, `high`, `original`, `auto`/
+    )
+    refuses(
+      "a URL of 8,193 characters",
+      { ...hello, messages: [showing(url(`https://a.example/${"x".repeat(8_193 - 18)}`))] },
+      /image_url\.url: invalid length 8193, expected a URL of at most 8192 characters/
+    )
+    for (const wrong of ["", "a.png", "file:///a.png", "data:image/png,abc"]) {
+      refuses(
+        `a URL like "${wrong}"`,
+        { ...hello, messages: [showing(url(wrong))] },
+        /image_url\.url: invalid value: expected an http\(s\) URL or a data URL in base64/
+      )
+    }
+    for (
+      const [name, part] of Object.entries({
+        url: url("data:image/png;base64,PHN2Zz4="),
+        file: { file: { file_data: "JVBERi0=" } }
+      })
+    ) {
+      refuses(
+        `a ${name} that holds no picture`,
+        { ...hello, messages: [showing(part)] },
+        /invalid value: expected a JPEG, PNG, GIF or WebP image in base64/
+      )
+    }
+    refuses(
+      "more than 32 MiB within the request",
+      { ...hello, messages: [showing({ file: { file_data: pictures.png + "A".repeat(32 * 1_048_576 * 4 / 3) } })] },
+      /file_data: invalid length 3355\d{4}, expected at most 33554432 bytes/
+    )
+    refuses(
+      "601 of them",
+      { ...hello, messages: [showing(...Array(300).fill(url(picture))), showing(...Array(301).fill(url(picture)))] },
+      "Too many images: 601, at most 600 are supported"
+    )
+
+    it.effect("accepts what is right", () =>
+      Effect.gen(function*() {
+        const parts = [
+          ...Object.values(pictures).map((data) => url(`data:;base64,${data}`)),
+          ...["low", "high", "original", "auto", null].map((detail) => url(picture, { detail })),
+          url(`https://a.example/${"x".repeat(8_192 - 18)}`),
+          { type: "file", file: { file_id: id } },
+          { file: { file_data: pictures.webp, filename: "a.webp" } },
+          { file: { file_id: id, file_data: null } }
+        ]
+        yield* accepted({ ...hello, messages: [showing(...parts)] })
+        yield* accepted({ ...hello, messages: [showing(...Array(600).fill(url(picture)))] })
+        yield* accepted({ ...hello, messages: [user("x"), calling("a"), { ...result("a"), content: parts }] })
+      }).pipe(simulated()))
+  })
+
   describe("of the model", () => {
     for (const model of ["gpt-5", "deepseek-chat", "deepseek-reasoner"]) {
       refuses(
@@ -150,6 +238,11 @@ describe("validation", () => {
       "Invalid top_logprobs value, the valid range of top_logprobs is [0, 20]."
     )
     refuses("stream_options without stream", { ...hello, stream_options: { include_usage: true } }, /stream_options/)
+    refuses(
+      "a penalty that is no number",
+      { ...hello, presence_penalty: "high" },
+      /presence_penalty: invalid type: string "high", expected f64/
+    )
     refuses("a user_id of 513 bytes", { ...hello, user_id: "x".repeat(513) }, /user_id/)
 
     it.effect("accepts the bounds", () =>
@@ -164,6 +257,7 @@ describe("validation", () => {
             { stop: Array.from({ length: 16 }, (_, index) => `stop${index}`) },
             { logprobs: true, top_logprobs: 20 },
             { user_id: "x".repeat(512) },
+            { frequency_penalty: 9, presence_penalty: null },
             { thinking: null, stop: null, tools: null, temperature: null },
             { seed: 1, n: 1, something_new: {} }
           ]
@@ -198,6 +292,86 @@ describe("validation", () => {
       { ...hello, tools: [{ type: "function", function: { name: "get weather" } }] },
       /^Invalid 'tools\[0\]\.function\.name'/
     )
+  })
+
+  describe("of strict tools", () => {
+    const beta = { path: "/beta/chat/completions" }
+    const strict = (parameters: object) => ({
+      ...hello,
+      tools: [{ type: "function", function: { name: "probe", strict: true, parameters } }]
+    })
+    const object = (properties: object, more: object = {}) => ({
+      type: "object",
+      properties,
+      required: Object.keys(properties),
+      additionalProperties: false,
+      ...more
+    })
+    const a = (schema: object) => object({ a: schema })
+
+    const wrong: Record<string, readonly [parameters: object, problem: string]> = {
+      minLength: [a({ type: "string", minLength: 1 }), "parameters.properties.a: minLength is not supported"],
+      maxLength: [a({ type: "string", maxLength: 9 }), "parameters.properties.a: maxLength is not supported"],
+      minItems: [
+        a({ type: "array", items: { type: "string" }, minItems: 1 }),
+        "parameters.properties.a: minItems is not supported"
+      ],
+      oneOf: [a({ oneOf: [{ type: "string" }] }), "parameters.properties.a: oneOf is not supported"],
+      format: [a({ type: "string", format: "date" }), "parameters.properties.a: format \"date\" is not supported"],
+      null: [a({ type: ["string", "null"] }), "parameters.properties.a: type [\"string\",\"null\"] is not supported"],
+      any: [a({}), "parameters.properties.a: one of type, enum, const, anyOf, $ref, properties must be set"],
+      optional: [
+        object({ a: { type: "string" } }, { required: [] }),
+        "parameters: required must name every property, a is missing"
+      ],
+      "no required": [
+        { type: "object", properties: { a: { type: "string" } }, additionalProperties: false },
+        "parameters: required must name every property, a is missing"
+      ],
+      open: [object({}, { additionalProperties: undefined }), "parameters: additionalProperties must be false"],
+      "open items": [
+        a({ type: "array", items: { type: "object", properties: {} } }),
+        "parameters.properties.a.items: additionalProperties must be false"
+      ],
+      "open branch": [
+        a({ anyOf: [{ type: "string" }, { type: "object" }] }),
+        "parameters.properties.a.anyOf[1]: additionalProperties must be false"
+      ],
+      "open definition": [
+        object({}, { $defs: { b: { type: "object" } } }),
+        "parameters.$defs.b: additionalProperties must be false"
+      ],
+      "lost $ref": [a({ $ref: "#/$defs/b" }), "parameters.properties.a: $ref \"#/$defs/b\" leads nowhere"],
+      boolean: [object({ a: true }), "parameters.properties.a: a schema must be an object"]
+    }
+    for (const [name, [parameters, problem]] of Object.entries(wrong)) {
+      refuses(name, strict(parameters), `Invalid schema for strict function 'probe': ${problem}`, beta)
+    }
+    refuses(
+      "one beside one that is not",
+      { ...hello, tools: [...strict(object({})).tools, weather] },
+      "All functions must set strict to true when one of them does",
+      beta
+    )
+
+    it.effect("accepts what is right, and everything away from beta", () =>
+      Effect.gen(function*() {
+        const parameters = object({
+          text: { type: "string", pattern: "^a", description: "A text" },
+          mail: { type: "string", format: "email" },
+          count: { type: "integer", minimum: 1, exclusiveMaximum: 9, multipleOf: 2, default: 2 },
+          price: { type: "number", const: 1.5 },
+          kind: { enum: ["a", "b"] },
+          flag: { type: "boolean" },
+          nodes: { type: "array", items: { $ref: "#/$def/node" } },
+          either: { anyOf: [{ type: "string" }, { $ref: "#" }] }
+        }, { $def: { node: object({ nodes: { type: "array", items: { $ref: "#/$def/node" } } }) } })
+        yield* accepted(strict(parameters), beta)
+        yield* accepted({ ...strict(parameters), thinking: { type: "disabled" } }, beta)
+        yield* accepted({ ...hello, tools: [{ type: "function", function: { name: "f", strict: true } }] }, beta)
+        yield* accepted({ ...hello, tools: [weather] }, beta)
+        yield* accepted(strict(a({ type: "string", minLength: 1 })))
+      }).pipe(simulated()))
   })
 
   describe("of the conversation", () => {

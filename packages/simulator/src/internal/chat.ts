@@ -1,5 +1,6 @@
 /** A chat request as the engine works with it, decoded from the body as leniently and as strictly as the service does. */
 import * as Result from "effect/Result"
+import * as Image from "./image.ts"
 import * as Serde from "./serde.ts"
 
 export type Content = { readonly text: string; readonly images: number }
@@ -60,8 +61,7 @@ const part = (only: "text" | "any"): Serde.Decoder<Content> => (input, path) =>
       ? "file"
       : yield* Serde.required(from, "type", variants, path)
     if (type === "text") return { text: yield* Serde.required(from, "text", Serde.string, path), images: 0 }
-    const source = yield* Serde.required(from, type, Serde.fields(type), path)
-    if (type === "image_url") yield* Serde.required(source, "url", Serde.string, `${path}.image_url`)
+    yield* Serde.required(from, type, type === "file" ? Image.file : Image.url, path)
     return { text: "", images: 1 }
   })
 
@@ -162,6 +162,8 @@ export const decode: Serde.Decoder<Chat> = (input, path) =>
     const includeUsage = streamOptions &&
       (yield* Serde.optional(streamOptions, "include_usage", Serde.boolean, "stream_options"))
     const tools = (yield* optional("tools", Serde.array(tool))) ?? []
+    // Accepted and ignored.
+    for (const penalty of ["frequency_penalty", "presence_penalty"]) yield* optional(penalty, Serde.number)
 
     return {
       model,

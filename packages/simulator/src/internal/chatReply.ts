@@ -67,7 +67,7 @@ export const make = (settings: Settings, account: Account) => {
       includeUsage: chat.includeUsage
     }
     return {
-      status: 200,
+      status: fault.status ?? 200,
       contentType: chat.stream ? "text/event-stream; charset=utf-8" : "application/json",
       timeline: timelineOf(answer, chat.stream, arrival),
       fault,

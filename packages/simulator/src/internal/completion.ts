@@ -115,7 +115,7 @@ const stopAt = (text: string, stop: ReadonlyArray<string>): string => {
   return ends.length > 0 ? text.slice(0, Math.min(...ends)) : text
 }
 
-/** Cuts a completion to its budget: reasoning spends it first, then the answer. */
+/** Cuts a completion to its budget: reasoning spends it first, then the answer. A content filter drops text and tool calls. */
 const within = (whole: Completion, maxTokens: number, wishes: Wishes): Completion => {
   let left = maxTokens
   let cut = false
@@ -135,7 +135,8 @@ const within = (whole: Completion, maxTokens: number, wishes: Wishes): Completio
     }
     calls.push({ ...call, arguments: take(call.arguments) })
   }
-  return { reasoning, content, calls, finish: wishes.finish ?? (cut ? "length" : whole.finish) }
+  const finish = wishes.finish ?? (cut ? "length" : whole.finish)
+  return { reasoning, ...(finish === "content_filter" ? { content: [], calls: [] } : { content, calls }), finish }
 }
 
 const reasoningTokens = (completion: Completion): number => completion.reasoning?.length ?? 0

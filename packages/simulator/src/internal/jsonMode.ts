@@ -50,7 +50,7 @@ const closing = (text: string, from: number): number => {
 const parse = (text: string): Serde.Fields | undefined => {
   try {
     const value: unknown = JSON.parse(text)
-    return Serde.isFields(value) ? value : undefined
+    return Serde.isFields(value) && !Serde.isTooDeep(value) ? value : undefined
   } catch {
     return undefined
   }
@@ -68,14 +68,15 @@ const typeNames: Record<string, (key: string, context: JsonSchema.Context) => un
 }
 
 /** A value like the example: the same keys and types. Short words look like names of choices and stay, `a|b` is a choice. */
-const like = (example: unknown, key: string, context: JsonSchema.Context): unknown => {
+const like = (example: unknown, key: string, context: JsonSchema.Context, depth = 0): unknown => {
   const { draw } = context
   if (Array.isArray(example)) {
     const [item] = example
-    return item === undefined ? [] : Array.from({ length: draw.int(1, 3) }, () => like(item, key, context))
+    const length = depth < 3 ? draw.int(1, 3) : 1
+    return item === undefined ? [] : Array.from({ length }, () => like(item, key, context, depth + 1))
   }
   if (Serde.isFields(example)) {
-    return Object.fromEntries(Object.entries(example).map(([name, value]) => [name, like(value, name, context)]))
+    return Object.fromEntries(Object.entries(example).map(([name, value]) => [name, like(value, name, context, depth)]))
   }
   if (typeof example === "boolean") return draw.chance(0.5)
   if (typeof example === "number") {

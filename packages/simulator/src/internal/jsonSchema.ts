@@ -1,6 +1,7 @@
 /**
  * Plausible values for a JSON Schema: types, `enum`, `const`, `$ref`, `anyOf`, `oneOf`, `allOf`, bounds of numbers, strings and
- * arrays, formats. `pattern`, `not` and conditionals are ignored.
+ * arrays, formats. `pattern`, `not` and conditionals are ignored. A schema that asks for endless or huge values gets what some thousand steps
+ * make of it.
  */
 import type { Draw } from "./draw.ts"
 import { uuid } from "./draw.ts"
@@ -20,9 +21,19 @@ interface Position extends Context {
   /** The property that the value is for: says what a string may be. */
   readonly name: string
   readonly depth: number
+  /** How many schemas this one is in, branches counted. */
+  readonly nesting: number
+  /** What is left of the steps for the whole value. */
+  readonly budget: { left: number }
 }
 
 const deepest = 6
+
+const deepestNesting = 100
+
+const steps = 10_000
+
+const charactersPerStep = 10
 
 const list = (input: unknown): ReadonlyArray<unknown> => Array.isArray(input) ? input : []
 
@@ -43,10 +54,12 @@ export const schemaOf = (input: Schema): Schema | undefined => {
 
 /** A value that satisfies the schema. `name` says what it is for. */
 export const sample = (schema: Schema, name: string, context: Context): unknown =>
-  value(schema, { ...context, root: schema, name, depth: 0 })
+  value(schema, { ...context, root: schema, name, depth: 0, nesting: 0, budget: { left: steps } })
 
-const value = (input: unknown, at: Position): unknown => {
-  const schema = resolve(fields(input), at.root)
+const value = (input: unknown, outer: Position): unknown => {
+  if (outer.budget.left <= 0 || outer.nesting > deepestNesting) return null
+  const at = { ...outer, nesting: outer.nesting + 1 }
+  const schema = resolve(fields(input), at)
   if (schema.const !== undefined) return schema.const
   const options = list(schema.enum)
   if (options.length > 0) return at.draw.pick([options[0], ...options.slice(1)])
@@ -71,15 +84,15 @@ const value = (input: unknown, at: Position): unknown => {
 }
 
 /** Follows `$ref` and merges `allOf`. */
-const resolve = (schema: Schema, root: Schema, hops = 0): Schema => {
-  if (hops > 20) return {}
+const resolve = (schema: Schema, at: Position, hops = 0): Schema => {
+  if (hops > 20 || at.budget.left-- <= 0) return {}
   if (typeof schema.$ref === "string") {
     const { $ref, ...rest } = schema
-    return resolve({ ...lookup($ref, root), ...rest }, root, hops + 1)
+    return resolve({ ...lookup($ref, at.root), ...rest }, at, hops + 1)
   }
   if (!Array.isArray(schema.allOf)) return schema
   const { allOf, ...rest } = schema
-  return list(allOf).map((part) => resolve(fields(part), root, hops + 1)).reduce<Schema>(merge, rest)
+  return list(allOf).map((part) => resolve(fields(part), at, hops + 1)).reduce<Schema>(merge, rest)
 }
 
 const merge = (a: Schema, b: Schema): Schema => ({
@@ -90,15 +103,27 @@ const merge = (a: Schema, b: Schema): Schema => ({
   ...(a.required !== undefined && b.required !== undefined && { required: [...list(a.required), ...list(b.required)] })
 })
 
-const lookup = (pointer: unknown, root: Schema): Schema =>
-  String(pointer).replace(/^#\/?/, "").split("/").filter((key) => key !== "").reduce<Schema>(
-    (schema, key) => fields(schema[decodeURIComponent(key).replaceAll("~1", "/").replaceAll("~0", "~")]),
+const decodeURI = (text: string): string => {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
+/** The schema that a `$ref` leads to within its document. */
+export const lookup = (pointer: unknown, root: Schema): Schema | undefined =>
+  String(pointer).replace(/^#\/?/, "").split("/").filter((key) => key !== "").reduce<Schema | undefined>(
+    (schema, key) => {
+      const part = schema?.[decodeURI(key).replaceAll("~1", "/").replaceAll("~0", "~")]
+      return Serde.isFields(part) ? part : undefined
+    },
     root
   )
 
 /** A branch of `anyOf` or `oneOf`: not null, and deep down one that ends. */
 const branchOf = (schema: Schema, at: Position): Schema | undefined => {
-  const branches = [...list(schema.anyOf), ...list(schema.oneOf)].map((branch) => resolve(fields(branch), at.root))
+  const branches = [...list(schema.anyOf), ...list(schema.oneOf)].map((branch) => resolve(fields(branch), at))
   const useful = branches.filter((branch) => typeOf(branch) !== "null")
   const ends = at.depth < deepest ? useful : [
     ...useful.filter((branch) => typeOf(branch) !== "object" && typeOf(branch) !== "array"),
@@ -133,12 +158,13 @@ const array = (schema: Schema, at: Position): unknown => {
   const length = at.depth < deepest - 2 ? at.draw.int(least, most) : least
   if (schema.items === undefined || schema.items === false) return fixed
   const items = [...fixed]
+  const seen = new Set(fixed.map((item) => JSON.stringify(item)))
   // A small enum may not have enough different values, so give up after some tries.
-  for (let tries = 0; items.length < length && tries < length * 20; tries++) {
+  for (let tries = 0; items.length < length && tries < length * 20 && at.budget.left > 0; tries++) {
     const item = value(schema.items, inner)
-    if (schema.uniqueItems !== true || !items.some((other) => JSON.stringify(other) === JSON.stringify(item))) {
-      items.push(item)
-    }
+    const text = JSON.stringify(item)
+    if (schema.uniqueItems !== true || !seen.has(text)) items.push(item)
+    seen.add(text)
   }
   return items
 }
@@ -177,7 +203,8 @@ const string = (schema: Schema, at: Position): string => {
   const format = typeof schema.format === "string" ? formats[schema.format] : undefined
   if (format !== undefined) return format(at)
   if (typeof schema.default === "string") return schema.default
-  const least = count(schema.minLength) ?? 0
+  const least = Math.min(count(schema.minLength) ?? 0, Math.max(0, at.budget.left) * charactersPerStep)
+  at.budget.left -= least / charactersPerStep
   return named(at.name, at).padEnd(least, "x").slice(0, count(schema.maxLength))
 }
 

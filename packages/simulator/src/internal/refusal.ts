@@ -79,9 +79,25 @@ const tooBusy = json(
   "service_unavailable_error"
 )
 
+const bodiless: ReadonlySet<number> = new Set([204, 205, 304])
+
+/** Whether a status has a body of its own in place of the answer: an error, a redirect, or none at all. */
+export const replaces = (status: number): boolean => status >= 300 || bodiless.has(status)
+
 /** What the service answers with a status, where the request gives no reason for it. */
 export const ofStatus = (status: number): Refusal => {
+  if (bodiless.has(status)) return verbatim(status, undefined, "")
   switch (status) {
+    case 301:
+      return page(301, "Moved Permanently")
+    case 302:
+      return page(302, "Found")
+    case 303:
+      return page(303, "See Other")
+    case 307:
+      return page(307, "Temporary Redirect")
+    case 308:
+      return page(308, "Permanent Redirect")
     case 400:
       return invalid("Content Exists Risk")
     case 401:
@@ -105,15 +121,17 @@ export const ofStatus = (status: number): Refusal => {
     case 504:
       return page(504, "Gateway Time-out")
     default:
-      return status < 500
+      return status >= 400 && status < 500
         ? json(status, `Simulated status ${status}`, "invalid_request_error", "invalid_request_error")
-        : page(status, "Simulated Error")
+        : page(status, status < 400 ? "Simulated Redirect" : "Simulated Error")
   }
 }
 
-/** An answer with a status and a body of the user's own. */
-export const withBody = (refusal: Refusal, body: string): Refusal =>
-  verbatim(refusal.status, /^\s*[[{]/.test(body) ? "application/json" : undefined, body)
+/** An answer with a status and, where that can have one, a body of the user's own. */
+export const withBody = (status: number, body: string): Refusal =>
+  bodiless.has(status)
+    ? ofStatus(status)
+    : verbatim(status, /^\s*[[{]/.test(body) ? "application/json" : undefined, body)
 
 /** The error object of a stream that fails on the way. */
 export const inStream: string = tooBusy.body("")

@@ -1,4 +1,5 @@
 /** What the engine decides at a request's arrival: the answer as a whole, before any time passes. */
+import * as Duration from "effect/Duration"
 import type { Fault } from "../Fault.ts"
 import type { SimulatorRequest } from "../Simulator.ts"
 import type { Draw } from "./draw.ts"
@@ -32,21 +33,29 @@ export const refuse = (refusal: Refusal.Refusal, { fault, requestId }: Arrival):
   fault
 })
 
-const refusalOf = ({ limit }: Fault, status: number): Refusal.Refusal => {
+const refusalOf = ({ body, limit }: Fault, status: number): Refusal.Refusal => {
+  if (body !== undefined) return Refusal.withBody(status, body)
   if (status !== 429) return Refusal.ofStatus(status)
   return limit === "balance" ? Refusal.lowBalance(26, 25) : limit === "rate" ? Refusal.rate : Refusal.ofStatus(status)
 }
 
-/** The error status of a fault, with its documented body or the fault's own. */
-export const fail = (status: number, arrival: Arrival): Reply => {
-  const refusal = refusalOf(arrival.fault, status)
-  const { body } = arrival.fault
-  return refuse(body === undefined ? refusal : Refusal.withBody(refusal, body), arrival)
+/** What a fault answers in the request's place: another status, with its documented body or the fault's own, or only another body. */
+export const instead = ({ fault, requestId }: Arrival, keepAlive: number): Reply | undefined => {
+  const { body, status = 200, timeToFirstToken = 0 } = fault
+  if (body === undefined && !Refusal.replaces(status)) return undefined
+  const refusal = refusalOf(fault, status)
+  const text = refusal.body(requestId)
+  return {
+    status,
+    contentType: refusal.contentType,
+    timeline: Timeline.body(text, Duration.toMillis(timeToFirstToken), keepAlive, fault),
+    fault
+  }
 }
 
 /** A JSON body that is ready at once. */
 export const data = (value: unknown, fault: Fault, keepAlive: number): Reply => ({
-  status: 200,
+  status: fault.status ?? 200,
   contentType: "application/json",
   timeline: Timeline.json(value, 0, keepAlive, fault),
   fault
@@ -57,6 +66,7 @@ export const headers = ({ contentType, fault }: Reply, traceId: string): Readonl
   server: "openresty",
   ...(contentType !== undefined && { "content-type": contentType }),
   ...(fault.retryAfter !== undefined && { "retry-after": fault.retryAfter }),
+  ...(fault.location !== undefined && { location: fault.location }),
   vary: "origin, access-control-request-method, access-control-request-headers",
   "access-control-allow-credentials": "true",
   "x-ds-trace-id": traceId,

@@ -42,6 +42,11 @@ export const integer = primitive((input): input is number => Number.isSafeIntege
 export const isFields = (input: unknown): input is Fields =>
   typeof input === "object" && input !== null && !Array.isArray(input)
 
+/** Whether a value nests deeper than serde reads JSON. */
+export const isTooDeep = (input: unknown, levels = 127): boolean =>
+  typeof input === "object" && input !== null &&
+  (levels === 0 || Object.values(input).some((part) => isTooDeep(part, levels - 1)))
+
 export const fields = (name: string): Decoder<Fields> => primitive(isFields, `struct ${name}`)
 
 export const literals = <const Variants extends ReadonlyArray<string>>(

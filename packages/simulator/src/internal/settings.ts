@@ -1,7 +1,9 @@
 /** The simulator's settings with their defaults filled in and their bounds checked. */
 import * as Duration from "effect/Duration"
-import type { Planned } from "../Fault.ts"
+import * as Struct from "effect/Struct"
+import type { Fault, Planned } from "../Fault.ts"
 import type { SimulatorOptions } from "../SimulatorOptions.ts"
+import * as FaultValues from "./faultValues.ts"
 
 /** All settings, times in milliseconds. */
 export interface Settings {
@@ -44,15 +46,33 @@ const positive = (name: string, value: number): number => {
 
 const millis = (name: string, input: Duration.Input): number => bounded(name, Duration.toMillis(input), 0, Infinity)
 
-const counted = ["keepAlive", "padding", "stall", "cut", "end", "error", "calls"] as const
+const checkFault = (fault: Fault): void => {
+  for (const name of Struct.keys(FaultValues.bounds)) {
+    const value = fault[name]
+    const range = FaultValues.bounds[name]
+    if (value !== undefined && !FaultValues.isWithin(value, range)) {
+      throw new RangeError(
+        `Simulator.make: plan.fault.${name} must be a whole number from ${range[0]} to ${range[1]}, got ${value}`
+      )
+    }
+  }
+  for (const name of ["retryAfter", "location"] as const) {
+    const value = fault[name]
+    if (value !== undefined && !FaultValues.isHeaderValue(value)) {
+      throw new RangeError(`Simulator.make: plan.fault.${name} must be printable ASCII, got ${JSON.stringify(value)}`)
+    }
+  }
+  for (const name of ["latency", "timeToFirstToken"] as const) millis(`plan.fault.${name}`, fault[name] ?? 0)
+  positive("plan.fault.tokensPerSecond", fault.tokensPerSecond ?? 1)
+}
 
 const checkPlan = (planned: Planned): Planned => {
-  const { fault, nth = 1, probability = 1 } = planned
+  const { fault, from = 0, nth = 1, probability = 1, to = 0 } = planned
+  millis("plan.from", from)
+  millis("plan.to", to)
   bounded("plan.probability", probability, 0, 1)
   for (const number of typeof nth === "number" ? [nth] : nth) bounded("plan.nth", number, 1, Infinity)
-  bounded("plan.fault.status", fault.status ?? 400, 400, 599)
-  positive("plan.fault.tokensPerSecond", fault.tokensPerSecond ?? 1)
-  for (const name of counted) bounded(`plan.fault.${name}`, fault[name] ?? 0, 0, Infinity)
+  checkFault(fault)
   return planned
 }
 

@@ -85,14 +85,17 @@ export const events = (data: Iterable<unknown>, pace: Pace, fault: Fault): Timel
 
 const halfOf = (text: string, events: number) => events === 0 ? "" : text.slice(0, Math.ceil(text.length / 2))
 
-/** A JSON body that comes after `at` milliseconds, broken as the fault says. */
-export const json = (value: unknown, at: number, keepAlive: number, fault: Fault): Timeline => {
-  const text = fault.error === undefined ? JSON.stringify(value) : Refusal.inStream
+/** A body that comes after `at` milliseconds, broken as the fault says. */
+export const body = (text: string, at: number, keepAlive: number, fault: Fault): Timeline => {
   const broken = breakOf(fault)
   const sent = broken !== undefined ? halfOf(text, broken[0]) : fault.malformed === true ? text.slice(1) : text
   const pieces = [...spread("\n", fault.padding ?? 0, at), ...(sent === "" ? [] : [{ at, text: sent }])]
   return { pieces: keepingAlive(pieces, "\n", keepAlive), end: broken?.[1] ?? "clean" }
 }
+
+/** A JSON body, or the error object that the fault puts in its place. */
+export const json = (value: unknown, at: number, keepAlive: number, fault: Fault): Timeline =>
+  body(fault.error === undefined ? JSON.stringify(value) : Refusal.inStream, at, keepAlive, fault)
 
 type Bytes = [Uint8Array, ...Array<Uint8Array>]
 

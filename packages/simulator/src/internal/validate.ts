@@ -1,8 +1,11 @@
 /** What the service checks before it answers, in its words. */
 import * as Result from "effect/Result"
 import * as Chat from "./chat.ts"
+import * as Image from "./image.ts"
 import * as Models from "./models.ts"
 import * as Refusal from "./refusal.ts"
+import * as Serde from "./serde.ts"
+import * as StrictSchema from "./strictSchema.ts"
 import * as Tokens from "./tokens.ts"
 
 /** How strictly thinking must be passed back: as documented, as last observed, or not at all. */
@@ -30,16 +33,17 @@ const position = (body: string) => {
   return `at line ${lines.length} column ${lines[lines.length - 1]?.length ?? 0}`
 }
 
+const unreadable = (body: string, reason: string): Refusal.Refusal =>
+  Refusal.invalid(`Failed to parse the request body as JSON: ${reason} ${position(body)}`)
+
 const parse = (body: string): Result.Result<unknown, Refusal.Refusal> =>
   Result.try({
     try: (): unknown => JSON.parse(body),
-    catch: () =>
-      Refusal.invalid(
-        `Failed to parse the request body as JSON: ${
-          body.trim() === "" ? "EOF while parsing a value" : "expected value"
-        } ${position(body)}`
-      )
-  })
+    catch: () => unreadable(body, body.trim() === "" ? "EOF while parsing a value" : "expected value")
+  }).pipe(Result.filterOrFail(
+    (input) => !Serde.isTooDeep(input),
+    () => unreadable(body, "recursion limit exceeded")
+  ))
 
 const decode = (input: unknown, body: string): Result.Result<Chat.Chat, Refusal.Refusal> =>
   Result.mapError(Chat.decode(input, ""), ({ path, text }) =>
@@ -106,6 +110,16 @@ const format = (chat: Chat.Chat): Checked =>
     )
   })
 
+const strict = (tools: ReadonlyArray<Chat.Tool>): Checked =>
+  Result.gen(function*() {
+    if (!tools.some((tool) => tool.strict)) return
+    for (const { name, parameters, strict } of tools) {
+      yield* check(strict, "All functions must set strict to true when one of them does")
+      const problem = parameters && StrictSchema.problem(parameters)
+      yield* check(problem === undefined, `Invalid schema for strict function '${name}': ${problem}`)
+    }
+  })
+
 const tools = (chat: Chat.Chat, { beta }: Endpoint): Checked =>
   Result.gen(function*() {
     const names = new Set<string>()
@@ -118,11 +132,7 @@ const tools = (chat: Chat.Chat, { beta }: Endpoint): Checked =>
       yield* check(!names.has(tool.name), "Tool names must be unique.")
       names.add(tool.name)
     }
-    const strict = chat.tools.filter((tool) => tool.strict).length
-    yield* check(
-      !beta || strict === 0 || strict === chat.tools.length,
-      "All functions must set strict to true when one of them does"
-    )
+    if (beta) yield* strict(chat.tools)
     const { toolChoice } = chat
     yield* check(
       !chat.thinking || toolChoice === "none" || toolChoice === "auto",
@@ -186,10 +196,9 @@ const conversation = (chat: Chat.Chat, family: Models.Family, { beta }: Endpoint
       )
     }
     yield* pairing(chat.messages)
-    yield* check(
-      Models.images[family] || chat.messages.every(({ content }) => content.images === 0),
-      "This model does not support image"
-    )
+    const images = chat.messages.reduce((sum, { content }) => sum + content.images, 0)
+    yield* check(Models.images[family] || images === 0, "This model does not support image")
+    yield* check(images <= Image.maxCount, `Too many images: ${images}, at most ${Image.maxCount} are supported`)
   })
 
 const replay = (chat: Chat.Chat, replayCheck: ReplayCheck): Checked => {
