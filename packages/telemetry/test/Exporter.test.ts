@@ -1,6 +1,6 @@
 import { Exporter, Logs } from "@ballast/telemetry"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Layer, Metric } from "effect"
+import { Cause, ConfigProvider, Effect, Layer, Metric, Redacted } from "effect"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 
@@ -38,6 +38,14 @@ const withEnv = (env: Record<string, string>) => {
   }
 }
 
+interface LogRecord {
+  readonly body: object
+  readonly attributes: ReadonlyArray<{ readonly key: string; readonly value: object }>
+}
+
+const logRecords = (received: ReadonlyMap<string, string>): ReadonlyArray<LogRecord> =>
+  JSON.parse(received.get("/v1/logs")!.replace(/^\S+ /, "")).resourceLogs[0].scopeLogs[0].logRecords
+
 const work = Effect.logInfo("working").pipe(
   Effect.andThen(Metric.update(Metric.counter("exporter_test_total"), 1)),
   Effect.withSpan("work")
@@ -61,6 +69,41 @@ describe("Exporter", () => {
       assert.include(received.get("/v1/metrics"), "exporter_test_total")
       assert.include(received.get("/v1/logs"), "working")
       assert.strictEqual(lines.length, 1)
+    })))
+
+  it.live("sends the message of an entry as the body of its record, and fields and annotations as attributes", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector
+      const { layer, lines } = withEnv({ OTEL_EXPORTER_OTLP_ENDPOINT: url })
+      const fields = {
+        method: "POST",
+        duration_ms: 1.5,
+        stream: undefined,
+        tags: { team: "blue" },
+        key: Redacted.make("hidden")
+      }
+      yield* Effect.logInfo("request", fields, "ended").pipe(
+        Effect.annotateLogs({ tenant: "a" }),
+        Effect.andThen(Effect.logError("failed", Cause.die(new Error("boom")))),
+        Effect.provide(layer)
+      )
+      const records = logRecords(received)
+      assert.deepStrictEqual(records.map(({ body }) => body), [{ stringValue: "request ended" }, {
+        stringValue: "failed"
+      }])
+      const [request, failed] = records.map(({ attributes }) => {
+        const { "effect.fiberId": _, ...rest } = Object.fromEntries(attributes.map(({ key, value }) => [key, value]))
+        return rest
+      })
+      assert.deepStrictEqual(request, {
+        method: { stringValue: "POST" },
+        duration_ms: { doubleValue: 1.5 },
+        tags: { stringValue: "{\"team\":\"blue\"}" },
+        key: { stringValue: "<redacted>" },
+        tenant: { stringValue: "a" }
+      })
+      assert.deepStrictEqual(failed?.["exception.message"], { stringValue: "boom" })
+      assert.lengthOf(lines, 2)
     })))
 
   it.live("neither breaks nor holds up the work while the collector is down", () =>
