@@ -23,6 +23,7 @@ import * as Logger from "effect/Logger"
 import type * as LogLevel from "effect/LogLevel"
 import * as References from "effect/References"
 import { read } from "./internal/entry.ts"
+import { mask } from "./internal/mask.ts"
 
 /**
  * The format of a line.
@@ -61,10 +62,6 @@ const json = (value: unknown): string => {
       return Formatter.formatJson(value) ?? "null"
   }
 }
-
-const keys = /\bsk-[\w-]{4,}/g
-
-const mask = (line: string): string => line.replace(keys, "sk-***")
 
 const reserved: ReadonlySet<string> = new Set(["time", "level", "message", "trace_id", "span_id", "cause"])
 

@@ -106,6 +106,39 @@ describe("Exporter", () => {
       assert.lengthOf(lines, 2)
     })))
 
+  it.live("sends no key, whatever it stands in", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector
+      const { layer, lines } = withEnv({ OTEL_EXPORTER_OTLP_ENDPOINT: url })
+      const texts = [
+        "/sk-0123456789/x",
+        "/x%2Fsk-0123456789",
+        "key:\nsk-0123456789",
+        "key_sk-0123456789",
+        "\x1bsk-0123456789"
+      ]
+      for (const text of texts) {
+        yield* Effect.logInfo(text, { text, nested: { text } }).pipe(
+          Effect.annotateLogs(text, text),
+          Effect.andThen(Effect.logError("failed", Cause.fail(text))),
+          Effect.andThen(
+            Effect.flatMap(Effect.currentSpan, (span) => Effect.sync(() => span.event(text, 0n, { text })))
+          ),
+          Effect.andThen(Metric.update(Metric.counter("exporter_keys_total", { attributes: { text } }), 1)),
+          Effect.andThen(Effect.fail(text)),
+          Effect.withSpan(text, { attributes: { text } }),
+          Effect.ignore,
+          Effect.provide(layer)
+        )
+        for (const path of ["/v1/traces", "/v1/metrics", "/v1/logs"]) {
+          assert.include(received.get(path), "sk-***")
+          assert.notInclude(received.get(path), "0123456789")
+          assert.isObject(JSON.parse(received.get(path)!.replace(/^\S+ /, "")))
+        }
+      }
+      assert.notInclude(lines.join(""), "0123456789")
+    })))
+
   it.live("neither breaks nor holds up the work while the collector is down", () =>
     Effect.gen(function*() {
       const { layer, lines } = withEnv({

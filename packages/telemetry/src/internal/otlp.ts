@@ -4,6 +4,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Formatter from "effect/Formatter"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpBody from "effect/http/HttpBody"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
 import type * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -13,6 +14,7 @@ import * as Otlp from "effect/observability/Otlp"
 import * as OtlpSerialization from "effect/observability/OtlpSerialization"
 import * as References from "effect/References"
 import { isRecord, read } from "./entry.ts"
+import { mask } from "./mask.ts"
 
 /** A collector that accepts connections and never answers must not pile up requests. OpenTelemetry's default. */
 const timeout = "10 seconds"
@@ -61,6 +63,21 @@ const Defaults = Layer.effect(
   })
 )
 
+const decoder = new TextDecoder()
+
+const masked = (body: HttpBody.HttpBody): HttpBody.HttpBody =>
+  body._tag === "Uint8Array" ? HttpBody.text(mask(decoder.decode(body.body)), body.contentType) : body
+
+/** JSON in which keys are masked, whatever name, attribute, event or message they stand in. */
+const Serialization = Layer.effect(
+  OtlpSerialization.OtlpSerialization,
+  Effect.map(OtlpSerialization.OtlpSerialization, ({ logs, metrics, traces }) => ({
+    logs: (data) => masked(logs(data)),
+    metrics: (data) => masked(metrics(data)),
+    traces: (data) => masked(traces(data))
+  }))
+).pipe(Layer.provide(OtlpSerialization.layerJson))
+
 const attributeOf = (value: unknown): unknown =>
   isRecord(value) || Array.isArray(value) ? Formatter.formatJson(value) : value
 
@@ -86,5 +103,5 @@ const Exporters = Layer.effectContext(Effect.gen(function*() {
 }))
 
 export const layer: Layer.Layer<never> = Exporters.pipe(
-  Layer.provide([Client, OtlpSerialization.layerJson, Defaults])
+  Layer.provide([Client, Serialization, Defaults])
 )
