@@ -11,8 +11,8 @@
  * | `TransportError` | no answer, or not in time | the way there |
  * | `ProtocolError` | an answer that breaks the protocol | the service's |
  *
- * What may be tried again, and what counts against the service, is a property of the reason: see `judgements`, the one
- * place that says so. No error carries a key: texts that quote one are masked when they are read.
+ * What may be tried again, and what counts against the service, is a property of the reason: see `judgements` and `isTransient`, the
+ * one place that says so. No error carries a key: texts that quote one are masked when they are read.
  *
  * @since 0.1.0
  */
@@ -137,7 +137,8 @@ export class RateLimited extends Schema.TaggedError<RateLimited>()("RateLimited"
 }
 
 /**
- * Too many requests at the same time (429). The limit shrinks with the account's balance, and the service tells it here only.
+ * Too many requests at the same time (429). The limit shrinks with the account's balance, and the service tells it here only; a
+ * limit that the balance has lowered is not waited for.
  *
  * @category client errors
  * @since 0.1.0
@@ -346,6 +347,19 @@ export const judgements: {
 }
 
 /**
+ * Whether the same request may succeed later.
+ *
+ * **Details**
+ *
+ * As `judgements` says of the reason, but for a `ConcurrencyExceeded` with `lowBalance`: that is a matter of money, and waits for a top-up.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isTransient = (reason: Reason): boolean =>
+  judgements[reason._tag].retryable && !(reason._tag === "ConcurrencyExceeded" && reason.lowBalance)
+
+/**
  * How long the service asked to wait before the next try, where it said so.
  *
  * @category accessors
@@ -355,12 +369,11 @@ export const retryAfter = (reason: Reason): Duration.Duration | undefined =>
   "retryAfter" in reason ? reason.retryAfter : undefined
 
 const judge = (reason: Reason): Outcome.Outcome => {
-  const { fault, retryable } = judgements[reason._tag]
   const options = {
-    retryable: retryable && !(reason._tag === "DeadlineExceeded" && reason.deadline === "total"),
+    retryable: isTransient(reason) && !(reason._tag === "DeadlineExceeded" && reason.deadline === "total"),
     retryAfter: retryAfter(reason)
   }
-  return fault ? Outcome.failure(options) : Outcome.ignored(options)
+  return judgements[reason._tag].fault ? Outcome.failure(options) : Outcome.ignored(options)
 }
 
 /**

@@ -47,6 +47,26 @@ describe("DeepSeek policies", () => {
         assert.lengthOf(script.seen, 1)
       }))
 
+    it.effect("takes one attempt at a limit that the balance lowers, and more at any other", () =>
+      Effect.gen(function*() {
+        const limited = (why: string) =>
+          failure(429, { message: `Your current concurrency is 26, which exceeds your concurrency limit of 25${why}.` })
+        for (const [why, attempts] of [[" based on your remaining balance", 1], ["", 6]] as const) {
+          for (
+            const call of [
+              (deepseek: DeepSeek.DeepSeek["Service"]) => deepseek.complete(request),
+              (deepseek: DeepSeek.DeepSeek["Service"]) => Stream.runDrain(deepseek.stream(request))
+            ]
+          ) {
+            const script = Scripted.make(limited(why))
+            const fiber = yield* start(reasonOf(call(yield* on(script.layer, { apiKey }))))
+            yield* TestClock.adjust("5 minutes")
+            assert.deepInclude(yield* Fiber.join(fiber), { _tag: "ConcurrencyExceeded", limit: 25 })
+            assert.lengthOf(script.seen, attempts)
+          }
+        }
+      }))
+
     it.effect("waits as long as the service asks", () =>
       Effect.gen(function*() {
         const script = Scripted.make(failure(429, { message: "slow down" }, { "retry-after": "17" }), good)
