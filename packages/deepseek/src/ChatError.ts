@@ -241,7 +241,8 @@ const deadlineMessage = {
 } as const
 
 /**
- * A body or an event that is not what the protocol says: not JSON, or JSON of another shape. `excerpt` is its beginning.
+ * A body or an event that is not what the protocol says: not JSON, or JSON of another shape. `excerpt` is its beginning. A broken
+ * answer may be whole the next time; one of another shape would be paid for again, and be the same.
  *
  * @category protocol errors
  * @since 0.1.0
@@ -249,6 +250,8 @@ const deadlineMessage = {
 export class MalformedBody extends Schema.TaggedError<MalformedBody>()("MalformedBody", {
   detail: Schema.String,
   excerpt: Schema.String,
+  /** Whether it is whole JSON, of another shape. */
+  json: Schema.optionalKey(Schema.Boolean),
   traceId: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
@@ -351,13 +354,22 @@ export const judgements: {
  *
  * **Details**
  *
- * As `judgements` says of the reason, but for a `ConcurrencyExceeded` with `lowBalance`: that is a matter of money, and waits for a top-up.
+ * As `judgements` says of the reason, but for two cases: a `ConcurrencyExceeded` with `lowBalance` waits for a top-up, and a
+ * `MalformedBody` with `json` would come again.
  *
  * @category predicates
  * @since 0.1.0
  */
-export const isTransient = (reason: Reason): boolean =>
-  judgements[reason._tag].retryable && !(reason._tag === "ConcurrencyExceeded" && reason.lowBalance)
+export const isTransient = (reason: Reason): boolean => {
+  switch (reason._tag) {
+    case "ConcurrencyExceeded":
+      return !reason.lowBalance
+    case "MalformedBody":
+      return reason.json !== true
+    default:
+      return judgements[reason._tag].retryable
+  }
+}
 
 /**
  * How long the service asked to wait before the next try, where it said so.

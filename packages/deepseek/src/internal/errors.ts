@@ -39,11 +39,12 @@ export const fromStated = (
   return fromStatus(impliedStatus(stated), { status, headers, secret, detail: stated.message }, now)
 }
 
-export const malformed = (detail: string, { body, headers, secret }: Answer): ChatError.ProtocolError =>
+export const malformed = (detail: string, { body, headers, secret }: Answer, json = false): ChatError.ProtocolError =>
   new ChatError.ProtocolError({
     reason: new ChatError.MalformedBody({
       detail,
       excerpt: excerpt(body, secret),
+      ...(json ? { json } : undefined),
       ...optionalTraceId(headers["x-ds-trace-id"])
     })
   })

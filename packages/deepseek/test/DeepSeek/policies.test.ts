@@ -67,6 +67,25 @@ describe("DeepSeek policies", () => {
         }
       }))
 
+    it.effect("takes one attempt at JSON of another shape, and more at what is no JSON", () =>
+      Effect.gen(function*() {
+        for (const [text, attempts] of [["{\"id\":7}", 1], ["{\"id\":", 6]] as const) {
+          for (
+            const [reply, call] of [
+              [{ body: [text] }, (deepseek: DeepSeek.DeepSeek["Service"]) => deepseek.complete(request)],
+              [sse([`data: ${text}\n\n`]), (deepseek: DeepSeek.DeepSeek["Service"]) =>
+                Stream.runDrain(deepseek.stream(request))]
+            ] as const
+          ) {
+            const script = Scripted.make(reply)
+            const fiber = yield* start(reasonOf(call(yield* on(script.layer, { apiKey }))))
+            yield* TestClock.adjust("5 minutes")
+            assert.deepInclude(yield* Fiber.join(fiber), { _tag: "MalformedBody" })
+            assert.lengthOf(script.seen, attempts)
+          }
+        }
+      }))
+
     it.effect("waits as long as the service asks", () =>
       Effect.gen(function*() {
         const script = Scripted.make(failure(429, { message: "slow down" }, { "retry-after": "17" }), good)
