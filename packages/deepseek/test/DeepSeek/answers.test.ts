@@ -71,4 +71,26 @@ describe("DeepSeek answers", () => {
         ])
       }))
   })
+
+  describe("with integers that a number can not hold", () => {
+    const large = "12345678901234567890"
+
+    it.effect("keep them where the schema names no field", () =>
+      Effect.gen(function*() {
+        const text =
+          `{"id":"a","choices":[{"message":{"role":"assistant","content":"${large}"}}],"new":[-${large},1,2.5],"deep":{"n": ${large}}}`
+        const deepseek = yield* scripted({ body: [text] })
+        assert.strictEqual(JSON.stringify(yield* deepseek.complete(request)), text.replace(" ", ""))
+        const chunk = `{"id":"a","choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}],"new":${large}}`
+        const streaming = yield* scripted(sse([`data: ${chunk}\n\n`, done]))
+        assert.strictEqual(JSON.stringify(yield* Stream.runCollect(streaming.stream(request))), `[${chunk}]`)
+      }))
+
+    it.effect("have numbers where it names one", () =>
+      Effect.gen(function*() {
+        const text = `{"id":"a","choices":[{"message":{"role":"assistant","content":"hi"}}],"created":${large}}`
+        const deepseek = yield* scripted({ body: [text] })
+        assert.strictEqual((yield* deepseek.complete(request)).created, Number(large))
+      }))
+  })
 })
