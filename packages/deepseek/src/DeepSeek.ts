@@ -2,8 +2,10 @@
  * The DeepSeek service: chat completions, whole or streamed, the list of models and the account's balance.
  *
  * Every call goes through policies: a total deadline, retries, a circuit breaker, a concurrency limit, and deadlines of the
- * attempt, in this order from the outside in (`Policy.common`). Breaker and limits are kept for each model apart. One span covers the
- * call, and one each attempt. Interrupting a call, or stopping to consume its stream, aborts the HTTP request at once.
+ * attempt, in this order from the outside in (`Policy.common`). Breaker, limits and metrics are kept for each model apart: for those
+ * that the documentation or the options name, and for others that the service has answered to, 64 in all. Further names share one set,
+ * so that callers can neither fill the memory nor crowd models out. One span covers the call, and one each attempt. Interrupting a
+ * call, or stopping to consume its stream, aborts the HTTP request at once.
  *
  * @since 0.1.0
  */
@@ -12,6 +14,7 @@ import type * as Deadline from "@ballast/resilience/Deadline"
 import * as Policy from "@ballast/resilience/Policy"
 import type * as RateLimiter from "@ballast/resilience/RateLimiter"
 import type * as Retry from "@ballast/resilience/Retry"
+import * as GenAi from "@ballast/telemetry/GenAi"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -74,7 +77,7 @@ export const CurrentHeaders: Context.Reference<Readonly<Record<string, string>>>
 export interface ConcurrencyOptions {
   /** Calls by model, each at least 1. Default: what the service allows an account, `deepseek-flash` 2,500 and `deepseek-v4-pro` 500. */
   readonly models?: Readonly<Record<string, number>> | undefined
-  /** Calls of each other model, at least 1. Default 500. */
+  /** Calls of each other model, and of all names that the service has not answered to yet, at least 1. Default 500. */
   readonly others?: number | undefined
   /** Calls of a model that may wait for a place, zero or more. Default 1,000. */
   readonly queue?: number | undefined
@@ -154,11 +157,14 @@ export const defaults = {
   warmUp: false
 } as const satisfies Omit<Options, "apiKey">
 
-/** Models with policies and metrics of their own. Names come from callers: those beyond share one set, so that they can't fill the memory. */
+/** The names that the service is documented to take. */
+const documentedModels = ["deepseek-flash", "deepseek-v4-pro", "deepseek-v4-flash", "deepseek-v4-flash-vision-exp"]
+
+/** Lanes beyond those of the documented models and of the options are opened as long as there are fewer than this. */
 const maxLanes = 64
 const otherModels = "other"
 
-/** What the calls of one model share. */
+/** What the calls of one model, or of all those without a lane of their own, share. */
 interface Lane {
   readonly policy: Policy.Policy<Policy.Rejection | ChatError.TransportError>
   readonly trace: trace.Trace
@@ -216,18 +222,20 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const stream = (request: ChatRequest, { policy, trace }: Lane) =>
     trace.callStream(request, policy.stream(trace.attemptStream(raw.stream(request))))
   return DeepSeek.of({
-    complete: (request) => {
-      const lane = lanes.find(request.model)
-      return lane === undefined
-        ? Effect.flatMap(lanes.open(request.model), (lane) => complete(request, lane))
-        : complete(request, lane)
-    },
-    stream: (request) => {
-      const lane = lanes.find(request.model)
-      return lane === undefined
-        ? Stream.unwrap(Effect.map(lanes.open(request.model), (lane) => stream(request, lane)))
-        : stream(request, lane)
-    },
+    complete: (request) =>
+      Effect.suspend(() => {
+        const lane = lanes.find(request.model)
+        return lane === undefined
+          ? Effect.tap(complete(request, lanes.others), () => lanes.open(request.model))
+          : complete(request, lane)
+      }),
+    stream: (request) =>
+      Stream.suspend(() => {
+        const lane = lanes.find(request.model)
+        return lane === undefined
+          ? Stream.onEnd(stream(request, lanes.others), lanes.open(request.model))
+          : stream(request, lane)
+      }),
     models: Effect.withSpan(lookup(raw.models), "DeepSeek.models", { kind: "client" }),
     balance: Effect.withSpan(lookup(raw.balance), "DeepSeek.balance", { kind: "client" })
   })
@@ -244,7 +252,10 @@ const checkKey = (apiKey: Redacted.Redacted): void => {
   throw new RangeError("DeepSeek.layer: apiKey must be visible ASCII characters without spaces, at least one")
 }
 
-/** The lanes of the models: `find` gives what there is, `open` makes one of what is not there yet. */
+/**
+ * The lanes of the models. Names come from callers, so one has a lane of its own only when it stands in the options or in the
+ * documentation, or once the service has answered to it, while there is room: whatever else callers think up shares a lane.
+ */
 const makeLanes = Effect.fnUntraced(function*(options: Options, url: URL) {
   const lanes = new Map<string, Lane>()
   const make = (model: string): Effect.Effect<Lane> =>
@@ -252,21 +263,18 @@ const makeLanes = Effect.fnUntraced(function*(options: Options, url: URL) {
       // So many calls are under way that some end all the time, each far below its deadline: the window need not hold two of them.
       Effect.flatMap(breakerOf(options, model), (circuitBreaker) =>
         Policy.common<ChatError.TransportError>({ ...laneOptions(options, model), circuitBreaker })),
-      (policy) => {
-        const lane = lanes.get(model) ?? { policy, trace: trace.make(model, url, source.paths.chat) }
-        lanes.set(model, lane)
-        return lane
-      }
+      (policy) => ({ policy, trace: trace.make(model, url, source.paths.chat) })
     )
-  const others = yield* make(otherModels)
-  const find = (model: string): Lane | undefined => lanes.get(model) ?? (lanes.size < maxLanes ? undefined : others)
+  const add = (model: string): Effect.Effect<void> => Effect.map(make(model), (lane) => void lanes.set(model, lane))
+  const isNew = (model: string): boolean => !lanes.has(model) && model !== otherModels
+  const fits = (model: string): boolean => lanes.size < maxLanes && model.length <= GenAi.maxModelLength
+
+  yield* Effect.forEach(new Set([...documentedModels, ...Object.keys(limitsOf(options.concurrency))]), add)
   return {
-    find,
-    open: (model: string): Effect.Effect<Lane> =>
-      Effect.suspend(() => {
-        const lane = find(model)
-        return lane === undefined ? make(model) : Effect.succeed(lane)
-      })
+    others: yield* make(otherModels),
+    find: (model: string): Lane | undefined => lanes.get(model),
+    open: (model: string): Effect.Effect<void> =>
+      Effect.suspend(() => isNew(model) && fits(model) ? add(model) : Effect.void)
   }
 })
 
@@ -306,10 +314,13 @@ const enabled = <A>(given: A | false | undefined, fallback: A | false): A | unde
   return chosen === false ? undefined : chosen
 }
 
+const limitsOf = (given: ConcurrencyOptions | false | undefined): Readonly<Record<string, number>> =>
+  (given === false ? undefined : given?.models) ?? defaults.concurrency.models
+
 const concurrencyOf = (given: ConcurrencyOptions | false | undefined, model: string) => {
   if (given === false) return undefined
-  const { maxWait, models, others, queue } = { ...defaults.concurrency, ...given }
-  const limits: Readonly<Record<string, number>> = models ?? defaults.concurrency.models
+  const { maxWait, others, queue } = { ...defaults.concurrency, ...given }
+  const limits = limitsOf(given)
   const limit = Object.hasOwn(limits, model) ? limits[model] : undefined
   return { limit: limit ?? others ?? defaults.concurrency.others, queue, maxWait }
 }

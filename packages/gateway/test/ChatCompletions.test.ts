@@ -59,6 +59,25 @@ describe("ChatCompletions", () => {
       assert.deepStrictEqual(seen, [body])
     }))
 
+  it.effect("notes the model, and no more than the beginning of a name that has no end", () =>
+    Effect.gen(function*() {
+      for (
+        const [model, noted] of [["deepseek-flash", "deepseek-flash"], [
+          "n".repeat(300),
+          `${"n".repeat(256)}…`
+        ]] as const
+      ) {
+        const seen = exchange()
+        yield* Effect.flip(
+          ChatCompletions.handle(modelOf(Stream.fail(truncated)))(
+            seen,
+            request(JSON.stringify({ ...hello, model, stream: true }))
+          )
+        )
+        assert.strictEqual(seen.model, noted)
+      }
+    }))
+
   describe("a stream", () => {
     it.effect("begins with its first chunk and ends with [DONE]", () =>
       Effect.gen(function*() {

@@ -336,7 +336,7 @@ describe("Gateway", () => {
       it.effect("is answered at once, says when to come back, and shows in /readyz", () =>
         Effect.gen(function*() {
           const { inspect, url } = yield* Running
-          const model = "circuit-test"
+          const model = "deepseek-v4-flash-vision-exp"
           for (let i = 0; i < 2; i++) yield* post(url + chat, { ...hello, model }, { "x-simulate": "status=503" })
           const before = yield* inspect
           const answer = yield* post(url + chat, { ...hello, model })

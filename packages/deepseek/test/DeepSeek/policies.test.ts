@@ -181,16 +181,54 @@ describe("DeepSeek policies", () => {
   })
 
   describe("models", () => {
+    const once = { ...bare, rateLimit: { limit: 1, window: "1 minute" } } as const
+    const refusal = failure(400, { message: "The supported API model names are a, but you passed b." })
+    const named = (model: string) => ({ ...request, model })
+    const outcomes = (deepseek: DeepSeek.DeepSeek["Service"], models: ReadonlyArray<string>) =>
+      Effect.forEach(models, (model) => Effect.map(Effect.exit(deepseek.complete(named(model))), ({ _tag }) => _tag))
+
     it.effect("that nobody knows share their state, however many names there are", () =>
       Effect.gen(function*() {
-        const options = { ...bare, rateLimit: { limit: 1, window: "1 minute" } } as const
-        const deepseek = yield* on(Scripted.make(good).layer, options)
-        const outcomes: Array<string> = []
-        for (let i = 0; i < 200; i++) {
-          outcomes.push((yield* Effect.exit(deepseek.complete({ ...request, model: `model-${i}` })))._tag)
+        const deepseek = yield* on(Scripted.make(good).layer, once)
+        const given = yield* outcomes(deepseek, Array.from({ length: 200 }, (_, i) => `model-${i}`))
+        assert.deepStrictEqual(given.indexOf("Success"), 0)
+        assert.lengthOf(given.filter((tag) => tag === "Success"), 1)
+      }))
+
+    it.effect("have a state of their own once the service has answered to them, whole or in a stream", () =>
+      Effect.gen(function*() {
+        for (
+          const [reply, call] of [
+            [good, (deepseek: DeepSeek.DeepSeek["Service"]) => deepseek.complete(named("new"))],
+            [goodStream, (deepseek: DeepSeek.DeepSeek["Service"]) => Stream.runDrain(deepseek.stream(named("new")))]
+          ] as const
+        ) {
+          const deepseek = yield* on(Scripted.make(reply).layer, once)
+          yield* call(deepseek)
+          // The first answer came through the state that all share, and used that up.
+          assert.deepStrictEqual(yield* outcomes(deepseek, ["another"]), ["Failure"])
+          yield* call(deepseek)
+          assert.strictEqual((yield* Effect.flip(call(deepseek)))._tag, "RateLimitExceeded")
         }
-        assert.isBelow(outcomes.filter((tag) => tag === "Success").length, 70)
-        assert.strictEqual(outcomes.at(-1), "Failure")
+      }))
+
+    it.effect("keep their state whatever names the service refuses, and however long those are", () =>
+      Effect.gen(function*() {
+        const junk = Array.from({ length: 64 }, (_, i) => `junk-${i}`)
+        const script = Scripted.make(...junk.map(() => refusal), good, sse([token("a")], "stall"))
+        const deepseek = yield* on(script.layer, {
+          ...bare,
+          concurrency: { models: { "deepseek-flash": 3, mine: 3 }, others: 1, queue: 0 }
+        })
+        yield* outcomes(deepseek, junk)
+        yield* outcomes(deepseek, ["x".repeat(257)])
+        for (const [model, limit] of [["deepseek-flash", 3], ["mine", 3], ["x".repeat(257), 1]] as const) {
+          for (let i = 0; i < limit; i++) yield* start(consume(deepseek, named(model)))
+          assert.strictEqual((yield* Effect.flip(Stream.runHead(deepseek.stream(named(model)))))._tag, "QueueFull")
+          assert.lengthOf(script.seen, 65 + 3 * (model === "deepseek-flash" ? 1 : 2) + (limit === 1 ? 1 : 0))
+        }
+        // The long name's call holds the only place of all that have no state of their own.
+        assert.strictEqual((yield* Effect.flip(deepseek.complete(named("y"))))._tag, "QueueFull")
       }))
   })
 
