@@ -16,6 +16,7 @@ import type * as RateLimiter from "@ballast/resilience/RateLimiter"
 import type * as Retry from "@ballast/resilience/Retry"
 import * as GenAi from "@ballast/telemetry/GenAi"
 import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -112,7 +113,7 @@ export interface DeadlineOptions {
  */
 export interface Options {
   readonly apiKey: Redacted.Redacted
-  /** Where the service is; a path is kept. Default `https://api.deepseek.com`. */
+  /** Where the service is: an http or https URL without user, query or fragment; a path is kept. Default `https://api.deepseek.com`. */
   readonly baseUrl?: string | URL | undefined
   /** Default: 5 retries of what `ChatError.isTransient` says may pass, base 1 second, cap 1 minute, full jitter. */
   readonly retry?: Retry.Options | false | undefined
@@ -187,23 +188,56 @@ export const layer = (options: Options): Layer.Layer<DeepSeek, never, HttpClient
  * Provides `DeepSeek` with the key in `DEEPSEEK_API_KEY` and the URL in `DEEPSEEK_BASE_URL` (default
  * `https://api.deepseek.com`), and all policies at their defaults.
  *
+ * **Details**
+ *
+ * Fails when the key is missing, or a value is wrong: the text names the variable and what it should be, and does not show the value.
+ *
  * @category layers
  * @since 0.1.0
  */
 export const layerConfig: Layer.Layer<DeepSeek, Config.ConfigError, HttpClient.HttpClient> = Layer.effect(
   DeepSeek,
   Effect.gen(function*() {
-    // A file or a shell leaves a line end behind.
-    const apiKey = Redacted.make(Redacted.value(yield* Config.Redacted("DEEPSEEK_API_KEY")).trim())
-    const baseUrl = yield* Config.withDefault(Config.URL("DEEPSEEK_BASE_URL"), new URL(defaults.baseUrl))
-    return yield* make({ apiKey, baseUrl })
+    return yield* make(yield* settings)
   })
 )
+
+const usableUrl = "an http or https URL without user, query or fragment"
+const usableKey = "visible ASCII characters without spaces, at least one"
+
+/** The URL that paths are appended to. */
+const parseUrl = (input: string | URL): URL | undefined => {
+  const url = URL.parse(input)
+  if (url === null || !/^https?:$/.test(url.protocol)) return undefined
+  return `${url.username}${url.password}${url.search}${url.hash}` === ""
+    ? new URL(url.origin + url.pathname)
+    : undefined
+}
+
+const isKey = (text: string): boolean => /^[\x21-\x7e]+$/.test(text)
+
+/** A variable of the environment. A file or a shell leaves a line end behind. */
+const setting = <A>(name: string, expected: string, parse: (text: string) => A | undefined): Config.Config<A> =>
+  Config.mapEffect(Config.String(name), (text) => {
+    const value = parse(text.trim())
+    const message = `${name} has a wrong value. Expected ${expected}.`
+    return value === undefined
+      ? Effect.fail(new Config.ConfigError(new ConfigProvider.SourceError({ message })))
+      : Effect.succeed(value)
+  })
+
+const settings = Config.all({
+  apiKey: setting("DEEPSEEK_API_KEY", usableKey, (text) => isKey(text) ? Redacted.make(text) : undefined),
+  baseUrl: Config.withDefault(
+    setting("DEEPSEEK_BASE_URL", `${usableUrl}, for example ${defaults.baseUrl}`, parseUrl),
+    new URL(defaults.baseUrl)
+  )
+})
 
 const make = Effect.fnUntraced(function*(options: Options) {
   const url = checkUrl(options.baseUrl ?? defaults.baseUrl)
   checkKey(options.apiKey)
-  const raw = source.make(yield* HttpClient.HttpClient, options.apiKey, url.href.replace(/\/$/, ""))
+  const raw = source.make(yield* HttpClient.HttpClient, options.apiKey, url.href.replace(/\/+$/, ""))
   const lookup = yield* Policy.common<ChatError.TransportError>(lookupOptions(options))
   const lanes = yield* makeLanes(options, url)
 
@@ -242,14 +276,14 @@ const make = Effect.fnUntraced(function*(options: Options) {
 })
 
 const checkUrl = (input: string | URL): URL => {
-  const url = URL.parse(input)
-  if (url !== null && (url.protocol === "https:" || url.protocol === "http:")) return url
-  throw new RangeError(`DeepSeek.layer: baseUrl must be an http or https URL, got ${String(input)}`)
+  const url = parseUrl(input)
+  if (url !== undefined) return url
+  // Not shown: who writes a user into a URL writes a password there, too.
+  throw new RangeError(`DeepSeek.layer: baseUrl must be ${usableUrl}`)
 }
 
 const checkKey = (apiKey: Redacted.Redacted): void => {
-  if (/^[\x21-\x7e]+$/.test(Redacted.value(apiKey))) return
-  throw new RangeError("DeepSeek.layer: apiKey must be visible ASCII characters without spaces, at least one")
+  if (!isKey(Redacted.value(apiKey))) throw new RangeError(`DeepSeek.layer: apiKey must be ${usableKey}`)
 }
 
 /**

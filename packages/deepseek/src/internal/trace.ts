@@ -55,7 +55,7 @@ export const make = (label: string, url: URL, path: string): Trace => {
   const server = { [Attribute.serverAddress]: url.hostname, [Attribute.serverPort]: port }
   const http = {
     [Attribute.httpMethod]: "POST",
-    [Attribute.urlPath]: url.pathname.replace(/\/$/, "") + path,
+    [Attribute.urlPath]: url.pathname.replace(/\/+$/, "") + path,
     ...server
   }
 

@@ -317,12 +317,20 @@ describe("DeepSeek policies", () => {
   })
 
   describe("options", () => {
-    const refused = (options: Partial<DeepSeek.Options>, message: string) =>
+    const refused = (options: Partial<DeepSeek.Options>, message: string | RegExp) =>
       assert.throws(() => Effect.runSync(Effect.scoped(on(Scripted.make(good).layer, { apiKey, ...options }))), message)
 
     it("are checked", () => {
       refused({ baseUrl: "ftp://x" }, "DeepSeek.layer: baseUrl must be an http or https URL")
       refused({ baseUrl: "nowhere" }, "DeepSeek.layer: baseUrl must be an http or https URL")
+      for (const url of ["http://x/v1?tenant=a", "http://x/v1#y", "http://user@x/v1", "http://:hidden@x/v1"]) {
+        for (const baseUrl of [url, new URL(url)]) {
+          refused(
+            { baseUrl },
+            /^DeepSeek\.layer: baseUrl must be an http or https URL without user, query or fragment$/
+          )
+        }
+      }
       refused({ apiKey: Redacted.make("") }, "DeepSeek.layer: apiKey")
       refused({ apiKey: Redacted.make("sk-1\n") }, "DeepSeek.layer: apiKey")
       refused({ deadlines: { total: "1 second", attempt: "2 seconds" } }, "attempt")
@@ -349,15 +357,31 @@ describe("DeepSeek policies", () => {
           ]]
         )
         assert.strictEqual((yield* Effect.flip(build({})))._tag, "ConfigError")
+        for (
+          const [name, env] of [
+            ["DEEPSEEK_API_KEY", { DEEPSEEK_API_KEY: "sk hidden" }],
+            ["DEEPSEEK_API_KEY", { DEEPSEEK_API_KEY: "  " }],
+            ["DEEPSEEK_BASE_URL", { DEEPSEEK_API_KEY: "sk-hidden", DEEPSEEK_BASE_URL: "ftp://x" }],
+            ["DEEPSEEK_BASE_URL", { DEEPSEEK_API_KEY: "sk-hidden", DEEPSEEK_BASE_URL: "nowhere" }],
+            ["DEEPSEEK_BASE_URL", { DEEPSEEK_API_KEY: "sk-hidden", DEEPSEEK_BASE_URL: "https://me:hidden@x" }]
+          ] as const
+        ) {
+          const error = yield* Effect.flip(build(env))
+          assert.strictEqual(error._tag, "ConfigError")
+          assert.include(error.message, `${name} has a wrong value. Expected `)
+          assert.notInclude(error.message, "hidden")
+        }
       }))
 
     it.effect("may have a path in the base URL", () =>
       Effect.gen(function*() {
-        for (const baseUrl of ["http://localhost:8080/beta", "http://localhost:8080/beta/"]) {
-          const script = Scripted.make(good)
-          const deepseek = yield* on(script.layer, { ...bare, baseUrl })
-          yield* deepseek.complete(request)
-          assert.strictEqual(script.seen[0]?.url, "http://localhost:8080/beta/chat/completions")
+        for (const path of ["/beta", "//beta"]) {
+          for (const end of ["", "/", "//", "?", "#"]) {
+            const script = Scripted.make(good)
+            const deepseek = yield* on(script.layer, { ...bare, baseUrl: `http://localhost:8080${path}${end}` })
+            yield* deepseek.complete(request)
+            assert.strictEqual(script.seen[0]?.url, `http://localhost:8080${path}/chat/completions`)
+          }
         }
       }))
 
