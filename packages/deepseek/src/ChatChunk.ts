@@ -1,13 +1,14 @@
 /**
  * One event of a streamed chat completion, in the shape of the wire.
  *
- * Usage arrives in the last chunk that has a choice, or in a chunk of its own with empty `choices`: both are valid.
+ * Usage arrives in the last chunk that has a choice, or in a chunk of its own with empty `choices`: both are valid. A chunk without
+ * `choices`, and a choice without `delta`, are read as empty ones.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
 import { FinishReason, Logprobs } from "./ChatCompletion.ts"
-import { nullable, optional } from "./internal/wire.ts"
+import { filled, nullable, optional } from "./internal/wire.ts"
 import { Usage } from "./Usage.ts"
 
 /**
@@ -18,7 +19,7 @@ import { Usage } from "./Usage.ts"
  * @since 0.1.0
  */
 export const ToolCallDelta = Schema.Struct({
-  index: Schema.Finite,
+  index: filled(Schema.Finite, 0),
   id: nullable(Schema.String),
   type: nullable(Schema.String),
   function: nullable(Schema.Struct({ name: nullable(Schema.String), arguments: nullable(Schema.String) }))
@@ -60,12 +61,15 @@ export const ChatChunk = Schema.Struct({
   object: optional(Schema.String),
   created: optional(Schema.Finite),
   model: optional(Schema.String),
-  choices: Schema.Array(Schema.Struct({
-    index: optional(Schema.Finite),
-    delta: Delta,
-    finish_reason: nullable(FinishReason),
-    logprobs: nullable(Logprobs)
-  })),
+  choices: filled(
+    Schema.Array(Schema.Struct({
+      index: optional(Schema.Finite),
+      delta: filled(Delta, {}),
+      finish_reason: nullable(FinishReason),
+      logprobs: nullable(Logprobs)
+    })),
+    []
+  ),
   usage: nullable(Usage),
   system_fingerprint: nullable(Schema.String)
 })

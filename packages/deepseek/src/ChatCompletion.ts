@@ -1,14 +1,15 @@
 /**
  * The whole answer of a chat completion, in the shape of the wire.
  *
- * Only what a caller needs to rely on is required. Fields that the service may add are kept, and those it sometimes leaves
- * out are optional, so that a new version of the service does not turn good answers into errors.
+ * Only what makes an answer is required: an id, and a choice with a message. Fields that the service may add are kept, those it
+ * sometimes leaves out are optional, and where a field can mean one thing only (the role, a tool call's type), it is filled in: so a
+ * newer or another service does not turn good answers into errors.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
 import { ToolCall } from "./ChatRequest.ts"
-import { nullable, optional } from "./internal/wire.ts"
+import { filled, nullable, optional } from "./internal/wire.ts"
 import { Usage } from "./Usage.ts"
 
 /**
@@ -51,6 +52,15 @@ export const Logprobs = Schema.Struct({
  */
 export type Logprobs = typeof Logprobs.Type
 
+const AnsweredToolCall = Schema.Struct({
+  ...ToolCall.fields,
+  type: filled(ToolCall.fields.type, "function"),
+  function: Schema.Struct({
+    ...ToolCall.fields.function.fields,
+    arguments: filled(Schema.String, "")
+  })
+})
+
 /**
  * The model's message. `reasoning_content` is there in thinking mode only; `tool_calls` is absent when there are none.
  *
@@ -58,10 +68,10 @@ export type Logprobs = typeof Logprobs.Type
  * @since 0.1.0
  */
 export const AssistantMessage = Schema.Struct({
-  role: Schema.Literal("assistant"),
+  role: filled(Schema.Literal("assistant"), "assistant"),
   content: nullable(Schema.String),
   reasoning_content: nullable(Schema.String),
-  tool_calls: nullable(Schema.Array(ToolCall))
+  tool_calls: nullable(Schema.Array(AnsweredToolCall))
 })
 
 /**

@@ -11,8 +11,8 @@
  * | `TransportError` | no answer, or not in time | the way there |
  * | `ProtocolError` | an answer that breaks the protocol | the service's |
  *
- * What may be tried again, and what counts against the service, is a property of the reason: see `judgements`, the one
- * place that says so. No error carries a key: texts that quote one are masked when they are read.
+ * What may be tried again, and what counts against the service, is a property of the reason: see `judgements` and `isTransient`, the
+ * one place that says so. No error carries a key: texts that quote one are masked when they are read.
  *
  * @since 0.1.0
  */
@@ -137,7 +137,8 @@ export class RateLimited extends Schema.TaggedError<RateLimited>()("RateLimited"
 }
 
 /**
- * Too many requests at the same time (429). The limit shrinks with the account's balance, and the service tells it here only.
+ * Too many requests at the same time (429). The limit shrinks with the account's balance, and the service tells it here only; a
+ * limit that the balance has lowered is not waited for.
  *
  * @category client errors
  * @since 0.1.0
@@ -240,7 +241,8 @@ const deadlineMessage = {
 } as const
 
 /**
- * A body or an event that is not what the protocol says: not JSON, or JSON of another shape. `excerpt` is its beginning.
+ * A body or an event that is not what the protocol says: not JSON, or JSON of another shape. `excerpt` is its beginning. A broken
+ * answer may be whole the next time; one of another shape would be paid for again, and be the same.
  *
  * @category protocol errors
  * @since 0.1.0
@@ -248,6 +250,8 @@ const deadlineMessage = {
 export class MalformedBody extends Schema.TaggedError<MalformedBody>()("MalformedBody", {
   detail: Schema.String,
   excerpt: Schema.String,
+  /** Whether it is whole JSON, of another shape. */
+  json: Schema.optionalKey(Schema.Boolean),
   traceId: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
@@ -346,6 +350,28 @@ export const judgements: {
 }
 
 /**
+ * Whether the same request may succeed later.
+ *
+ * **Details**
+ *
+ * As `judgements` says of the reason, but for two cases: a `ConcurrencyExceeded` with `lowBalance` waits for a top-up, and a
+ * `MalformedBody` with `json` would come again.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isTransient = (reason: Reason): boolean => {
+  switch (reason._tag) {
+    case "ConcurrencyExceeded":
+      return !reason.lowBalance
+    case "MalformedBody":
+      return reason.json !== true
+    default:
+      return judgements[reason._tag].retryable
+  }
+}
+
+/**
  * How long the service asked to wait before the next try, where it said so.
  *
  * @category accessors
@@ -355,12 +381,11 @@ export const retryAfter = (reason: Reason): Duration.Duration | undefined =>
   "retryAfter" in reason ? reason.retryAfter : undefined
 
 const judge = (reason: Reason): Outcome.Outcome => {
-  const { fault, retryable } = judgements[reason._tag]
   const options = {
-    retryable: retryable && !(reason._tag === "DeadlineExceeded" && reason.deadline === "total"),
+    retryable: isTransient(reason) && !(reason._tag === "DeadlineExceeded" && reason.deadline === "total"),
     retryAfter: retryAfter(reason)
   }
-  return fault ? Outcome.failure(options) : Outcome.ignored(options)
+  return judgements[reason._tag].fault ? Outcome.failure(options) : Outcome.ignored(options)
 }
 
 /**

@@ -2,8 +2,10 @@
  * The DeepSeek service: chat completions, whole or streamed, the list of models and the account's balance.
  *
  * Every call goes through policies: a total deadline, retries, a circuit breaker, a concurrency limit, and deadlines of the
- * attempt, in this order from the outside in (`Policy.common`). Breaker and limits are kept for each model apart. One span covers the
- * call, and one each attempt. Interrupting a call, or stopping to consume its stream, aborts the HTTP request at once.
+ * attempt, in this order from the outside in (`Policy.common`). Breaker, limits and metrics are kept for each model apart: for those
+ * that the documentation or the options name, and for others that the service has answered to, 64 in all. Further names share one set,
+ * so that callers can neither fill the memory nor crowd models out. One span covers the call, and one each attempt. Interrupting a
+ * call, or stopping to consume its stream, aborts the HTTP request at once.
  *
  * @since 0.1.0
  */
@@ -12,7 +14,9 @@ import type * as Deadline from "@ballast/resilience/Deadline"
 import * as Policy from "@ballast/resilience/Policy"
 import type * as RateLimiter from "@ballast/resilience/RateLimiter"
 import type * as Retry from "@ballast/resilience/Retry"
+import * as GenAi from "@ballast/telemetry/GenAi"
 import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -74,7 +78,7 @@ export const CurrentHeaders: Context.Reference<Readonly<Record<string, string>>>
 export interface ConcurrencyOptions {
   /** Calls by model, each at least 1. Default: what the service allows an account, `deepseek-flash` 2,500 and `deepseek-v4-pro` 500. */
   readonly models?: Readonly<Record<string, number>> | undefined
-  /** Calls of each other model, at least 1. Default 500. */
+  /** Calls of each other model, and of all names that the service has not answered to yet, at least 1. Default 500. */
   readonly others?: number | undefined
   /** Calls of a model that may wait for a place, zero or more. Default 1,000. */
   readonly queue?: number | undefined
@@ -109,9 +113,9 @@ export interface DeadlineOptions {
  */
 export interface Options {
   readonly apiKey: Redacted.Redacted
-  /** Where the service is; a path is kept. Default `https://api.deepseek.com`. */
+  /** Where the service is: an http or https URL without user, query or fragment; a path is kept. Default `https://api.deepseek.com`. */
   readonly baseUrl?: string | URL | undefined
-  /** Default: 5 retries of what `ChatError.judgements` calls retryable, base 1 second, cap 1 minute, full jitter. */
+  /** Default: 5 retries of what `ChatError.isTransient` says may pass, base 1 second, cap 1 minute, full jitter. */
   readonly retry?: Retry.Options | false | undefined
   /** Of each model. Default: opens when half of at least 10 calls in 10 seconds failed. */
   readonly circuitBreaker?: CircuitBreaker.Options | false | undefined
@@ -154,11 +158,14 @@ export const defaults = {
   warmUp: false
 } as const satisfies Omit<Options, "apiKey">
 
-/** Models with policies and metrics of their own. Names come from callers: those beyond share one set, so that they can't fill the memory. */
+/** The names that the service is documented to take. */
+const documentedModels = ["deepseek-flash", "deepseek-v4-pro", "deepseek-v4-flash", "deepseek-v4-flash-vision-exp"]
+
+/** Lanes beyond those of the documented models and of the options are opened as long as there are fewer than this. */
 const maxLanes = 64
 const otherModels = "other"
 
-/** What the calls of one model share. */
+/** What the calls of one model, or of all those without a lane of their own, share. */
 interface Lane {
   readonly policy: Policy.Policy<Policy.Rejection | ChatError.TransportError>
   readonly trace: trace.Trace
@@ -181,23 +188,56 @@ export const layer = (options: Options): Layer.Layer<DeepSeek, never, HttpClient
  * Provides `DeepSeek` with the key in `DEEPSEEK_API_KEY` and the URL in `DEEPSEEK_BASE_URL` (default
  * `https://api.deepseek.com`), and all policies at their defaults.
  *
+ * **Details**
+ *
+ * Fails when the key is missing, or a value is wrong: the text names the variable and what it should be, and does not show the value.
+ *
  * @category layers
  * @since 0.1.0
  */
 export const layerConfig: Layer.Layer<DeepSeek, Config.ConfigError, HttpClient.HttpClient> = Layer.effect(
   DeepSeek,
   Effect.gen(function*() {
-    // A file or a shell leaves a line end behind.
-    const apiKey = Redacted.make(Redacted.value(yield* Config.Redacted("DEEPSEEK_API_KEY")).trim())
-    const baseUrl = yield* Config.withDefault(Config.URL("DEEPSEEK_BASE_URL"), new URL(defaults.baseUrl))
-    return yield* make({ apiKey, baseUrl })
+    return yield* make(yield* settings)
   })
 )
+
+const usableUrl = "an http or https URL without user, query or fragment"
+const usableKey = "visible ASCII characters without spaces, at least one"
+
+/** The URL that paths are appended to. */
+const parseUrl = (input: string | URL): URL | undefined => {
+  const url = URL.parse(input)
+  if (url === null || !/^https?:$/.test(url.protocol)) return undefined
+  return `${url.username}${url.password}${url.search}${url.hash}` === ""
+    ? new URL(url.origin + url.pathname)
+    : undefined
+}
+
+const isKey = (text: string): boolean => /^[\x21-\x7e]+$/.test(text)
+
+/** A variable of the environment. A file or a shell leaves a line end behind. */
+const setting = <A>(name: string, expected: string, parse: (text: string) => A | undefined): Config.Config<A> =>
+  Config.mapEffect(Config.String(name), (text) => {
+    const value = parse(text.trim())
+    const message = `${name} has a wrong value. Expected ${expected}.`
+    return value === undefined
+      ? Effect.fail(new Config.ConfigError(new ConfigProvider.SourceError({ message })))
+      : Effect.succeed(value)
+  })
+
+const settings = Config.all({
+  apiKey: setting("DEEPSEEK_API_KEY", usableKey, (text) => isKey(text) ? Redacted.make(text) : undefined),
+  baseUrl: Config.withDefault(
+    setting("DEEPSEEK_BASE_URL", `${usableUrl}, for example ${defaults.baseUrl}`, parseUrl),
+    new URL(defaults.baseUrl)
+  )
+})
 
 const make = Effect.fnUntraced(function*(options: Options) {
   const url = checkUrl(options.baseUrl ?? defaults.baseUrl)
   checkKey(options.apiKey)
-  const raw = source.make(yield* HttpClient.HttpClient, options.apiKey, url.href.replace(/\/$/, ""))
+  const raw = source.make(yield* HttpClient.HttpClient, options.apiKey, url.href.replace(/\/+$/, ""))
   const lookup = yield* Policy.common<ChatError.TransportError>(lookupOptions(options))
   const lanes = yield* makeLanes(options, url)
 
@@ -216,35 +256,40 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const stream = (request: ChatRequest, { policy, trace }: Lane) =>
     trace.callStream(request, policy.stream(trace.attemptStream(raw.stream(request))))
   return DeepSeek.of({
-    complete: (request) => {
-      const lane = lanes.find(request.model)
-      return lane === undefined
-        ? Effect.flatMap(lanes.open(request.model), (lane) => complete(request, lane))
-        : complete(request, lane)
-    },
-    stream: (request) => {
-      const lane = lanes.find(request.model)
-      return lane === undefined
-        ? Stream.unwrap(Effect.map(lanes.open(request.model), (lane) => stream(request, lane)))
-        : stream(request, lane)
-    },
+    complete: (request) =>
+      Effect.suspend(() => {
+        const lane = lanes.find(request.model)
+        return lane === undefined
+          ? Effect.tap(complete(request, lanes.others), () => lanes.open(request.model))
+          : complete(request, lane)
+      }),
+    stream: (request) =>
+      Stream.suspend(() => {
+        const lane = lanes.find(request.model)
+        return lane === undefined
+          ? Stream.onEnd(stream(request, lanes.others), lanes.open(request.model))
+          : stream(request, lane)
+      }),
     models: Effect.withSpan(lookup(raw.models), "DeepSeek.models", { kind: "client" }),
     balance: Effect.withSpan(lookup(raw.balance), "DeepSeek.balance", { kind: "client" })
   })
 })
 
 const checkUrl = (input: string | URL): URL => {
-  const url = URL.parse(input)
-  if (url !== null && (url.protocol === "https:" || url.protocol === "http:")) return url
-  throw new RangeError(`DeepSeek.layer: baseUrl must be an http or https URL, got ${String(input)}`)
+  const url = parseUrl(input)
+  if (url !== undefined) return url
+  // Not shown: who writes a user into a URL writes a password there, too.
+  throw new RangeError(`DeepSeek.layer: baseUrl must be ${usableUrl}`)
 }
 
 const checkKey = (apiKey: Redacted.Redacted): void => {
-  if (/^[\x21-\x7e]+$/.test(Redacted.value(apiKey))) return
-  throw new RangeError("DeepSeek.layer: apiKey must be visible ASCII characters without spaces, at least one")
+  if (!isKey(Redacted.value(apiKey))) throw new RangeError(`DeepSeek.layer: apiKey must be ${usableKey}`)
 }
 
-/** The lanes of the models: `find` gives what there is, `open` makes one of what is not there yet. */
+/**
+ * The lanes of the models. Names come from callers, so one has a lane of its own only when it stands in the options or in the
+ * documentation, or once the service has answered to it, while there is room: whatever else callers think up shares a lane.
+ */
 const makeLanes = Effect.fnUntraced(function*(options: Options, url: URL) {
   const lanes = new Map<string, Lane>()
   const make = (model: string): Effect.Effect<Lane> =>
@@ -252,21 +297,18 @@ const makeLanes = Effect.fnUntraced(function*(options: Options, url: URL) {
       // So many calls are under way that some end all the time, each far below its deadline: the window need not hold two of them.
       Effect.flatMap(breakerOf(options, model), (circuitBreaker) =>
         Policy.common<ChatError.TransportError>({ ...laneOptions(options, model), circuitBreaker })),
-      (policy) => {
-        const lane = lanes.get(model) ?? { policy, trace: trace.make(model, url, source.paths.chat) }
-        lanes.set(model, lane)
-        return lane
-      }
+      (policy) => ({ policy, trace: trace.make(model, url, source.paths.chat) })
     )
-  const others = yield* make(otherModels)
-  const find = (model: string): Lane | undefined => lanes.get(model) ?? (lanes.size < maxLanes ? undefined : others)
+  const add = (model: string): Effect.Effect<void> => Effect.map(make(model), (lane) => void lanes.set(model, lane))
+  const isNew = (model: string): boolean => !lanes.has(model) && model !== otherModels
+  const fits = (model: string): boolean => lanes.size < maxLanes && model.length <= GenAi.maxModelLength
+
+  yield* Effect.forEach(new Set([...documentedModels, ...Object.keys(limitsOf(options.concurrency))]), add)
   return {
-    find,
-    open: (model: string): Effect.Effect<Lane> =>
-      Effect.suspend(() => {
-        const lane = find(model)
-        return lane === undefined ? make(model) : Effect.succeed(lane)
-      })
+    others: yield* make(otherModels),
+    find: (model: string): Lane | undefined => lanes.get(model),
+    open: (model: string): Effect.Effect<void> =>
+      Effect.suspend(() => isNew(model) && fits(model) ? add(model) : Effect.void)
   }
 })
 
@@ -306,19 +348,24 @@ const enabled = <A>(given: A | false | undefined, fallback: A | false): A | unde
   return chosen === false ? undefined : chosen
 }
 
+const limitsOf = (given: ConcurrencyOptions | false | undefined): Readonly<Record<string, number>> =>
+  (given === false ? undefined : given?.models) ?? defaults.concurrency.models
+
 const concurrencyOf = (
   given: ConcurrencyOptions | false | undefined,
   model: string,
   total: Duration.Duration | undefined
 ) => {
   if (given === false) return undefined
-  const { models, others, queue } = { ...defaults.concurrency, ...given }
+  const limits = limitsOf(given)
   const usual = Duration.fromInputUnsafe(defaults.concurrency.maxWait)
-  // A total that is shorter bounds the wait by itself.
-  const maxWait = given?.maxWait ?? (total === undefined ? usual : Duration.min(usual, total))
-  const limits: Readonly<Record<string, number>> = models ?? defaults.concurrency.models
   const limit = Object.hasOwn(limits, model) ? limits[model] : undefined
-  return { limit: limit ?? others ?? defaults.concurrency.others, queue, maxWait }
+  return {
+    limit: limit ?? given?.others ?? defaults.concurrency.others,
+    queue: given?.queue ?? defaults.concurrency.queue,
+    // A total that is shorter bounds the wait by itself.
+    maxWait: given?.maxWait ?? (total === undefined ? usual : Duration.min(usual, total))
+  }
 }
 
 /** A deadline that is not given is left out where the one around it is no longer, so that a short one can be given alone. */

@@ -7,6 +7,7 @@
  * @since 0.1.0
  */
 import type { ChatRequest } from "@ballast/deepseek/ChatRequest"
+import * as Json from "@ballast/deepseek/Json"
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
 import { MaxBodySize } from "effect/http/HttpIncomingMessage"
@@ -100,7 +101,7 @@ const unreadable = (error: HttpServerError): Rejection =>
 
 const parse = (text: string): Effect.Effect<unknown, Rejection> => {
   try {
-    return Effect.succeed(JSON.parse(text))
+    return Effect.succeed(Json.parse(text))
   } catch {
     const { column, found, line, position } = jsonError.find(text)
     const detail = text.trim() === ""

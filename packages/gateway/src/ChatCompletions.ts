@@ -17,6 +17,7 @@ import type { ChatChunk } from "@ballast/deepseek/ChatChunk"
 import type { ChatModel } from "@ballast/deepseek/ChatModel"
 import type { ChatRequest } from "@ballast/deepseek/ChatRequest"
 import type { CallError } from "@ballast/deepseek/DeepSeek"
+import * as GenAi from "@ballast/telemetry/GenAi"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
@@ -127,7 +128,7 @@ export const handle = (model: Model) =>
   request: HttpServerRequest
 ): Effect.Effect<HttpServerResponse.HttpServerResponse, CallError | Rejection, Scope.Scope> =>
   Effect.flatMap(ChatBody.read(request), (body) => {
-    exchange.model = body.model
+    exchange.model = GenAi.modelName(body.model)
     if (body.stream !== true) return complete(model, body, exchange)
     exchange.stream = true
     return stream(model, body, exchange)

@@ -179,8 +179,8 @@ const headersOf = (error: Failure, reason: Reason, status: number): Record<strin
     headers["retry-after"] = String(Math.ceil(millis / 1000))
     headers["retry-after-ms"] = String(millis)
   }
-  // SDKs try every 5xx again by themselves; where that is pointless, say so.
-  if (status >= 500 && "reason" in error && !ChatError.judgements[error.reason._tag].retryable) {
+  // SDKs try every 429 and 5xx again by themselves; where that is pointless, say so.
+  if ((status === 429 || status >= 500) && "reason" in error && !ChatError.isTransient(error.reason)) {
     headers["x-should-retry"] = "false"
   }
   if (reason._tag === "Rejection" && reason.allow !== undefined) headers["allow"] = reason.allow

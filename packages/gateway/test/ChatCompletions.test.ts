@@ -20,12 +20,12 @@ const modelOf = (chunks: Chunks): ChatModel.ChatModel<DeepSeek.CallError> => ({
 
 const exchange = (): Exchange.Exchange => ({ id: "x", method: "POST", path: "/", route: "/", status: 0 })
 
-const request = () =>
+const request = (body = JSON.stringify({ ...hello, stream: true })) =>
   HttpServerRequest.fromWeb(
     new Request("http://127.0.0.1/v1/chat/completions", {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ ...hello, stream: true })
+      body
     })
   )
 
@@ -46,6 +46,38 @@ const ask = Effect.fnUntraced(function*(chunks: Chunks, seen = exchange()) {
 const event = (data: unknown) => `data: ${JSON.stringify(data)}\n\n`
 
 describe("ChatCompletions", () => {
+  it.effect("passes a request on as it came, integers of any size included", () =>
+    Effect.gen(function*() {
+      const body = JSON.stringify(hello).replace("}]}", "}],\"seed\":12345678901234567890,\"new\":[1,\"a\"]}")
+      const seen: Array<string> = []
+      const model: ChatModel.ChatModel<DeepSeek.CallError> = {
+        complete: (request) =>
+          Effect.andThen(Effect.sync(() => seen.push(JSON.stringify(request))), Effect.fail(truncated)),
+        stream: () => Stream.empty
+      }
+      yield* Effect.flip(ChatCompletions.handle(model)(exchange(), request(body)))
+      assert.deepStrictEqual(seen, [body])
+    }))
+
+  it.effect("notes the model, and no more than the beginning of a name that has no end", () =>
+    Effect.gen(function*() {
+      for (
+        const [model, noted] of [["deepseek-flash", "deepseek-flash"], [
+          "n".repeat(300),
+          `${"n".repeat(256)}…`
+        ]] as const
+      ) {
+        const seen = exchange()
+        yield* Effect.flip(
+          ChatCompletions.handle(modelOf(Stream.fail(truncated)))(
+            seen,
+            request(JSON.stringify({ ...hello, model, stream: true }))
+          )
+        )
+        assert.strictEqual(seen.model, noted)
+      }
+    }))
+
   describe("a stream", () => {
     it.effect("begins with its first chunk and ends with [DONE]", () =>
       Effect.gen(function*() {

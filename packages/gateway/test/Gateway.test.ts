@@ -231,7 +231,8 @@ describe("Gateway", () => {
           "retry-after": "7",
           "retry-after-ms": "7000"
         }],
-        ["status=429", 429, "concurrency_exceeded", { "retry-after": null }],
+        ["status=429", 429, "concurrency_exceeded", { "retry-after": null, "x-should-retry": null }],
+        ["status=429,limit=balance", 429, "concurrency_exceeded", { "x-should-retry": "false" }],
         ["status=500", 502, "upstream_error", {}],
         ["status=503", 503, "upstream_overloaded", {}],
         ["status=504", 502, "upstream_error", {}],
@@ -335,7 +336,7 @@ describe("Gateway", () => {
       it.effect("is answered at once, says when to come back, and shows in /readyz", () =>
         Effect.gen(function*() {
           const { inspect, url } = yield* Running
-          const model = "circuit-test"
+          const model = "deepseek-v4-flash-vision-exp"
           for (let i = 0; i < 2; i++) yield* post(url + chat, { ...hello, model }, { "x-simulate": "status=503" })
           const before = yield* inspect
           const answer = yield* post(url + chat, { ...hello, model })

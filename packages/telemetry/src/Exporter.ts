@@ -4,7 +4,8 @@
  * With `OTEL_EXPORTER_OTLP_ENDPOINT` (or the variable of one signal) set, finished spans and log entries are buffered and sent every
  * few seconds, metrics every minute, all by fibers of their own: a call never waits for the collector. While the collector is down,
  * what is buffered is dropped and sending pauses for a minute, and a warning says so at most once a minute. Without an endpoint
- * nothing is loaded and nothing is sent.
+ * nothing is loaded and nothing is sent. A log record has the entry's message as its body, fields and annotations as attributes. What looks
+ * like a DeepSeek key is masked in everything that is sent: names, attributes, events and messages.
  *
  * | variable | default | meaning |
  * |---|---|---|

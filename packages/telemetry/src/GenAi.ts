@@ -46,3 +46,20 @@ export const Attribute = {
  * @since 0.1.0
  */
 export const provider = "deepseek"
+
+/**
+ * The longest name of a model, in characters, that telemetry shows whole.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const maxModelLength = 256
+
+/**
+ * The name of a model as spans and logs show it: names come from callers, so a long one is cut.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const modelName = (name: string): string =>
+  name.length <= maxModelLength ? name : `${name.slice(0, maxModelLength)}…`

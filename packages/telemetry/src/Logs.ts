@@ -14,7 +14,6 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
@@ -23,6 +22,8 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import type * as LogLevel from "effect/LogLevel"
 import * as References from "effect/References"
+import { read } from "./internal/entry.ts"
+import { mask } from "./internal/mask.ts"
 
 /**
  * The format of a line.
@@ -49,24 +50,6 @@ export interface Options {
 
 const writeToStderr = (line: string): void => void process.stderr.write(line)
 
-/** The parts of an entry, as both formats need them. */
-const read = (options: Logger.Options<unknown>) => {
-  const messages = Array.isArray(options.message) ? options.message : [options.message]
-  const texts: Array<string> = []
-  const fields: Array<readonly [string, unknown]> = []
-  for (const message of messages) {
-    if (typeof message === "string") texts.push(message)
-    else if (isRecord(message)) fields.push(...Object.entries(message))
-    else texts.push(Formatter.format(message))
-  }
-  fields.push(...Object.entries(options.fiber.getRef(References.CurrentLogAnnotations)))
-  const cause = options.cause.reasons.length > 0 ? Cause.pretty(options.cause) : undefined
-  return { message: texts.join(" "), fields, span: options.fiber.cache.span, cause }
-}
-
-const isRecord = (u: unknown): u is Record<string, unknown> =>
-  typeof u === "object" && u !== null && Object.getPrototypeOf(u) === Object.prototype
-
 const json = (value: unknown): string => {
   switch (typeof value) {
     case "string":
@@ -79,10 +62,6 @@ const json = (value: unknown): string => {
       return Formatter.formatJson(value) ?? "null"
   }
 }
-
-const keys = /\bsk-[\w-]{4,}/g
-
-const mask = (line: string): string => line.replace(keys, "sk-***")
 
 const reserved: ReadonlySet<string> = new Set(["time", "level", "message", "trace_id", "span_id", "cause"])
 
@@ -102,7 +81,7 @@ export const formatJson: Logger.Logger<unknown, string> = Logger.make((options) 
     json(message)
   }`
   for (const [key, value] of fields) {
-    if (value !== undefined) line += `,${JSON.stringify(reserved.has(key) ? `_${key}` : key)}:${json(value)}`
+    line += `,${JSON.stringify(reserved.has(key) ? `_${key}` : key)}:${json(value)}`
   }
   if (span !== undefined) line += `,"trace_id":"${span.traceId}","span_id":"${span.spanId}"`
   if (cause !== undefined) line += `,"cause":${json(cause)}`
@@ -139,10 +118,11 @@ export const formatPretty = (options?: { readonly colors?: boolean | undefined }
     const { cause, fields, message } = read(entry)
     const time = entry.date.toISOString().slice(11, 23)
     const level = entry.logLevel.toUpperCase().padEnd(5)
-    const details = fields.filter(([, value]) => value !== undefined)
-      .map(([key, value]) => `${key}=${typeof value === "string" && !/[\s"=]/.test(value) ? value : json(value)}`).join(
-        " "
-      )
+    const details = fields.map(([key, value]) =>
+      `${key}=${typeof value === "string" && !/[\s"=]/.test(value) ? value : json(value)}`
+    ).join(
+      " "
+    )
     const line = colors
       ? `${paint.dim(time)} ${paintOf[entry.logLevel](level)} ${message}${details && ` ${paint.dim(details)}`}`
       : `${time} ${level} ${message}${details && ` ${details}`}`

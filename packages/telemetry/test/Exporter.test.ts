@@ -1,6 +1,6 @@
 import { Exporter, Logs } from "@ballast/telemetry"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Layer, Metric } from "effect"
+import { Cause, ConfigProvider, Effect, Layer, Metric, Redacted } from "effect"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 
@@ -38,6 +38,14 @@ const withEnv = (env: Record<string, string>) => {
   }
 }
 
+interface LogRecord {
+  readonly body: object
+  readonly attributes: ReadonlyArray<{ readonly key: string; readonly value: object }>
+}
+
+const logRecords = (received: ReadonlyMap<string, string>): ReadonlyArray<LogRecord> =>
+  JSON.parse(received.get("/v1/logs")!.replace(/^\S+ /, "")).resourceLogs[0].scopeLogs[0].logRecords
+
 const work = Effect.logInfo("working").pipe(
   Effect.andThen(Metric.update(Metric.counter("exporter_test_total"), 1)),
   Effect.withSpan("work")
@@ -61,6 +69,74 @@ describe("Exporter", () => {
       assert.include(received.get("/v1/metrics"), "exporter_test_total")
       assert.include(received.get("/v1/logs"), "working")
       assert.strictEqual(lines.length, 1)
+    })))
+
+  it.live("sends the message of an entry as the body of its record, and fields and annotations as attributes", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector
+      const { layer, lines } = withEnv({ OTEL_EXPORTER_OTLP_ENDPOINT: url })
+      const fields = {
+        method: "POST",
+        duration_ms: 1.5,
+        stream: undefined,
+        tags: { team: "blue" },
+        key: Redacted.make("hidden")
+      }
+      yield* Effect.logInfo("request", fields, "ended").pipe(
+        Effect.annotateLogs({ tenant: "a" }),
+        Effect.andThen(Effect.logError("failed", Cause.die(new Error("boom")))),
+        Effect.provide(layer)
+      )
+      const records = logRecords(received)
+      assert.deepStrictEqual(records.map(({ body }) => body), [{ stringValue: "request ended" }, {
+        stringValue: "failed"
+      }])
+      const [request, failed] = records.map(({ attributes }) => {
+        const { "effect.fiberId": _, ...rest } = Object.fromEntries(attributes.map(({ key, value }) => [key, value]))
+        return rest
+      })
+      assert.deepStrictEqual(request, {
+        method: { stringValue: "POST" },
+        duration_ms: { doubleValue: 1.5 },
+        tags: { stringValue: "{\"team\":\"blue\"}" },
+        key: { stringValue: "<redacted>" },
+        tenant: { stringValue: "a" }
+      })
+      assert.deepStrictEqual(failed?.["exception.message"], { stringValue: "boom" })
+      assert.lengthOf(lines, 2)
+    })))
+
+  it.live("sends no key, whatever it stands in", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector
+      const { layer, lines } = withEnv({ OTEL_EXPORTER_OTLP_ENDPOINT: url })
+      const texts = [
+        "/sk-0123456789/x",
+        "/x%2Fsk-0123456789",
+        "key:\nsk-0123456789",
+        "key_sk-0123456789",
+        "\x1bsk-0123456789"
+      ]
+      for (const text of texts) {
+        yield* Effect.logInfo(text, { text, nested: { text } }).pipe(
+          Effect.annotateLogs(text, text),
+          Effect.andThen(Effect.logError("failed", Cause.fail(text))),
+          Effect.andThen(
+            Effect.flatMap(Effect.currentSpan, (span) => Effect.sync(() => span.event(text, 0n, { text })))
+          ),
+          Effect.andThen(Metric.update(Metric.counter("exporter_keys_total", { attributes: { text } }), 1)),
+          Effect.andThen(Effect.fail(text)),
+          Effect.withSpan(text, { attributes: { text } }),
+          Effect.ignore,
+          Effect.provide(layer)
+        )
+        for (const path of ["/v1/traces", "/v1/metrics", "/v1/logs"]) {
+          assert.include(received.get(path), "sk-***")
+          assert.notInclude(received.get(path), "0123456789")
+          assert.isObject(JSON.parse(received.get(path)!.replace(/^\S+ /, "")))
+        }
+      }
+      assert.notInclude(lines.join(""), "0123456789")
     })))
 
   it.live("neither breaks nor holds up the work while the collector is down", () =>

@@ -37,11 +37,14 @@ export const unreadable = (
 ): Effect.Effect<never, ChatError.ChatError> =>
   Effect.flatMap(
     Clock.currentTimeMillis,
-    (now) => Effect.fail(errors.fromStated(json, told(answer, body), now) ?? malformed(answer, detail, body))
+    (now) =>
+      Effect.fail(
+        errors.fromStated(json, told(answer, body), now) ?? malformed(answer, detail, body, json !== undefined)
+      )
   )
 
-export const malformed = (answer: Answer, detail: string, body: string): ChatError.ProtocolError =>
-  errors.malformed(detail, told(answer, body))
+export const malformed = (answer: Answer, detail: string, body: string, json = false): ChatError.ProtocolError =>
+  errors.malformed(detail, told(answer, body), json)
 
 /** Reads a body. */
 export const read = <A>(

@@ -39,11 +39,12 @@ export const fromStated = (
   return fromStatus(impliedStatus(stated), { status, headers, secret, detail: stated.message }, now)
 }
 
-export const malformed = (detail: string, { body, headers, secret }: Answer): ChatError.ProtocolError =>
+export const malformed = (detail: string, { body, headers, secret }: Answer, json = false): ChatError.ProtocolError =>
   new ChatError.ProtocolError({
     reason: new ChatError.MalformedBody({
       detail,
       excerpt: excerpt(body, secret),
+      ...(json ? { json } : undefined),
       ...optionalTraceId(headers["x-ds-trace-id"])
     })
   })
@@ -137,8 +138,8 @@ const clientReason = (status: number, text: string, fields: Fields): ChatError.C
 }
 
 /**
- * A low balance lowers the limit of concurrent requests, and says so in the same words that mean an empty wallet elsewhere:
- * what names a concurrency limit passes with time, what names the balance alone does not.
+ * A low balance lowers the limit of concurrent requests, and says so in the same words that mean an empty wallet elsewhere. Both wait for
+ * a top-up, but only what names a concurrency limit leaves some calls.
  */
 const limitReason = (text: string, fields: Fields): ChatError.ClientError["reason"] => {
   const lowBalance = /balance/i.test(text)

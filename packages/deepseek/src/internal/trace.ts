@@ -45,6 +45,8 @@ const callerOf = (fiber: Fiber.Fiber<unknown, unknown>): Caller => ({
   context: fiber.context
 })
 
+const nameOfCall = (request: ChatRequest): string => `chat ${GenAi.modelName(request.model)}`
+
 /** `label` is the model in metrics, `path` what is posted to. */
 export const make = (label: string, url: URL, path: string): Trace => {
   const metrics = makeMetrics(label)
@@ -53,7 +55,7 @@ export const make = (label: string, url: URL, path: string): Trace => {
   const server = { [Attribute.serverAddress]: url.hostname, [Attribute.serverPort]: port }
   const http = {
     [Attribute.httpMethod]: "POST",
-    [Attribute.urlPath]: url.pathname.replace(/\/$/, "") + path,
+    [Attribute.urlPath]: url.pathname.replace(/\/+$/, "") + path,
     ...server
   }
 
@@ -61,7 +63,7 @@ export const make = (label: string, url: URL, path: string): Trace => {
     const attributes: Record<string, unknown> = {
       [Attribute.operationName]: "chat",
       [Attribute.providerName]: GenAi.provider,
-      [Attribute.requestModel]: request.model,
+      [Attribute.requestModel]: GenAi.modelName(request.model),
       [Attribute.requestStream]: stream,
       ...server
     }
@@ -79,7 +81,7 @@ export const make = (label: string, url: URL, path: string): Trace => {
   /** Ends the telemetry of a call. `answer` is what is known of the answer. */
   const callEnded = (caller: Caller, span: Tracer.Span, since: number, answer: Answer, outcome: string): void => {
     if (answer.id !== undefined) span.attribute(Attribute.responseId, answer.id)
-    if (answer.model !== undefined) span.attribute(Attribute.responseModel, answer.model)
+    if (answer.model !== undefined) span.attribute(Attribute.responseModel, GenAi.modelName(answer.model))
     if (answer.finishReason != null) span.attribute(Attribute.responseFinishReasons, [answer.finishReason])
     if (answer.usage != null) {
       annotateUsage(span, answer.usage)
@@ -95,7 +97,7 @@ export const make = (label: string, url: URL, path: string): Trace => {
   }
 
   const call: Trace["call"] = (request, self) =>
-    Effect.useSpan(`chat ${request.model}`, callOptions(request, false), (span) =>
+    Effect.useSpan(nameOfCall(request), callOptions(request, false), (span) =>
       Effect.withFiber((fiber) => {
         const caller = callerOf(fiber)
         const since = now(caller)
@@ -121,7 +123,7 @@ export const make = (label: string, url: URL, path: string): Trace => {
       const answer: Answer = {}
       let started = false
       return {
-        name: `chat ${request.model}`,
+        name: nameOfCall(request),
         options: callOptions(request, true),
         onChunks: (chunks, span) => {
           for (const chunk of chunks) {

@@ -177,7 +177,7 @@ const cases: ReadonlyArray<readonly [name: string, reply: Scripted.Reply | Scrip
     excerpt: html,
     traceId
   }],
-  ["200 of another shape", text(200, "{\"id\":\"x\",\"choices\":[]}"), { _tag: "MalformedBody" }],
+  ["200 of another shape", text(200, "{\"id\":\"x\",\"choices\":[]}"), { _tag: "MalformedBody", json: true }],
   ["200, cut short", { ...text(200, "{\"id\":\"x\","), end: "cut" }, {
     class: "TransportError",
     _tag: "ConnectionLost",

@@ -47,6 +47,45 @@ describe("DeepSeek policies", () => {
         assert.lengthOf(script.seen, 1)
       }))
 
+    it.effect("takes one attempt at a limit that the balance lowers, and more at any other", () =>
+      Effect.gen(function*() {
+        const limited = (why: string) =>
+          failure(429, { message: `Your current concurrency is 26, which exceeds your concurrency limit of 25${why}.` })
+        for (const [why, attempts] of [[" based on your remaining balance", 1], ["", 6]] as const) {
+          for (
+            const call of [
+              (deepseek: DeepSeek.DeepSeek["Service"]) => deepseek.complete(request),
+              (deepseek: DeepSeek.DeepSeek["Service"]) => Stream.runDrain(deepseek.stream(request))
+            ]
+          ) {
+            const script = Scripted.make(limited(why))
+            const fiber = yield* start(reasonOf(call(yield* on(script.layer, { apiKey }))))
+            yield* TestClock.adjust("5 minutes")
+            assert.deepInclude(yield* Fiber.join(fiber), { _tag: "ConcurrencyExceeded", limit: 25 })
+            assert.lengthOf(script.seen, attempts)
+          }
+        }
+      }))
+
+    it.effect("takes one attempt at JSON of another shape, and more at what is no JSON", () =>
+      Effect.gen(function*() {
+        for (const [text, attempts] of [["{\"id\":7}", 1], ["{\"id\":", 6]] as const) {
+          for (
+            const [reply, call] of [
+              [{ body: [text] }, (deepseek: DeepSeek.DeepSeek["Service"]) => deepseek.complete(request)],
+              [sse([`data: ${text}\n\n`]), (deepseek: DeepSeek.DeepSeek["Service"]) =>
+                Stream.runDrain(deepseek.stream(request))]
+            ] as const
+          ) {
+            const script = Scripted.make(reply)
+            const fiber = yield* start(reasonOf(call(yield* on(script.layer, { apiKey }))))
+            yield* TestClock.adjust("5 minutes")
+            assert.deepInclude(yield* Fiber.join(fiber), { _tag: "MalformedBody" })
+            assert.lengthOf(script.seen, attempts)
+          }
+        }
+      }))
+
     it.effect("waits as long as the service asks", () =>
       Effect.gen(function*() {
         const script = Scripted.make(failure(429, { message: "slow down" }, { "retry-after": "17" }), good)
@@ -142,16 +181,54 @@ describe("DeepSeek policies", () => {
   })
 
   describe("models", () => {
+    const once = { ...bare, rateLimit: { limit: 1, window: "1 minute" } } as const
+    const refusal = failure(400, { message: "The supported API model names are a, but you passed b." })
+    const named = (model: string) => ({ ...request, model })
+    const outcomes = (deepseek: DeepSeek.DeepSeek["Service"], models: ReadonlyArray<string>) =>
+      Effect.forEach(models, (model) => Effect.map(Effect.exit(deepseek.complete(named(model))), ({ _tag }) => _tag))
+
     it.effect("that nobody knows share their state, however many names there are", () =>
       Effect.gen(function*() {
-        const options = { ...bare, rateLimit: { limit: 1, window: "1 minute" } } as const
-        const deepseek = yield* on(Scripted.make(good).layer, options)
-        const outcomes: Array<string> = []
-        for (let i = 0; i < 200; i++) {
-          outcomes.push((yield* Effect.exit(deepseek.complete({ ...request, model: `model-${i}` })))._tag)
+        const deepseek = yield* on(Scripted.make(good).layer, once)
+        const given = yield* outcomes(deepseek, Array.from({ length: 200 }, (_, i) => `model-${i}`))
+        assert.deepStrictEqual(given.indexOf("Success"), 0)
+        assert.lengthOf(given.filter((tag) => tag === "Success"), 1)
+      }))
+
+    it.effect("have a state of their own once the service has answered to them, whole or in a stream", () =>
+      Effect.gen(function*() {
+        for (
+          const [reply, call] of [
+            [good, (deepseek: DeepSeek.DeepSeek["Service"]) => deepseek.complete(named("new"))],
+            [goodStream, (deepseek: DeepSeek.DeepSeek["Service"]) => Stream.runDrain(deepseek.stream(named("new")))]
+          ] as const
+        ) {
+          const deepseek = yield* on(Scripted.make(reply).layer, once)
+          yield* call(deepseek)
+          // The first answer came through the state that all share, and used that up.
+          assert.deepStrictEqual(yield* outcomes(deepseek, ["another"]), ["Failure"])
+          yield* call(deepseek)
+          assert.strictEqual((yield* Effect.flip(call(deepseek)))._tag, "RateLimitExceeded")
         }
-        assert.isBelow(outcomes.filter((tag) => tag === "Success").length, 70)
-        assert.strictEqual(outcomes.at(-1), "Failure")
+      }))
+
+    it.effect("keep their state whatever names the service refuses, and however long those are", () =>
+      Effect.gen(function*() {
+        const junk = Array.from({ length: 64 }, (_, i) => `junk-${i}`)
+        const script = Scripted.make(...junk.map(() => refusal), good, sse([token("a")], "stall"))
+        const deepseek = yield* on(script.layer, {
+          ...bare,
+          concurrency: { models: { "deepseek-flash": 3, mine: 3 }, others: 1, queue: 0 }
+        })
+        yield* outcomes(deepseek, junk)
+        yield* outcomes(deepseek, ["x".repeat(257)])
+        for (const [model, limit] of [["deepseek-flash", 3], ["mine", 3], ["x".repeat(257), 1]] as const) {
+          for (let i = 0; i < limit; i++) yield* start(consume(deepseek, named(model)))
+          assert.strictEqual((yield* Effect.flip(Stream.runHead(deepseek.stream(named(model)))))._tag, "QueueFull")
+          assert.lengthOf(script.seen, 65 + 3 * (model === "deepseek-flash" ? 1 : 2) + (limit === 1 ? 1 : 0))
+        }
+        // The long name's call holds the only place of all that have no state of their own.
+        assert.strictEqual((yield* Effect.flip(deepseek.complete(named("y"))))._tag, "QueueFull")
       }))
   })
 
@@ -240,12 +317,20 @@ describe("DeepSeek policies", () => {
   })
 
   describe("options", () => {
-    const refused = (options: Partial<DeepSeek.Options>, message: string) =>
+    const refused = (options: Partial<DeepSeek.Options>, message: string | RegExp) =>
       assert.throws(() => Effect.runSync(Effect.scoped(on(Scripted.make(good).layer, { apiKey, ...options }))), message)
 
     it("are checked", () => {
       refused({ baseUrl: "ftp://x" }, "DeepSeek.layer: baseUrl must be an http or https URL")
       refused({ baseUrl: "nowhere" }, "DeepSeek.layer: baseUrl must be an http or https URL")
+      for (const url of ["http://x/v1?tenant=a", "http://x/v1#y", "http://user@x/v1", "http://:hidden@x/v1"]) {
+        for (const baseUrl of [url, new URL(url)]) {
+          refused(
+            { baseUrl },
+            /^DeepSeek\.layer: baseUrl must be an http or https URL without user, query or fragment$/
+          )
+        }
+      }
       refused({ apiKey: Redacted.make("") }, "DeepSeek.layer: apiKey")
       refused({ apiKey: Redacted.make("sk-1\n") }, "DeepSeek.layer: apiKey")
       refused({ deadlines: { total: "1 second", attempt: "2 seconds" } }, "attempt")
@@ -276,15 +361,31 @@ describe("DeepSeek policies", () => {
           ]]
         )
         assert.strictEqual((yield* Effect.flip(build({})))._tag, "ConfigError")
+        for (
+          const [name, env] of [
+            ["DEEPSEEK_API_KEY", { DEEPSEEK_API_KEY: "sk hidden" }],
+            ["DEEPSEEK_API_KEY", { DEEPSEEK_API_KEY: "  " }],
+            ["DEEPSEEK_BASE_URL", { DEEPSEEK_API_KEY: "sk-hidden", DEEPSEEK_BASE_URL: "ftp://x" }],
+            ["DEEPSEEK_BASE_URL", { DEEPSEEK_API_KEY: "sk-hidden", DEEPSEEK_BASE_URL: "nowhere" }],
+            ["DEEPSEEK_BASE_URL", { DEEPSEEK_API_KEY: "sk-hidden", DEEPSEEK_BASE_URL: "https://me:hidden@x" }]
+          ] as const
+        ) {
+          const error = yield* Effect.flip(build(env))
+          assert.strictEqual(error._tag, "ConfigError")
+          assert.include(error.message, `${name} has a wrong value. Expected `)
+          assert.notInclude(error.message, "hidden")
+        }
       }))
 
     it.effect("may have a path in the base URL", () =>
       Effect.gen(function*() {
-        for (const baseUrl of ["http://localhost:8080/beta", "http://localhost:8080/beta/"]) {
-          const script = Scripted.make(good)
-          const deepseek = yield* on(script.layer, { ...bare, baseUrl })
-          yield* deepseek.complete(request)
-          assert.strictEqual(script.seen[0]?.url, "http://localhost:8080/beta/chat/completions")
+        for (const path of ["/beta", "//beta"]) {
+          for (const end of ["", "/", "//", "?", "#"]) {
+            const script = Scripted.make(good)
+            const deepseek = yield* on(script.layer, { ...bare, baseUrl: `http://localhost:8080${path}${end}` })
+            yield* deepseek.complete(request)
+            assert.strictEqual(script.seen[0]?.url, `http://localhost:8080${path}/chat/completions`)
+          }
         }
       }))
 

@@ -228,6 +228,14 @@ describe("DeepSeek telemetry", () => {
         const models = new Set(many.metrics.map(({ attributes }) => attributes?.["model"]))
         assert.isAtMost(models.size, 65)
         assert.isTrue(models.has("other"))
+        const name = "n".repeat(300)
+        const long = yield* run(
+          Scripted.make(good),
+          (deepseek) => Effect.repeat(deepseek.complete({ ...request, model: name }), { times: 2 })
+        )
+        assert.notInclude(JSON.stringify(long.metrics.map(({ attributes }) => attributes)), "nnn")
+        assert.strictEqual(long.spans[0]?.name, `chat ${"n".repeat(256)}…`)
+        assert.strictEqual(long.spans[0]?.attributes.get("gen_ai.request.model"), `${"n".repeat(256)}…`)
         const streamed = yield* run(Scripted.make(sse([token("a"), last])), drain)
         assert.exists(streamed.metrics.find(({ name }) => name === "gen_ai_client_time_to_first_token_seconds"))
       }))

@@ -1,0 +1,96 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Stream } from "effect"
+import { request, scripted } from "../support/client.ts"
+import { recorded } from "../support/spans.ts"
+import { done, event, sse } from "../support/wire.ts"
+
+const whole = (body: unknown) =>
+  Effect.flatMap(scripted({ body: [JSON.stringify(body)] }), (deepseek) => deepseek.complete(request))
+
+const streamed = (...chunks: ReadonlyArray<unknown>) =>
+  Effect.flatMap(
+    scripted(sse([...chunks.map(event), done])),
+    (deepseek) => Stream.runCollect(deepseek.stream(request))
+  )
+
+describe("DeepSeek answers", () => {
+  describe("that leave fields out", () => {
+    it.effect("are whole with an id and a message, and keep fields that are new", () =>
+      Effect.gen(function*() {
+        const answer = yield* whole({ id: "a", choices: [{ message: { content: "hi", new_field: [1] } }], other: 2 })
+        assert.deepStrictEqual<unknown>(answer, {
+          id: "a",
+          choices: [{ message: { role: "assistant", content: "hi", new_field: [1] } }],
+          other: 2
+        })
+      }))
+
+    it.effect("may call tools without saying what can be only one thing", () =>
+      Effect.gen(function*() {
+        const { choices: [{ message }] } = yield* whole({
+          id: "a",
+          choices: [{ message: { tool_calls: [{ id: "c", function: { name: "now" } }] }, finish_reason: "tool_calls" }]
+        })
+        assert.deepStrictEqual(message.tool_calls, [{
+          id: "c",
+          type: "function",
+          function: { name: "now", arguments: "" }
+        }])
+      }))
+
+    it.effect("are counted as far as they tell", () =>
+      Effect.gen(function*() {
+        for (
+          const [usage, input, output] of [[{ prompt_tokens: 3, completion_tokens: 2 }, 3, 2], [{}, 0, 0]] as const
+        ) {
+          const body = { id: "a", choices: [{ message: { content: "hi" }, finish_reason: "stop" }], usage }
+          const { metrics } = yield* recorded(whole(body))
+          const counted = Object.fromEntries(
+            metrics.filter(({ name }) => name === "gen_ai_client_token_usage_total").map(({ attributes, state }) => [
+              attributes?.["type"],
+              "count" in state ? Number(state.count) : undefined
+            ])
+          )
+          assert.deepStrictEqual(counted, { input, output, cached: 0, reasoning: 0 })
+        }
+      }))
+
+    it.effect("may be streams of chunks without choices, delta or index", () =>
+      Effect.gen(function*() {
+        const chunks = yield* streamed(
+          { id: "a", choices: [{ delta: { content: "hi" } }] },
+          { id: "a", choices: [{ delta: { tool_calls: [{ id: "c", function: { name: "now" } }] } }] },
+          { id: "a", choices: [{ finish_reason: "stop", new_field: 1 }] },
+          { id: "a", usage: { prompt_tokens: 3, completion_tokens: 2 } }
+        )
+        assert.deepStrictEqual<unknown>(chunks, [
+          { id: "a", choices: [{ delta: { content: "hi" } }] },
+          { id: "a", choices: [{ delta: { tool_calls: [{ index: 0, id: "c", function: { name: "now" } }] } }] },
+          { id: "a", choices: [{ delta: {}, finish_reason: "stop", new_field: 1 }] },
+          { id: "a", choices: [], usage: { prompt_tokens: 3, completion_tokens: 2 } }
+        ])
+      }))
+  })
+
+  describe("with integers that a number can not hold", () => {
+    const large = "12345678901234567890"
+
+    it.effect("keep them where the schema names no field", () =>
+      Effect.gen(function*() {
+        const text =
+          `{"id":"a","choices":[{"message":{"role":"assistant","content":"${large}"}}],"new":[-${large},1,2.5],"deep":{"n": ${large}}}`
+        const deepseek = yield* scripted({ body: [text] })
+        assert.strictEqual(JSON.stringify(yield* deepseek.complete(request)), text.replace(" ", ""))
+        const chunk = `{"id":"a","choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}],"new":${large}}`
+        const streaming = yield* scripted(sse([`data: ${chunk}\n\n`, done]))
+        assert.strictEqual(JSON.stringify(yield* Stream.runCollect(streaming.stream(request))), `[${chunk}]`)
+      }))
+
+    it.effect("have numbers where it names one", () =>
+      Effect.gen(function*() {
+        const text = `{"id":"a","choices":[{"message":{"role":"assistant","content":"hi"}}],"created":${large}}`
+        const deepseek = yield* scripted({ body: [text] })
+        assert.strictEqual((yield* deepseek.complete(request)).created, Number(large))
+      }))
+  })
+})
