@@ -3,7 +3,7 @@
  *
  * The span is a child of the caller's when the request has a `traceparent`. It ends, and the line is written, when the answer is
  * complete or the client has gone, streams included. Probes and scrapes are logged at `Debug`, failures at `Warn`, the rest at `Info`.
- * Bodies and keys are never logged.
+ * Bodies and keys are never logged, and what a client chose is cut to 256 characters.
  *
  * | metric | kind, unit | attributes |
  * |---|---|---|
@@ -37,6 +37,7 @@ export interface Exchange {
   /** The client's `x-request-id` if it is a sane one, else a new UUID. */
   readonly id: string
   readonly method: string
+  /** Its beginning, when it is longer than 256 characters. */
   readonly path: string
   /** The path when it is one that the gateway serves, else `unknown`: a bounded set, for metrics. */
   readonly route: string
@@ -66,8 +67,13 @@ const pathOf = (url: string): string => {
   return end === -1 ? url : url.slice(0, end)
 }
 
+const maxLength = 256
+
+/** The beginning of a text that a client chose, as spans and logs keep it. */
+const clip = (text: string): string => text.length > maxLength ? `${text.slice(0, maxLength)}…` : text
+
 const start = (request: HttpServerRequest, routes: ReadonlyMap<string, unknown>): Exchange => {
-  const path = pathOf(request.url)
+  const path = clip(pathOf(request.url))
   const id = request.headers["x-request-id"]
   return {
     id: id !== undefined && saneId.test(id) ? id : randomUUID(),

@@ -187,6 +187,18 @@ describe("Gateway", () => {
         assert.include(error(answer).message, text)
       }))
 
+    it.effect("a model whose name is longer than 256 characters", () =>
+      Effect.gen(function*() {
+        const { inspect, url } = yield* Running
+        const before = yield* inspect
+        const long = yield* post(url + chat, { ...hello, model: "m".repeat(256) })
+        assert.strictEqual(error(long).code, "model_not_found")
+        const longer = yield* post(url + chat, { ...hello, model: "m".repeat(257) })
+        assert.deepStrictEqual([longer.status, error(longer).param], [400, "model"])
+        assert.include(error(longer).message, "256 characters")
+        assert.strictEqual((yield* inspect).requests, before.requests + 1)
+      }))
+
     it.effect("a body over 48 MiB, by its announced and by its real length", () =>
       Effect.gen(function*() {
         const { inspect, url } = yield* Running
@@ -403,6 +415,15 @@ describe("Gateway", () => {
         assert.strictEqual(line["level"], "warn")
         assert.strictEqual(line["error"], "upstream_overloaded")
         assert.match(String(line["upstream_trace_id"]), /^[0-9a-f]{32}$/)
+      }))
+
+    it.effect("no more than the beginning of a long path", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* send(`${url}/${"x".repeat(9000)}`, { headers: { "x-request-id": "line-4" } })
+        assert.strictEqual(answer.status, 404)
+        assert.isBelow(answer.text.length, 600)
+        assert.strictEqual((yield* lineOf("line-4"))["path"], `/${"x".repeat(255)}…`)
       }))
 
     it.effect("probes at debug level", () =>
