@@ -57,8 +57,9 @@ type Reason = ChatError.Reason | Policy.Rejection | Rejection.Rejection
 type Key = Exclude<Reason["_tag"], "Rejection"> | Rejection.Case
 
 interface Row {
-  /** `upstream` keeps the service's own status. */
-  readonly status: number | "upstream"
+  readonly status: number
+  /** Whether the service's own status stands in its place; not where that is no error's, since an answer of 200 may state one. */
+  readonly keepsStatus?: true
   readonly type: string
   readonly code: string
   /** A fixed text; else the error's own. */
@@ -66,10 +67,15 @@ interface Row {
 }
 
 const rows: { readonly [K in Key]: Row } = {
-  InvalidRequest: { status: "upstream", type: "invalid_request_error", code: "invalid_request" },
-  UnknownModel: { status: "upstream", type: "invalid_request_error", code: "model_not_found" },
-  ContextLengthExceeded: { status: "upstream", type: "invalid_request_error", code: "context_length_exceeded" },
-  ContentRejected: { status: "upstream", type: "invalid_request_error", code: "content_policy_violation" },
+  InvalidRequest: { status: 400, keepsStatus: true, type: "invalid_request_error", code: "invalid_request" },
+  UnknownModel: { status: 400, keepsStatus: true, type: "invalid_request_error", code: "model_not_found" },
+  ContextLengthExceeded: {
+    status: 400,
+    keepsStatus: true,
+    type: "invalid_request_error",
+    code: "context_length_exceeded"
+  },
+  ContentRejected: { status: 400, keepsStatus: true, type: "invalid_request_error", code: "content_policy_violation" },
   Unauthorized: {
     status: 502,
     type: "upstream_authentication_error",
@@ -78,7 +84,7 @@ const rows: { readonly [K in Key]: Row } = {
       "The upstream service did not accept the gateway's key. The gateway's operator must set a valid DEEPSEEK_API_KEY."
   },
   InsufficientBalance: { status: 402, type: "insufficient_quota", code: "insufficient_balance" },
-  NotFound: { status: "upstream", type: "invalid_request_error", code: "upstream_not_found" },
+  NotFound: { status: 404, keepsStatus: true, type: "invalid_request_error", code: "upstream_not_found" },
   RateLimited: { status: 429, type: "rate_limit_error", code: "rate_limit_exceeded" },
   ConcurrencyExceeded: { status: 429, type: "rate_limit_error", code: "concurrency_exceeded" },
   InternalError: {
@@ -197,7 +203,7 @@ const headersOf = (error: Failure, reason: Reason, status: number): Record<strin
 export const make = (error: Failure): ErrorResponse => {
   const reason = reasonOf(error)
   const row = rows[reason._tag === "Rejection" ? reason.case : reason._tag]
-  const status = row.status === "upstream" ? ("status" in reason ? reason.status : 400) : row.status
+  const status = row.keepsStatus && "status" in reason && reason.status >= 400 ? reason.status : row.status
   return {
     status,
     code: row.code,

@@ -70,6 +70,21 @@ describe("ErrorResponse", () => {
     if (!inTheServicesWords.has(code)) assert.notInclude(JSON.stringify(answer.body), "10.0.0.1")
   })
 
+  it.each(
+    [
+      [client(new ChatError.InvalidRequest(answered(200))), 400],
+      [client(new ChatError.UnknownModel({ ...answered(200), supported: [] })), 400],
+      [client(new ChatError.ContextLengthExceeded(answered(200))), 400],
+      [client(new ChatError.ContentRejected(answered(200))), 400],
+      [client(new ChatError.NotFound(answered(200))), 404],
+      [client(new ChatError.RateLimited(answered(200))), 429],
+      [server(new ChatError.InternalError(answered(200))), 502],
+      [server(new ChatError.Overloaded(answered(200))), 503]
+    ] as const
+  )("has a status of its own where the service's is 200: %s", (error, status) => {
+    assert.strictEqual(ErrorResponse.make(error).status, status)
+  })
+
   it.each([
     [Duration.millis(1), "1", "1"],
     [Duration.millis(1000), "1", "1000"],

@@ -287,6 +287,31 @@ describe("Gateway", () => {
       }))
   })
 
+  const stated = { message: "Content Exists Risk", type: "invalid_request_error" }
+  layer(
+    gateway({
+      answers: {
+        body: () =>
+          new Response(`\n\n${JSON.stringify({ error: stated })}`, { headers: { "content-type": "application/json" } }),
+        event: () =>
+          new Response(`data: ${JSON.stringify({ error: stated })}\n\n`, {
+            headers: { "content-type": "text/event-stream" }
+          })
+      }
+    }),
+    { excludeTestServices: true }
+  )("an answer of 200 that states an error", (it) => {
+    it.effect.each([["body", false], ["body", true], ["event", true]] as const)(
+      "has the status that the error deserves: %s, stream %s",
+      ([answer, stream]) =>
+        Effect.gen(function*() {
+          const { url } = yield* Running
+          const refused = yield* post(url + chat, { ...hello, stream }, { "x-simulate": answer })
+          assert.deepStrictEqual([refused.status, refused.json.error.code], [400, "content_policy_violation"])
+        })
+    )
+  })
+
   layer(gateway({ clientKeys: ["key-of-alice", "key-of-bob"] }), { excludeTestServices: true })("client keys", (it) => {
     it.effect("are needed, except for probes", () =>
       Effect.gen(function*() {
