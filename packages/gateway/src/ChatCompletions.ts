@@ -26,7 +26,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as ChatBody from "./ChatBody.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
-import type { Exchange } from "./Exchange.ts"
+import * as Exchange from "./Exchange.ts"
 import type { Rejection } from "./Rejection.ts"
 
 type Model = ChatModel<CallError>
@@ -52,7 +52,12 @@ const headers = {
 type Events = Queue.Queue<string, CallError | Cause.Done>
 
 /** Reads the model's stream into the queue as events, until it ends or fails. */
-const produce = (queue: Events, chunks: Stream.Stream<ChatChunk, CallError>, exchange: Exchange, sent: () => void) =>
+const produce = (
+  queue: Events,
+  chunks: Stream.Stream<ChatChunk, CallError>,
+  exchange: Exchange.Exchange,
+  sent: () => void
+) =>
   chunks.pipe(
     Stream.runForEachArray((chunks) => {
       let events = ""
@@ -67,7 +72,7 @@ const produce = (queue: Events, chunks: Stream.Stream<ChatChunk, CallError>, exc
   )
 
 /** The events after the first: the rest, then `[DONE]`, or the error in their place. */
-const remaining = (queue: Events, exchange: Exchange) =>
+const remaining = (queue: Events, exchange: Exchange.Exchange) =>
   Stream.fromQueue(queue).pipe(
     Stream.concat(Stream.succeed(done)),
     Stream.catchCause((cause) => Stream.fromEffect(Effect.as(reportDefect(cause), errorEvent(cause, exchange))))
@@ -76,10 +81,9 @@ const remaining = (queue: Events, exchange: Exchange) =>
 const reportDefect = (cause: Cause.Cause<CallError>) =>
   Cause.hasDies(cause) ? Effect.logError("a stream failed with a defect", cause) : Effect.void
 
-const errorEvent = (cause: Cause.Cause<CallError>, exchange: Exchange): string => {
+const errorEvent = (cause: Cause.Cause<CallError>, exchange: Exchange.Exchange): string => {
   const error = ErrorResponse.fromCause(cause)
-  exchange.error = error.code
-  exchange.upstreamTraceId = error.traceId
+  Exchange.fail(exchange, error)
   return event(error.body)
 }
 
@@ -92,7 +96,7 @@ const beat = (queue: Events, wasQuiet: () => boolean) =>
 
 const encoder = new TextEncoder()
 
-const stream = Effect.fnUntraced(function*(model: Model, request: ChatRequest, exchange: Exchange) {
+const stream = Effect.fnUntraced(function*(model: Model, request: ChatRequest, exchange: Exchange.Exchange) {
   const queue: Events = yield* Queue.bounded<string, CallError | Cause.Done>(capacity)
   let quiet = true
   const wasQuiet = () => {
@@ -109,7 +113,7 @@ const stream = Effect.fnUntraced(function*(model: Model, request: ChatRequest, e
   return HttpServerResponse.stream(body, { headers })
 })
 
-const complete = (model: Model, request: ChatRequest, exchange: Exchange) =>
+const complete = (model: Model, request: ChatRequest, exchange: Exchange.Exchange) =>
   Effect.map(model.complete(request), (completion) => {
     exchange.usage = completion.usage
     return HttpServerResponse.jsonUnsafe(completion)
@@ -123,7 +127,7 @@ const complete = (model: Model, request: ChatRequest, exchange: Exchange) =>
  */
 export const handle = (model: Model) =>
 (
-  exchange: Exchange,
+  exchange: Exchange.Exchange,
   request: HttpServerRequest
 ): Effect.Effect<HttpServerResponse.HttpServerResponse, CallError | Rejection, Scope.Scope> =>
   Effect.flatMap(ChatBody.read(request), (body) => {

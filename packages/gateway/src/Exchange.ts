@@ -26,6 +26,7 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import { randomUUID } from "node:crypto"
+import type { ErrorResponse } from "./ErrorResponse.ts"
 
 /**
  * What is known of an exchange; handlers fill in what they learn.
@@ -49,6 +50,8 @@ export interface Exchange {
   error?: string
   /** The service's trace id of a failed call. */
   upstreamTraceId?: string | undefined
+  /** What the upstream said of a failure, where the client was not told. */
+  upstreamDetail?: string | undefined
 }
 
 const duration = Metric.histogram("http_server_request_duration_seconds", {
@@ -95,7 +98,8 @@ const fieldsOf = (exchange: Exchange, millis: number) => ({
   input_tokens: exchange.usage?.prompt_tokens,
   output_tokens: exchange.usage?.completion_tokens,
   error: exchange.error,
-  upstream_trace_id: exchange.upstreamTraceId
+  upstream_trace_id: exchange.upstreamTraceId,
+  upstream_detail: exchange.upstreamDetail
 })
 
 const log = (exchange: Exchange, millis: number, quiet: boolean) => {
@@ -120,6 +124,18 @@ const endSpan = (span: Tracer.Span, exchange: Exchange, endTime: bigint): void =
     if (value !== undefined) span.attribute(key, value)
   }
   span.end(endTime, exchange.status >= 500 ? Exit.fail(exchange.error) : Exit.void)
+}
+
+/**
+ * Notes the error that is answered.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const fail = (exchange: Exchange, error: ErrorResponse): void => {
+  exchange.error = error.code
+  exchange.upstreamTraceId = error.traceId
+  exchange.upstreamDetail = error.detail
 }
 
 /**

@@ -139,8 +139,7 @@ const dispatch =
 const answer = (exchange: Exchange.Exchange, cause: Cause.Cause<ErrorResponse.Failure>) => {
   if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause as Cause.Cause<never>) // only interruptions in it
   const error = ErrorResponse.fromCause(cause)
-  exchange.error = error.code
-  exchange.upstreamTraceId = error.traceId
+  Exchange.fail(exchange, error)
   const response = Effect.succeed(ErrorResponse.toResponse(error))
   return Cause.hasDies(cause)
     ? Effect.andThen(Effect.logError("a request failed with a defect", cause), response)

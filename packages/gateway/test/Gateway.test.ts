@@ -312,6 +312,38 @@ describe("Gateway", () => {
     )
   })
 
+  const inside = "no healthy upstream: connect to 10.12.3.4:8443 refused; Authorization: Bearer internal-token-xyz"
+  const page = `<html><head><title>${inside}</title></head></html>`
+  layer(
+    gateway({
+      answers: {
+        "503 text": () => new Response(inside, { status: 503 }),
+        "400 text": () => new Response(inside, { status: 400 }),
+        "429 json": () => Response.json({ error: inside }, { status: 429 }),
+        "404 page": () => new Response(page, { status: 404, headers: { "content-type": "text/html" } })
+      }
+    }),
+    { excludeTestServices: true }
+  )("what a proxy says in the service's place", (it) => {
+    it.effect.each(["503 text", "400 text", "429 json", "404 page"])(
+      "is for the log only: %s",
+      (answer) =>
+        Effect.gen(function*() {
+          const { log, url } = yield* Running
+          for (const stream of [false, true]) {
+            const id = `${answer.replace(" ", "-")}-${stream}`
+            const failed = yield* post(url + chat, { ...hello, stream }, { "x-simulate": answer, "x-request-id": id })
+            assert.strictEqual(failed.status, Number(answer.slice(0, 3)))
+            assert.notMatch(failed.text, /10\.12|internal|html/)
+            yield* eventually(Effect.sync(() => log.some((line) => line["request_id"] === id)))
+            const line = log.find((line) => line["request_id"] === id)!
+            assert.include(String(line["upstream_detail"]), "connect to 10.12.3.4:8443 refused")
+            assert.notInclude(JSON.stringify(line), "token")
+          }
+        })
+    )
+  })
+
   layer(gateway({ clientKeys: ["key-of-alice", "key-of-bob"] }), { excludeTestServices: true })("client keys", (it) => {
     it.effect("are needed, except for probes", () =>
       Effect.gen(function*() {
