@@ -204,6 +204,8 @@ export const serve = Effect.fnUntraced(function*(
     // `Exchange` makes the server span.
     Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)
   )
+  // Nothing here is upgraded: without a listener Node takes what offers to (`curl --http2`, for one) for a request like any other.
+  server.removeAllListeners("upgrade")
   // Added last, so it runs before the requests are interrupted.
   yield* Effect.addFinalizer(() => shutdown.drain)
   return http.address

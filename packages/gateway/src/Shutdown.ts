@@ -32,6 +32,10 @@ const pollInterval = "20 millis"
 /**
  * Watches the requests and connections of a server that does not listen yet.
  *
+ * **Gotchas**
+ *
+ * A request that goes to a listener of the server's `upgrade` event is not seen.
+ *
  * @category constructors
  * @since 0.1.0
  */

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { readFileSync } from "node:fs"
-import { createServer } from "node:http"
+import { createServer, request as httpRequest } from "node:http"
 import { type AddressInfo, connect } from "node:net"
 import { eventually, hello, post, send } from "./harness.ts"
 import { run, serve, shell, start } from "./program.ts"
@@ -36,6 +36,27 @@ const connection = (url: string) =>
   )
 
 const chat = "/v1/chat/completions"
+
+/** Posts a chat that offers to go on in another protocol, as `curl --http2` does. */
+const offering = (url: string, headers: Record<string, string>) =>
+  Effect.callback<string>((resume) => {
+    let received = ""
+    const request = httpRequest(url + chat, {
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        connection: "Upgrade, HTTP2-Settings",
+        upgrade: "h2c",
+        "http2-settings": "AAMAAABkAAQCAAAAAAIAAAAA",
+        ...headers
+      }
+    }, (response) => {
+      response.setEncoding("utf8").on("data", (text: string) => received += text)
+      response.on("close", () => resume(Effect.succeed(`${response.statusCode} ${received}`)))
+    })
+    request.on("error", (error: NodeJS.ErrnoException) => resume(Effect.succeed(String(error.code))))
+    request.end(JSON.stringify(hello))
+  })
 
 describe("ballast", { timeout: 60_000 }, () => {
   describe("serve", () => {
@@ -174,6 +195,18 @@ describe("ballast", { timeout: 60_000 }, () => {
         yield* program.signal("SIGTERM")
         // Whoever comes too late is refused at the door; nobody who was let in is sent away.
         assert.deepStrictEqual(new Set(yield* Fiber.join(clients)), new Set(["ECONNREFUSED"]))
+        assert.strictEqual((yield* program.ended).code, 0)
+      }).pipe(Effect.scoped))
+
+    it.live("at SIGTERM without losing what offers to upgrade its connection", () =>
+      Effect.gen(function*() {
+        const { program, url } = yield* serve()
+        const accepted = yield* Effect.forkChild(offering(url, { "x-simulate": "latency=2s" }))
+        yield* eventually(
+          Effect.map(send(`${url}/metrics`), ({ text }) => /^http_server_active_requests 2$/m.test(text))
+        )
+        yield* program.signal("SIGTERM")
+        assert.match(yield* Fiber.join(accepted), /^200 .*chat\.completion/)
         assert.strictEqual((yield* program.ended).code, 0)
       }).pipe(Effect.scoped))
 
