@@ -211,7 +211,8 @@ const rows: { readonly [K in Key]: Row } = {
   BodyUnreadable: { status: 400, type: "invalid_request_error", code: "body_unreadable" },
   WrongClientKey: { status: 401, type: "authentication_error", code: "invalid_api_key" },
   UnknownRoute: { status: 404, type: "invalid_request_error", code: "unknown_url" },
-  MethodNotAllowed: { status: 405, type: "invalid_request_error", code: "method_not_allowed" }
+  MethodNotAllowed: { status: 405, type: "invalid_request_error", code: "method_not_allowed" },
+  Stopping: { status: 503, type: "gateway_error", code: "stopping" }
 }
 
 const internal: ErrorResponse = {

@@ -15,10 +15,12 @@
 import type { Usage } from "@ballast/deepseek/Usage"
 import { Attribute } from "@ballast/telemetry/GenAi"
 import * as TraceContext from "@ballast/telemetry/TraceContext"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { ClientAbort } from "effect/http/HttpServerError"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Metric from "effect/Metric"
@@ -127,6 +129,19 @@ const endSpan = (span: Tracer.Span, exchange: Exchange, endTime: bigint): void =
 }
 
 /**
+ * Whether the client's going away is what ended an exchange.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isClientGone = (cause: Cause.Cause<unknown>): boolean =>
+  cause.reasons.some((reason) => reason.annotations.has(ClientAbort.key))
+
+/** How an exchange ended whose answer is not complete. */
+const endOf = (cause: Cause.Cause<unknown>): string =>
+  Cause.hasInterrupts(cause) && !isClientGone(cause) ? "stopping" : "client_closed_request"
+
+/**
  * Notes the error that is answered.
  *
  * @category combinators
@@ -163,7 +178,7 @@ export const observe = <E, R>(
       }),
       (span) => {
         const finish = (exit: Exit.Exit<unknown, unknown>) => {
-          if (Exit.isFailure(exit)) exchange.error ??= "client_closed_request"
+          if (Exit.isFailure(exit)) exchange.error ??= endOf(exit.cause)
           const millis = clock.currentTimeMillisUnsafe() - began
           active.updateUnsafe(--running, context)
           Metric.withAttributes(duration, {

@@ -79,13 +79,13 @@ const metrics: Handler = () =>
 const makeRoutes = (
   model: DeepSeek.DeepSeek["Service"],
   upstream: Upstream["Service"],
-  stopping: () => boolean
+  shutdown: Shutdown.Shutdown
 ): ReadonlyMap<string, Route> => {
-  const chat = post(ChatCompletions.handle(model))
+  const chat = post(ChatCompletions.handle(model, shutdown.cut))
   const models = get(() => Effect.map(model.models, (list) => json(list)))
   // An open circuit does not make a gateway unready: the others have the same upstream, and all would leave the balancer at once.
   const ready = Effect.map(circuits.states, (circuits) =>
-    stopping()
+    shutdown.stopping()
       ? json({ status: "stopping", upstream: upstream.kind, circuits }, 503)
       : json({ status: "ready", upstream: upstream.kind, circuits }))
   return new Map([
@@ -135,10 +135,11 @@ const dispatch =
       )
   }
 
-/** Turns every failure but an interruption into an answer. */
+/** Turns every failure into an answer, and an interruption too, unless it is the client who went away. */
 const answer = (exchange: Exchange.Exchange, cause: Cause.Cause<ErrorResponse.Failure>) => {
-  if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause as Cause.Cause<never>) // only interruptions in it
-  const error = ErrorResponse.fromCause(cause)
+  const isInterrupted = Cause.hasInterruptsOnly(cause)
+  if (isInterrupted && Exchange.isClientGone(cause)) return Effect.failCause(cause as Cause.Cause<never>) // only interruptions in it
+  const error = isInterrupted ? ErrorResponse.make(Shutdown.stopped) : ErrorResponse.fromCause(cause)
   Exchange.fail(exchange, error)
   const response = Effect.succeed(ErrorResponse.toResponse(error))
   return Cause.hasDies(cause)
@@ -178,7 +179,7 @@ const makeApp = (
 const keepAliveTimeout = 75_000
 
 /**
- * Serves until the scope closes: then stops accepting, lets running requests end within `shutdownTimeout`, and interrupts the rest.
+ * Serves until the scope closes: then stops accepting, lets running requests end within `shutdownTimeout`, and answers the rest with an error.
  *
  * **Details**
  *
@@ -199,7 +200,7 @@ export const serve = Effect.fnUntraced(function*(
     port: options.port,
     disablePreemptiveShutdown: true
   })
-  const app = makeApp(makeRoutes(model, upstream, shutdown.stopping), ClientKeys.make(options.clientKeys), upstream)
+  const app = makeApp(makeRoutes(model, upstream, shutdown), ClientKeys.make(options.clientKeys), upstream)
   yield* http.serve(app).pipe(
     // `Exchange` makes the server span.
     Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)

@@ -1,5 +1,5 @@
 /**
- * A request that the gateway itself refuses, before anything goes upstream.
+ * A request that the gateway itself refuses, before anything goes upstream or, when it stops, on the way.
  *
  * @since 0.1.0
  */
@@ -19,7 +19,8 @@ export const Case = Schema.Literals([
   "BodyUnreadable",
   "WrongClientKey",
   "UnknownRoute",
-  "MethodNotAllowed"
+  "MethodNotAllowed",
+  "Stopping"
 ])
 
 /**
@@ -29,7 +30,7 @@ export const Case = Schema.Literals([
 export type Case = typeof Case.Type
 
 /**
- * A refusal. `param` names the field at fault, `allow` lists the methods that the route knows.
+ * A refusal. `param` names the field at fault, `allow` lists the methods that the route knows, `retryAfter` says when to come back.
  *
  * @category errors
  * @since 0.1.0
@@ -38,7 +39,8 @@ export class Rejection extends Schema.TaggedError<Rejection>()("Rejection", {
   case: Case,
   detail: Schema.String,
   param: Schema.optionalKey(Schema.String),
-  allow: Schema.optionalKey(Schema.String)
+  allow: Schema.optionalKey(Schema.String),
+  retryAfter: Schema.optionalKey(Schema.Duration)
 }) {
   override get message() {
     return this.detail
