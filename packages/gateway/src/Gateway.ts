@@ -8,7 +8,7 @@
  * | `GET /user/balance` | the account's balance | yes |
  * | `GET /metrics` | Prometheus metrics | yes: they tell what is used, and how much |
  * | `GET /healthz` | the process is alive | no |
- * | `GET /readyz` | ready for traffic: `503` while stopping | no |
+ * | `GET /readyz` | ready for traffic: `503` while stopping | no, but for the names of circuits |
  *
  * A key is needed only when client keys are configured. `HEAD` works where `GET` does, `OPTIONS` lists the methods. Every answer
  * carries `x-request-id` and `x-ballast-upstream`. There are no CORS headers: keys do not belong into web pages.
@@ -79,15 +79,21 @@ const metrics: Handler = () =>
 const makeRoutes = (
   model: DeepSeek.DeepSeek["Service"],
   upstream: Upstream["Service"],
+  checkKey: ClientKeys.ClientKeys,
   shutdown: Shutdown.Shutdown
 ): ReadonlyMap<string, Route> => {
   const chat = post(ChatCompletions.handle(model, shutdown.cut))
   const models = get(() => Effect.map(model.models, (list) => json(list)))
   // An open circuit does not make a gateway unready: the others have the same upstream, and all would leave the balancer at once.
-  const ready = Effect.map(circuits.states, (circuits) =>
-    shutdown.stopping()
-      ? json({ status: "stopping", upstream: upstream.kind, circuits }, 503)
-      : json({ status: "ready", upstream: upstream.kind, circuits }))
+  const ready: Handler = (_, request) =>
+    checkKey(request.headers["authorization"]).pipe(
+      Effect.matchEffect({ onSuccess: () => circuits.states, onFailure: () => circuits.counts }),
+      Effect.map((circuits) =>
+        shutdown.stopping()
+          ? json({ status: "stopping", upstream: upstream.kind, circuits }, 503)
+          : json({ status: "ready", upstream: upstream.kind, circuits })
+      )
+    )
   return new Map([
     ["/v1/chat/completions", chat],
     ["/chat/completions", chat],
@@ -95,7 +101,7 @@ const makeRoutes = (
     ["/models", models],
     ["/user/balance", get(() => Effect.map(model.balance, (balance) => json(balance)))],
     ["/healthz", get(() => Effect.succeed(json({ status: "ok" })), { open: true })],
-    ["/readyz", get(() => ready, { open: true })],
+    ["/readyz", get(ready, { open: true })],
     ["/metrics", get(metrics)]
   ])
 }
@@ -200,7 +206,8 @@ export const serve = Effect.fnUntraced(function*(
     port: options.port,
     disablePreemptiveShutdown: true
   })
-  const app = makeApp(makeRoutes(model, upstream, shutdown), ClientKeys.make(options.clientKeys), upstream)
+  const checkKey = ClientKeys.make(options.clientKeys)
+  const app = makeApp(makeRoutes(model, upstream, checkKey, shutdown), checkKey, upstream)
   yield* http.serve(app).pipe(
     // `Exchange` makes the server span.
     Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)

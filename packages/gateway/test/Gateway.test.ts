@@ -344,35 +344,53 @@ describe("Gateway", () => {
     )
   })
 
-  layer(gateway({ clientKeys: ["key-of-alice", "key-of-bob"] }), { excludeTestServices: true })("client keys", (it) => {
-    it.effect("are needed, except for probes", () =>
-      Effect.gen(function*() {
-        const { url } = yield* Running
-        for (const path of ["/v1/models", "/models", "/user/balance", "/metrics"]) {
-          const answer = yield* send(url + path)
-          assert.deepStrictEqual([answer.status, answer.json.error.code], [401, "invalid_api_key"], path)
-          assert.strictEqual(answer.headers.get("www-authenticate"), "Bearer")
-        }
-        assert.strictEqual((yield* post(url + chat, hello, { authorization: "Bearer key-of-eve" })).status, 401)
-        assert.strictEqual((yield* send(`${url}/healthz`)).status, 200)
-        assert.strictEqual((yield* send(`${url}/readyz`)).status, 200)
-      }))
+  layer(gateway({ clientKeys: ["key-of-alice", "key-of-bob"], circuitBreaker: {} }), { excludeTestServices: true })(
+    "client keys",
+    (it) => {
+      it.effect("are needed, except for probes", () =>
+        Effect.gen(function*() {
+          const { url } = yield* Running
+          for (const path of ["/v1/models", "/models", "/user/balance", "/metrics"]) {
+            const answer = yield* send(url + path)
+            assert.deepStrictEqual([answer.status, answer.json.error.code], [401, "invalid_api_key"], path)
+            assert.strictEqual(answer.headers.get("www-authenticate"), "Bearer")
+          }
+          assert.strictEqual((yield* post(url + chat, hello, { authorization: "Bearer key-of-eve" })).status, 401)
+          assert.strictEqual((yield* send(`${url}/healthz`)).status, 200)
+          assert.strictEqual((yield* send(`${url}/readyz`)).status, 200)
+        }))
 
-    it.effect("let pass, and go no further", () =>
-      Effect.gen(function*() {
-        const { log, url } = yield* Running
-        for (const key of ["key-of-alice", "key-of-bob"]) {
-          const answer = yield* post(url + chat, hello, { authorization: `Bearer ${key}` })
-          // The simulator takes only keys that begin with "sk-": the gateway sent its own.
-          assert.strictEqual(answer.status, 200)
-        }
-        assert.strictEqual(
-          (yield* send(`${url}/metrics`, { headers: { authorization: "Bearer key-of-bob" } })).status,
-          200
-        )
-        assert.notInclude(JSON.stringify(log), "key-of")
-      }))
-  })
+      it.effect("are needed to see which models are in use", () =>
+        Effect.gen(function*() {
+          const { url } = yield* Running
+          const key = { authorization: "Bearer key-of-alice" }
+          yield* post(url + chat, { ...hello, model: "private-model" }, key)
+          const known = yield* send(`${url}/readyz`, { headers: key })
+          assert.strictEqual(known.json.circuits["private-model"], "closed")
+          for (const headers of [{}, { authorization: "Bearer key-of-eve" }]) {
+            const answer = yield* send(`${url}/readyz`, { headers })
+            assert.strictEqual(answer.status, 200)
+            assert.hasAllKeys(answer.json.circuits, ["closed", "half-open", "open"])
+            assert.isAbove(answer.json.circuits.closed, 0)
+          }
+        }))
+
+      it.effect("let pass, and go no further", () =>
+        Effect.gen(function*() {
+          const { log, url } = yield* Running
+          for (const key of ["key-of-alice", "key-of-bob"]) {
+            const answer = yield* post(url + chat, hello, { authorization: `Bearer ${key}` })
+            // The simulator takes only keys that begin with "sk-": the gateway sent its own.
+            assert.strictEqual(answer.status, 200)
+          }
+          assert.strictEqual(
+            (yield* send(`${url}/metrics`, { headers: { authorization: "Bearer key-of-bob" } })).status,
+            200
+          )
+          assert.notInclude(JSON.stringify(log), "key-of")
+        }))
+    }
+  )
 
   layer(gateway({ kind: "deepseek", apiKey: "sk-0123456789", simulator: { keys: ["sk-other"] } }), {
     excludeTestServices: true
