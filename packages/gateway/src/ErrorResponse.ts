@@ -57,7 +57,7 @@ export type Failure = CallError | Rejection.Rejection
 
 type Reason = ChatError.Reason | Policy.Rejection | Rejection.Rejection
 
-type Key = Exclude<Reason["_tag"], "Rejection"> | Rejection.Case
+type Key = Exclude<Reason["_tag"], "Rejection"> | Rejection.Case | "BodyTooLargeUpstream"
 
 interface Row {
   readonly status: number
@@ -78,6 +78,13 @@ const rows: { readonly [K in Key]: Row } = {
     type: "invalid_request_error",
     code: "invalid_request",
     message: "The upstream service refused the request.",
+    keepsMessage: true
+  },
+  BodyTooLargeUpstream: {
+    status: 413,
+    type: "invalid_request_error",
+    code: "body_too_large",
+    message: "The body is larger than the upstream service takes.",
     keepsMessage: true
   },
   UnknownModel: {
@@ -233,6 +240,11 @@ const internal: ErrorResponse = {
 
 const reasonOf = (error: Failure): Reason => "reason" in error ? error.reason : error
 
+const keyOf = (reason: Reason): Key => {
+  if (reason._tag === "Rejection") return reason.case
+  return reason._tag === "InvalidRequest" && reason.status === 413 ? "BodyTooLargeUpstream" : reason._tag
+}
+
 const statedBy = (reason: Reason): string | undefined => "stated" in reason && reason.stated ? reason.detail : undefined
 
 const detailOf = (reason: Reason): string | undefined =>
@@ -266,7 +278,7 @@ const headersOf = (error: Failure, reason: Reason, status: number): Record<strin
  */
 export const make = (error: Failure): ErrorResponse => {
   const reason = reasonOf(error)
-  const row = rows[reason._tag === "Rejection" ? reason.case : reason._tag]
+  const row = rows[keyOf(reason)]
   const status = row.keepsStatus && "status" in reason && reason.status >= 400 ? reason.status : row.status
   const message = (row.keepsMessage && statedBy(reason)) ?? row.message ?? reason.message
   const detail = detailOf(reason)

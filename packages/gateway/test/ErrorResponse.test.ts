@@ -15,6 +15,7 @@ const protocol = (reason: ChatError.ProtocolError["reason"]) => new ChatError.Pr
 
 const expected: ReadonlyArray<readonly [ErrorResponse.Failure, status: number, code: string]> = [
   [client(new ChatError.InvalidRequest(answered(422))), 422, "invalid_request"],
+  [client(new ChatError.InvalidRequest(answered(413))), 413, "body_too_large"],
   [client(new ChatError.UnknownModel({ ...answered(400), supported: [] })), 400, "model_not_found"],
   [client(new ChatError.ContextLengthExceeded(answered(400))), 400, "context_length_exceeded"],
   [client(new ChatError.ContentRejected(answered(400))), 400, "content_policy_violation"],
@@ -50,6 +51,7 @@ const expected: ReadonlyArray<readonly [ErrorResponse.Failure, status: number, c
 /** Errors whose text is the service's own, for the client, where the service stated one. */
 const inTheServicesWords: ReadonlyArray<ErrorResponse.Failure> = [
   client(new ChatError.InvalidRequest(stated(422))),
+  client(new ChatError.InvalidRequest(stated(413))),
   client(new ChatError.UnknownModel({ ...stated(400), supported: [] })),
   client(new ChatError.ContextLengthExceeded(stated(400))),
   client(new ChatError.ContentRejected(stated(400))),

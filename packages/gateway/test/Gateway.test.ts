@@ -320,12 +320,20 @@ describe("Gateway", () => {
         "503 text": () => new Response(inside, { status: 503 }),
         "400 text": () => new Response(inside, { status: 400 }),
         "429 json": () => Response.json({ error: inside }, { status: 429 }),
+        "413 page": () => new Response(page, { status: 413, headers: { "content-type": "text/html" } }),
         "404 page": () => new Response(page, { status: 404, headers: { "content-type": "text/html" } })
       }
     }),
     { excludeTestServices: true }
   )("what a proxy says in the service's place", (it) => {
-    it.effect.each(["503 text", "400 text", "429 json", "404 page"])(
+    it.effect("of a body that is too large has the gateway's own code", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* post(url + chat, hello, { "x-simulate": "413 page" })
+        assert.deepStrictEqual([answer.status, answer.json.error.code], [413, "body_too_large"])
+      }))
+
+    it.effect.each(["503 text", "400 text", "429 json", "404 page", "413 page"])(
       "is for the log only: %s",
       (answer) =>
         Effect.gen(function*() {
