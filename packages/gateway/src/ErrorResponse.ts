@@ -211,6 +211,9 @@ const rows: { readonly [K in Key]: Row } = {
     code: "gateway_queue_timeout",
     message: "The request waited too long in the gateway's queue."
   },
+  MalformedRequest: { status: 400, type: "invalid_request_error", code: "malformed_request" },
+  HeadersTooLarge: { status: 431, type: "invalid_request_error", code: "headers_too_large" },
+  RequestTimeout: { status: 408, type: "timeout_error", code: "request_timeout" },
   MalformedJson: { status: 400, type: "invalid_request_error", code: "malformed_json" },
   InvalidField: { status: 400, type: "invalid_request_error", code: "invalid_request" },
   UnsupportedMediaType: { status: 415, type: "invalid_request_error", code: "unsupported_media_type" },

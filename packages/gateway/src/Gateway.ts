@@ -33,6 +33,7 @@ import * as ClientKeys from "./ClientKeys.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
 import * as Exchange from "./Exchange.ts"
 import * as circuits from "./internal/circuits.ts"
+import * as unread from "./internal/unread.ts"
 import { Rejection } from "./Rejection.ts"
 import * as Shutdown from "./Shutdown.ts"
 import { Upstream } from "./Upstream.ts"
@@ -200,6 +201,7 @@ export const serve = Effect.fnUntraced(function*(
   const model = yield* DeepSeek.DeepSeek
   const upstream = yield* Upstream
   const server = createServer({ keepAliveTimeout })
+  yield* unread.answer(server, { "x-ballast-upstream": upstream.kind })
   const shutdown = Shutdown.make(server, { timeout: options.shutdownTimeout })
   const http = yield* NodeHttpServer.make(() => server, {
     host: options.host,

@@ -12,6 +12,9 @@ import * as Schema from "effect/Schema"
  * @since 0.1.0
  */
 export const Case = Schema.Literals([
+  "MalformedRequest",
+  "HeadersTooLarge",
+  "RequestTimeout",
   "MalformedJson",
   "InvalidField",
   "UnsupportedMediaType",

@@ -138,6 +138,67 @@ describe("Gateway", () => {
         assert.strictEqual(error(del).code, "method_not_allowed")
       }))
 
+    it.effect.each(
+      [
+        [
+          "headers over 16 KiB",
+          `GET / HTTP/1.1\r\nhost: x\r\nx: ${"y".repeat(40_000)}\r\n\r\n`,
+          431,
+          "headers_too_large"
+        ],
+        ["a path over 16 KiB", `GET /${"y".repeat(40_000)} HTTP/1.1\r\nhost: x\r\n\r\n`, 431, "headers_too_large"],
+        ["a request line that is none", "GET / HTPP\r\n\r\n", 400, "malformed_request"],
+        ["another protocol", "\x16\x03\x01\x02", 400, "malformed_request"]
+      ] as const
+    )("what is no request: %s", ([, bytes, status, code]) =>
+      Effect.gen(function*() {
+        const { log, url } = yield* Running
+        const [head, body] = (yield* raw(url, bytes)).split("\r\n\r\n")
+        assert.match(head!, new RegExp(`^HTTP/1.1 ${status} `))
+        assert.match(head!, /^content-type: application\/json$/im)
+        assert.match(head!, /^connection: close$/im)
+        assert.match(head!, /^x-ballast-upstream: simulator$/im)
+        assert.strictEqual(JSON.parse(body!).error.code, code)
+        const id = /^x-request-id: (.*)$/im.exec(head!)![1]
+        yield* eventually(Effect.sync(() => log.some((line) => line["request_id"] === id)))
+        assert.deepInclude(log.find((line) => line["request_id"] === id), { status, error: code })
+      }))
+
+    it.effect("what is no request, and hangs up on who does not", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const { hostname, port } = new URL(url)
+        const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true }, () =>
+          socket.write("oops\r\n"))
+        yield* Effect.callback<void>((resume) => {
+          socket.on("error", () => {})
+          socket.once("end", () =>
+            resume(Effect.void)).resume()
+        })
+        // Only who has closed both ways answers a late byte by a reset.
+        yield* eventually(Effect.sync(() => socket.destroyed || !socket.write("oops\r\n")))
+      }))
+
+    it.effect("what is no request in the middle of an answer, by closing the connection", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const body = JSON.stringify({ ...hello, stream: true })
+        const received = yield* Effect.callback<string>((resume) => {
+          const { hostname, port } = new URL(url)
+          let received = ""
+          const socket = connect(Number(port), hostname, () =>
+            socket.write(
+              `POST ${chat} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nx-simulate: stall=5\r\n` +
+                `content-length: ${body.length}\r\n\r\n${body}`
+            ))
+          socket.setEncoding("utf8").on("data", (text: string) => received += text)
+          socket.once("data", () => socket.write("oops\r\n"))
+          socket.once("close", () => resume(Effect.succeed(received)))
+        })
+        assert.match(received, /^HTTP\/1.1 200 OK/)
+        assert.notInclude(received, "malformed_request")
+      }))
+
     it.effect("another content type, or none", () =>
       Effect.gen(function*() {
         const { url } = yield* Running
