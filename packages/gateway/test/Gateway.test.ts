@@ -433,9 +433,9 @@ describe("Gateway", () => {
         Effect.gen(function*() {
           const { url } = yield* Running
           const key = { authorization: "Bearer key-of-alice" }
-          yield* post(url + chat, { ...hello, model: "private-model" }, key)
+          yield* post(url + chat, hello, key)
           const known = yield* send(`${url}/readyz`, { headers: key })
-          assert.strictEqual(known.json.circuits["private-model"], "closed")
+          assert.strictEqual(known.json.circuits[hello.model], "closed")
           for (const headers of [{}, { authorization: "Bearer key-of-eve" }]) {
             const answer = yield* send(`${url}/readyz`, { headers })
             assert.strictEqual(answer.status, 200)
