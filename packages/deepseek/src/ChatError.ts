@@ -25,8 +25,10 @@ import { ChatCompletion } from "./ChatCompletion.ts"
 const answered = {
   /** HTTP status, or 200 for an error inside a stream. */
   status: Schema.Finite,
-  /** The service's own words, keys masked. */
+  /** The service's own words, or a proxy's in its place; keys masked. */
   detail: Schema.String,
+  /** Whether they are the message of the service's error body. What is not may tell of the inside: addresses, names of hosts. */
+  stated: Schema.optionalKey(Schema.Boolean),
   /** `x-ds-trace-id` of the answer: quote it to DeepSeek's support. */
   traceId: Schema.optionalKey(Schema.String),
   /** How long the service asked to wait. */

@@ -28,4 +28,12 @@ describe("ChatRequest", () => {
       const { stream_options: _, ...rest } = given
       assert.deepStrictEqual(script.seen[0]?.body, { ...rest, stream: false })
     }))
+
+  it.effect("goes out as given where it asks for no stream", () =>
+    Effect.gen(function*() {
+      const script = Scripted.make(good)
+      const deepseek = yield* on(script.layer)
+      yield* deepseek.complete(request)
+      assert.deepStrictEqual(script.seen[0]?.body, request)
+    }))
 })

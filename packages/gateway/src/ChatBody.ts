@@ -1,8 +1,9 @@
 /**
  * Reads the body of a chat request and checks its envelope.
  *
- * Only what the gateway itself relies on is checked: a JSON object with a `model`, `messages` and a sane `stream`. Everything else,
- * unknown fields included, goes to the service as it is; the service knows best what it accepts, and its text comes back.
+ * Only what the gateway itself relies on is checked: a JSON object with a `model` of a sane length, `messages` and a sane
+ * `stream`. Everything else, unknown fields included, goes to the service as it is; the service knows best what it accepts, and its text
+ * comes back.
  *
  * @since 0.1.0
  */
@@ -27,6 +28,14 @@ export const maxBytes = 48 * 1024 * 1024
 
 const maxBodySize = ByteSize.bytes(maxBytes)
 
+/**
+ * The longest name of a model, in characters: policies, metrics, spans and logs keep the name long after the body is gone.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const maxModelLength = 256
+
 interface Problem {
   readonly param?: string
   readonly detail: string
@@ -41,6 +50,9 @@ const problemOf = (body: unknown): Problem | undefined => {
   if (!isObject(body)) return notAnObject
   if (typeof body["model"] !== "string" || body["model"] === "") {
     return { param: "model", detail: "`model` must be the name of a model, for example \"deepseek-flash\"." }
+  }
+  if (body["model"].length > maxModelLength) {
+    return { param: "model", detail: `\`model\` must not be longer than ${maxModelLength} characters.` }
   }
   if (!Array.isArray(body["messages"]) || body["messages"].length === 0) {
     return { param: "messages", detail: "`messages` must be an array with at least one message." }

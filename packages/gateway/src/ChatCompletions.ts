@@ -9,7 +9,8 @@
  * `data: {"error":{…}}`, after which the stream ends without `data: [DONE]`. Chunks pass as the service sent them; what arrives
  * together is written together. A slow reader slows the reading from upstream down.
  *
- * When the client goes away, the call upstream is interrupted at once in both cases.
+ * When the client goes away, the call upstream is interrupted at once in both cases. When the gateway stops and cuts a stream off, that is an
+ * error like any other.
  *
  * @since 0.1.0
  */
@@ -26,8 +27,9 @@ import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as ChatBody from "./ChatBody.ts"
+import type { Failure } from "./ErrorResponse.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
-import type { Exchange } from "./Exchange.ts"
+import * as Exchange from "./Exchange.ts"
 import type { Rejection } from "./Rejection.ts"
 
 type Model = ChatModel<CallError>
@@ -50,10 +52,19 @@ const headers = {
   "x-accel-buffering": "no"
 }
 
-type Events = Queue.Queue<string, CallError | Cause.Done>
+type Events = Queue.Queue<string, Failure | Cause.Done>
 
-/** Reads the model's stream into the queue as events, until it ends or fails. */
-const produce = (queue: Events, chunks: Stream.Stream<ChatChunk, CallError>, exchange: Exchange, sent: () => void) =>
+/** Fails when the request is cut off. */
+type Cut = Effect.Effect<never, Rejection>
+
+/** Reads the model's stream into the queue as events, until it ends, fails or is cut off. */
+const produce = (
+  queue: Events,
+  chunks: Stream.Stream<ChatChunk, CallError>,
+  exchange: Exchange.Exchange,
+  cut: Cut,
+  sent: () => void
+) =>
   chunks.pipe(
     Stream.runForEachArray((chunks) => {
       let events = ""
@@ -64,23 +75,23 @@ const produce = (queue: Events, chunks: Stream.Stream<ChatChunk, CallError>, exc
       sent()
       return Queue.offer(queue, events)
     }),
+    Effect.raceFirst(cut),
     Queue.into(queue)
   )
 
 /** The events after the first: the rest, then `[DONE]`, or the error in their place. */
-const remaining = (queue: Events, exchange: Exchange) =>
+const remaining = (queue: Events, exchange: Exchange.Exchange) =>
   Stream.fromQueue(queue).pipe(
     Stream.concat(Stream.succeed(done)),
     Stream.catchCause((cause) => Stream.fromEffect(Effect.as(reportDefect(cause), errorEvent(cause, exchange))))
   )
 
-const reportDefect = (cause: Cause.Cause<CallError>) =>
+const reportDefect = (cause: Cause.Cause<Failure>) =>
   Cause.hasDies(cause) ? Effect.logError("a stream failed with a defect", cause) : Effect.void
 
-const errorEvent = (cause: Cause.Cause<CallError>, exchange: Exchange): string => {
+const errorEvent = (cause: Cause.Cause<Failure>, exchange: Exchange.Exchange): string => {
   const error = ErrorResponse.fromCause(cause)
-  exchange.error = error.code
-  exchange.upstreamTraceId = error.traceId
+  Exchange.fail(exchange, error)
   return event(error.body)
 }
 
@@ -93,15 +104,20 @@ const beat = (queue: Events, wasQuiet: () => boolean) =>
 
 const encoder = new TextEncoder()
 
-const stream = Effect.fnUntraced(function*(model: Model, request: ChatRequest, exchange: Exchange) {
-  const queue: Events = yield* Queue.bounded<string, CallError | Cause.Done>(capacity)
+const stream = Effect.fnUntraced(function*(
+  model: Model,
+  request: ChatRequest,
+  exchange: Exchange.Exchange,
+  cut: Cut
+) {
+  const queue: Events = yield* Queue.bounded<string, Failure | Cause.Done>(capacity)
   let quiet = true
   const wasQuiet = () => {
     const was = quiet
     quiet = true
     return was
   }
-  yield* Effect.forkScoped(produce(queue, model.stream(request), exchange, () => quiet = false))
+  yield* Effect.forkScoped(produce(queue, model.stream(request), exchange, cut, () => quiet = false))
   yield* Effect.forkScoped(beat(queue, wasQuiet))
   const first = yield* Queue.take(queue).pipe(Effect.catchIf(Cause.isDone, () => Effect.succeed("")))
   const body = Stream.concat(Stream.succeed(first), remaining(queue, exchange)).pipe(
@@ -110,26 +126,26 @@ const stream = Effect.fnUntraced(function*(model: Model, request: ChatRequest, e
   return HttpServerResponse.stream(body, { headers })
 })
 
-const complete = (model: Model, request: ChatRequest, exchange: Exchange) =>
+const complete = (model: Model, request: ChatRequest, exchange: Exchange.Exchange) =>
   Effect.map(model.complete(request), (completion) => {
     exchange.usage = completion.usage
     return HttpServerResponse.jsonUnsafe(completion)
   })
 
 /**
- * Answers the current request by a call to the model.
+ * Answers the current request by a call to the model. A stream that has begun when `cut` fails ends with that error.
  *
  * @category handlers
  * @since 0.1.0
  */
-export const handle = (model: Model) =>
+export const handle = (model: Model, cut: Cut = Effect.never) =>
 (
-  exchange: Exchange,
+  exchange: Exchange.Exchange,
   request: HttpServerRequest
-): Effect.Effect<HttpServerResponse.HttpServerResponse, CallError | Rejection, Scope.Scope> =>
+): Effect.Effect<HttpServerResponse.HttpServerResponse, Failure, Scope.Scope> =>
   Effect.flatMap(ChatBody.read(request), (body) => {
     exchange.model = GenAi.modelName(body.model)
     if (body.stream !== true) return complete(model, body, exchange)
     exchange.stream = true
-    return stream(model, body, exchange)
+    return stream(model, body, exchange, cut)
   })

@@ -2,8 +2,9 @@
  * How each error is answered: in OpenAI's shape, with a status that tells the client what to do.
  *
  * `rows` is the one table. It is exhaustive: an error that is added to the client or to a policy does not compile until it has a
- * row. A text comes from the service where the service speaks about the request, and is fixed where it could show something of
- * the inside (addresses, a proxy's HTML page). A key that DeepSeek refuses is the gateway's own, so it is not answered 401.
+ * row. A text comes from the service where it speaks about the request in an error body of its own, and is fixed elsewhere, since it
+ * could show something of the inside (addresses, a proxy's page). A key that DeepSeek refuses is the gateway's own, so it is not
+ * answered 401.
  *
  * @since 0.1.0
  */
@@ -31,7 +32,7 @@ export interface ErrorBody {
 }
 
 /**
- * An error as it is answered. `code` also stands in logs and metrics, `traceId` in logs only.
+ * An error as it is answered. `code` also stands in logs, `traceId` and `detail`, which the client is not told, in logs only.
  *
  * @category models
  * @since 0.1.0
@@ -42,6 +43,8 @@ export interface ErrorResponse {
   readonly headers: Record<string, string>
   readonly body: ErrorBody
   readonly traceId: string | undefined
+  /** What the upstream, or the way there, said; absent where the body says it. */
+  readonly detail: string | undefined
 }
 
 /**
@@ -54,22 +57,60 @@ export type Failure = CallError | Rejection.Rejection
 
 type Reason = ChatError.Reason | Policy.Rejection | Rejection.Rejection
 
-type Key = Exclude<Reason["_tag"], "Rejection"> | Rejection.Case
+type Key = Exclude<Reason["_tag"], "Rejection"> | Rejection.Case | "BodyTooLargeUpstream"
 
 interface Row {
-  /** `upstream` keeps the service's own status. */
-  readonly status: number | "upstream"
+  readonly status: number
+  /** Whether the service's own status stands in its place; not where that is no error's, since an answer of 200 may state one. */
+  readonly keepsStatus?: true
   readonly type: string
   readonly code: string
-  /** A fixed text; else the error's own. */
+  /** A fixed text; else the error's own, which is fixed too. */
   readonly message?: string
+  /** Whether the message that the service stated, if it did, stands in its place. */
+  readonly keepsMessage?: true
 }
 
 const rows: { readonly [K in Key]: Row } = {
-  InvalidRequest: { status: "upstream", type: "invalid_request_error", code: "invalid_request" },
-  UnknownModel: { status: "upstream", type: "invalid_request_error", code: "model_not_found" },
-  ContextLengthExceeded: { status: "upstream", type: "invalid_request_error", code: "context_length_exceeded" },
-  ContentRejected: { status: "upstream", type: "invalid_request_error", code: "content_policy_violation" },
+  InvalidRequest: {
+    status: 400,
+    keepsStatus: true,
+    type: "invalid_request_error",
+    code: "invalid_request",
+    message: "The upstream service refused the request.",
+    keepsMessage: true
+  },
+  BodyTooLargeUpstream: {
+    status: 413,
+    type: "invalid_request_error",
+    code: "body_too_large",
+    message: "The body is larger than the upstream service takes.",
+    keepsMessage: true
+  },
+  UnknownModel: {
+    status: 400,
+    keepsStatus: true,
+    type: "invalid_request_error",
+    code: "model_not_found",
+    message: "The upstream service does not know this model.",
+    keepsMessage: true
+  },
+  ContextLengthExceeded: {
+    status: 400,
+    keepsStatus: true,
+    type: "invalid_request_error",
+    code: "context_length_exceeded",
+    message: "The conversation is longer than the model's context.",
+    keepsMessage: true
+  },
+  ContentRejected: {
+    status: 400,
+    keepsStatus: true,
+    type: "invalid_request_error",
+    code: "content_policy_violation",
+    message: "The upstream service rejected the content.",
+    keepsMessage: true
+  },
   Unauthorized: {
     status: 502,
     type: "upstream_authentication_error",
@@ -77,17 +118,48 @@ const rows: { readonly [K in Key]: Row } = {
     message:
       "The upstream service did not accept the gateway's key. The gateway's operator must set a valid DEEPSEEK_API_KEY."
   },
-  InsufficientBalance: { status: 402, type: "insufficient_quota", code: "insufficient_balance" },
-  NotFound: { status: "upstream", type: "invalid_request_error", code: "upstream_not_found" },
-  RateLimited: { status: 429, type: "rate_limit_error", code: "rate_limit_exceeded" },
-  ConcurrencyExceeded: { status: 429, type: "rate_limit_error", code: "concurrency_exceeded" },
+  InsufficientBalance: {
+    status: 402,
+    type: "insufficient_quota",
+    code: "insufficient_balance",
+    message: "The upstream account's balance is used up.",
+    keepsMessage: true
+  },
+  NotFound: {
+    status: 404,
+    keepsStatus: true,
+    type: "invalid_request_error",
+    code: "upstream_not_found",
+    message: "The upstream service has no such endpoint.",
+    keepsMessage: true
+  },
+  RateLimited: {
+    status: 429,
+    type: "rate_limit_error",
+    code: "rate_limit_exceeded",
+    message: "The upstream service limits the rate of requests.",
+    keepsMessage: true
+  },
+  ConcurrencyExceeded: {
+    status: 429,
+    type: "rate_limit_error",
+    code: "concurrency_exceeded",
+    message: "The upstream service limits concurrent requests.",
+    keepsMessage: true
+  },
   InternalError: {
     status: 502,
     type: "upstream_error",
     code: "upstream_error",
     message: "The upstream service failed."
   },
-  Overloaded: { status: 503, type: "upstream_error", code: "upstream_overloaded" },
+  Overloaded: {
+    status: 503,
+    type: "upstream_error",
+    code: "upstream_overloaded",
+    message: "The upstream service is too busy.",
+    keepsMessage: true
+  },
   GatewayError: {
     status: 502,
     type: "upstream_error",
@@ -139,6 +211,9 @@ const rows: { readonly [K in Key]: Row } = {
     code: "gateway_queue_timeout",
     message: "The request waited too long in the gateway's queue."
   },
+  MalformedRequest: { status: 400, type: "invalid_request_error", code: "malformed_request" },
+  HeadersTooLarge: { status: 431, type: "invalid_request_error", code: "headers_too_large" },
+  RequestTimeout: { status: 408, type: "timeout_error", code: "request_timeout" },
   MalformedJson: { status: 400, type: "invalid_request_error", code: "malformed_json" },
   InvalidField: { status: 400, type: "invalid_request_error", code: "invalid_request" },
   UnsupportedMediaType: { status: 415, type: "invalid_request_error", code: "unsupported_media_type" },
@@ -146,7 +221,8 @@ const rows: { readonly [K in Key]: Row } = {
   BodyUnreadable: { status: 400, type: "invalid_request_error", code: "body_unreadable" },
   WrongClientKey: { status: 401, type: "authentication_error", code: "invalid_api_key" },
   UnknownRoute: { status: 404, type: "invalid_request_error", code: "unknown_url" },
-  MethodNotAllowed: { status: 405, type: "invalid_request_error", code: "method_not_allowed" }
+  MethodNotAllowed: { status: 405, type: "invalid_request_error", code: "method_not_allowed" },
+  Stopping: { status: 503, type: "gateway_error", code: "stopping" }
 }
 
 const internal: ErrorResponse = {
@@ -161,12 +237,21 @@ const internal: ErrorResponse = {
       code: "internal_error"
     }
   },
-  traceId: undefined
+  traceId: undefined,
+  detail: undefined
 }
 
 const reasonOf = (error: Failure): Reason => "reason" in error ? error.reason : error
 
-const textOf = (reason: Reason): string => "detail" in reason ? reason.detail : reason.message
+const keyOf = (reason: Reason): Key => {
+  if (reason._tag === "Rejection") return reason.case
+  return reason._tag === "InvalidRequest" && reason.status === 413 ? "BodyTooLargeUpstream" : reason._tag
+}
+
+const statedBy = (reason: Reason): string | undefined => "stated" in reason && reason.stated ? reason.detail : undefined
+
+const detailOf = (reason: Reason): string | undefined =>
+  reason._tag !== "Rejection" && "detail" in reason ? reason.detail : undefined
 
 const retryAfterOf = (reason: Reason): Duration.Duration | undefined =>
   "retryAfter" in reason ? reason.retryAfter : undefined
@@ -196,21 +281,24 @@ const headersOf = (error: Failure, reason: Reason, status: number): Record<strin
  */
 export const make = (error: Failure): ErrorResponse => {
   const reason = reasonOf(error)
-  const row = rows[reason._tag === "Rejection" ? reason.case : reason._tag]
-  const status = row.status === "upstream" ? ("status" in reason ? reason.status : 400) : row.status
+  const row = rows[keyOf(reason)]
+  const status = row.keepsStatus && "status" in reason && reason.status >= 400 ? reason.status : row.status
+  const message = (row.keepsMessage && statedBy(reason)) ?? row.message ?? reason.message
+  const detail = detailOf(reason)
   return {
     status,
     code: row.code,
     headers: headersOf(error, reason, status),
     body: {
       error: {
-        message: row.message ?? textOf(reason),
+        message,
         type: row.type,
         param: reason._tag === "Rejection" ? reason.param ?? null : null,
         code: row.code
       }
     },
-    traceId: "traceId" in reason ? reason.traceId : undefined
+    traceId: "traceId" in reason ? reason.traceId : undefined,
+    detail: detail === message ? undefined : detail
   }
 }
 

@@ -3,7 +3,7 @@
  *
  * The span is a child of the caller's when the request has a `traceparent`. It ends, and the line is written, when the answer is
  * complete or the client has gone, streams included. Probes and scrapes are logged at `Debug`, failures at `Warn`, the rest at `Info`.
- * Bodies and keys are never logged.
+ * Bodies and keys are never logged, and what a client chose is cut to 256 characters.
  *
  * | metric | kind, unit | attributes |
  * |---|---|---|
@@ -15,10 +15,12 @@
 import type { Usage } from "@ballast/deepseek/Usage"
 import { Attribute } from "@ballast/telemetry/GenAi"
 import * as TraceContext from "@ballast/telemetry/TraceContext"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { ClientAbort } from "effect/http/HttpServerError"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Metric from "effect/Metric"
@@ -26,6 +28,7 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import { randomUUID } from "node:crypto"
+import type { ErrorResponse } from "./ErrorResponse.ts"
 
 /**
  * What is known of an exchange; handlers fill in what they learn.
@@ -37,6 +40,7 @@ export interface Exchange {
   /** The client's `x-request-id` if it is a sane one, else a new UUID. */
   readonly id: string
   readonly method: string
+  /** Its beginning, when it is longer than 256 characters. */
   readonly path: string
   /** The path when it is one that the gateway serves, else `unknown`: a bounded set, for metrics. */
   readonly route: string
@@ -48,6 +52,8 @@ export interface Exchange {
   error?: string
   /** The service's trace id of a failed call. */
   upstreamTraceId?: string | undefined
+  /** What the upstream said of a failure, where the client was not told. */
+  upstreamDetail?: string | undefined
 }
 
 const duration = Metric.histogram("http_server_request_duration_seconds", {
@@ -66,8 +72,13 @@ const pathOf = (url: string): string => {
   return end === -1 ? url : url.slice(0, end)
 }
 
+const maxLength = 256
+
+/** The beginning of a text that a client chose, as spans and logs keep it. */
+const clip = (text: string): string => text.length > maxLength ? `${text.slice(0, maxLength)}…` : text
+
 const start = (request: HttpServerRequest, routes: ReadonlyMap<string, unknown>): Exchange => {
-  const path = pathOf(request.url)
+  const path = clip(pathOf(request.url))
   const id = request.headers["x-request-id"]
   return {
     id: id !== undefined && saneId.test(id) ? id : randomUUID(),
@@ -89,7 +100,8 @@ const fieldsOf = (exchange: Exchange, millis: number) => ({
   input_tokens: exchange.usage?.prompt_tokens,
   output_tokens: exchange.usage?.completion_tokens,
   error: exchange.error,
-  upstream_trace_id: exchange.upstreamTraceId
+  upstream_trace_id: exchange.upstreamTraceId,
+  upstream_detail: exchange.upstreamDetail
 })
 
 const log = (exchange: Exchange, millis: number, quiet: boolean) => {
@@ -117,6 +129,31 @@ const endSpan = (span: Tracer.Span, exchange: Exchange, endTime: bigint): void =
 }
 
 /**
+ * Whether the client's going away is what ended an exchange.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isClientGone = (cause: Cause.Cause<unknown>): boolean =>
+  cause.reasons.some((reason) => reason.annotations.has(ClientAbort.key))
+
+/** How an exchange ended whose answer is not complete. */
+const endOf = (cause: Cause.Cause<unknown>): string =>
+  Cause.hasInterrupts(cause) && !isClientGone(cause) ? "stopping" : "client_closed_request"
+
+/**
+ * Notes the error that is answered.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const fail = (exchange: Exchange, error: ErrorResponse): void => {
+  exchange.error = error.code
+  exchange.upstreamTraceId = error.traceId
+  exchange.upstreamDetail = error.detail
+}
+
+/**
  * Runs `handle` for the current request and observes the exchange. `quiet` names the routes that are logged at `Debug`.
  *
  * @category combinators
@@ -141,7 +178,7 @@ export const observe = <E, R>(
       }),
       (span) => {
         const finish = (exit: Exit.Exit<unknown, unknown>) => {
-          if (Exit.isFailure(exit)) exchange.error ??= "client_closed_request"
+          if (Exit.isFailure(exit)) exchange.error ??= endOf(exit.cause)
           const millis = clock.currentTimeMillisUnsafe() - began
           active.updateUnsafe(--running, context)
           Metric.withAttributes(duration, {

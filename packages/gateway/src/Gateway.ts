@@ -8,7 +8,7 @@
  * | `GET /user/balance` | the account's balance | yes |
  * | `GET /metrics` | Prometheus metrics | yes: they tell what is used, and how much |
  * | `GET /healthz` | the process is alive | no |
- * | `GET /readyz` | ready for traffic: `503` while stopping | no |
+ * | `GET /readyz` | ready for traffic: `503` while stopping | no, but for the names of circuits |
  *
  * A key is needed only when client keys are configured. `HEAD` works where `GET` does, `OPTIONS` lists the methods. Every answer
  * carries `x-request-id` and `x-ballast-upstream`. There are no CORS headers: keys do not belong into web pages.
@@ -33,6 +33,7 @@ import * as ClientKeys from "./ClientKeys.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
 import * as Exchange from "./Exchange.ts"
 import * as circuits from "./internal/circuits.ts"
+import * as unread from "./internal/unread.ts"
 import { Rejection } from "./Rejection.ts"
 import * as Shutdown from "./Shutdown.ts"
 import { Upstream } from "./Upstream.ts"
@@ -79,15 +80,21 @@ const metrics: Handler = () =>
 const makeRoutes = (
   model: DeepSeek.DeepSeek["Service"],
   upstream: Upstream["Service"],
-  stopping: () => boolean
+  checkKey: ClientKeys.ClientKeys,
+  shutdown: Shutdown.Shutdown
 ): ReadonlyMap<string, Route> => {
-  const chat = post(ChatCompletions.handle(model))
+  const chat = post(ChatCompletions.handle(model, shutdown.cut))
   const models = get(() => Effect.map(model.models, (list) => json(list)))
   // An open circuit does not make a gateway unready: the others have the same upstream, and all would leave the balancer at once.
-  const ready = Effect.map(circuits.states, (circuits) =>
-    stopping()
-      ? json({ status: "stopping", upstream: upstream.kind, circuits }, 503)
-      : json({ status: "ready", upstream: upstream.kind, circuits }))
+  const ready: Handler = (_, request) =>
+    checkKey(request.headers["authorization"]).pipe(
+      Effect.matchEffect({ onSuccess: () => circuits.states, onFailure: () => circuits.counts }),
+      Effect.map((circuits) =>
+        shutdown.stopping()
+          ? json({ status: "stopping", upstream: upstream.kind, circuits }, 503)
+          : json({ status: "ready", upstream: upstream.kind, circuits })
+      )
+    )
   return new Map([
     ["/v1/chat/completions", chat],
     ["/chat/completions", chat],
@@ -95,7 +102,7 @@ const makeRoutes = (
     ["/models", models],
     ["/user/balance", get(() => Effect.map(model.balance, (balance) => json(balance)))],
     ["/healthz", get(() => Effect.succeed(json({ status: "ok" })), { open: true })],
-    ["/readyz", get(() => ready, { open: true })],
+    ["/readyz", get(ready, { open: true })],
     ["/metrics", get(metrics)]
   ])
 }
@@ -135,12 +142,12 @@ const dispatch =
       )
   }
 
-/** Turns every failure but an interruption into an answer. */
+/** Turns every failure into an answer, and an interruption too, unless it is the client who went away. */
 const answer = (exchange: Exchange.Exchange, cause: Cause.Cause<ErrorResponse.Failure>) => {
-  if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause as Cause.Cause<never>) // only interruptions in it
-  const error = ErrorResponse.fromCause(cause)
-  exchange.error = error.code
-  exchange.upstreamTraceId = error.traceId
+  const isInterrupted = Cause.hasInterruptsOnly(cause)
+  if (isInterrupted && Exchange.isClientGone(cause)) return Effect.failCause(cause as Cause.Cause<never>) // only interruptions in it
+  const error = isInterrupted ? ErrorResponse.make(Shutdown.stopped) : ErrorResponse.fromCause(cause)
+  Exchange.fail(exchange, error)
   const response = Effect.succeed(ErrorResponse.toResponse(error))
   return Cause.hasDies(cause)
     ? Effect.andThen(Effect.logError("a request failed with a defect", cause), response)
@@ -179,7 +186,7 @@ const makeApp = (
 const keepAliveTimeout = 75_000
 
 /**
- * Serves until the scope closes: then stops accepting, lets running requests end within `shutdownTimeout`, and interrupts the rest.
+ * Serves until the scope closes: then stops accepting, lets running requests end within `shutdownTimeout`, and answers the rest with an error.
  *
  * **Details**
  *
@@ -194,17 +201,21 @@ export const serve = Effect.fnUntraced(function*(
   const model = yield* DeepSeek.DeepSeek
   const upstream = yield* Upstream
   const server = createServer({ keepAliveTimeout })
+  yield* unread.answer(server, { "x-ballast-upstream": upstream.kind })
   const shutdown = Shutdown.make(server, { timeout: options.shutdownTimeout })
   const http = yield* NodeHttpServer.make(() => server, {
     host: options.host,
     port: options.port,
     disablePreemptiveShutdown: true
   })
-  const app = makeApp(makeRoutes(model, upstream, shutdown.stopping), ClientKeys.make(options.clientKeys), upstream)
+  const checkKey = ClientKeys.make(options.clientKeys)
+  const app = makeApp(makeRoutes(model, upstream, checkKey, shutdown), checkKey, upstream)
   yield* http.serve(app).pipe(
     // `Exchange` makes the server span.
     Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)
   )
+  // Nothing here is upgraded: without a listener Node takes what offers to (`curl --http2`, for one) for a request like any other.
+  server.removeAllListeners("upgrade")
   // Added last, so it runs before the requests are interrupted.
   yield* Effect.addFinalizer(() => shutdown.drain)
   return http.address

@@ -1,5 +1,5 @@
 /**
- * A request that the gateway itself refuses, before anything goes upstream.
+ * A request that the gateway itself refuses, before anything goes upstream or, when it stops, on the way.
  *
  * @since 0.1.0
  */
@@ -12,6 +12,9 @@ import * as Schema from "effect/Schema"
  * @since 0.1.0
  */
 export const Case = Schema.Literals([
+  "MalformedRequest",
+  "HeadersTooLarge",
+  "RequestTimeout",
   "MalformedJson",
   "InvalidField",
   "UnsupportedMediaType",
@@ -19,7 +22,8 @@ export const Case = Schema.Literals([
   "BodyUnreadable",
   "WrongClientKey",
   "UnknownRoute",
-  "MethodNotAllowed"
+  "MethodNotAllowed",
+  "Stopping"
 ])
 
 /**
@@ -29,7 +33,7 @@ export const Case = Schema.Literals([
 export type Case = typeof Case.Type
 
 /**
- * A refusal. `param` names the field at fault, `allow` lists the methods that the route knows.
+ * A refusal. `param` names the field at fault, `allow` lists the methods that the route knows, `retryAfter` says when to come back.
  *
  * @category errors
  * @since 0.1.0
@@ -38,7 +42,8 @@ export class Rejection extends Schema.TaggedError<Rejection>()("Rejection", {
   case: Case,
   detail: Schema.String,
   param: Schema.optionalKey(Schema.String),
-  allow: Schema.optionalKey(Schema.String)
+  allow: Schema.optionalKey(Schema.String),
+  retryAfter: Schema.optionalKey(Schema.Duration)
 }) {
   override get message() {
     return this.detail

@@ -3,15 +3,18 @@
  *
  * `drain` closes the listening socket, lets running requests end, and asks clients to come back on another connection
  * (`connection: close`). Connections without a request stay open for a moment, since a request may be on its way on one of them; then they
- * are closed. After `timeout` whatever still runs is left to the caller, who interrupts it by closing the scope.
+ * are closed. After `timeout` whatever still runs is cut off: streams end by what `cut` makes them say, and have a moment to say it; the
+ * rest is left to the caller, who interrupts it by closing the scope, and answers it by `stopped`.
  *
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Http from "node:http"
 import * as Net from "node:net"
+import { Rejection } from "./Rejection.ts"
 
 /**
  * @category models
@@ -20,17 +23,38 @@ import * as Net from "node:net"
 export interface Shutdown {
   /** Whether draining has begun. */
   readonly stopping: () => boolean
-  /** Ends when all requests have ended, or at the timeout. Runs once. */
+  /** Fails when what still runs is cut off. */
+  readonly cut: Effect.Effect<never, Rejection>
+  /** Ends when all requests have ended, or have been cut off at the timeout. Runs once. */
   readonly drain: Effect.Effect<void>
 }
+
+/**
+ * The answer to a request that is cut off.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const stopped = new Rejection({
+  case: "Stopping",
+  detail: "The gateway stopped before the answer was complete. Send the request again.",
+  retryAfter: Duration.seconds(1)
+})
 
 /** How long a connection stays open without a request while draining. */
 const quietMillis = 500
 
 const pollInterval = "20 millis"
 
+/** How long streams that are cut off have for their last event. */
+const lastWords = "500 millis"
+
 /**
  * Watches the requests and connections of a server that does not listen yet.
+ *
+ * **Gotchas**
+ *
+ * A request that goes to a listener of the server's `upgrade` event is not seen.
  *
  * @category constructors
  * @since 0.1.0
@@ -38,6 +62,7 @@ const pollInterval = "20 millis"
 export const make = (server: Http.Server, options: { readonly timeout: Duration.Duration }): Shutdown => {
   const running = new Set<Http.ServerResponse>()
   const connections = new Set<Net.Socket>()
+  const cut = Deferred.makeUnsafe<never, Rejection>()
   let stopping = false
 
   server.on("connection", (socket) => {
@@ -61,6 +86,14 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
     }
   })
 
+  const isSending = () => Array.from(running).some((response) => response.headersSent)
+
+  const cutOff = Effect.gen(function*() {
+    yield* Effect.logWarning("requests were cut off", { running: running.size })
+    yield* Deferred.fail(cut, stopped)
+    yield* Effect.sleep(pollInterval).pipe(Effect.repeat({ while: isSending }), Effect.timeoutOption(lastWords))
+  })
+
   const ended = Effect.gen(function*() {
     const began = yield* Clock.currentTimeMillis
     const limit = began + Duration.toMillis(options.timeout)
@@ -68,7 +101,7 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
     while (connections.size > 0) {
       const now = yield* Clock.currentTimeMillis
       if (running.size > 0) quietSince = now
-      if (now >= limit) return yield* Effect.logWarning("requests were cut off", { running: running.size })
+      if (now >= limit) return yield* cutOff
       if (now - quietSince >= quietMillis) return
       yield* Effect.sleep(pollInterval)
     }
@@ -87,6 +120,7 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
 
   return {
     stopping: () => stopping,
+    cut: Deferred.await(cut),
     drain: stopListening.pipe(Effect.andThen(logged), Effect.andThen(ended), Effect.andThen(closeIdle))
   }
 }

@@ -1,6 +1,6 @@
 import type { ChatChunk, ChatModel, DeepSeek } from "@ballast/deepseek"
 import { ChatError } from "@ballast/deepseek"
-import { ChatCompletions, type Exchange } from "@ballast/gateway"
+import { ChatCompletions, type Exchange, type Rejection, Shutdown } from "@ballast/gateway"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Duration, Effect, Fiber, Queue, Stream } from "effect"
 import { HttpServerRequest } from "effect/http"
@@ -30,8 +30,12 @@ const request = (body = JSON.stringify({ ...hello, stream: true })) =>
   )
 
 /** Asks a model for a stream. The answer is there when its head would be sent; `sent` is what has been read of its body. */
-const ask = Effect.fnUntraced(function*(chunks: Chunks, seen = exchange()) {
-  const response = yield* ChatCompletions.handle(modelOf(chunks))(seen, request())
+const ask = Effect.fnUntraced(function*(
+  chunks: Chunks,
+  seen = exchange(),
+  cut: Effect.Effect<never, Rejection.Rejection> = Effect.never
+) {
+  const response = yield* ChatCompletions.handle(modelOf(chunks), cut)(seen, request())
   assert.strictEqual(response.body._tag, "Stream")
   const sent: Array<string> = []
   const body = response.body._tag === "Stream" ? response.body.stream : Stream.empty
@@ -136,6 +140,27 @@ describe("ChatCompletions", () => {
         assert.strictEqual(JSON.parse(last!.slice(6)).error.code, "upstream_truncated")
         assert.deepStrictEqual(more, [])
         assert.strictEqual(seen.error, "upstream_truncated")
+      }))
+
+    it.effect("ends its call upstream and says so when it is cut off", () =>
+      Effect.gen(function*() {
+        const seen = exchange()
+        let ended = false
+        const chunks = Stream.concat(Stream.make(chunk("a")), Stream.never).pipe(
+          Stream.ensuring(Effect.sync(() => ended = true))
+        )
+        const cut = Effect.delay(Effect.fail(Shutdown.stopped), "5 seconds")
+        const { reading, sent } = yield* ask(chunks, seen, cut)
+        yield* TestClock.adjust("4999 millis")
+        assert.isFalse(ended)
+        yield* TestClock.adjust("1 millis")
+        yield* Fiber.join(reading)
+        assert.isTrue(ended)
+        const [first, last, ...more] = sent.join("").trimEnd().split("\n\n")
+        assert.strictEqual(`${first}\n\n`, event(chunk("a")))
+        assert.strictEqual(JSON.parse(last!.slice(6)).error.code, "stopping")
+        assert.deepStrictEqual(more, [])
+        assert.strictEqual(seen.error, "stopping")
       }))
 
     it.effect("says nothing of a defect but that there was one", () =>

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { readFileSync } from "node:fs"
-import { createServer } from "node:http"
+import { createServer, request as httpRequest } from "node:http"
 import { type AddressInfo, connect } from "node:net"
 import { eventually, hello, post, send } from "./harness.ts"
 import { run, serve, shell, start } from "./program.ts"
@@ -36,6 +36,27 @@ const connection = (url: string) =>
   )
 
 const chat = "/v1/chat/completions"
+
+/** Posts a chat that offers to go on in another protocol, as `curl --http2` does. */
+const offering = (url: string, headers: Record<string, string>) =>
+  Effect.callback<string>((resume) => {
+    let received = ""
+    const request = httpRequest(url + chat, {
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        connection: "Upgrade, HTTP2-Settings",
+        upgrade: "h2c",
+        "http2-settings": "AAMAAABkAAQCAAAAAAIAAAAA",
+        ...headers
+      }
+    }, (response) => {
+      response.setEncoding("utf8").on("data", (text: string) => received += text)
+      response.on("close", () => resume(Effect.succeed(`${response.statusCode} ${received}`)))
+    })
+    request.on("error", (error: NodeJS.ErrnoException) => resume(Effect.succeed(String(error.code))))
+    request.end(JSON.stringify(hello))
+  })
 
 describe("ballast", { timeout: 60_000 }, () => {
   describe("serve", () => {
@@ -177,6 +198,18 @@ describe("ballast", { timeout: 60_000 }, () => {
         assert.strictEqual((yield* program.ended).code, 0)
       }).pipe(Effect.scoped))
 
+    it.live("at SIGTERM without losing what offers to upgrade its connection", () =>
+      Effect.gen(function*() {
+        const { program, url } = yield* serve()
+        const accepted = yield* Effect.forkChild(offering(url, { "x-simulate": "latency=2s" }))
+        yield* eventually(
+          Effect.map(send(`${url}/metrics`), ({ text }) => /^http_server_active_requests 2$/m.test(text))
+        )
+        yield* program.signal("SIGTERM")
+        assert.match(yield* Fiber.join(accepted), /^200 .*chat\.completion/)
+        assert.strictEqual((yield* program.ended).code, 0)
+      }).pipe(Effect.scoped))
+
     it.live("taking no new connection, and unready on those that are open", () =>
       Effect.gen(function*() {
         const { program, url } = yield* serve()
@@ -196,22 +229,65 @@ describe("ballast", { timeout: 60_000 }, () => {
         assert.strictEqual((yield* program.ended).code, 0)
       }).pipe(Effect.scoped))
 
-    it.live("within BALLAST_SHUTDOWN_TIMEOUT, however long a request takes", () =>
+    it.live("within BALLAST_SHUTDOWN_TIMEOUT, and says so to whoever still waits", () =>
       Effect.gen(function*() {
         const { program, url } = yield* serve({ BALLAST_SHUTDOWN_TIMEOUT: "100ms" })
-        const response = yield* Effect.promise(() =>
+        const ask = (id: string, stream: boolean, fault: string) =>
+          post(url + chat, { ...hello, stream }, { "x-request-id": id, "x-simulate": fault })
+        const begun = yield* Effect.promise(() =>
           fetch(url + chat, {
             method: "POST",
-            headers: { "content-type": "application/json", "x-simulate": "stall=2" },
+            headers: { "content-type": "application/json", "x-request-id": "begun", "x-simulate": "stall=3" },
             body: JSON.stringify({ ...hello, stream: true })
           })
         )
-        assert.strictEqual(response.status, 200)
+        assert.strictEqual(begun.status, 200)
+        const asked = yield* Effect.forkChild(
+          Effect.all([ask("whole", false, "latency=1h"), ask("late", true, "ttft=1h")], { concurrency: "unbounded" })
+        )
+        yield* eventually(
+          Effect.map(send(`${url}/metrics`), ({ text }) => /^http_server_active_requests 4$/m.test(text))
+        )
         yield* program.signal("SIGTERM")
+        const events = (yield* Effect.promise(() => begun.text())).trimEnd().split("\n\n")
+        assert.strictEqual(JSON.parse(events.at(-1)!.slice(6)).error.code, "stopping")
+        const [whole, late] = yield* Fiber.join(asked)
+        for (const answer of [whole, late]) {
+          assert.deepStrictEqual([answer.status, answer.json.error.code], [503, "stopping"])
+          assert.strictEqual(answer.headers.get("retry-after"), "1")
+          assert.strictEqual(answer.headers.get("x-ballast-upstream"), "simulator")
+        }
+        assert.strictEqual(whole.headers.get("x-request-id"), "whole")
         const { code, stderr } = yield* program.ended
         assert.strictEqual(code, 0)
         assert.include(stderr, "cut off")
-        yield* Effect.promise(() => response.text().catch(() => ""))
+        const lines = stderr.trimEnd().split("\n").map((line) => JSON.parse(line))
+        for (const [id, status] of [["whole", 503], ["late", 503], ["begun", 200]] as const) {
+          const line = lines.find((line) => line.request_id === id)
+          assert.deepStrictEqual([line.status, line.error, line.level], [status, "stopping", "warn"])
+        }
+      }).pipe(Effect.scoped))
+
+    it.live("within BALLAST_SHUTDOWN_TIMEOUT, whether a client reads or not", () =>
+      Effect.gen(function*() {
+        const { program, url } = yield* serve({ BALLAST_SHUTDOWN_TIMEOUT: "100ms" })
+        const { hostname, port } = new URL(url)
+        const body = JSON.stringify({ ...hello, stream: true })
+        const socket = connect(Number(port), hostname)
+        yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
+        yield* Effect.callback<void>((resume) => {
+          socket.once("readable", () => resume(Effect.void))
+          socket.write(
+            `POST ${chat} HTTP/1.1\r\nhost: x\r\nx-request-id: deaf\r\ncontent-type: application/json\r\n` +
+              `x-simulate: tokens=200000, tps=1000000\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+          )
+        })
+        yield* Effect.sleep("1 second")
+        yield* program.signal("SIGTERM")
+        const { code, stderr } = yield* program.ended
+        assert.strictEqual(code, 0)
+        const line = stderr.split("\n").find((line) => line.includes("\"deaf\""))
+        assert.deepInclude(JSON.parse(line!), { status: 200, error: "stopping" })
       }).pipe(Effect.scoped))
 
     it.live("at once at the second signal", () =>

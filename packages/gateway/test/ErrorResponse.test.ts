@@ -5,7 +5,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration } from "effect"
 
 const inside = "10.0.0.1:443 <html>stack at file.ts</html>"
-const answered = (status: number) => ({ status, detail: inside, traceId: "0123" })
+const answered = (status: number) => ({ status, detail: inside, stated: false, traceId: "0123" })
+const stated = (status: number) => ({ status, detail: "words", stated: true })
 
 const client = (reason: ChatError.ClientError["reason"]) => new ChatError.ClientError({ reason })
 const server = (reason: ChatError.ServerError["reason"]) => new ChatError.ServerError({ reason })
@@ -14,6 +15,7 @@ const protocol = (reason: ChatError.ProtocolError["reason"]) => new ChatError.Pr
 
 const expected: ReadonlyArray<readonly [ErrorResponse.Failure, status: number, code: string]> = [
   [client(new ChatError.InvalidRequest(answered(422))), 422, "invalid_request"],
+  [client(new ChatError.InvalidRequest(answered(413))), 413, "body_too_large"],
   [client(new ChatError.UnknownModel({ ...answered(400), supported: [] })), 400, "model_not_found"],
   [client(new ChatError.ContextLengthExceeded(answered(400))), 400, "context_length_exceeded"],
   [client(new ChatError.ContentRejected(answered(400))), 400, "content_policy_violation"],
@@ -46,18 +48,19 @@ const expected: ReadonlyArray<readonly [ErrorResponse.Failure, status: number, c
   [new ConcurrencyLimit.QueueTimeout({ limiter: inside, maxWait: Duration.seconds(1) }), 429, "gateway_queue_timeout"]
 ]
 
-/** Errors whose text is the service's own, for the client. */
-const inTheServicesWords = new Set([
-  "invalid_request",
-  "model_not_found",
-  "context_length_exceeded",
-  "content_policy_violation",
-  "insufficient_balance",
-  "upstream_not_found",
-  "rate_limit_exceeded",
-  "concurrency_exceeded",
-  "upstream_overloaded"
-])
+/** Errors whose text is the service's own, for the client, where the service stated one. */
+const inTheServicesWords: ReadonlyArray<ErrorResponse.Failure> = [
+  client(new ChatError.InvalidRequest(stated(422))),
+  client(new ChatError.InvalidRequest(stated(413))),
+  client(new ChatError.UnknownModel({ ...stated(400), supported: [] })),
+  client(new ChatError.ContextLengthExceeded(stated(400))),
+  client(new ChatError.ContentRejected(stated(400))),
+  client(new ChatError.InsufficientBalance(stated(402))),
+  client(new ChatError.NotFound(stated(404))),
+  client(new ChatError.RateLimited(stated(429))),
+  client(new ChatError.ConcurrencyExceeded({ ...stated(429), lowBalance: false })),
+  server(new ChatError.Overloaded(stated(503)))
+]
 
 describe("ErrorResponse", () => {
   it.each(expected)("%s", (error, status, code) => {
@@ -66,8 +69,43 @@ describe("ErrorResponse", () => {
     assert.isNotEmpty(answer.body.error.message)
     assert.isNotEmpty(answer.body.error.type)
     assert.isNull(answer.body.error.param)
-    assert.strictEqual(answer.body.error.message === inside, inTheServicesWords.has(code))
-    if (!inTheServicesWords.has(code)) assert.notInclude(JSON.stringify(answer.body), "10.0.0.1")
+    assert.notInclude(JSON.stringify(answer.body), "10.0.0.1")
+  })
+
+  it.each(inTheServicesWords)("%s, in the service's words", (error) => {
+    const answer = ErrorResponse.make(error)
+    assert.strictEqual(answer.body.error.message, "words")
+    assert.isUndefined(answer.detail)
+  })
+
+  it.each([
+    server(new ChatError.InternalError(stated(500))),
+    client(new ChatError.Unauthorized(stated(401)))
+  ])("%s, in fixed words whatever the service says", (error) => {
+    const answer = ErrorResponse.make(error)
+    assert.notInclude(answer.body.error.message, "words")
+    assert.strictEqual(answer.detail, "words")
+  })
+
+  it("keeps what the client is not told for the log", () => {
+    assert.strictEqual(ErrorResponse.make(server(new ChatError.Overloaded(answered(503)))).detail, inside)
+    assert.isUndefined(ErrorResponse.make(protocol(new ChatError.StreamTruncated({}))).detail)
+    assert.isUndefined(ErrorResponse.make(new Rejection.Rejection({ case: "UnknownRoute", detail: "no" })).detail)
+  })
+
+  it.each(
+    [
+      [client(new ChatError.InvalidRequest(answered(200))), 400],
+      [client(new ChatError.UnknownModel({ ...answered(200), supported: [] })), 400],
+      [client(new ChatError.ContextLengthExceeded(answered(200))), 400],
+      [client(new ChatError.ContentRejected(answered(200))), 400],
+      [client(new ChatError.NotFound(answered(200))), 404],
+      [client(new ChatError.RateLimited(answered(200))), 429],
+      [server(new ChatError.InternalError(answered(200))), 502],
+      [server(new ChatError.Overloaded(answered(200))), 503]
+    ] as const
+  )("has a status of its own where the service's is 200: %s", (error, status) => {
+    assert.strictEqual(ErrorResponse.make(error).status, status)
   })
 
   it.each([

@@ -138,6 +138,67 @@ describe("Gateway", () => {
         assert.strictEqual(error(del).code, "method_not_allowed")
       }))
 
+    it.effect.each(
+      [
+        [
+          "headers over 16 KiB",
+          `GET / HTTP/1.1\r\nhost: x\r\nx: ${"y".repeat(40_000)}\r\n\r\n`,
+          431,
+          "headers_too_large"
+        ],
+        ["a path over 16 KiB", `GET /${"y".repeat(40_000)} HTTP/1.1\r\nhost: x\r\n\r\n`, 431, "headers_too_large"],
+        ["a request line that is none", "GET / HTPP\r\n\r\n", 400, "malformed_request"],
+        ["another protocol", "\x16\x03\x01\x02", 400, "malformed_request"]
+      ] as const
+    )("what is no request: %s", ([, bytes, status, code]) =>
+      Effect.gen(function*() {
+        const { log, url } = yield* Running
+        const [head, body] = (yield* raw(url, bytes)).split("\r\n\r\n")
+        assert.match(head!, new RegExp(`^HTTP/1.1 ${status} `))
+        assert.match(head!, /^content-type: application\/json$/im)
+        assert.match(head!, /^connection: close$/im)
+        assert.match(head!, /^x-ballast-upstream: simulator$/im)
+        assert.strictEqual(JSON.parse(body!).error.code, code)
+        const id = /^x-request-id: (.*)$/im.exec(head!)![1]
+        yield* eventually(Effect.sync(() => log.some((line) => line["request_id"] === id)))
+        assert.deepInclude(log.find((line) => line["request_id"] === id), { status, error: code })
+      }))
+
+    it.effect("what is no request, and hangs up on who does not", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const { hostname, port } = new URL(url)
+        const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true }, () =>
+          socket.write("oops\r\n"))
+        yield* Effect.callback<void>((resume) => {
+          socket.on("error", () => {})
+          socket.once("end", () =>
+            resume(Effect.void)).resume()
+        })
+        // Only who has closed both ways answers a late byte by a reset.
+        yield* eventually(Effect.sync(() => socket.destroyed || !socket.write("oops\r\n")))
+      }))
+
+    it.effect("what is no request in the middle of an answer, by closing the connection", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const body = JSON.stringify({ ...hello, stream: true })
+        const received = yield* Effect.callback<string>((resume) => {
+          const { hostname, port } = new URL(url)
+          let received = ""
+          const socket = connect(Number(port), hostname, () =>
+            socket.write(
+              `POST ${chat} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nx-simulate: stall=5\r\n` +
+                `content-length: ${body.length}\r\n\r\n${body}`
+            ))
+          socket.setEncoding("utf8").on("data", (text: string) => received += text)
+          socket.once("data", () => socket.write("oops\r\n"))
+          socket.once("close", () => resume(Effect.succeed(received)))
+        })
+        assert.match(received, /^HTTP\/1.1 200 OK/)
+        assert.notInclude(received, "malformed_request")
+      }))
+
     it.effect("another content type, or none", () =>
       Effect.gen(function*() {
         const { url } = yield* Running
@@ -185,6 +246,18 @@ describe("Gateway", () => {
         assert.strictEqual(error(answer).type, "invalid_request_error")
         assert.strictEqual(error(answer).param, param)
         assert.include(error(answer).message, text)
+      }))
+
+    it.effect("a model whose name is longer than 256 characters", () =>
+      Effect.gen(function*() {
+        const { inspect, url } = yield* Running
+        const before = yield* inspect
+        const long = yield* post(url + chat, { ...hello, model: "m".repeat(256) })
+        assert.strictEqual(error(long).code, "model_not_found")
+        const longer = yield* post(url + chat, { ...hello, model: "m".repeat(257) })
+        assert.deepStrictEqual([longer.status, error(longer).param], [400, "model"])
+        assert.include(error(longer).message, "256 characters")
+        assert.strictEqual((yield* inspect).requests, before.requests + 1)
       }))
 
     it.effect("a body over 48 MiB, by its announced and by its real length", () =>
@@ -276,35 +349,118 @@ describe("Gateway", () => {
       }))
   })
 
-  layer(gateway({ clientKeys: ["key-of-alice", "key-of-bob"] }), { excludeTestServices: true })("client keys", (it) => {
-    it.effect("are needed, except for probes", () =>
+  const stated = { message: "Content Exists Risk", type: "invalid_request_error" }
+  layer(
+    gateway({
+      answers: {
+        body: () =>
+          new Response(`\n\n${JSON.stringify({ error: stated })}`, { headers: { "content-type": "application/json" } }),
+        event: () =>
+          new Response(`data: ${JSON.stringify({ error: stated })}\n\n`, {
+            headers: { "content-type": "text/event-stream" }
+          })
+      }
+    }),
+    { excludeTestServices: true }
+  )("an answer of 200 that states an error", (it) => {
+    it.effect.each([["body", false], ["body", true], ["event", true]] as const)(
+      "has the status that the error deserves: %s, stream %s",
+      ([answer, stream]) =>
+        Effect.gen(function*() {
+          const { url } = yield* Running
+          const refused = yield* post(url + chat, { ...hello, stream }, { "x-simulate": answer })
+          assert.deepStrictEqual([refused.status, refused.json.error.code], [400, "content_policy_violation"])
+        })
+    )
+  })
+
+  const inside = "no healthy upstream: connect to 10.12.3.4:8443 refused; Authorization: Bearer internal-token-xyz"
+  const page = `<html><head><title>${inside}</title></head></html>`
+  layer(
+    gateway({
+      answers: {
+        "503 text": () => new Response(inside, { status: 503 }),
+        "400 text": () => new Response(inside, { status: 400 }),
+        "429 json": () => Response.json({ error: inside }, { status: 429 }),
+        "413 page": () => new Response(page, { status: 413, headers: { "content-type": "text/html" } }),
+        "404 page": () => new Response(page, { status: 404, headers: { "content-type": "text/html" } })
+      }
+    }),
+    { excludeTestServices: true }
+  )("what a proxy says in the service's place", (it) => {
+    it.effect("of a body that is too large has the gateway's own code", () =>
       Effect.gen(function*() {
         const { url } = yield* Running
-        for (const path of ["/v1/models", "/models", "/user/balance", "/metrics"]) {
-          const answer = yield* send(url + path)
-          assert.deepStrictEqual([answer.status, answer.json.error.code], [401, "invalid_api_key"], path)
-          assert.strictEqual(answer.headers.get("www-authenticate"), "Bearer")
-        }
-        assert.strictEqual((yield* post(url + chat, hello, { authorization: "Bearer key-of-eve" })).status, 401)
-        assert.strictEqual((yield* send(`${url}/healthz`)).status, 200)
-        assert.strictEqual((yield* send(`${url}/readyz`)).status, 200)
+        const answer = yield* post(url + chat, hello, { "x-simulate": "413 page" })
+        assert.deepStrictEqual([answer.status, answer.json.error.code], [413, "body_too_large"])
       }))
 
-    it.effect("let pass, and go no further", () =>
-      Effect.gen(function*() {
-        const { log, url } = yield* Running
-        for (const key of ["key-of-alice", "key-of-bob"]) {
-          const answer = yield* post(url + chat, hello, { authorization: `Bearer ${key}` })
-          // The simulator takes only keys that begin with "sk-": the gateway sent its own.
-          assert.strictEqual(answer.status, 200)
-        }
-        assert.strictEqual(
-          (yield* send(`${url}/metrics`, { headers: { authorization: "Bearer key-of-bob" } })).status,
-          200
-        )
-        assert.notInclude(JSON.stringify(log), "key-of")
-      }))
+    it.effect.each(["503 text", "400 text", "429 json", "404 page", "413 page"])(
+      "is for the log only: %s",
+      (answer) =>
+        Effect.gen(function*() {
+          const { log, url } = yield* Running
+          for (const stream of [false, true]) {
+            const id = `${answer.replace(" ", "-")}-${stream}`
+            const failed = yield* post(url + chat, { ...hello, stream }, { "x-simulate": answer, "x-request-id": id })
+            assert.strictEqual(failed.status, Number(answer.slice(0, 3)))
+            assert.notMatch(failed.text, /10\.12|internal|html/)
+            yield* eventually(Effect.sync(() => log.some((line) => line["request_id"] === id)))
+            const line = log.find((line) => line["request_id"] === id)!
+            assert.include(String(line["upstream_detail"]), "connect to 10.12.3.4:8443 refused")
+            assert.notInclude(JSON.stringify(line), "token")
+          }
+        })
+    )
   })
+
+  layer(gateway({ clientKeys: ["key-of-alice", "key-of-bob"], circuitBreaker: {} }), { excludeTestServices: true })(
+    "client keys",
+    (it) => {
+      it.effect("are needed, except for probes", () =>
+        Effect.gen(function*() {
+          const { url } = yield* Running
+          for (const path of ["/v1/models", "/models", "/user/balance", "/metrics"]) {
+            const answer = yield* send(url + path)
+            assert.deepStrictEqual([answer.status, answer.json.error.code], [401, "invalid_api_key"], path)
+            assert.strictEqual(answer.headers.get("www-authenticate"), "Bearer")
+          }
+          assert.strictEqual((yield* post(url + chat, hello, { authorization: "Bearer key-of-eve" })).status, 401)
+          assert.strictEqual((yield* send(`${url}/healthz`)).status, 200)
+          assert.strictEqual((yield* send(`${url}/readyz`)).status, 200)
+        }))
+
+      it.effect("are needed to see which models are in use", () =>
+        Effect.gen(function*() {
+          const { url } = yield* Running
+          const key = { authorization: "Bearer key-of-alice" }
+          yield* post(url + chat, hello, key)
+          const known = yield* send(`${url}/readyz`, { headers: key })
+          assert.strictEqual(known.json.circuits[hello.model], "closed")
+          for (const headers of [{}, { authorization: "Bearer key-of-eve" }]) {
+            const answer = yield* send(`${url}/readyz`, { headers })
+            assert.strictEqual(answer.status, 200)
+            assert.hasAllKeys(answer.json.circuits, ["closed", "half-open", "open"])
+            assert.isAbove(answer.json.circuits.closed, 0)
+          }
+        }))
+
+      it.effect("let pass, and go no further", () =>
+        Effect.gen(function*() {
+          const { log, url } = yield* Running
+          for (const key of ["key-of-alice", "key-of-bob"]) {
+            const answer = yield* post(url + chat, hello, { authorization: `Bearer ${key}` })
+            // The simulator takes only keys that begin with "sk-": the gateway sent its own.
+            assert.strictEqual(answer.status, 200)
+          }
+          assert.strictEqual(
+            (yield* send(`${url}/metrics`, { headers: { authorization: "Bearer key-of-bob" } })).status,
+            200
+          )
+          assert.notInclude(JSON.stringify(log), "key-of")
+        }))
+    }
+  )
 
   layer(gateway({ kind: "deepseek", apiKey: "sk-0123456789", simulator: { keys: ["sk-other"] } }), {
     excludeTestServices: true
@@ -404,6 +560,15 @@ describe("Gateway", () => {
         assert.strictEqual(line["level"], "warn")
         assert.strictEqual(line["error"], "upstream_overloaded")
         assert.match(String(line["upstream_trace_id"]), /^[0-9a-f]{32}$/)
+      }))
+
+    it.effect("no more than the beginning of a long path", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = yield* send(`${url}/${"x".repeat(9000)}`, { headers: { "x-request-id": "line-4" } })
+        assert.strictEqual(answer.status, 404)
+        assert.isBelow(answer.text.length, 600)
+        assert.strictEqual((yield* lineOf("line-4"))["path"], `/${"x".repeat(255)}…`)
       }))
 
     it.effect("probes at debug level", () =>

@@ -3,7 +3,8 @@ import { DeepSeek } from "@ballast/deepseek"
 import { Gateway, Upstream } from "@ballast/gateway"
 import { Simulator, type SimulatorOptions } from "@ballast/simulator"
 import { Logs } from "@ballast/telemetry"
-import { Context, Duration, Effect, Layer, Redacted } from "effect"
+import { Context, Duration, Effect, identity, Layer, Redacted } from "effect"
+import { HttpClient, HttpClientResponse } from "effect/http"
 
 export class Running extends Context.Service<Running, {
   readonly url: string
@@ -20,7 +21,17 @@ export interface Options {
   readonly apiKey?: string
   readonly circuitBreaker?: DeepSeek.Options["circuitBreaker"]
   readonly kind?: "simulator" | "deepseek"
+  /** Answers in place of the simulator's, chosen by `x-simulate`. */
+  readonly answers?: Readonly<Record<string, () => Response>>
 }
+
+const answering = (answers: Readonly<Record<string, () => Response>>) =>
+  Layer.succeed(
+    HttpClient.HttpClient,
+    HttpClient.make((request) =>
+      Effect.sync(() => HttpClientResponse.fromWeb(request, answers[request.headers["x-simulate"]!]!()))
+    )
+  )
 
 export const layer = (options: Options = {}): Layer.Layer<Running> => {
   const lines: Array<Record<string, unknown>> = []
@@ -30,6 +41,7 @@ export const layer = (options: Options = {}): Layer.Layer<Running> => {
     retry: false,
     circuitBreaker: options.circuitBreaker ?? false
   }).pipe(
+    options.answers === undefined ? identity : Layer.provide(answering(options.answers)),
     Layer.provideMerge(Simulator.layerHttpClient({ ...instant, ...options.simulator }))
   )
   return Layer.effect(

@@ -14,6 +14,7 @@ export interface Answer {
 /** Takes keys out of a text: the one that was sent, what looks like one, and the last four characters that the service quotes. */
 const mask = (text: string, secret: string): string =>
   text.replaceAll(secret, "****").replace(/\bsk-[\w-]{4,}/g, "sk-****").replace(/\*{2,}[\w-]+/g, "****")
+    .replace(/\bbearer +[\w.~+/=-]{8,}/gi, "Bearer ****")
 
 /** The beginning of a text of the service, for people. */
 const excerpt = (text: string, secret: string): string => mask(text, secret).trim().slice(0, 500)
@@ -24,7 +25,7 @@ export const fromAnswer = (answer: Answer, now: number): ChatError.ChatError => 
   if (status < 400) return malformed(`status ${status} where an answer was due`, answer)
   const stated = statedError(parse(body))
   const detail = stated?.message ?? titleOf(body) ?? (body.trim() === "" ? `status ${status} without a body` : body)
-  return fromStatus(status, { status, headers, secret, detail }, now)
+  return fromStatus(status, { status, headers, secret, detail, stated: stated?.isMessage ?? false }, now)
 }
 
 /** The error that a JSON body, or the data of an event, states after a status of 200; nothing when it states none. */
@@ -36,7 +37,8 @@ export const fromStated = (
   const stated = statedError(json)
   if (stated === undefined) return undefined
   const { headers, secret, status } = answer
-  return fromStatus(impliedStatus(stated), { status, headers, secret, detail: stated.message }, now)
+  const told = { status, headers, secret, detail: stated.message, stated: stated.isMessage }
+  return fromStatus(impliedStatus(stated), told, now)
 }
 
 export const malformed = (detail: string, { body, headers, secret }: Answer, json = false): ChatError.ProtocolError =>
@@ -64,15 +66,22 @@ const parse = (body: string): unknown => {
 
 interface Stated {
   readonly message: string
+  /** Whether it stood where the service puts its message. */
+  readonly isMessage: boolean
   readonly words: ReadonlyArray<string>
 }
 
 const statedError = (json: unknown): Stated | undefined => {
   if (!hasProperty(json, "error") || json.error == null) return undefined
   const { error } = json
-  if (isString(error)) return { message: error, words: [] }
+  if (isString(error)) return { message: error, isMessage: false, words: [] }
   const field = (name: string) => hasProperty(error, name) && error[name] != null ? [String(error[name])] : []
-  return { message: field("message")[0] ?? JSON.stringify(error), words: [...field("code"), ...field("type")] }
+  const message = field("message")[0]
+  return {
+    message: message ?? JSON.stringify(error),
+    isMessage: message !== undefined,
+    words: [...field("code"), ...field("type")]
+  }
 }
 
 // `code` is `invalid_request_error` for nearly everything, so what says more comes first.
@@ -95,6 +104,7 @@ const impliedStatus = ({ message, words }: Stated): number => {
 
 interface Told extends Omit<Answer, "body"> {
   readonly detail: string
+  readonly stated: boolean
 }
 
 const fromStatus = (status: number, told: Told, now: number): ChatError.ChatError => {
@@ -103,6 +113,7 @@ const fromStatus = (status: number, told: Told, now: number): ChatError.ChatErro
   const fields = {
     status: told.status,
     detail: excerpt(told.detail, told.secret),
+    stated: told.stated,
     ...optionalTraceId(told.headers["x-ds-trace-id"]),
     ...(retryAfter === undefined ? undefined : { retryAfter })
   }

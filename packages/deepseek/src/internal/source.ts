@@ -79,7 +79,8 @@ export const make = (client: HttpClient.HttpClient, apiKey: Redacted.Redacted, b
   const complete = (request: ChatRequest) =>
     Effect.suspend(() => {
       const { stream_options: _, ...rest } = request
-      const body = HttpBody.jsonUnsafe({ ...rest, stream: false })
+      // A body that is as large as the service takes has no room for what says nothing.
+      const body = HttpBody.jsonUnsafe(rest.stream === true ? { ...rest, stream: false } : rest)
       return Effect.flatMap(send("POST", paths.chat, "application/json", body), answers.completion)
     })
 

@@ -29,6 +29,7 @@ const cases: ReadonlyArray<readonly [name: string, reply: Scripted.Reply | Scrip
       _tag: "InvalidRequest",
       status: 400,
       detail: "Invalid temperature value, the valid range of temperature is [0, 2] (request_id: 5f0c)",
+      stated: true,
       traceId
     }
   ],
@@ -121,7 +122,13 @@ const cases: ReadonlyArray<readonly [name: string, reply: Scripted.Reply | Scrip
     class: "ServerError",
     _tag: "InternalError",
     status: 500,
-    detail: "500 Internal Server Error"
+    detail: "500 Internal Server Error",
+    stated: false
+  }],
+  ["503 of a proxy", text(503, "connect to 10.1.2.3:443 failed; Authorization: Bearer c29tZSB0b2tlbg==, retry"), {
+    _tag: "Overloaded",
+    detail: "connect to 10.1.2.3:443 failed; Authorization: Bearer ****, retry",
+    stated: false
   }],
   ["500 with broken JSON", text(500, "{\"error\":"), { _tag: "InternalError", detail: "{\"error\":" }],
   ["501", text(501, ""), { class: "ServerError", _tag: "InternalError", status: 501 }],
@@ -133,8 +140,8 @@ const cases: ReadonlyArray<readonly [name: string, reply: Scripted.Reply | Scrip
   }],
   ["504", text(504, ""), { class: "ServerError", _tag: "GatewayError" }],
   ["redirect", text(307, "", { location: "https://elsewhere" }), { class: "ProtocolError", _tag: "MalformedBody" }],
-  ["error as a string", text(400, "{\"error\":\"no\"}"), { _tag: "InvalidRequest", detail: "no" }],
-  ["error without a message", text(400, "{\"error\":{\"code\":7}}"), { detail: "{\"code\":7}" }],
+  ["error as a string", text(400, "{\"error\":\"no\"}"), { _tag: "InvalidRequest", detail: "no", stated: false }],
+  ["error without a message", text(400, "{\"error\":{\"code\":7}}"), { detail: "{\"code\":7}", stated: false }],
   ["200, then unauthorized", text(200, "{\"error\":{\"message\":\"no\",\"type\":\"authentication_error\"}}"), {
     class: "ClientError",
     _tag: "Unauthorized",
@@ -143,7 +150,8 @@ const cases: ReadonlyArray<readonly [name: string, reply: Scripted.Reply | Scrip
   ["200, then busy", text(200, "\n\n{\"error\":{\"message\":\"busy\",\"code\":\"service_unavailable_error\"}}"), {
     class: "ServerError",
     _tag: "Overloaded",
-    status: 200
+    status: 200,
+    stated: true
   }],
   [
     "200, then out of money",

@@ -12,3 +12,11 @@ export const states: Effect.Effect<Record<string, string>> = Effect.map(Metric.s
   }
   return states
 })
+
+/** How many circuit breakers are in each state: what may be told to anybody, since names are those of models. */
+export const counts: Effect.Effect<Record<string, number>> = Effect.map(states, (states) => {
+  const counts: Record<string, number> = {}
+  for (const name of names) counts[name] = 0
+  for (const state of Object.values(states)) counts[state] = (counts[state] ?? 0) + 1
+  return counts
+})
