@@ -9,6 +9,7 @@
  */
 import type { ChatRequest } from "@ballast/deepseek/ChatRequest"
 import * as Json from "@ballast/deepseek/Json"
+import * as GenAi from "@ballast/telemetry/GenAi"
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
 import { MaxBodySize } from "effect/http/HttpIncomingMessage"
@@ -28,14 +29,6 @@ export const maxBytes = 48 * 1024 * 1024
 
 const maxBodySize = ByteSize.bytes(maxBytes)
 
-/**
- * The longest name of a model, in characters: policies, metrics, spans and logs keep the name long after the body is gone.
- *
- * @category constants
- * @since 0.1.0
- */
-export const maxModelLength = 256
-
 interface Problem {
   readonly param?: string
   readonly detail: string
@@ -51,8 +44,8 @@ const problemOf = (body: unknown): Problem | undefined => {
   if (typeof body["model"] !== "string" || body["model"] === "") {
     return { param: "model", detail: "`model` must be the name of a model, for example \"deepseek-flash\"." }
   }
-  if (body["model"].length > maxModelLength) {
-    return { param: "model", detail: `\`model\` must not be longer than ${maxModelLength} characters.` }
+  if (body["model"].length > GenAi.maxModelLength) {
+    return { param: "model", detail: `\`model\` must not be longer than ${GenAi.maxModelLength} characters.` }
   }
   if (!Array.isArray(body["messages"]) || body["messages"].length === 0) {
     return { param: "messages", detail: "`messages` must be an array with at least one message." }

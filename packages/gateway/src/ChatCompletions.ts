@@ -18,7 +18,6 @@ import type { ChatChunk } from "@ballast/deepseek/ChatChunk"
 import type { ChatModel } from "@ballast/deepseek/ChatModel"
 import type { ChatRequest } from "@ballast/deepseek/ChatRequest"
 import type { CallError } from "@ballast/deepseek/DeepSeek"
-import * as GenAi from "@ballast/telemetry/GenAi"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
@@ -144,7 +143,7 @@ export const handle = (model: Model, cut: Cut = Effect.never) =>
   request: HttpServerRequest
 ): Effect.Effect<HttpServerResponse.HttpServerResponse, Failure, Scope.Scope> =>
   Effect.flatMap(ChatBody.read(request), (body) => {
-    exchange.model = GenAi.modelName(body.model)
+    exchange.model = body.model
     if (body.stream !== true) return complete(model, body, exchange)
     exchange.stream = true
     return stream(model, body, exchange, cut)

@@ -21,6 +21,7 @@ import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Redacted from "effect/Redacted"
 
 /**
@@ -62,14 +63,22 @@ export const defaultBaseUrl = "https://api.deepseek.com"
 
 const fail = (message: string) => Effect.fail(new Config.ConfigError(new ConfigProvider.SourceError({ message })))
 
-/** A variable read by `parse`, which answers `undefined` for a wrong value. */
-const setting = <A>(name: string, expected: string, parse: (text: string) => A | undefined): Config.Config<A> =>
+/** A variable read by `parse`, which answers `undefined` for a wrong value; that is shown as `show` has it. */
+const setting = <A>(
+  name: string,
+  expected: string,
+  parse: (text: string) => A | undefined,
+  show: (text: string) => string = identity
+): Config.Config<A> =>
   Config.String(name).pipe(Config.mapEffect((text) => {
     const value = parse(text.trim())
     return value === undefined
-      ? fail(`${name} is ${JSON.stringify(text)}. Expected ${expected}.`)
+      ? fail(`${name} is ${JSON.stringify(show(text))}. Expected ${expected}.`)
       : Effect.succeed(value)
   }))
+
+/** A URL without what may be secret in it: user and query. */
+const withoutSecrets = (url: string): string => url.replace(/\/\/[^/]*@/, "//***@").replace(/([?#]).+/s, "$1***")
 
 /** The same for a secret, whose value is not shown. */
 const secret = <A>(name: string, expected: string, parse: (text: string) => A | undefined): Config.Config<A> =>
@@ -134,7 +143,8 @@ export const upstream: Config.Config<Pick<Settings, "apiKey" | "baseUrl">> = Con
   baseUrl: setting(
     "DEEPSEEK_BASE_URL",
     `an http or https URL without user, query or fragment, for example DEEPSEEK_BASE_URL=${defaultBaseUrl}`,
-    parseBaseUrl
+    parseBaseUrl,
+    withoutSecrets
   ).pipe(Config.withDefault(defaultBaseUrl))
 })
 

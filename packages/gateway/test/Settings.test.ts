@@ -53,6 +53,7 @@ describe("Settings", () => {
         "DEEPSEEK_BASE_URL is \"api.deepseek.com\". Expected an http or https URL"
       ],
       [{ DEEPSEEK_BASE_URL: "ftp://x" }, "DEEPSEEK_BASE_URL is \"ftp://x\""],
+      [{ DEEPSEEK_BASE_URL: "https://me:secret@x/v1?key=secret" }, "DEEPSEEK_BASE_URL is \"https://***@x/v1?***\""],
       [{ BALLAST_SHUTDOWN_TIMEOUT: "soon" }, "BALLAST_SHUTDOWN_TIMEOUT is \"soon\". Expected a number with a unit"]
     ] as const
   )(

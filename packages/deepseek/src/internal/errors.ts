@@ -153,7 +153,7 @@ const clientReason = (status: number, text: string, fields: Fields): ChatError.C
  * a top-up, but only what names a concurrency limit leaves some calls.
  */
 const limitReason = (text: string, fields: Fields): ChatError.ClientError["reason"] => {
-  const lowBalance = /balance/i.test(text)
+  const lowBalance = /(?<!load[\s-])\bbalance\b/i.test(text)
   if (/concurren/i.test(text)) {
     return new ChatError.ConcurrencyExceeded({
       ...fields,
