@@ -323,6 +323,8 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
       return Effect.withFiber((fiber) => {
         settings = checked("AdaptiveLimit.update", changes, settings)
         const { limit } = engine.settings
+        const within = clamp(learner.limit, settings)
+        learner = learner.bound?.(settings) ?? (within === learner.limit ? learner : algorithm.start(within))
         engine.change({ ...settings, limit })
         adapt(clamp(limit, settings), "update", fiber)
         return Effect.void

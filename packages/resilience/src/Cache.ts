@@ -569,6 +569,8 @@ const makeStore = <A, E>(where: string, options: Options<A, E> | undefined) => {
       execution: Effect.Effect<unknown, E, R>,
       context: Context.Context<R>
     ): void => {
+      // One that has not begun its execution yet is a refresh, too.
+      if (refreshes.has(key)) return
       const run = Effect.runForkWith(context)
       const fiber = run(watched(key, execution))
       if (fiber.pollUnsafe() !== undefined) return

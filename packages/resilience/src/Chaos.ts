@@ -141,9 +141,10 @@ const defaults = { name: "default", seed: "chaos", on: true, allowInProduction: 
 /** Any of the words that is not a part of a longer one. */
 const production = /(?<!\p{L})(?:production|prod|live)(?!\p{L})/iu
 
-const profileOf = Config.String("BALLAST_PROFILE").pipe(
-  Config.orElse(() => Config.String("NODE_ENV")),
-  Config.option
+/** The first variable that says something: one of blanks is as good as none. */
+const profileOf = Config.map(
+  Config.all([Config.option(Config.String("BALLAST_PROFILE")), Config.option(Config.String("NODE_ENV"))]),
+  (profiles) => profiles.find(Option.exists((profile) => profile.trim() !== "")) ?? Option.none<string>()
 )
 
 interface Injection {

@@ -15,7 +15,10 @@
  *
  * What runs inside sees in `CurrentDeadline` when it will be ended; of nested
  * deadlines the nearest counts. Policies that wait look at it, so none of them
- * begins a wait that would outlast its caller.
+ * begins a wait that would outlast its caller. Of a stream that is the deadline
+ * of the whole: what its source forks goes on from one item to the next. The
+ * nearer one of the item that is waited for is known to `remaining` and to the
+ * policies only where the pull itself runs, and in the attempts of a hedge.
  *
  * On a stream, time is watched while it waits for its upstream, which the first
  * pull opens. For `firstItem`, `idle` and `leastRate` only that waiting counts,

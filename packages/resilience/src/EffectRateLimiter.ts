@@ -165,7 +165,10 @@ const makeLimiters = (
     })
 
   const pause = (key: string, millis: number): Effect.Effect<void, RateLimiterStoreError> =>
-    Effect.tap(common.hold(key, "pause", millis), wake(key))
+    Effect.tap(common.hold(key, "pause", millis), () =>
+      Effect.sync(() => {
+        for (const kind of kinds) limiters.get(idOf(kind, key))?.held(key, "pause", millis)
+      }))
 
   /** Gives back whatever a call has, be it a place in the line. */
   const giveBack = ({ key }: Call, pieces: ReadonlyArray<Piece>): Effect.Effect<void> | undefined => {

@@ -30,6 +30,7 @@ import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as check from "./internal/check.ts"
+import { asPull, CurrentDeadline, deadlineOf } from "./internal/currentDeadline.ts"
 import * as events from "./internal/events.ts"
 import * as keyedPolicies from "./internal/keyed.ts"
 import * as Latencies from "./internal/latencies.ts"
@@ -254,7 +255,8 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
             const number = ++started
             const since = time.now(fiber)
             attempts++
-            const body = run(attempt(number))
+            const endsAt = deadlineOf(fiber)
+            const body = run(endsAt < fiber.getRef(CurrentDeadline) ? asPull(attempt(number), endsAt) : attempt(number))
             const done = body.pollUnsafe()
             if (done !== undefined) return ended(done, number, since)
             running.add(body)
@@ -293,8 +295,8 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
             if (!isTurnedAway(outcome)) {
               if (!outcome.retryable) return settle(exit)
               failed = exit
+              if (next("failed")) return true
             }
-            if (outcome.retryable && next("failed")) return true
             return running.size === 0 && settle(failed ?? exit)
           }
 

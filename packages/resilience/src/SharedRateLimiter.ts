@@ -107,8 +107,8 @@ export interface Limiter extends Policy.Policy<Rejection> {
   readonly pause: (duration: Duration.Input) => Effect.Effect<void, RateLimiterStoreError>
   /** Ends a pause. */
   readonly resume: Effect.Effect<void, RateLimiterStoreError>
-  /** Rejects every call for so long, those who wait included. */
-  readonly block: (duration: Duration.Input) => Effect.Effect<void, RateLimiterStoreError>
+  /** Rejects every call for so long, those who wait included; until `unblock`, or ten years, when no duration is given. */
+  readonly block: (duration?: Duration.Input) => Effect.Effect<void, RateLimiterStoreError>
   /** Ends a block. */
   readonly unblock: Effect.Effect<void, RateLimiterStoreError>
   /** Takes weight without a call; it may go beyond the limit, and later calls wait for it. */
@@ -136,6 +136,9 @@ export interface Standing {
   readonly resetAfter: Duration.Duration
 }
 
+/** Milliseconds of the longest hold: no store keeps a key for ever. */
+const longestHold = 10 * 365 * 24 * 3_600_000
+
 const limiterOf = (shared: Shared.Shared, key: string): Limiter => {
   const weighing = (weight: number): Policy.Policy<Rejection> =>
     guard.makePolicy<Shared.Held, Rejection>({
@@ -144,17 +147,19 @@ const limiterOf = (shared: Shared.Shared, key: string): Limiter => {
     })
   const where = (method: string) => `SharedRateLimiter.${method}`
   const weightOf = (method: string, weight = 1) => Weight.weight(where(method), weight)
+  const hold = (kind: "pause" | "block", duration: Duration.Input): Effect.Effect<void, RateLimiterStoreError> => {
+    const millis = Math.min(check.notNegative(where(kind), "duration", duration), longestHold)
+    return millis === 0 ? Effect.void : shared.hold(key, kind, millis)
+  }
 
   return Object.assign(weighing(1), {
     weigh: (weight: number) => weighing(weightOf("weigh", weight)),
     reserve: (weight?: number) => Reserve.reserve(shared, key, weightOf("reserve", weight)),
     reserveScoped: (weight?: number) => Reserve.reserveScoped(shared, key, weightOf("reserveScoped", weight)),
     settle: (reservation: Reservation, weight: number) => reservation.settle(weight),
-    pause: (duration: Duration.Input) =>
-      shared.hold(key, "pause", check.positive(where("pause"), "duration", duration)),
+    pause: (duration: Duration.Input) => hold("pause", duration),
     resume: shared.release(key, "pause"),
-    block: (duration: Duration.Input) =>
-      shared.hold(key, "block", check.positive(where("block"), "duration", duration)),
+    block: (duration: Duration.Input = Duration.infinity) => hold("block", duration),
     unblock: shared.release(key, "block"),
     penalize: (weight: number) => shared.penalize(key, Weight.amount(where("penalize"), weight)),
     reward: (weight: number) => shared.reward(key, Weight.amount(where("reward"), weight)),

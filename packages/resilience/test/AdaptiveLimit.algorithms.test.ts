@@ -93,6 +93,23 @@ describe("AdaptiveLimit", () => {
       assert.strictEqual(learn(5_000, 110), 100)
     })
 
+    it("goes back to no more than the bounds that were set while it measured", () => {
+      const algorithm = AdaptiveLimit.vegas({ remeasure: "2 seconds" })
+      for (const max of [50, 60]) {
+        let learner = algorithm.start(100)
+        const learn = (at: number, rtt: number, most: number) => {
+          learner = learner.learn({ at, rtt, inFlight: 10, dropped: false, stated: undefined }, { min: 1, max: most })
+          return learner.limit
+        }
+        learn(0, 100, 100)
+        assert.strictEqual(learn(3_000, 110, 1_000), 50)
+        learner = learner.bound?.({ min: 1, max }) ?? assert.fail("knows no bounds")
+        assert.strictEqual(learn(4_000, 100, max), max)
+        // Half of the calls wait, and it sees that.
+        assert.isBelow(learn(5_000, 200, max), max)
+      }
+    })
+
     it("a small limit moves by a whole slot", () => {
       assert.deepStrictEqual(teach(AdaptiveLimit.vegas(), 5, [{}, {}]), [6, 7])
       assert.deepStrictEqual(teach(AdaptiveLimit.vegas(), 9, [{}, { rtt: 1_000 }]), [10, 9])

@@ -205,6 +205,30 @@ describe("AdaptiveLimit", () => {
         }
       }))
 
+    it.effect("count after the bounds were changed by hand, as does what is learnt from there", () =>
+      Effect.gen(function*() {
+        const own: AdaptiveLimit.Algorithm = recording().algorithm
+        for (
+          const algorithm of [
+            AdaptiveLimit.aimd(),
+            AdaptiveLimit.vegas(),
+            AdaptiveLimit.gradient2(),
+            AdaptiveLimit.told(),
+            own
+          ]
+        ) {
+          const limit = yield* AdaptiveLimit.make({ algorithm, initial: 100 })
+          yield* limit.update({ max: 20 })
+          assert.strictEqual(yield* limitIs(limit), 20)
+          yield* Effect.exit(limit(Effect.fail(new Overloaded({}))))
+          assert.strictEqual(yield* limitIs(limit), algorithm === own ? 19 : 18, algorithm.name)
+          yield* limit.update({ max: 10 })
+          yield* limit.update({ max: 1_000 })
+          yield* round(limit, 10, 10)
+          assert.isAtMost(yield* limitIs(limit), 11, algorithm.name)
+        }
+      }))
+
     it.effect("those of one overload count once", () =>
       Effect.gen(function*() {
         const limit = yield* AdaptiveLimit.make({ initial: 10 })

@@ -3,6 +3,7 @@ import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import { withStepBudget } from "./support.ts"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
 
@@ -197,6 +198,19 @@ describe("Cache", () => {
           const failed = Effect.map(recorded, (all) => all.filter(({ event }) => event._tag === "RefreshFailed"))
           return { ...made, failed }
         })
+
+        it.effect("is one, though callers come before it has begun", () =>
+          Effect.gen(function*() {
+            for (let budget = 3; budget <= 16; budget++) {
+              const { dependency, get } = yield* setup()
+              yield* get()
+              yield* TestClock.adjust("10 seconds")
+              const stale = withStepBudget(budget)(get())
+              yield* Effect.all([stale, stale, stale], { concurrency: "unbounded" })
+              yield* Testing.advance("1 minute")
+              assert.deepInclude(yield* dependency.inspect, { running: 0 }, String(budget))
+            }
+          }))
 
         it.effect("is stopped when the old answer is not served any more, and the next call starts anew", () =>
           Effect.gen(function*() {

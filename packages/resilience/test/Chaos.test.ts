@@ -242,6 +242,8 @@ describe("Chaos", () => {
         [{ NODE_ENV: "Production" }, undefined, false],
         [{ NODE_ENV: "prod" }, undefined, false],
         [{ BALLAST_PROFILE: " live " }, undefined, false],
+        [{ BALLAST_PROFILE: " ", NODE_ENV: "production" }, undefined, false],
+        [{ BALLAST_PROFILE: " ", NODE_ENV: "test" }, undefined, true],
         [{ BALLAST_PROFILE: "staging", NODE_ENV: "production" }, undefined, true],
         [{ BALLAST_PROFILE: "production", NODE_ENV: "test" }, undefined, false],
         [{ NODE_ENV: "test" }, "production", false],

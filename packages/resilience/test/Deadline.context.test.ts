@@ -1,7 +1,7 @@
-import { ConcurrencyLimit, Deadline, Policy, Retry } from "@ballast/resilience"
+import { ConcurrencyLimit, Deadline, Hedge, Policy, RateLimiter, Retry } from "@ballast/resilience"
 import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
+import { Cause, Clock, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Fault } from "./support.ts"
 import { interruptEverywhere } from "./support/interruption.ts"
@@ -124,6 +124,18 @@ describe("Deadline in the context", () => {
           const whole = index === 0 ? [9_700, 9_700, 9_400, 9_400] : [9_700, 9_400, 9_100, 8_800]
           assert.deepStrictEqual((yield* consume(outer.stream(source))).items, whole)
         }
+      }))
+
+    it.effect("of an item is known to the attempts of a hedge", () =>
+      Effect.gen(function*() {
+        const hedge = yield* Hedge.make({ delay: "1 hour" })
+        const item = Deadline.firstItem("1 second")
+        const left = Stream.fromEffect(Effect.andThen(Effect.sleep(100), remaining))
+        assert.deepStrictEqual((yield* consume(item.stream(hedge.stream(left)))).items, [900])
+        const limiter = yield* RateLimiter.make({ limit: 1, window: "1 hour", maxWait: "2 hours", maxQueue: 10 })
+        yield* limiter(Effect.void)
+        const exit = yield* Effect.exit(Stream.runDrain(item.stream(hedge.stream(limiter.stream(left)))))
+        assert.instanceOf(Exit.isFailure(exit) && Cause.squash(exit.cause), RateLimiter.RateLimitExceeded)
       }))
 
     it.effect("of an item turns no call away that the source makes beside its pulls", () =>

@@ -82,6 +82,22 @@ describe("EffectRateLimiter", () => {
       assert.strictEqual((yield* Fiber.join(heavy)).remaining, 1)
     }).pipe(provided))
 
+  it.effect("a 429 holds what the store has let through, but says so after it", () =>
+    Effect.gen(function*() {
+      const limiter = yield* EffectRateLimiter.make()
+      const call = yield* start(
+        limiter.consume({ key: "a", limit: 5, window: "1 second", onExceeded: "delay" })
+      )
+      yield* limiter.adaptiveFeedback({ key: "a", epoch: 0, tokens: 1, status: 429, retryAfter: Duration.millis(500) })
+      yield* TestClock.adjust(499)
+      assert.isUndefined(call.pollUnsafe())
+      yield* TestClock.adjust(1_000)
+      assert.strictEqual((yield* Fiber.join(call)).remaining, 4)
+    }).pipe(
+      Effect.scoped,
+      storeWith(({ take }) => ({ take: (...request) => Effect.tap(take(...request), () => Effect.sleep(50)) }))
+    ))
+
   it.effect("a 429 holds what another process consumes, also what waits already", () =>
     Effect.gen(function*() {
       const here = yield* EffectRateLimiter.make()

@@ -223,6 +223,25 @@ describe("Hedge", () => {
         }
       }))
 
+    it.effect("no further attempt starts at once, though another try of the call may make sense", () =>
+      Effect.gen(function*() {
+        const hedge = yield* Hedge.make({ ...generous, maxAttempts: 4 })
+        const storeFailed = { [Outcome.key]: Outcome.ignored({ retryable: true, executed: false }) }
+        const { call, made } = attempts(
+          late(Effect.succeed("first"), 5_000),
+          Effect.fail(storeFailed),
+          Effect.fail(storeFailed),
+          Effect.fail(storeFailed)
+        )
+        const fiber = yield* start(hedge(call))
+        for (const attempt of [1, 2, 3, 4]) {
+          assert.strictEqual(made(), attempt)
+          yield* TestClock.adjust(1_000)
+        }
+        yield* TestClock.adjust(1_000)
+        assert.strictEqual(yield* Fiber.join(fiber), "first")
+      }))
+
     it.effect("ends the call when it is the only attempt", () =>
       Effect.gen(function*() {
         const hedge = yield* Hedge.make(generous)

@@ -264,6 +264,21 @@ describe("SharedRateLimiter", () => {
         yield* limiter("a")(Effect.void)
       }).pipe(memory))
 
+    it.effect("a hold of no time is none, and a block without a time lasts until it is ended", () =>
+      Effect.gen(function*() {
+        const limiter = (yield* SharedRateLimiter.make({ limit: 10, window: "1 second" }))("a")
+        yield* limiter.pause(0)
+        yield* limiter.block(Duration.zero)
+        yield* limiter(Effect.void)
+        for (const block of [limiter.block(), limiter.block(Infinity)]) {
+          yield* block
+          yield* TestClock.adjust("1000 days")
+          assert.strictEqual((yield* rejection(limiter(Effect.void))).because, "blocked")
+          yield* limiter.unblock
+          yield* limiter(Effect.void)
+        }
+      }).pipe(memory))
+
     it.effect("a hold is that of a name and key", () =>
       Effect.gen(function*() {
         const options = { limit: 10, window: "1 second" } as const

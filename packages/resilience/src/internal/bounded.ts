@@ -9,7 +9,7 @@ import type * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Alarms from "./alarms.ts"
-import { CurrentDeadline, CurrentPull, deadlineOf } from "./currentDeadline.ts"
+import { asPull, CurrentDeadline, deadlineOf } from "./currentDeadline.ts"
 import * as leastRate from "./leastRate.ts"
 import * as time from "./time.ts"
 
@@ -118,10 +118,7 @@ const forkPull = <A, E, R>(
   const outer = fiber.getRef(CurrentDeadline)
   const inner = whole < outer ? Context.add(context, CurrentDeadline, whole) : context
   const endsAt = Math.min(at, deadlineOf(fiber))
-  if (endsAt >= Math.min(whole, outer)) return Effect.runForkWith(inner)(pull)
-  return Effect.runForkWith(inner)(
-    Effect.withFiber((body) => Effect.provideService(pull, CurrentPull, { fiber: body, endsAt }))
-  )
+  return Effect.runForkWith(inner)(endsAt < Math.min(whole, outer) ? asPull(pull, endsAt) : pull)
 }
 
 /** A defect that the interrupted body died of is worse news than the deadline. */

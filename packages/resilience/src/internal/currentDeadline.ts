@@ -1,4 +1,5 @@
 import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 
 /**
@@ -11,16 +12,20 @@ export const CurrentDeadline: Context.Reference<number> = Context.Reference(
 )
 
 /** A pull of a stream that must have ended earlier than the whole. */
-export interface Pull {
+interface Pull {
   /** The fiber that it runs on. What the source forks goes on beyond the pull, and has all the time of the whole. */
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly endsAt: number
 }
 
-export const CurrentPull: Context.Reference<Pull | undefined> = Context.Reference(
+const CurrentPull: Context.Reference<Pull | undefined> = Context.Reference(
   "@ballast/resilience/Deadline/CurrentPull",
   { defaultValue: (): Pull | undefined => undefined }
 )
+
+/** Runs what a pull waits for on a fiber that is forked for it. */
+export const asPull = <A, E, R>(self: Effect.Effect<A, E, R>, endsAt: number): Effect.Effect<A, E, R> =>
+  Effect.withFiber((fiber) => Effect.provideService(self, CurrentPull, { fiber, endsAt }))
 
 /** When what runs on the fiber must have ended. */
 export const deadlineOf = (fiber: Fiber.Fiber<unknown, unknown>): number => {

@@ -43,7 +43,8 @@ export const aimd = (options?: AimdOptions): Algorithm => {
   const backoff = checkBackoff(where, options?.backoff ?? defaultBackoff)
   const at = (limit: number): Learner => ({
     limit,
-    learn: ({ dropped }, bounds) => at(clamp(dropped ? limit * backoff : limit + increase, bounds))
+    learn: ({ dropped }, bounds) => at(clamp(dropped ? limit * backoff : limit + increase, bounds)),
+    bound: (bounds) => at(clamp(limit, bounds))
   })
   return { name: "aimd", start: at }
 }

@@ -43,6 +43,8 @@ export interface Bounds {
 export interface Learner {
   readonly limit: number
   readonly learn: (sample: Sample, bounds: Bounds) => Learner
+  /** Goes on under bounds that were changed by hand. Left out, a limit beyond them starts anew. */
+  readonly bound?: ((bounds: Bounds) => Learner) | undefined
 }
 
 /**

@@ -81,7 +81,8 @@ export const gradient2 = (options?: Gradient2Options): Algorithm => {
       const wanted = limit * Math.max(0.5, Math.min(1, ratio)) + queueSize
       const next = limit * (1 - smoothing) + wanted * smoothing
       return at({ limit: clamp(next, bounds), usual, rounds: memory.rounds + 1 })
-    }
+    },
+    bound: (bounds) => at({ ...memory, limit: clamp(memory.limit, bounds) })
   })
   return { name: "gradient2", start: (limit) => at({ limit, usual: 0, rounds: 0 }) }
 }

@@ -89,7 +89,8 @@ export const told = (options?: ToldOptions): Algorithm => {
 
   const from = (memory: Memory): Learner => ({
     limit: memory.limit,
-    learn: (sample, bounds) => from(sample.dropped ? shrunk(memory, sample, bounds) : grown(memory, sample, bounds))
+    learn: (sample, bounds) => from(sample.dropped ? shrunk(memory, sample, bounds) : grown(memory, sample, bounds)),
+    bound: (bounds) => from({ ...memory, limit: clamp(memory.limit, bounds) })
   })
   return {
     name: "told",

@@ -77,6 +77,14 @@ export const vegas = (options?: VegasOptions): Algorithm => {
       const queue = sample.rtt > 0 ? limit * (1 - base / sample.rtt) : 0
       const change = queue < few * unit ? unit : queue > many * unit ? -unit : 0
       return at({ limit: clamp(limit + change, bounds), base, seenAt, resume: undefined })
+    },
+    bound: (bounds) => {
+      const { limit, resume } = memory
+      return at({
+        ...memory,
+        limit: clamp(limit, bounds),
+        resume: resume === undefined ? undefined : clamp(resume, bounds)
+      })
     }
   })
   return { name: "vegas", start: (limit) => at({ limit, base: Infinity, seenAt: -Infinity, resume: undefined }) }

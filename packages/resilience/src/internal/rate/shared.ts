@@ -38,6 +38,8 @@ export interface Shared {
   readonly penalize: (key: string, weight: number) => Effect.Effect<void, Store.RateLimiterStoreError>
   readonly reward: (key: string, weight: number) => Effect.Effect<void, Store.RateLimiterStoreError>
   readonly peek: (key: string, weight: number) => Effect.Effect<Store.Decision, Store.RateLimiterStoreError>
+  /** The store holds a key, as another limiter of this process told it to. */
+  readonly held: (key: string, kind: Store.Hold, millis: number) => void
   /** Asks anew for those who wait, as something has changed. */
   readonly wake: (key: string) => void
   readonly lines: () => Iterable<Line.Line>
@@ -253,6 +255,7 @@ export const open = (
     peek: (key, weight) => steer(key, "peek", (spec) => store.peek(key, spec, weight), () => {}),
     wake: host.wake,
     lines: () => lines.values(),
+    held: (key, kind, millis) => lines.get(key)?.hold(kind, millis),
     close
   }
 }
