@@ -50,17 +50,26 @@ export const malformed = (answer: Answer, detail: string, body: string, json = f
 export const read = <A>(
   answer: Answer,
   reader: (text: string) => decode.Decoded<A>
-): Effect.Effect<A, ChatError.ChatError> =>
-  Effect.flatMap(text(answer), (body) => {
-    const decoded = reader(body)
-    return decoded._tag === "Value" ? Effect.succeed(decoded.value) : unreadable(answer, decoded, body)
-  })
+): Effect.Effect<A, ChatError.ChatError> => Effect.flatMap(text(answer), (body) => readIn(answer, body, reader))
+
+const readIn = <A>(
+  answer: Answer,
+  body: string,
+  reader: (text: string) => decode.Decoded<A>
+): Effect.Effect<A, ChatError.ChatError> => {
+  const decoded = reader(body)
+  return decoded._tag === "Value" ? Effect.succeed(decoded.value) : unreadable(answer, decoded, body)
+}
 
 const readCompletion = decode.json(ChatCompletion)
 
 /** Reads the completion that an answer holds whole. */
 export const completion = (answer: Answer): Effect.Effect<ChatCompletion, ChatError.ChatError> =>
-  Effect.flatMap(read(answer, readCompletion), (completion) => {
+  Effect.flatMap(text(answer), (body) => completionIn(answer, body))
+
+/** Reads the completion in the body of an answer. */
+export const completionIn = (answer: Answer, body: string): Effect.Effect<ChatCompletion, ChatError.ChatError> =>
+  Effect.flatMap(readIn(answer, body, readCompletion), (completion) => {
     const { finish_reason, message } = completion.choices[0]
     const isEmpty = !message.content && !message.reasoning_content && !message.tool_calls?.length
     const error = judge(answer, finish_reason, isEmpty)

@@ -122,9 +122,12 @@ const unanswered = ({ reason }: HttpClientError): Effect.Effect<HttpClientRespon
   }
 }
 
-/** A service that ignores `stream` answers whole, and what stands in front of it with a page. */
+/**
+ * A service that ignores `stream` answers whole, and what stands in front of it with a page. Where the type does not say so, the
+ * body's beginning may.
+ */
 const isWhole = ({ response }: answers.Answer): boolean =>
-  /\b(?:json|html)\b/.test(response.headers["content-type"] ?? "")
+  /\b(?:json|html)\b/i.test(response.headers["content-type"] ?? "")
 
 const traceparentOf = (fiber: Fiber.Fiber<unknown, unknown>): string | undefined => {
   const span = fiber.cache.span

@@ -123,6 +123,17 @@ describe("DeepSeek.stream", () => {
         assert.deepStrictEqual(chunks[0]?.choices[0]?.delta.tool_calls, [{ index: 0, ...call }])
         assert.strictEqual(chunks[0]?.choices[0]?.finish_reason, "tool_calls")
       }))
+
+    it.effect("may come as JSON under any type, after blank lines, in any pieces", () =>
+      Effect.gen(function*() {
+        const text = `\ufeff\n\r\n \n${JSON.stringify(completion({ content: "深🐳" }), undefined, 1)}\n`
+        const pieces = Array.from(new TextEncoder().encode(text), (byte) => Uint8Array.of(byte))
+        for (const type of [undefined, "application/octet-stream", "text/event-stream", "Application/JSON"]) {
+          const reply = { headers: type === undefined ? {} : { "content-type": type }, body: pieces }
+          const { exit, text } = yield* consume(yield* scripted(reply))
+          assert.deepStrictEqual([exit, text], [Exit.void, "深🐳"])
+        }
+      }))
   })
 
   describe("an answer that breaks off", () => {
@@ -226,6 +237,23 @@ describe("DeepSeek.stream", () => {
       Effect.gen(function*() {
         const deepseek = yield* scripted({ body: ["{\"error\":{\"message\":\"x\",\"type\":\"rate_limit_error\"}}"] })
         assert.deepInclude(yield* reasonOf((yield* consume(deepseek)).exit), { _tag: "RateLimited" })
+      }))
+
+    it.effect("may be JSON under another type: an error, broken, endless, cut", () =>
+      Effect.gen(function*() {
+        const endless = Array.from({ length: 5 }, () => "{\n".repeat(Sse.defaults.limit / 8))
+        for (
+          const [body, end, expected] of [
+            [["\n{\"error\":{\"message\":\"Insufficient Balance\"}}"], "clean", { _tag: "InsufficientBalance" }],
+            [["{\"id\":"], "clean", { _tag: "MalformedBody", detail: "not JSON", excerpt: "{\"id\":" }],
+            [["{\"id\":1}"], "clean", { _tag: "MalformedBody", json: true }],
+            [["{\"id\":"], "cut", { class: "TransportError", _tag: "ConnectionLost" }],
+            [endless, "stall", { _tag: "MalformedBody", detail: "a whole answer larger than 4194304 characters" }]
+          ] as const
+        ) {
+          const { exit } = yield* consume(yield* scripted({ headers: {}, body, end }))
+          assert.deepInclude(yield* reasonOf(exit), expected)
+        }
       }))
 
     it.effect("is aborted", () =>
