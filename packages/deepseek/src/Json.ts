@@ -32,7 +32,8 @@ const exact = (_key: string, value: unknown, { source }: { readonly source?: str
  *
  * **Details**
  *
- * Throws a `SyntaxError` as `JSON.parse` does. Fractions and exponents are numbers, as precise as those are.
+ * Throws a `SyntaxError` as `JSON.parse` does. Fractions and exponents are numbers, as precise as those are. Nested thousands of
+ * levels deep, integers are too.
  *
  * **Example** (Passing a large integer on)
  *
@@ -47,4 +48,13 @@ const exact = (_key: string, value: unknown, { source }: { readonly source?: str
  * @category parsing
  * @since 0.1.0
  */
-export const parse = (text: string): unknown => long.test(text) ? parseWithSource(text, exact) : JSON.parse(text)
+export const parse = (text: string): unknown => long.test(text) ? parseExact(text) : JSON.parse(text)
+
+const parseExact = (text: string): unknown => {
+  try {
+    return parseWithSource(text, exact)
+  } catch {
+    // The reviver takes a frame of the stack for each level of nesting, which parsing alone does not.
+    return JSON.parse(text)
+  }
+}

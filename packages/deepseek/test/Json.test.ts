@@ -22,6 +22,12 @@ describe("Json", () => {
     assert.throws(() => Json.parse(text), SyntaxError)
   })
 
+  it("reads what is too deep to be kept exact as ever", () => {
+    const depth = 100_000
+    const text = `{"seed":12345678901234567890,"deep":${"[".repeat(depth)}${"]".repeat(depth)}}`
+    assert.deepInclude(Json.parse(text), { seed: Number("12345678901234567890") })
+  })
+
   it.prop("parses as ever what has no long number", [Schema.Json], ([value]) => {
     const text = JSON.stringify(value)
     assert.strictEqual(JSON.stringify(Json.parse(text)), text)
