@@ -1,5 +1,5 @@
 import * as RetryAfter from "@ballast/resilience/RetryAfter"
-import { hasProperty, isString } from "effect/Predicate"
+import { hasProperty, isNumber, isString } from "effect/Predicate"
 import * as ChatError from "../ChatError.ts"
 
 /** An answer that is not the one asked for. */
@@ -74,15 +74,17 @@ interface Stated {
 const statedError = (json: unknown): Stated | undefined => {
   if (!hasProperty(json, "error") || json.error == null) return undefined
   const { error } = json
-  if (isString(error)) return { message: error, isMessage: false, words: [] }
-  const field = (name: string) => hasProperty(error, name) && error[name] != null ? [String(error[name])] : []
-  const message = field("message")[0]
+  const message = hasProperty(error, "message") && isWords(error.message) ? error.message : undefined
   return {
-    message: message ?? JSON.stringify(error),
+    message: message ?? (isWords(error) ? error : JSON.stringify(error)),
     isMessage: message !== undefined,
-    words: [...field("code"), ...field("type")]
+    words: ["code", "type"].flatMap((name) =>
+      hasProperty(error, name) && (isString(error[name]) || isNumber(error[name])) ? [String(error[name])] : []
+    )
   }
 }
+
+const isWords = (u: unknown): u is string => isString(u) && u.trim() !== ""
 
 // `code` is `invalid_request_error` for nearly everything, so what says more comes first.
 const statuses: ReadonlyArray<readonly [RegExp, number]> = [
