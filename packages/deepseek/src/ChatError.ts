@@ -277,7 +277,7 @@ export class StreamTruncated extends Schema.TaggedError<StreamTruncated>()("Stre
 }
 
 /**
- * An answer that says `stop` but has no text, no reasoning and no tool call.
+ * An answer that says `stop` but has nothing in it: no text, no reasoning, no tool call, no field that is new.
  *
  * @category protocol errors
  * @since 0.1.0

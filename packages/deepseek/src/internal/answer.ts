@@ -5,6 +5,7 @@ import { ChatCompletion } from "../ChatCompletion.ts"
 import * as ChatError from "../ChatError.ts"
 import * as decode from "./decode.ts"
 import * as errors from "./errors.ts"
+import { isEmpty } from "./message.ts"
 
 /** An answer of the service, and the key that nothing told of it may show. */
 export interface Answer {
@@ -71,8 +72,7 @@ export const completion = (answer: Answer): Effect.Effect<ChatCompletion, ChatEr
 export const completionIn = (answer: Answer, body: string): Effect.Effect<ChatCompletion, ChatError.ChatError> =>
   Effect.flatMap(readIn(answer, body, readCompletion), (completion) => {
     const { finish_reason, message } = completion.choices[0]
-    const isEmpty = !message.content && !message.reasoning_content && !message.tool_calls?.length
-    const error = judge(answer, finish_reason, isEmpty)
+    const error = judge(answer, finish_reason, isEmpty(message))
     return error === undefined ? Effect.succeed(completion) : Effect.fail(error)
   })
 

@@ -157,13 +157,14 @@ class Arriving {
 }
 
 /** A stream of the one chunk that says what a completion says. */
-export const fromCompletion = ({ choices: [choice], ...completion }: ChatCompletion): ChunkPull => {
-  const { message, ...rest } = choice
-  const toolCalls = message.tool_calls?.map((call, index) => ({ index, ...call })) ?? null
+export const fromCompletion = ({ choices, ...completion }: ChatCompletion): ChunkPull => {
   const chunk: ChatChunk.ChatChunk = {
     ...completion,
     object: "chat.completion.chunk",
-    choices: [{ ...rest, delta: { ...message, tool_calls: toolCalls } }]
+    choices: choices.map(({ message, ...rest }) => ({
+      ...rest,
+      delta: { ...message, tool_calls: message.tool_calls?.map((call, index) => ({ index, ...call })) ?? null }
+    }))
   }
   let given = false
   return Effect.suspend((): ChunkPull => {

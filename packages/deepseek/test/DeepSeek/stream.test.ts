@@ -124,6 +124,17 @@ describe("DeepSeek.stream", () => {
         assert.strictEqual(chunks[0]?.choices[0]?.finish_reason, "tool_calls")
       }))
 
+    it.effect("that comes as JSON has all its choices", () =>
+      Effect.gen(function*() {
+        const { choices, ...rest } = completion({ content: "a" })
+        const second = { index: 1, message: { role: "assistant", content: "b" }, finish_reason: "length" }
+        const chunks = yield* collected({ body: [JSON.stringify({ ...rest, choices: [...choices, second] })] })
+        assert.deepStrictEqual(
+          chunks[0]?.choices.map(({ delta, finish_reason, index }) => [index, delta.content, finish_reason]),
+          [[0, "a", "stop"], [1, "b", "length"]]
+        )
+      }))
+
     it.effect("may come as JSON under any type, after blank lines, in any pieces", () =>
       Effect.gen(function*() {
         const text = `\ufeff\n\r\n \n${JSON.stringify(completion({ content: "深🐳" }), undefined, 1)}\n`
