@@ -147,6 +147,9 @@ class Arriving {
 
   private truncated(): ChatError.ProtocolError {
     const partial = ChatAccumulator.isEmpty(this.arrived) ? undefined : ChatAccumulator.toCompletion(this.arrived)
+    if (partial === undefined && this.answer.response.status !== 200) {
+      return answers.malformed(this.answer, "no answer", "")
+    }
     return new ChatError.ProtocolError({
       reason: new ChatError.StreamTruncated({
         ...(partial === undefined ? undefined : { partial }),

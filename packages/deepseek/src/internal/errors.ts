@@ -22,7 +22,7 @@ const excerpt = (text: string, secret: string): string => mask(text, secret).tri
 /** The error that an answer with a status other than 2xx means. `now` is the Unix time in milliseconds. */
 export const fromAnswer = (answer: Answer, now: number): ChatError.ChatError => {
   const { body, headers, secret, status } = answer
-  if (status < 400) return malformed(`status ${status} where an answer was due`, answer)
+  if (status < 400) return malformed("no answer", answer)
   const stated = statedError(parse(body))
   const detail = stated?.message ?? titleOf(body) ?? (body.trim() === "" ? `status ${status} without a body` : body)
   return fromStatus(status, { status, headers, secret, detail, stated: stated?.isMessage ?? false }, now)
@@ -41,10 +41,14 @@ export const fromStated = (
   return fromStatus(impliedStatus(stated), told, now)
 }
 
-export const malformed = (detail: string, { body, headers, secret }: Answer, json = false): ChatError.ProtocolError =>
+export const malformed = (
+  detail: string,
+  { body, headers, secret, status }: Answer,
+  json = false
+): ChatError.ProtocolError =>
   new ChatError.ProtocolError({
     reason: new ChatError.MalformedBody({
-      detail,
+      ...(status === 200 ? { detail } : { detail: `status ${status}, ${detail}`, status }),
       excerpt: excerpt(body, secret),
       ...(json ? { json } : undefined),
       ...optionalTraceId(headers["x-ds-trace-id"])

@@ -139,7 +139,12 @@ const cases: ReadonlyArray<readonly [name: string, reply: Scripted.Reply | Scrip
     detail: "Service is too busy."
   }],
   ["504", text(504, ""), { class: "ServerError", _tag: "GatewayError" }],
-  ["redirect", text(307, "", { location: "https://elsewhere" }), { class: "ProtocolError", _tag: "MalformedBody" }],
+  ["redirect", text(307, "", { location: "https://elsewhere" }), {
+    class: "ProtocolError",
+    _tag: "MalformedBody",
+    status: 307,
+    detail: "status 307, no answer"
+  }],
   ["error as a string", text(400, "{\"error\":\"no\"}"), { _tag: "InvalidRequest", detail: "no", stated: false }],
   ["error without a message", text(400, "{\"error\":{\"code\":7}}"), { detail: "{\"code\":7}", stated: false }],
   ["error whose message is no text", text(400, "{\"error\":{\"message\":{\"a\":\"b\"},\"type\":{}}}"), {
