@@ -117,11 +117,14 @@ describe("DeepSeek answers", () => {
         assert.strictEqual(JSON.stringify(yield* Stream.runCollect(streaming.stream(request))), `[${chunk}]`)
       }))
 
-    it.effect("have numbers where it names one", () =>
+    it.effect("have numbers where it names one, and keep the others", () =>
       Effect.gen(function*() {
-        const text = `{"id":"a","choices":[{"message":{"role":"assistant","content":"hi"}}],"created":${large}}`
+        const text =
+          `{"id":"a","choices":[{"message":{"role":"assistant","content":"hi","new":${large}}}],"created":${large},"new":1e400}`
         const deepseek = yield* scripted({ body: [text] })
-        assert.strictEqual((yield* deepseek.complete(request)).created, Number(large))
+        const answer = yield* deepseek.complete(request)
+        assert.strictEqual(answer.created, Number(large))
+        assert.strictEqual(JSON.stringify(answer), text.replace(`"created":${large}`, `"created":${Number(large)}`))
       }))
   })
 })
