@@ -87,8 +87,7 @@ export const make = (client: HttpClient.HttpClient, apiKey: Redacted.Redacted, b
   const stream = (request: ChatRequest) =>
     Stream.fromChannel(Channel.fromTransform((_, scope) =>
       Effect.sync(() => {
-        const stream_options = request.stream_options ?? { include_usage: true }
-        const body = HttpBody.jsonUnsafe({ ...request, stream: true, stream_options })
+        const body = streamBody(request)
         let pull: chunks.ChunkPull | undefined
         const open = Effect.flatMap(
           send("POST", paths.chat, "text/event-stream", body),
@@ -105,6 +104,17 @@ export const make = (client: HttpClient.HttpClient, apiKey: Redacted.Redacted, b
     ))
 
   return { complete, stream, models: get(paths.models, ModelList), balance: get(paths.balance, Balance) }
+}
+
+/** The largest body that the service takes. */
+const maxBytes = 48 * 1024 * 1024
+
+/** The body that asks for a stream, and for its usage unless the caller says otherwise or there is no room for that. */
+const streamBody = (request: ChatRequest): HttpBody.Uint8Array => {
+  const asked = { ...request, stream: true }
+  if (request.stream_options != null) return HttpBody.jsonUnsafe(asked)
+  const body = HttpBody.jsonUnsafe({ ...asked, stream_options: { include_usage: true } })
+  return body.contentLength > maxBytes ? HttpBody.jsonUnsafe(asked) : body
 }
 
 /** Undoes a client that was told to refuse statuses, and dies of requests that no service has seen: those are our mistakes. */

@@ -48,6 +48,25 @@ describe("DeepSeek.stream", () => {
         assert.strictEqual(script.seen[0]?.headers["accept"], "text/event-stream")
       }))
 
+    it.effect("asks for usage only where the body has room for it", () =>
+      Effect.gen(function*() {
+        const script = Scripted.make(goodStream)
+        const deepseek = yield* on(script.layer)
+        const sized = (bytes: number) => {
+          const empty = { model: "m", messages: [{ role: "user", content: "" }], stream: true } as const
+          const content = "x".repeat(bytes - JSON.stringify(empty).length)
+          return { ...empty, messages: [{ role: "user", content }] } as const
+        }
+        const added = JSON.stringify({ stream_options: { include_usage: true } }).length - 1
+        for (const room of [added, added - 1]) {
+          yield* Stream.runDrain(deepseek.stream(sized(48 * 1024 * 1024 - room)))
+        }
+        assert.deepStrictEqual(script.seen.map(({ body }) => Object(body).stream_options), [
+          { include_usage: true },
+          undefined
+        ])
+      }))
+
     it.effect("may have its usage in a chunk of its own", () =>
       Effect.gen(function*() {
         const usageOnly = { ...chunk({}), choices: [], usage }
