@@ -12,10 +12,12 @@ import * as Stream from "effect/Stream"
 import type { ChatChunk, ToolCallDelta } from "./ChatChunk.ts"
 import type { ChatCompletion, Logprobs } from "./ChatCompletion.ts"
 import type { ToolCall } from "./ChatRequest.ts"
+import * as message from "./internal/message.ts"
 import type { Usage } from "./Usage.ts"
 
 /**
- * What has arrived so far. `reasoning` is `undefined` when the model has not been thinking.
+ * What has arrived so far. `reasoning` is `undefined` when the model has not been thinking; `said` is whether anything of a message
+ * has come, in a field that is new too.
  *
  * @category models
  * @since 0.1.0
@@ -25,6 +27,7 @@ export interface ChatAccumulator {
   created: number | undefined
   model: string | undefined
   systemFingerprint: string | undefined
+  said: boolean
   content: string
   reasoning: string | undefined
   toolCalls: Array<ToolCall>
@@ -46,6 +49,7 @@ export const make = (): ChatAccumulator => ({
   created: undefined,
   model: undefined,
   systemFingerprint: undefined,
+  said: false,
   content: "",
   reasoning: undefined,
   toolCalls: [],
@@ -69,6 +73,7 @@ export const add = (self: ChatAccumulator, chunk: ChatChunk): void => {
   const choice = chunk.choices[0]
   if (choice === undefined) return
   const { delta } = choice
+  self.said ||= !message.isEmpty(delta)
   if (delta.content != null) self.content += delta.content
   if (delta.reasoning_content != null) self.reasoning = (self.reasoning ?? "") + delta.reasoning_content
   if (delta.tool_calls != null) {
@@ -101,13 +106,12 @@ const addLogprobs = (self: ChatAccumulator, logprobs: Logprobs): void => {
 }
 
 /**
- * Whether nothing of an answer has arrived: no text, no reasoning, no tool call.
+ * Whether nothing of an answer has arrived: no text, no reasoning, no tool call, no field that is new.
  *
  * @category predicates
  * @since 0.1.0
  */
-export const isEmpty = (self: ChatAccumulator): boolean =>
-  self.content === "" && !self.reasoning && self.toolCalls.length === 0
+export const isEmpty = (self: ChatAccumulator): boolean => !self.said
 
 /**
  * The completion as far as it has come, or `undefined` before the first chunk. Without a finish reason it is not whole.

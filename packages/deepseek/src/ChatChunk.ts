@@ -8,6 +8,7 @@
  */
 import * as Schema from "effect/Schema"
 import { FinishReason, Logprobs } from "./ChatCompletion.ts"
+import { isEmpty } from "./internal/message.ts"
 import { filled, nullable, optional } from "./internal/wire.ts"
 import { Usage } from "./Usage.ts"
 
@@ -81,8 +82,8 @@ export const ChatChunk = Schema.Struct({
 export type ChatChunk = typeof ChatChunk.Type
 
 /**
- * Whether a chunk moves the answer on: text, reasoning, a tool call or the end. Opening chunks with empty content and keep-alive
- * comments do not.
+ * Whether a chunk moves the answer on: text, reasoning, a tool call, a field that is new, or the end. Opening chunks with empty
+ * content and keep-alive comments do not.
  *
  * @category predicates
  * @since 0.1.0
@@ -90,6 +91,6 @@ export type ChatChunk = typeof ChatChunk.Type
 export const isProgress = (chunk: ChatChunk): boolean => {
   const choice = chunk.choices[0]
   if (choice === undefined) return chunk.usage != null
-  const { content, reasoning_content, tool_calls } = choice.delta
-  return !!content || !!reasoning_content || (tool_calls?.length ?? 0) > 0 || choice.finish_reason != null
+  const { content, reasoning_content } = choice.delta
+  return !!content || !!reasoning_content || choice.finish_reason != null || !isEmpty(choice.delta)
 }

@@ -244,7 +244,7 @@ const deadlineMessage = {
 
 /**
  * A body or an event that is not what the protocol says: not JSON, or JSON of another shape. `excerpt` is its beginning. A broken
- * answer may be whole the next time; one of another shape would be paid for again, and be the same.
+ * answer may be whole the next time; one of another shape would be paid for again, and be the same, as would another status.
  *
  * @category protocol errors
  * @since 0.1.0
@@ -254,6 +254,8 @@ export class MalformedBody extends Schema.TaggedError<MalformedBody>()("Malforme
   excerpt: Schema.String,
   /** Whether it is whole JSON, of another shape. */
   json: Schema.optionalKey(Schema.Boolean),
+  /** HTTP status, where it is another one than the 200 of an answer: a redirect, or `204`. */
+  status: Schema.optionalKey(Schema.Finite),
   traceId: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
@@ -277,7 +279,7 @@ export class StreamTruncated extends Schema.TaggedError<StreamTruncated>()("Stre
 }
 
 /**
- * An answer that says `stop` but has no text, no reasoning and no tool call.
+ * An answer that says `stop` but has nothing in it: no text, no reasoning, no tool call, no field that is new.
  *
  * @category protocol errors
  * @since 0.1.0
@@ -357,7 +359,7 @@ export const judgements: {
  * **Details**
  *
  * As `judgements` says of the reason, but for two cases: a `ConcurrencyExceeded` with `lowBalance` waits for a top-up, and a
- * `MalformedBody` with `json` would come again.
+ * `MalformedBody` with `json` or a `status` would come again.
  *
  * @category predicates
  * @since 0.1.0
@@ -367,7 +369,7 @@ export const isTransient = (reason: Reason): boolean => {
     case "ConcurrencyExceeded":
       return !reason.lowBalance
     case "MalformedBody":
-      return reason.json !== true
+      return reason.json !== true && reason.status === undefined
     default:
       return judgements[reason._tag].retryable
   }

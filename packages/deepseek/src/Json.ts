@@ -1,8 +1,8 @@
 /**
- * JSON that is passed on: integers that a number can not hold stay as they were written.
+ * JSON that is passed on: numbers that a number of the language can not hold stay as they were written.
  *
- * `JSON.parse` rounds what is beyond 2^53. Here such an integer becomes a raw value instead, an object that `JSON.stringify` writes as it
- * was read. A text without a long number is parsed as ever.
+ * `JSON.parse` rounds what has too many digits, and makes `1e400` infinite, which is written as `null`. Here such a number becomes a raw
+ * value instead, an object that `JSON.stringify` writes as it was read. A text without a long number is parsed as ever.
  *
  * @since 0.1.0
  */
@@ -18,21 +18,34 @@ interface SourceText {
 
 const { parse: parseWithSource, rawJSON } = JSON as unknown as SourceText
 
-const long = /[:,[]\s*-?\d{16}/
-
-const integer = /^-?\d+$/
+/** A number of 15 digits and a point or of more digits, or with an exponent of three: all others are held. */
+const long = /[:,[]\s*-?(?:[\d.]{16}|[\d.]*[eE][+-]?\d{3})/
 
 const exact = (_key: string, value: unknown, { source }: { readonly source?: string }): unknown =>
-  typeof value === "number" && !Number.isSafeInteger(value) && source !== undefined && integer.test(source)
-    ? rawJSON(source)
-    : value
+  typeof value === "number" && source !== undefined && !isHeld(source, String(value)) ? rawJSON(source) : value
+
+const isHeld = (source: string, written: string): boolean => source === written || decimal(source) === decimal(written)
+
+/** A number's digits and exponent, the same for all its spellings. */
+const decimal = (text: string): string => {
+  const [mantissa = "", exponent = "0"] = text.toLowerCase().split("e")
+  const [whole = "", fraction = ""] = mantissa.split(".")
+  const digits = (whole + fraction).replace(/^(-?)0+/, "$1")
+  // A pattern would start over at every zero.
+  let end = digits.length
+  while (digits[end - 1] === "0") end--
+  const significant = digits.slice(0, end)
+  return significant === "" || significant === "-"
+    ? "0"
+    : `${significant}e${Number(exponent) - fraction.length + digits.length - end}`
+}
 
 /**
  * Parses JSON to be written again.
  *
  * **Details**
  *
- * Throws a `SyntaxError` as `JSON.parse` does. Fractions and exponents are numbers, as precise as those are.
+ * Throws a `SyntaxError` as `JSON.parse` does. In a text nested thousands of levels deep, all numbers are as `JSON.parse` has them.
  *
  * **Example** (Passing a large integer on)
  *
@@ -47,4 +60,13 @@ const exact = (_key: string, value: unknown, { source }: { readonly source?: str
  * @category parsing
  * @since 0.1.0
  */
-export const parse = (text: string): unknown => long.test(text) ? parseWithSource(text, exact) : JSON.parse(text)
+export const parse = (text: string): unknown => long.test(text) ? parseExact(text) : JSON.parse(text)
+
+const parseExact = (text: string): unknown => {
+  try {
+    return parseWithSource(text, exact)
+  } catch {
+    // The reviver takes a frame of the stack for each level of nesting, which parsing alone does not.
+    return JSON.parse(text)
+  }
+}

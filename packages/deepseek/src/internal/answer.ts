@@ -5,6 +5,7 @@ import { ChatCompletion } from "../ChatCompletion.ts"
 import * as ChatError from "../ChatError.ts"
 import * as decode from "./decode.ts"
 import * as errors from "./errors.ts"
+import { isEmpty } from "./message.ts"
 
 /** An answer of the service, and the key that nothing told of it may show. */
 export interface Answer {
@@ -50,20 +51,28 @@ export const malformed = (answer: Answer, detail: string, body: string, json = f
 export const read = <A>(
   answer: Answer,
   reader: (text: string) => decode.Decoded<A>
-): Effect.Effect<A, ChatError.ChatError> =>
-  Effect.flatMap(text(answer), (body) => {
-    const decoded = reader(body)
-    return decoded._tag === "Value" ? Effect.succeed(decoded.value) : unreadable(answer, decoded, body)
-  })
+): Effect.Effect<A, ChatError.ChatError> => Effect.flatMap(text(answer), (body) => readIn(answer, body, reader))
+
+const readIn = <A>(
+  answer: Answer,
+  body: string,
+  reader: (text: string) => decode.Decoded<A>
+): Effect.Effect<A, ChatError.ChatError> => {
+  const decoded = reader(body)
+  return decoded._tag === "Value" ? Effect.succeed(decoded.value) : unreadable(answer, decoded, body)
+}
 
 const readCompletion = decode.json(ChatCompletion)
 
 /** Reads the completion that an answer holds whole. */
 export const completion = (answer: Answer): Effect.Effect<ChatCompletion, ChatError.ChatError> =>
-  Effect.flatMap(read(answer, readCompletion), (completion) => {
+  Effect.flatMap(text(answer), (body) => completionIn(answer, body))
+
+/** Reads the completion in the body of an answer. */
+export const completionIn = (answer: Answer, body: string): Effect.Effect<ChatCompletion, ChatError.ChatError> =>
+  Effect.flatMap(readIn(answer, body, readCompletion), (completion) => {
     const { finish_reason, message } = completion.choices[0]
-    const isEmpty = !message.content && !message.reasoning_content && !message.tool_calls?.length
-    const error = judge(answer, finish_reason, isEmpty)
+    const error = judge(answer, finish_reason, isEmpty(message))
     return error === undefined ? Effect.succeed(completion) : Effect.fail(error)
   })
 

@@ -18,9 +18,13 @@ type BytesPull = Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, HttpClientErro
 
 const readChunk = decode.json(ChatChunk.ChatChunk)
 
-/** Turns reads of a body into chunks, one array for each read that finishes any. */
+/**
+ * Turns reads of a body into chunks, one array for each read that finishes any. A body that begins as JSON does, which no event
+ * can, is a whole answer, whatever its type says.
+ */
 export const fromBytes = (answer: answers.Answer, bytes: BytesPull): ChunkPull => {
   const state = new Arriving(answer)
+  let rest: ChunkPull | undefined
 
   const read: ChunkPull = Pull.matchEffect(bytes, {
     onSuccess: (pieces) => {
@@ -32,14 +36,39 @@ export const fromBytes = (answer: answers.Answer, bytes: BytesPull): ChunkPull =
       const found = Cause.findError(cause)
       return Result.isSuccess(found) ? state.lost(found.success) : Effect.failCause(found.failure)
     },
-    onDone: () => state.ended()
+    onDone: () =>
+      state.whole === undefined
+        ? state.ended()
+        : Effect.flatMap(
+          answers.completionIn(answer, state.whole.text),
+          (completion) => rest = fromCompletion(completion)
+        )
   })
 
   // All has been said. The body's own end, due at once, lets the connection be used again; nobody waits for it long.
   const drain: ChunkPull = Effect.timeoutOrElse(read, { duration: "1 second", orElse: () => state.ended() })
 
-  const next: ChunkPull = Effect.suspend(() => state.failure ?? (state.done ? drain : read))
+  const next: ChunkPull = Effect.suspend(() => rest ?? state.failure ?? (state.done ? drain : read))
   return next
+}
+
+const openBrace = 0x7b
+
+/** Blank space, and the bytes of a byte order mark. */
+const isBlank = (byte: number): boolean => byte <= 0x20 || byte === 0xef || byte === 0xbb || byte === 0xbf
+
+/** The text of a whole answer as far as it has come. */
+class Whole {
+  readonly decoder = new TextDecoder()
+  text = ""
+
+  /** Takes the next bytes, and says what is wrong when they are too many. */
+  add(piece: Uint8Array): string | undefined {
+    this.text += this.decoder.decode(piece, { stream: true })
+    return this.text.length > Sse.defaults.limit
+      ? `a whole answer larger than ${Sse.defaults.limit} characters`
+      : undefined
+  }
 }
 
 /** The answer of a stream as far as it has come. */
@@ -48,6 +77,8 @@ class Arriving {
   readonly decoder = Sse.makeDecoder()
   readonly arrived = ChatAccumulator.make()
   held: Array<ChatChunk.ChatChunk> = []
+  begun = false
+  whole: Whole | undefined
   progress = false
   done = false
   failure: Effect.Effect<never, ChatError.ChatError> | undefined
@@ -58,9 +89,18 @@ class Arriving {
 
   take(pieces: ReadonlyArray<Uint8Array>): void {
     for (const piece of pieces) {
-      const tooLarge = this.decoder.feed(piece, this.onEvent)
-      if (tooLarge !== undefined) this.failure ??= Effect.fail(answers.malformed(this.answer, tooLarge.message, ""))
+      if (!this.begun) this.begin(piece)
+      const tooLarge = this.whole === undefined
+        ? this.decoder.feed(piece, this.onEvent)?.message
+        : this.whole.add(piece)
+      if (tooLarge !== undefined) this.failure ??= Effect.fail(answers.malformed(this.answer, tooLarge, ""))
     }
+  }
+
+  private begin(piece: Uint8Array): void {
+    const first = piece.find((byte) => !isBlank(byte))
+    this.begun = first !== undefined
+    if (first === openBrace) this.whole = new Whole()
   }
 
   readonly onEvent = (data: string): void => {
@@ -107,6 +147,9 @@ class Arriving {
 
   private truncated(): ChatError.ProtocolError {
     const partial = ChatAccumulator.isEmpty(this.arrived) ? undefined : ChatAccumulator.toCompletion(this.arrived)
+    if (partial === undefined && this.answer.response.status !== 200) {
+      return answers.malformed(this.answer, "no answer", "")
+    }
     return new ChatError.ProtocolError({
       reason: new ChatError.StreamTruncated({
         ...(partial === undefined ? undefined : { partial }),
@@ -117,13 +160,14 @@ class Arriving {
 }
 
 /** A stream of the one chunk that says what a completion says. */
-export const fromCompletion = ({ choices: [choice], ...completion }: ChatCompletion): ChunkPull => {
-  const { message, ...rest } = choice
-  const toolCalls = message.tool_calls?.map((call, index) => ({ index, ...call })) ?? null
+export const fromCompletion = ({ choices, ...completion }: ChatCompletion): ChunkPull => {
   const chunk: ChatChunk.ChatChunk = {
     ...completion,
     object: "chat.completion.chunk",
-    choices: [{ ...rest, delta: { ...message, tool_calls: toolCalls } }]
+    choices: choices.map(({ message, ...rest }) => ({
+      ...rest,
+      delta: { ...message, tool_calls: message.tool_calls?.map((call, index) => ({ index, ...call })) ?? null }
+    }))
   }
   let given = false
   return Effect.suspend((): ChunkPull => {

@@ -26,14 +26,6 @@ export const json = <A>(schema: Schema.Decoder<A>): (text: string) => Decoded<A>
   SchemaJITCompiler.enable(whole.ast)
   const is = Schema.is(whole)
   const decode = Schema.decodeUnknownResult(schema)
-  const read = (json: unknown): Decoded<A> => {
-    if (hasProperty(json, "error") && json.error != null) return unreadable(json, "an error")
-    if (is(json)) return { _tag: "Value", value: json }
-    const decoded = decode(json)
-    if (Result.isFailure(decoded)) return unreadable(json, decoded.failure.message)
-    const filled = fill(json, decoded.success)
-    return is(filled) ? { _tag: "Value", value: filled } : unreadable(json, "JSON of another shape")
-  }
   return (text) => {
     let json: unknown
     try {
@@ -41,9 +33,13 @@ export const json = <A>(schema: Schema.Decoder<A>): (text: string) => Decoded<A>
     } catch {
       return unreadable(undefined, text.trim() === "" ? "nothing but blank space" : "not JSON")
     }
-    const exact = read(json)
+    if (hasProperty(json, "error") && json.error != null) return unreadable(json, "an error")
+    if (is(json)) return { _tag: "Value", value: json }
     // A field that the schema names has to be a number, even when that is not exact.
-    return exact._tag === "Value" ? exact : read(JSON.parse(text))
+    const decoded = Result.orElse(decode(json), () => decode(JSON.parse(text)))
+    if (Result.isFailure(decoded)) return unreadable(json, decoded.failure.message)
+    const filled = fill(json, decoded.success)
+    return is(filled) ? { _tag: "Value", value: filled } : unreadable(json, "JSON of another shape")
   }
 }
 

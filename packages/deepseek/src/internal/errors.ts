@@ -1,5 +1,5 @@
 import * as RetryAfter from "@ballast/resilience/RetryAfter"
-import { hasProperty, isString } from "effect/Predicate"
+import { hasProperty, isNumber, isString } from "effect/Predicate"
 import * as ChatError from "../ChatError.ts"
 
 /** An answer that is not the one asked for. */
@@ -22,7 +22,7 @@ const excerpt = (text: string, secret: string): string => mask(text, secret).tri
 /** The error that an answer with a status other than 2xx means. `now` is the Unix time in milliseconds. */
 export const fromAnswer = (answer: Answer, now: number): ChatError.ChatError => {
   const { body, headers, secret, status } = answer
-  if (status < 400) return malformed(`status ${status} where an answer was due`, answer)
+  if (status < 400) return malformed("no answer", answer)
   const stated = statedError(parse(body))
   const detail = stated?.message ?? titleOf(body) ?? (body.trim() === "" ? `status ${status} without a body` : body)
   return fromStatus(status, { status, headers, secret, detail, stated: stated?.isMessage ?? false }, now)
@@ -41,10 +41,14 @@ export const fromStated = (
   return fromStatus(impliedStatus(stated), told, now)
 }
 
-export const malformed = (detail: string, { body, headers, secret }: Answer, json = false): ChatError.ProtocolError =>
+export const malformed = (
+  detail: string,
+  { body, headers, secret, status }: Answer,
+  json = false
+): ChatError.ProtocolError =>
   new ChatError.ProtocolError({
     reason: new ChatError.MalformedBody({
-      detail,
+      ...(status === 200 ? { detail } : { detail: `status ${status}, ${detail}`, status }),
       excerpt: excerpt(body, secret),
       ...(json ? { json } : undefined),
       ...optionalTraceId(headers["x-ds-trace-id"])
@@ -74,15 +78,17 @@ interface Stated {
 const statedError = (json: unknown): Stated | undefined => {
   if (!hasProperty(json, "error") || json.error == null) return undefined
   const { error } = json
-  if (isString(error)) return { message: error, isMessage: false, words: [] }
-  const field = (name: string) => hasProperty(error, name) && error[name] != null ? [String(error[name])] : []
-  const message = field("message")[0]
+  const message = hasProperty(error, "message") && isWords(error.message) ? error.message : undefined
   return {
-    message: message ?? JSON.stringify(error),
+    message: message ?? (isWords(error) ? error : JSON.stringify(error)),
     isMessage: message !== undefined,
-    words: [...field("code"), ...field("type")]
+    words: ["code", "type"].flatMap((name) =>
+      hasProperty(error, name) && (isString(error[name]) || isNumber(error[name])) ? [String(error[name])] : []
+    )
   }
 }
+
+const isWords = (u: unknown): u is string => isString(u) && u.trim() !== ""
 
 // `code` is `invalid_request_error` for nearly everything, so what says more comes first.
 const statuses: ReadonlyArray<readonly [RegExp, number]> = [

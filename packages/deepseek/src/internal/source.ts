@@ -87,8 +87,7 @@ export const make = (client: HttpClient.HttpClient, apiKey: Redacted.Redacted, b
   const stream = (request: ChatRequest) =>
     Stream.fromChannel(Channel.fromTransform((_, scope) =>
       Effect.sync(() => {
-        const stream_options = request.stream_options ?? { include_usage: true }
-        const body = HttpBody.jsonUnsafe({ ...request, stream: true, stream_options })
+        const body = streamBody(request)
         let pull: chunks.ChunkPull | undefined
         const open = Effect.flatMap(
           send("POST", paths.chat, "text/event-stream", body),
@@ -107,6 +106,17 @@ export const make = (client: HttpClient.HttpClient, apiKey: Redacted.Redacted, b
   return { complete, stream, models: get(paths.models, ModelList), balance: get(paths.balance, Balance) }
 }
 
+/** The largest body that the service takes. */
+const maxBytes = 48 * 1024 * 1024
+
+/** The body that asks for a stream, and for its usage unless the caller says otherwise or there is no room for that. */
+const streamBody = (request: ChatRequest): HttpBody.Uint8Array => {
+  const asked = { ...request, stream: true }
+  if (request.stream_options != null) return HttpBody.jsonUnsafe(asked)
+  const body = HttpBody.jsonUnsafe({ ...asked, stream_options: { include_usage: true } })
+  return body.contentLength > maxBytes ? HttpBody.jsonUnsafe(asked) : body
+}
+
 /** Undoes a client that was told to refuse statuses, and dies of requests that no service has seen: those are our mistakes. */
 const unanswered = ({ reason }: HttpClientError): Effect.Effect<HttpClientResponse, ChatError.TransportError> => {
   switch (reason._tag) {
@@ -122,9 +132,12 @@ const unanswered = ({ reason }: HttpClientError): Effect.Effect<HttpClientRespon
   }
 }
 
-/** A service that ignores `stream` answers whole, and what stands in front of it with a page. */
+/**
+ * A service that ignores `stream` answers whole, and what stands in front of it with a page. Where the type does not say so, the
+ * body's beginning may.
+ */
 const isWhole = ({ response }: answers.Answer): boolean =>
-  /\b(?:json|html)\b/.test(response.headers["content-type"] ?? "")
+  /\b(?:json|html)\b/i.test(response.headers["content-type"] ?? "")
 
 const traceparentOf = (fiber: Fiber.Fiber<unknown, unknown>): string | undefined => {
   const span = fiber.cache.span

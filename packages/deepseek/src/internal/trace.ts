@@ -47,6 +47,13 @@ const callerOf = (fiber: Fiber.Fiber<unknown, unknown>): Caller => ({
 
 const nameOfCall = (request: ChatRequest): string => `chat ${GenAi.modelName(request.model)}`
 
+/** The numbers of a request that its span has. A request that was only passed on may have other things in their place. */
+const numbersOf = ({ max_tokens, temperature, top_p }: ChatRequest): ReadonlyArray<readonly [string, unknown]> => [
+  [Attribute.requestMaxTokens, max_tokens],
+  [Attribute.requestTemperature, temperature],
+  [Attribute.requestTopP, top_p]
+]
+
 /** `label` is the model in metrics, `path` what is posted to. */
 export const make = (label: string, url: URL, path: string): Trace => {
   const metrics = makeMetrics(label)
@@ -67,9 +74,7 @@ export const make = (label: string, url: URL, path: string): Trace => {
       [Attribute.requestStream]: stream,
       ...server
     }
-    if (request.max_tokens != null) attributes[Attribute.requestMaxTokens] = request.max_tokens
-    if (request.temperature != null) attributes[Attribute.requestTemperature] = request.temperature
-    if (request.top_p != null) attributes[Attribute.requestTopP] = request.top_p
+    for (const [name, value] of numbersOf(request)) if (typeof value === "number") attributes[name] = value
     return { kind: "client", attributes }
   }
 

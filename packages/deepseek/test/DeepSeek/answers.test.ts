@@ -1,6 +1,7 @@
+import { ChatChunk } from "@ballast/deepseek"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
-import { request, scripted } from "../support/client.ts"
+import { reasonOf, request, scripted } from "../support/client.ts"
 import { recorded } from "../support/spans.ts"
 import { done, event, sse } from "../support/wire.ts"
 
@@ -72,6 +73,36 @@ describe("DeepSeek answers", () => {
       }))
   })
 
+  describe("in a field that is new", () => {
+    const refusal = { content: null, refusal: "no", annotations: [] }
+    const nothing = { role: "assistant", content: "", refusal: null, annotations: [], reasoning: "", audio: {} }
+    const stop = { id: "a", choices: [{ delta: {}, finish_reason: "stop" }] }
+
+    it.effect("are answers, whole and streamed", () =>
+      Effect.gen(function*() {
+        const { choices: [{ message }] } = yield* whole({
+          id: "a",
+          choices: [{ message: refusal, finish_reason: "stop" }]
+        })
+        assert.deepStrictEqual<unknown>(message, { role: "assistant", ...refusal })
+        const chunks = yield* streamed({ id: "a", choices: [{ delta: refusal }] }, stop)
+        assert.deepStrictEqual<unknown>(chunks[0]?.choices[0]?.delta, refusal)
+      }))
+
+    it.effect("are none when nothing is in it", () =>
+      Effect.gen(function*() {
+        const message = whole({ id: "a", choices: [{ message: nothing, finish_reason: "stop" }] })
+        assert.deepInclude(yield* reasonOf(Effect.scoped(message)), { _tag: "EmptyCompletion" })
+        const chunks = streamed({ id: "a", choices: [{ delta: nothing }] }, stop)
+        assert.deepInclude(yield* reasonOf(Effect.scoped(chunks)), { _tag: "EmptyCompletion" })
+      }))
+
+    it("move on what they are chunks of", () => {
+      const progress = (delta: object) => ChatChunk.isProgress({ id: "a", choices: [{ delta }] })
+      assert.deepStrictEqual([refusal, nothing, {}].map(progress), [true, false, false])
+    })
+  })
+
   describe("with integers that a number can not hold", () => {
     const large = "12345678901234567890"
 
@@ -86,11 +117,14 @@ describe("DeepSeek answers", () => {
         assert.strictEqual(JSON.stringify(yield* Stream.runCollect(streaming.stream(request))), `[${chunk}]`)
       }))
 
-    it.effect("have numbers where it names one", () =>
+    it.effect("have numbers where it names one, and keep the others", () =>
       Effect.gen(function*() {
-        const text = `{"id":"a","choices":[{"message":{"role":"assistant","content":"hi"}}],"created":${large}}`
+        const text =
+          `{"id":"a","choices":[{"message":{"role":"assistant","content":"hi","new":${large}}}],"created":${large},"new":1e400}`
         const deepseek = yield* scripted({ body: [text] })
-        assert.strictEqual((yield* deepseek.complete(request)).created, Number(large))
+        const answer = yield* deepseek.complete(request)
+        assert.strictEqual(answer.created, Number(large))
+        assert.strictEqual(JSON.stringify(answer), text.replace(`"created":${large}`, `"created":${Number(large)}`))
       }))
   })
 })

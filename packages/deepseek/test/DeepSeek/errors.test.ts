@@ -139,9 +139,24 @@ const cases: ReadonlyArray<readonly [name: string, reply: Scripted.Reply | Scrip
     detail: "Service is too busy."
   }],
   ["504", text(504, ""), { class: "ServerError", _tag: "GatewayError" }],
-  ["redirect", text(307, "", { location: "https://elsewhere" }), { class: "ProtocolError", _tag: "MalformedBody" }],
+  ["redirect", text(307, "", { location: "https://elsewhere" }), {
+    class: "ProtocolError",
+    _tag: "MalformedBody",
+    status: 307,
+    detail: "status 307, no answer"
+  }],
   ["error as a string", text(400, "{\"error\":\"no\"}"), { _tag: "InvalidRequest", detail: "no", stated: false }],
   ["error without a message", text(400, "{\"error\":{\"code\":7}}"), { detail: "{\"code\":7}", stated: false }],
+  ["error whose message is no text", text(400, "{\"error\":{\"message\":{\"a\":\"b\"},\"type\":{}}}"), {
+    _tag: "InvalidRequest",
+    detail: "{\"message\":{\"a\":\"b\"},\"type\":{}}",
+    stated: false
+  }],
+  ["error whose message is empty", text(400, "{\"error\":{\"message\":\" \",\"code\":7}}"), {
+    detail: "{\"message\":\" \",\"code\":7}",
+    stated: false
+  }],
+  ["error that is empty", text(400, "{\"error\":\"\"}"), { detail: "\"\"", stated: false }],
   ["200, then unauthorized", text(200, "{\"error\":{\"message\":\"no\",\"type\":\"authentication_error\"}}"), {
     class: "ClientError",
     _tag: "Unauthorized",
@@ -168,6 +183,14 @@ const cases: ReadonlyArray<readonly [name: string, reply: Scripted.Reply | Scrip
     _tag: "InvalidRequest"
   }],
   ["200, then a code", text(200, "{\"error\":{\"message\":\"upstream\",\"code\":502}}"), { _tag: "GatewayError" }],
+  [
+    "200, then a code that no number holds",
+    text(200, "{\"error\":{\"message\":\"no\",\"code\":12345678901234567890}}"),
+    {
+      _tag: "InternalError",
+      detail: "no"
+    }
+  ],
   ["200, then who knows", text(200, "{\"error\":{\"message\":\"hm\"}}"), {
     class: "ServerError",
     _tag: "InternalError"

@@ -86,6 +86,25 @@ describe("DeepSeek policies", () => {
         }
       }))
 
+    it.effect("takes one attempt at a status of success or redirection that has no answer, and more at a 200", () =>
+      Effect.gen(function*() {
+        for (const [status, attempts] of [[204, 1], [202, 1], [302, 1], [304, 1], [200, 6]] as const) {
+          for (
+            const call of [
+              (deepseek: DeepSeek.DeepSeek["Service"]) => deepseek.complete(request),
+              (deepseek: DeepSeek.DeepSeek["Service"]) => Stream.runDrain(deepseek.stream(request))
+            ]
+          ) {
+            const script = Scripted.make({ status, headers: {}, body: ["\n"] })
+            const fiber = yield* start(Effect.flip(call(yield* on(script.layer, { apiKey }))))
+            yield* TestClock.adjust("5 minutes")
+            const { message } = yield* Fiber.join(fiber)
+            if (status !== 200) assert.include(message, `status ${status}, `)
+            assert.lengthOf(script.seen, attempts)
+          }
+        }
+      }))
+
     it.effect("waits as long as the service asks", () =>
       Effect.gen(function*() {
         const script = Scripted.make(failure(429, { message: "slow down" }, { "retry-after": "17" }), good)

@@ -48,6 +48,25 @@ describe("DeepSeek.stream", () => {
         assert.strictEqual(script.seen[0]?.headers["accept"], "text/event-stream")
       }))
 
+    it.effect("asks for usage only where the body has room for it", () =>
+      Effect.gen(function*() {
+        const script = Scripted.make(goodStream)
+        const deepseek = yield* on(script.layer)
+        const sized = (bytes: number) => {
+          const empty = { model: "m", messages: [{ role: "user", content: "" }], stream: true } as const
+          const content = "x".repeat(bytes - JSON.stringify(empty).length)
+          return { ...empty, messages: [{ role: "user", content }] } as const
+        }
+        const added = JSON.stringify({ stream_options: { include_usage: true } }).length - 1
+        for (const room of [added, added - 1]) {
+          yield* Stream.runDrain(deepseek.stream(sized(48 * 1024 * 1024 - room)))
+        }
+        assert.deepStrictEqual(script.seen.map(({ body }) => Object(body).stream_options), [
+          { include_usage: true },
+          undefined
+        ])
+      }))
+
     it.effect("may have its usage in a chunk of its own", () =>
       Effect.gen(function*() {
         const usageOnly = { ...chunk({}), choices: [], usage }
@@ -122,6 +141,28 @@ describe("DeepSeek.stream", () => {
         assert.deepInclude(Object(chunks[0]), { usage, object: "chat.completion.chunk", new_field: 1 })
         assert.deepStrictEqual(chunks[0]?.choices[0]?.delta.tool_calls, [{ index: 0, ...call }])
         assert.strictEqual(chunks[0]?.choices[0]?.finish_reason, "tool_calls")
+      }))
+
+    it.effect("that comes as JSON has all its choices", () =>
+      Effect.gen(function*() {
+        const { choices, ...rest } = completion({ content: "a" })
+        const second = { index: 1, message: { role: "assistant", content: "b" }, finish_reason: "length" }
+        const chunks = yield* collected({ body: [JSON.stringify({ ...rest, choices: [...choices, second] })] })
+        assert.deepStrictEqual(
+          chunks[0]?.choices.map(({ delta, finish_reason, index }) => [index, delta.content, finish_reason]),
+          [[0, "a", "stop"], [1, "b", "length"]]
+        )
+      }))
+
+    it.effect("may come as JSON under any type, after blank lines, in any pieces", () =>
+      Effect.gen(function*() {
+        const text = `\ufeff\n\r\n \n${JSON.stringify(completion({ content: "深🐳" }), undefined, 1)}\n`
+        const pieces = Array.from(new TextEncoder().encode(text), (byte) => Uint8Array.of(byte))
+        for (const type of [undefined, "application/octet-stream", "text/event-stream", "Application/JSON"]) {
+          const reply = { headers: type === undefined ? {} : { "content-type": type }, body: pieces }
+          const { exit, text } = yield* consume(yield* scripted(reply))
+          assert.deepStrictEqual([exit, text], [Exit.void, "深🐳"])
+        }
       }))
   })
 
@@ -226,6 +267,23 @@ describe("DeepSeek.stream", () => {
       Effect.gen(function*() {
         const deepseek = yield* scripted({ body: ["{\"error\":{\"message\":\"x\",\"type\":\"rate_limit_error\"}}"] })
         assert.deepInclude(yield* reasonOf((yield* consume(deepseek)).exit), { _tag: "RateLimited" })
+      }))
+
+    it.effect("may be JSON under another type: an error, broken, endless, cut", () =>
+      Effect.gen(function*() {
+        const endless = Array.from({ length: 5 }, () => "{\n".repeat(Sse.defaults.limit / 8))
+        for (
+          const [body, end, expected] of [
+            [["\n{\"error\":{\"message\":\"Insufficient Balance\"}}"], "clean", { _tag: "InsufficientBalance" }],
+            [["{\"id\":"], "clean", { _tag: "MalformedBody", detail: "not JSON", excerpt: "{\"id\":" }],
+            [["{\"id\":1}"], "clean", { _tag: "MalformedBody", json: true }],
+            [["{\"id\":"], "cut", { class: "TransportError", _tag: "ConnectionLost" }],
+            [endless, "stall", { _tag: "MalformedBody", detail: "a whole answer larger than 4194304 characters" }]
+          ] as const
+        ) {
+          const { exit } = yield* consume(yield* scripted({ headers: {}, body, end }))
+          assert.deepInclude(yield* reasonOf(exit), expected)
+        }
       }))
 
     it.effect("is aborted", () =>

@@ -1,4 +1,4 @@
-import { DeepSeek } from "@ballast/deepseek"
+import { DeepSeek, Json } from "@ballast/deepseek"
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Inspectable, Logger, Option, Stream, Tracer } from "effect"
 import { TestClock } from "effect/testing"
@@ -98,6 +98,20 @@ describe("DeepSeek telemetry", () => {
         assert.isTrue(spans.every(({ status }) =>
           status._tag === "Ended"
         ))
+      }))
+
+    it.effect("have only numbers where the convention wants one, whatever is passed on", () =>
+      Effect.gen(function*() {
+        const odd = Object(Json.parse("{\"max_tokens\":12345678901234567890,\"temperature\":\"hot\",\"top_p\":[1]}"))
+        const { spans: [call] } = yield* run(
+          Scripted.make(good),
+          (deepseek) => deepseek.complete({ ...request, ...odd })
+        )
+        assert.deepStrictEqual(Object.fromEntries(call?.attributes ?? []), {
+          ...callAttributes,
+          "gen_ai.request.stream": false,
+          ...answerAttributes
+        })
       }))
 
     it.effect("of a stream last until it ends, with the time to its first token", () =>
