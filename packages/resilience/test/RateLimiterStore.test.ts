@@ -154,6 +154,25 @@ const suite = <R>(name: string, store: Layer.Layer<RateLimiterStore.RateLimiterS
         assert.deepStrictEqual((yield* store.take("block", spec, one)).remaining, 8)
       }))
 
+    for (const [open, off] of [[500, 0], [1_000, 500]] as const) {
+      it.effect(`${open} open reservations are corrected to their true cost`, () =>
+        Effect.gen(function*() {
+          const store = yield* Store
+          const spec = rate.spec({ algorithm: "token-bucket", limit: 100_000, window: "10 days" })
+          const key = `${open} open`
+          const times = yield* Effect.forEach(
+            Array.from({ length: open }),
+            () => Effect.map(store.take(key, spec, { weights: [100], extra: 0, marked: true }), ({ at }) => at),
+            { concurrency: 100 }
+          )
+          // After a reward only a mark tells what may be given back.
+          yield* store.reward(key, spec, 0)
+          yield* Effect.forEach(times, (at) => store.giveBack(key, spec, 90, at), { concurrency: 100 })
+          const { remaining } = yield* store.peek(key, spec, 1)
+          assert.closeTo(remaining, 100_000 - open * 10 - off / 2, off / 2 + 5)
+        }))
+    }
+
     it.effect("keys know nothing of each other", () =>
       Effect.gen(function*() {
         const store = yield* Store

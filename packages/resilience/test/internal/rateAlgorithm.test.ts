@@ -1,6 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schema } from "effect"
 import * as Algorithm from "../../src/internal/rate/algorithm.ts"
 import { use } from "../support/rateAlgorithm.ts"
+import { makeModel } from "../support/rateModels.ts"
+
+const upTo = (maximum: number, minimum = 0) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
+
+/** A reservation, and how many later ones come before one like it is settled. */
+const Reserved = Schema.Struct({ gap: upTo(40), weight: upTo(30, 1), age: upTo(900) })
 
 describe("rate algorithms", () => {
   for (const algorithm of Algorithm.algorithms) {
@@ -237,25 +244,90 @@ describe("rate algorithms", () => {
       assert.strictEqual(limit.available(100), 4)
     })
 
-    it("remembers no more than a bounded number of reservations, and of those no one that came back", () => {
-      const limit = use("token-bucket", { limit: 1_000, burst: 1_000 })
+    it("remembers a bounded number of reservations, and of those no one that came back", () => {
+      const limit = use("token-bucket", { limit: 10_000, burst: 10_000 })
       const { state } = limit
       assert.strictEqual(state._tag, "bucket")
       if (state._tag !== "bucket") return
-      for (let n = 0; n < 128; n++) {
-        limit.take(0, 2)
-        limit.mark(0)
-        assert.strictEqual(state.marks.length, n + 1)
+      const reserve = (now: number) => {
+        limit.take(now, 20)
+        limit.mark(now)
       }
-      for (let n = 0; n < 300; n++) {
-        limit.take(0, 2)
-        limit.mark(0)
-        assert.strictEqual(state.marks.length, 128)
+      reserve(0)
+      reserve(0)
+      assert.deepStrictEqual(state.marks, [{ at: 0, low: 4 }])
+      for (let now = 1; now < 512; now++) reserve(now)
+      assert.strictEqual(state.marks.length, 512)
+      reserve(512)
+      assert.isAtMost(state.marks.length, 258)
+      for (let now = 513; now < 3_000; now++) {
+        reserve(now)
+        assert.isAtMost(state.marks.length, 512)
       }
-      assert.deepStrictEqual(state.marks[0], { at: 0, low: 2 })
+      assert.deepStrictEqual(state.marks[0], { at: 0, low: 3 })
       limit.take(10_000, 1)
       assert.deepStrictEqual(state.marks, [])
     })
+
+    it("forgets reservations whose weight is still outstanding, but nothing more of them to give back", () => {
+      const limit = use("token-bucket", { limit: 10_000, burst: 10_000 })
+      const { state } = limit
+      limit.take(0, 5_000)
+      for (let now = 0; now < 400; now++) {
+        limit.take(now, 20)
+        limit.mark(now)
+        if (now > 0) limit.giveBack(now, now - 1, 20)
+      }
+      assert.isAtMost(state._tag === "bucket" ? state.marks.length : Infinity, 2)
+    })
+
+    for (const [open, off] of [[500, 0], [1_000, 500], [5_000, 500]] as const) {
+      for (const order of ["first", "last"] as const) {
+        it(`gives back of ${open} open reservations what their true cost leaves, the ${order} one first`, () => {
+          const limits = { limit: 100_000, burst: 1_000_000, window: 600_000 }
+          const [limit, twin] = [use("token-bucket", limits), use("token-bucket", limits)]
+          const times = Array.from({ length: open }, (_, n) => n * 5)
+          for (const at of times) {
+            limit.take(at, 100)
+            limit.mark(at)
+            twin.take(at, 10)
+          }
+          const now = open * 5 + 5_000
+          for (const at of order === "first" ? times : times.reverse()) limit.giveBack(now, at, 90)
+          const missing = twin.available(now) - limit.available(now)
+          assert.isAtLeast(missing, 0)
+          assert.isAtMost(missing, off * open / 1_000)
+        })
+      }
+    }
+
+    it.effect.prop(
+      "never gives back more than a history without it would leave, with however many reservations",
+      { pattern: Schema.NonEmptyArray(Reserved) },
+      ({ pattern }) =>
+        Effect.sync(() => {
+          const limits = { limit: 1_000, window: 10_000, burst: 20_000 }
+          const limit = use("token-bucket", limits)
+          const model = makeModel("token-bucket", limits)
+          const open: Array<{ readonly at: number; readonly taken: ReturnType<typeof model.take> }> = []
+          let now = 0
+          for (let n = 0; n < 1_200; n++) {
+            const { age, gap, weight } = pattern[n % pattern.length] ?? pattern[0]
+            now += gap
+            limit.take(now, weight)
+            limit.mark(now)
+            open.push({ at: now, taken: model.take(now, weight) })
+            const [settled] = open.length > age ? open.splice(-1 - age, 1) : []
+            if (settled !== undefined) {
+              const back = settled.taken.weight - 1
+              limit.giveBack(now, settled.at, back)
+              model.giveBack(now, settled.taken, back)
+            }
+            if (n % 40 === 0) assert.isTrue(model.canTake(now, limit.available(now) - 0.01), `step ${n}`)
+          }
+        }),
+      { arbitrary: { runs: 60, size: 8 }, timeout: 30_000 }
+    )
 
     it("another limit keeps the weight that is outstanding, and what may be given back of it", () => {
       const limit = use("token-bucket")

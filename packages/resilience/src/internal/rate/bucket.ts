@@ -8,7 +8,7 @@
  * `warmUp`. Cold, rate and burst are a third of their full measure, and between
  * the two they are in proportion. The third is Guava's `SmoothWarmingUp`'s.
  */
-import { slackOf, type Spec, tolerance } from "./spec.ts"
+import { maxMarks, slackOf, type Spec, tolerance } from "./spec.ts"
 
 export interface State {
   readonly _tag: "bucket"
@@ -28,15 +28,12 @@ export interface State {
  * The least that was outstanding at any time since `at`.
  *
  * Both fields rise along the list, so the last mark at or before a time holds
- * the least since that time.
+ * the least since that time, or less.
  */
 interface Mark {
   readonly at: number
-  readonly low: number
+  low: number
 }
-
-/** So many marks are kept; past that the oldest refunds may turn out smaller. */
-const maxMarks = 128
 
 /** Share of the full rate when cold. */
 const coldShare = 1 / 3
@@ -141,8 +138,26 @@ const lower = (state: State, low: number): void => {
 }
 
 export const mark = (state: State, now: number): void => {
-  state.marks.push({ at: now, low: backlog(state, now) })
-  if (state.marks.length > maxMarks) state.marks.splice(1, 1)
+  const last = state.marks.at(-1)
+  const low = backlog(state, now)
+  if (last?.at === now) last.low = low
+  else state.marks.push({ at: now, low })
+  if (state.marks.length > maxMarks) thin(state)
+}
+
+/**
+ * Leaves out marks that tell little more than the one before them, at least half.
+ * Of what the calls in between give back, no more than that little can be lost.
+ */
+const thin = (state: State): void => {
+  const { marks } = state
+  const step = ((marks.at(-1)?.low ?? 0) - (marks[0]?.low ?? 0)) / (maxMarks / 2)
+  let least = -Infinity
+  state.marks = marks.filter(({ low }) => {
+    if (low - least <= step) return false
+    least = low
+    return true
+  })
 }
 
 /**
@@ -153,16 +168,24 @@ export const mark = (state: State, now: number): void => {
 export const giveBack = (spec: Spec, state: State, now: number, at: number, weight: number): void => {
   reckon(spec, state, now)
   const taken = weight * spec.interval
-  const index = state.marks.findLastIndex((mark) => mark.at <= at)
+  const { marks } = state
+  const index = marks.findLastIndex((mark) => mark.at <= at)
   // Nothing flows back faster than time passes; so much is known without a mark.
   const known = at > state.jumpedAt ? taken - (now - at) : 0
-  const low = Math.max(state.marks[index]?.low ?? 0, known)
+  const low = Math.max(marks[index]?.low ?? 0, known)
   const back = Math.min(taken, backlog(state, now), low)
   state.fullAt -= back
-  const least = (state.marks[index]?.low ?? Infinity) - back
-  state.marks = state.marks
-    .map((mark, place) => ({ at: mark.at, low: place < index ? Math.min(mark.low, least) : mark.low - back }))
-    .filter((mark) => mark.low > 0)
+  let kept = 0
+  let least = 0
+  let place = 0
+  for (const mark of marks) {
+    mark.low = place++ <= index ? Math.min(mark.low, low - back) : mark.low - back
+    // Without anything to give, or no more than the one before, it tells nothing.
+    if (mark.low <= least) continue
+    least = mark.low
+    marks[kept++] = mark
+  }
+  marks.length = kept
 }
 
 export const reward = (spec: Spec, state: State, now: number, weight: number): void => {
@@ -191,7 +214,7 @@ export const convert = (from: Spec, to: Spec, state: State, now: number): void =
   reckon(from, state, now)
   const ratio = to.interval / from.interval
   state.fullAt = now + backlog(state, now) * ratio
-  state.marks = state.marks.map(({ at, low }) => ({ at, low: low * ratio }))
+  for (const mark of state.marks) mark.low *= ratio
   state.reckonedAt = now
   state.jumpedAt = now
   if (to.warmUp === 0) state.warmth = 0

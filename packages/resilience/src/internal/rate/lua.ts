@@ -26,7 +26,7 @@ const longest = 10 * 365 * 24 * 3_600_000
 
 const constants = `
 local epsilon, slackShare, weightEpsilon = ${spec.epsilon}, ${spec.slackShare}, ${spec.weightEpsilon}
-local tolerance, coldShare = ${spec.tolerance}, 1 / 3
+local tolerance, coldShare, maxMarks = ${spec.tolerance}, 1 / 3, ${spec.maxMarks}
 local grace, longest = ${grace}, ${longest}
 local max, min, floor, ceil = math.max, math.min, math.floor, math.ceil
 local function text(number) return string.format('%.17g', number) end
@@ -171,35 +171,52 @@ local function take(weight)
   fullAt = max(fullAt, now) + weight * interval
 end
 
-local function mark()
-  marks[#marks + 1], marks[#marks + 2] = now, backlog()
-  if #marks > 256 then
-    table.remove(marks, 3)
-    table.remove(marks, 3)
+local function shorten(length)
+  for place = #marks, length + 1, -1 do marks[place] = nil end
+  marked = true
+end
+
+local function thin()
+  local step, kept, least = (marks[#marks] - marks[2]) / (maxMarks / 2), 0, -math.huge
+  for place = 1, #marks, 2 do
+    local at, low = marks[place], marks[place + 1]
+    if low - least > step then
+      marks[kept + 1], marks[kept + 2] = at, low
+      kept, least = kept + 2, low
+    end
   end
+  shorten(kept)
+end
+
+local function mark()
+  local place = #marks
+  if place > 0 and marks[place - 1] == now then place = place - 2 end
+  marks[place + 1], marks[place + 2] = now, backlog()
+  if #marks > 2 * maxMarks then thin() end
   marked = true
 end
 
 local function giveBack(weight, at)
-  local taken, index, kept = weight * interval, 0, {}
+  local taken, index = weight * interval, 0
   for place = 1, #marks, 2 do
     if marks[place] <= at then index = place end
   end
-  local low, known, least = 0, 0, math.huge
+  local low, known = 0, 0
   if index > 0 then low = marks[index + 1] end
   if at > jumpedAt then known = taken - (now - at) end
-  local back = min(taken, backlog(), max(low, known))
-  if back <= 0 then return end
+  low = max(low, known)
+  local back = min(taken, backlog(), low)
   fullAt = fullAt - back
-  if index > 0 then least = low - back end
+  local kept, least = 0, 0
   for place = 1, #marks, 2 do
-    local low = marks[place + 1]
-    if place < index then low = min(low, least) else low = low - back end
-    if low > 0 then
-      kept[#kept + 1], kept[#kept + 2] = marks[place], low
+    local at, left = marks[place], marks[place + 1] - back
+    if place <= index then left = min(marks[place + 1], low - back) end
+    if left > least then
+      marks[kept + 1], marks[kept + 2] = at, left
+      kept, least = kept + 2, left
     end
   end
-  marks, marked = kept, true
+  shorten(kept)
 end
 
 local function reward(weight)

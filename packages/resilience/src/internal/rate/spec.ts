@@ -53,3 +53,6 @@ export const slackOf = ({ interval }: Spec): number => Math.min(epsilon, interva
  * milliseconds are kept to the full.
  */
 export const tolerance = 1 - 2 * epsilon
+
+/** So many reservations a bucket tells apart; what it gives back of more may turn out a little smaller. */
+export const maxMarks = 512
