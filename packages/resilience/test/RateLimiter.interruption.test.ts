@@ -1,6 +1,7 @@
 import { RateLimiter } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Stream } from "effect"
+import { Effect, Exit, type Fiber, Stream } from "effect"
+import { TestClock } from "effect/testing"
 import { CurrentDeadline } from "../src/internal/currentDeadline.ts"
 import { withStepBudget } from "./support.ts"
 import { interruptEverywhere } from "./support/interruption.ts"
@@ -133,6 +134,21 @@ describe("RateLimiter", () => {
       60_000
     )
   })
+
+  it.effect("a call that got its turn and does not run gives it back, also after the limit has changed", () =>
+    Effect.gen(function*() {
+      const { limiter } = yield* paused("token-bucket", 1_000)
+      const fibers: Array<Fiber.Fiber<void, unknown>> = []
+      // Both get their turn in one step.
+      const first = limiter(Effect.andThen(
+        limiter.update({ limit: 6 }),
+        Effect.sync(() => fibers[0]?.interruptUnsafe())
+      ))
+      yield* Effect.forkChild(first, { startImmediately: true })
+      fibers.push(yield* Effect.forkChild(limiter(Effect.void), { startImmediately: true }))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* limiter.inspect, { available: 5, queued: 0 })
+    }))
 
   it.effect("a waiter is woken at whatever step it gets its turn", () =>
     Effect.gen(function*() {

@@ -197,6 +197,21 @@ const suite = <R>(name: string, store: Layer.Layer<RateLimiterStore.RateLimiterS
         assert.strictEqual((yield* store.take("change", log, one)).admitted, 0)
       }))
 
+    for (const algorithm of ["token-bucket", "fixed-window", "sliding-counter", "sliding-log"] as const) {
+      it.effect(`${algorithm}: another limit, and a further one, take nothing from what may be given back`, () =>
+        Effect.gen(function*() {
+          const store = yield* Store
+          const key = `${algorithm} back after changes`
+          const [first, second] = [100, 90].map((limit) => rate.spec({ algorithm, limit, window: "1 hour" }))
+          if (first === undefined || second === undefined) return
+          const { at } = yield* store.take(key, first, { ...one, weights: [60] })
+          yield* store.giveBack(key, second, 20, at)
+          assert.closeTo((yield* store.peek(key, second, 1)).remaining, 50, 0.1)
+          yield* store.giveBack(key, first, 40, at)
+          assert.closeTo((yield* store.peek(key, first, 1)).remaining, 100, 0.1)
+        }))
+    }
+
     for (const algorithm of ["token-bucket", "leaky-bucket"] as const) {
       it.effect(`${algorithm}: a warm-up that is turned on takes back nothing of what has flowed`, () =>
         Effect.gen(function*() {

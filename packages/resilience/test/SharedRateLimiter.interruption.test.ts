@@ -55,6 +55,22 @@ describe("SharedRateLimiter", () => {
       assert.strictEqual((yield* limiter.peek()).available, 2)
     }))
 
+  it.effect("such a call gives back as much after the limit has changed", () =>
+    Effect.gen(function*() {
+      const { limiter, limiters } = yield* paused(1_000)
+      const fibers: Array<Fiber.Fiber<void, unknown>> = []
+      const first = limiter(Effect.andThen(
+        limiters.update({ limit: 6 }),
+        Effect.sync(() => fibers[0]?.interruptUnsafe())
+      ))
+      yield* Effect.forkChild(first, { startImmediately: true })
+      const second = yield* Effect.forkChild(limiter(Effect.void), { startImmediately: true })
+      fibers.push(second)
+      yield* TestClock.adjust("1 second")
+      assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(second)))
+      assert.strictEqual((yield* limiter.peek()).available, 5)
+    }))
+
   it.effect("what such a call gives back goes at once to one that came after it", () =>
     Effect.gen(function*() {
       for (let steps = 0; steps < 100; steps++) {

@@ -6,8 +6,17 @@ import { makeModel } from "../support/rateModels.ts"
 
 const upTo = (maximum: number, minimum = 0) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
-/** A reservation, and how many later ones come before one like it is settled. */
-const Reserved = Schema.Struct({ gap: upTo(40), weight: upTo(30, 1), age: upTo(900) })
+/** Something taken, of which all but a part is given back when so many later ones were taken. */
+const Taken = Schema.Struct({
+  gap: upTo(40, 1),
+  weight: upTo(30, 1),
+  kept: Schema.Literals([0, 1]),
+  marked: Schema.Boolean,
+  age: Schema.Union([upTo(3), upTo(900)]),
+  // Zero leaves it as it is.
+  limit: Schema.Literals([0, 500, 1_000, 2_000]),
+  rewarded: Schema.Boolean
+})
 
 describe("rate algorithms", () => {
   for (const algorithm of Algorithm.algorithms) {
@@ -234,6 +243,35 @@ describe("rate algorithms", () => {
       assert.strictEqual(limit.available(100), 10)
     })
 
+    it("another limit gives back what of a call cannot have come back by itself", () => {
+      const limit = use("token-bucket")
+      limit.take(0, 6)
+      limit.convert(100, { limit: 5 })
+      // One flowed back under the old limit, and another one since.
+      limit.giveBack(300, 0, 6)
+      assert.strictEqual(limit.available(300), 10)
+      limit.take(300, 4)
+      limit.giveBack(300, 300, 4)
+      assert.strictEqual(limit.available(300), 10)
+    })
+
+    it("so do several, as though the fastest of them had been all the time", () => {
+      const limit = use("token-bucket")
+      limit.take(0, 6)
+      limit.convert(100, { limit: 5 })
+      limit.convert(300, { limit: 10 })
+      limit.take(300, 6)
+      limit.giveBack(300, 0, 6)
+      // Four were outstanding by then, and three in any case.
+      assert.strictEqual(limit.available(300), 3)
+      limit.reward(300, 10)
+      limit.convert(400, { limit: 5 })
+      limit.giveBack(400, 0, 6)
+      limit.take(400, 5)
+      limit.giveBack(400, 300, 6)
+      assert.strictEqual(limit.available(400), 5)
+    })
+
     it("a reward leaves less to give back", () => {
       const limit = use("token-bucket")
       limit.take(0, 8)
@@ -302,8 +340,8 @@ describe("rate algorithms", () => {
     }
 
     it.effect.prop(
-      "never gives back more than a history without it would leave, with however many reservations",
-      { pattern: Schema.NonEmptyArray(Reserved) },
+      "never gives back more than a history without it would leave, with however many reservations and limits",
+      { pattern: Schema.NonEmptyArray(Taken) },
       ({ pattern }) =>
         Effect.sync(() => {
           const limits = { limit: 1_000, window: 10_000, burst: 20_000 }
@@ -312,21 +350,29 @@ describe("rate algorithms", () => {
           const open: Array<{ readonly at: number; readonly taken: ReturnType<typeof model.take> }> = []
           let now = 0
           for (let n = 0; n < 1_200; n++) {
-            const { age, gap, weight } = pattern[n % pattern.length] ?? pattern[0]
-            now += gap
-            limit.take(now, weight)
-            limit.mark(now)
-            open.push({ at: now, taken: model.take(now, weight) })
-            const [settled] = open.length > age ? open.splice(-1 - age, 1) : []
+            const step = pattern[n % pattern.length] ?? pattern[0]
+            now += step.gap
+            if (n % 50 === 0 && step.limit > 0) {
+              limit.convert(now, { limit: step.limit })
+              model.update(now, { ...limits, limit: step.limit })
+            }
+            if (n % 50 === 25 && step.rewarded) {
+              limit.reward(now, step.weight)
+              model.reward(now, step.weight)
+            }
+            limit.take(now, step.weight)
+            if (step.marked) limit.mark(now)
+            open.push({ at: now, taken: model.take(now, step.weight) })
+            const [settled] = open.length > step.age ? open.splice(-1 - step.age, 1) : []
             if (settled !== undefined) {
-              const back = settled.taken.weight - 1
+              const back = settled.taken.weight - step.kept
               limit.giveBack(now, settled.at, back)
               model.giveBack(now, settled.taken, back)
             }
             if (n % 40 === 0) assert.isTrue(model.canTake(now, limit.available(now) - 0.01), `step ${n}`)
           }
         }),
-      { arbitrary: { runs: 60, size: 8 }, timeout: 30_000 }
+      { arbitrary: { runs: 100, size: 12 }, timeout: 30_000 }
     )
 
     it("another limit keeps the weight that is outstanding, and what may be given back of it", () => {

@@ -20,6 +20,10 @@ export interface State {
   reckonedAt: number
   /** When weight last came back otherwise than with time. */
   jumpedAt: number
+  /** When the limit changed last; of no account before `jumpedAt`. */
+  convertedAt: number
+  /** The least that a unit of weight took to flow back between the two. */
+  fastest: number
   /** What a refund needs to know of the past; empty unless `mark` is used. */
   marks: Array<Mark>
 }
@@ -45,6 +49,8 @@ export const initial = (now: number): State => ({
   reckonedAt: now,
   // Before anything that can be taken.
   jumpedAt: now - 1,
+  convertedAt: now - 1,
+  fastest: 0,
   marks: []
 })
 
@@ -161,6 +167,13 @@ const thin = (state: State): void => {
 }
 
 /**
+ * The most that can have flowed back since then, in milliseconds of the full
+ * rate: nothing flows faster than time passes, whatever the limit was.
+ */
+const flowedSince = ({ interval }: Spec, { convertedAt, fastest }: State, now: number, at: number): number =>
+  at > convertedAt ? now - at : now - convertedAt + (convertedAt - at) * interval / fastest
+
+/**
  * Makes the state what it would be if so much less had been taken then. What
  * came back by itself in the meantime is not given twice: as far as the bucket
  * would have been full without that call, the flow was lost on it.
@@ -170,8 +183,8 @@ export const giveBack = (spec: Spec, state: State, now: number, at: number, weig
   const taken = weight * spec.interval
   const { marks } = state
   const index = marks.findLastIndex((mark) => mark.at <= at)
-  // Nothing flows back faster than time passes; so much is known without a mark.
-  const known = at > state.jumpedAt ? taken - (now - at) : 0
+  // So much is known without a mark.
+  const known = at > state.jumpedAt ? taken - flowedSince(spec, state, now, at) : 0
   const low = Math.max(marks[index]?.low ?? 0, known)
   const back = Math.min(taken, backlog(state, now), low)
   state.fullAt -= back
@@ -216,6 +229,7 @@ export const convert = (from: Spec, to: Spec, state: State, now: number): void =
   state.fullAt = now + backlog(state, now) * ratio
   for (const mark of state.marks) mark.low *= ratio
   state.reckonedAt = now
-  state.jumpedAt = now
+  state.fastest = state.convertedAt > state.jumpedAt ? Math.min(state.fastest, from.interval) : from.interval
+  state.convertedAt = now
   if (to.warmUp === 0) state.warmth = 0
 }

@@ -84,12 +84,13 @@ end
  * that what came back until the limit changes came back under the old one.
  */
 const buckets = (algorithm: "token-bucket" | "leaky-bucket") => `
-${load(algorithm, ["fullAt", "warmth", "reckonedAt", "pace", "ramp", "jumpedAt", "marks"])}
+${load(algorithm, ["fullAt", "warmth", "reckonedAt", "pace", "ramp", "jumpedAt", "convertedAt", "fastest", "marks"])}
 local fullAt, warmth = tonumber(saved[6]) or now, tonumber(saved[7]) or 0
 local reckonedAt, pace = tonumber(saved[8]) or now, tonumber(saved[9]) or interval
 local ramp, jumpedAt = tonumber(saved[10]) or warmUp, tonumber(saved[11]) or now - 1
+local convertedAt, fastest = tonumber(saved[12]) or jumpedAt, tonumber(saved[13]) or pace
 local marks, marked, slack = {}, false, min(epsilon, interval * slackShare)
-if saved[12] and saved[12] ~= '' then marks = cmsgpack.unpack(saved[12]) end
+if saved[14] and saved[14] ~= '' then marks = cmsgpack.unpack(saved[14]) end
 
 local function backlog() return max(0, fullAt - now) end
 local function share() return coldShare + (1 - coldShare) * warmth end
@@ -147,7 +148,8 @@ if moved then
   local ratio = interval / pace
   fullAt = now + backlog() * ratio
   for place = 2, #marks, 2 do marks[place] = marks[place] * ratio end
-  marked, jumpedAt, pace, ramp = true, now, interval, warmUp
+  if convertedAt > jumpedAt then fastest = min(fastest, pace) else fastest = pace end
+  marked, convertedAt, pace, ramp = true, now, interval, warmUp
 end
 if ramp == 0 then warmth = 0 end
 
@@ -196,6 +198,11 @@ local function mark()
   marked = true
 end
 
+local function flowedSince(at)
+  if at > convertedAt then return now - at end
+  return now - convertedAt + (convertedAt - at) * interval / fastest
+end
+
 local function giveBack(weight, at)
   local taken, index = weight * interval, 0
   for place = 1, #marks, 2 do
@@ -203,7 +210,7 @@ local function giveBack(weight, at)
   end
   local low, known = 0, 0
   if index > 0 then low = marks[index + 1] end
-  if at > jumpedAt then known = taken - (now - at) end
+  if at > jumpedAt then known = taken - flowedSince(at) end
   low = max(low, known)
   local back = min(taken, backlog(), low)
   fullAt = fullAt - back
@@ -240,7 +247,7 @@ local function resetAfter()
   if warmUp == 0 then return flow end
   return flow + min(1, warmth + flow / warmUp) * warmUp
 end
-${save(algorithm, ["fullAt", "warmth", "reckonedAt", "pace", "ramp", "jumpedAt"])}
+${save(algorithm, ["fullAt", "warmth", "reckonedAt", "pace", "ramp", "jumpedAt", "convertedAt", "fastest"])}
 local function finish()
   save()
   if marked then redis.call('HSET', KEYS[1], 'marks', #marks > 0 and cmsgpack.pack(marks) or '') end
