@@ -61,6 +61,46 @@ describe("SharedRateLimiter", () => {
         assert.isTrue(Exit.hasInterrupts(yield* Effect.exit(limiter(Effect.void))))
       }).pipe(memory))
 
+    for (const algorithm of ["token-bucket", "fixed-window", "sliding-counter", "sliding-log"] as const) {
+      it.effect(`${algorithm}: what was leased at several times goes back to each of them`, () =>
+        Effect.gen(function*() {
+          const limiters = yield* SharedRateLimiter.make({
+            algorithm,
+            limit: 60,
+            window: "1 hour",
+            lease: { size: 50 }
+          })
+          const limiter = limiters("a")
+          yield* limiter(Effect.void)
+          yield* TestClock.adjust(1)
+          yield* limiter.weigh(30)(Effect.void)
+          yield* TestClock.adjust(1)
+          // Twenty are left of the first lease.
+          const reservation = yield* limiter.reserve(25)
+          yield* reservation.settle(2)
+          const { leased } = yield* limiters.inspect
+          assert.strictEqual(leased, 4)
+          assert.strictEqual((yield* limiter.peek()).available, 60 - 31 - 2 - leased)
+        }).pipe(memory))
+    }
+
+    it.effect("what is used of a lease goes back as though its true weight had been used", () =>
+      Effect.gen(function*() {
+        const options = { algorithm: "sliding-log", limit: 60, window: "1 minute", lease: { size: 10 } } as const
+        const limiters = yield* SharedRateLimiter.make(options)
+        const limiter = limiters("a")
+        yield* limiter(Effect.void)
+        yield* TestClock.adjust("2 seconds")
+        yield* limiter.weigh(8)(Effect.void)
+        const reservation = yield* limiter.reserve(4)
+        yield* reservation.settle(1)
+        yield* limiters.update({})
+        assert.strictEqual((yield* limiter.peek()).available, 50)
+        // Ten were taken with the first lease, and all of them were used.
+        yield* TestClock.adjust("58 seconds")
+        assert.strictEqual((yield* limiter.peek()).available, 60)
+      }).pipe(memory))
+
     it.effect("gives back in time what it leased for a shorter window than before", () =>
       Effect.gen(function*() {
         const limiters = yield* SharedRateLimiter.make({ limit: 10, window: "1 hour", lease: { size: 6 } })

@@ -76,13 +76,13 @@ export interface Waiter extends guard.Entry<Rejection>, Fifo.Place<Waiter> {
   result: Effect.Effect<void, Rejection> | undefined
   resume: ((result: Effect.Effect<void, Rejection>) => void) | undefined
   /** When the store took for it; undefined when nobody did. */
-  takenAt: number | undefined
+  takenAt: Lots.TakenAt | undefined
   /** What the store said when it took for it. */
   decision: Decision | undefined
 }
 
 export type Entry =
-  | { readonly _tag: "Admitted"; readonly wait: undefined; readonly takenAt: number }
+  | { readonly _tag: "Admitted"; readonly wait: undefined; readonly takenAt: Lots.TakenAt }
   | { readonly _tag: "Rejected"; readonly wait: Effect.Effect<never, Rejection> }
   | Waiter
 
@@ -294,7 +294,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
     waiter.resume?.(result)
   }
 
-  const grant = (waiter: Waiter, takenAt: number | undefined): void => {
+  const grant = (waiter: Waiter, takenAt: Lots.TakenAt | undefined): void => {
     waiter.takenAt = takenAt
     if (events.active && waiter.delayed) {
       const waited = durationOf(now() - waiter.since)
@@ -311,11 +311,13 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
   }
 
   /** Gives back what was taken for a call that doesn't run. */
-  const giveBack = (weight: number, at: number): void => {
+  const giveBack = (weight: number, takenAt: Lots.TakenAt): void => {
     const { spec } = host.settings()
-    const request = Effect.suspend(() => store.giveBack(key, spec, weight, at))
-    const given = Effect.andThen(host.ask(key, "giveBack", request), Effect.sync(() => host.wake(key)))
-    background.work(driver, Effect.exit(given))
+    for (const { at, weight: part } of Lots.refunds(takenAt, weight)) {
+      const request = Effect.suspend(() => store.giveBack(key, spec, part, at))
+      const given = Effect.andThen(host.ask(key, "giveBack", request), Effect.sync(() => host.wake(key)))
+      background.work(driver, Effect.exit(given))
+    }
   }
 
   /** Serves the line until nobody is in it. */

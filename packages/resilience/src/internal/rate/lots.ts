@@ -9,6 +9,15 @@ export interface Lot {
   readonly expiresAt: number
 }
 
+/** So much of a lot, and when the store took it. */
+export interface Part {
+  readonly weight: number
+  readonly at: number
+}
+
+/** When the store took a weight: at one time, or its parts at several, the oldest first. */
+export type TakenAt = number | ReadonlyArray<Part>
+
 export interface Lots {
   readonly lots: Array<Lot>
   weight: number
@@ -28,30 +37,46 @@ const shift = (self: Lots): Lot | undefined => {
   return lot
 }
 
-/**
- * Uses so much of the oldest lots, when there is as much, and returns when the
- * last of it was taken.
- */
-export const use = (self: Lots, now: number, weight: number): number | undefined => {
+const reduce = (self: Lots, lot: Lot, weight: number): void => {
+  lot.weight -= weight
+  self.weight -= weight
+  if (lot.weight === 0) shift(self)
+}
+
+/** Uses so much of the oldest lots, when there is as much, and returns when that was taken. */
+export const use = (self: Lots, now: number, weight: number): TakenAt | undefined => {
   const [first] = self.lots
   if (first === undefined || now >= first.expiresAt) return undefined
-  if (first.weight > weight) {
-    first.weight -= weight
-    self.weight -= weight
+  if (first.weight >= weight) {
+    reduce(self, first, weight)
     return first.at
   }
   if (self.weight < weight) return undefined
+  const parts: Array<Part> = []
   let left = weight
-  let at = first.at
   for (let lot = self.lots[0]; lot !== undefined && left > 0; lot = self.lots[0]) {
     const used = Math.min(lot.weight, left)
-    at = lot.at
+    parts.push({ weight: used, at: lot.at })
     left -= used
-    lot.weight -= used
-    self.weight -= used
-    if (lot.weight === 0) shift(self)
+    reduce(self, lot, used)
   }
-  return at
+  return parts
+}
+
+/**
+ * What goes back to which time when so much is given back: of the latest part
+ * first, which a use of the rest alone would have left.
+ */
+export const refunds = (takenAt: TakenAt, weight: number): ReadonlyArray<Part> => {
+  if (typeof takenAt === "number") return [{ weight, at: takenAt }]
+  const parts: Array<Part> = []
+  let left = weight
+  for (const part of takenAt.toReversed()) {
+    if (left <= 0) break
+    parts.push({ weight: Math.min(part.weight, left), at: part.at })
+    left -= part.weight
+  }
+  return parts
 }
 
 /** Takes out what may not be used from then on. */

@@ -10,6 +10,7 @@ import * as storeKey from "../storeKey.ts"
 import * as telemetry from "../telemetry.ts"
 import * as time from "../time.ts"
 import * as Line from "./line.ts"
+import * as Lots from "./lots.ts"
 import type { SharedEvent } from "./sharedEvent.ts"
 import * as Options from "./sharedOptions.ts"
 import type { Spec } from "./spec.ts"
@@ -31,7 +32,7 @@ export interface Shared {
     key: string,
     reserved: number,
     weight: number,
-    takenAt: number
+    takenAt: Lots.TakenAt
   ) => Effect.Effect<void>
   readonly hold: (key: string, kind: Store.Hold, millis: number) => Effect.Effect<void, Store.RateLimiterStoreError>
   readonly release: (key: string, kind: Store.Hold) => Effect.Effect<void, Store.RateLimiterStoreError>
@@ -183,17 +184,21 @@ export const open = (
     key: string,
     reserved: number,
     weight: number,
-    takenAt: number
+    takenAt: Lots.TakenAt
   ): Effect.Effect<void> => {
     if (events.active) events.publish({ _tag: "Settled", key, reserved, weight })
     if (weight === reserved) return Effect.void
     const refund = weight < reserved
     settled(maker, refund ? "refund" : "charge", Math.abs(reserved - weight))
-    const request = refund
-      ? steer(key, "giveBack", (spec) => store.giveBack(key, spec, reserved - weight, takenAt), wake)
-      : steer(key, "charge", (spec) => store.charge(key, spec, weight - reserved), wake)
+    const requests = refund
+      ? Lots.refunds(takenAt, reserved - weight).map(({ at, weight }) =>
+        steer(key, "giveBack", (spec) => store.giveBack(key, spec, weight, at), wake)
+      )
+      : [steer(key, "charge", (spec) => store.charge(key, spec, weight - reserved), wake)]
     // A failure was counted. Nothing is left to do about it, and the caller has its answer already.
-    return Effect.asVoid(Fiber.await(background.work(fiber.context, Effect.exit(request))))
+    return Fiber.awaitAll(requests.map((request) => background.work(fiber.context, Effect.exit(request)))).pipe(
+      Effect.asVoid
+    )
   }
 
   const hold = (key: string, kind: Store.Hold, millis: number) =>
