@@ -2,7 +2,7 @@
  * Stops a `node:http` server so that no accepted request is lost.
  *
  * `drain` closes the listening socket, lets running requests end, and asks clients to come back on another connection
- * (`connection: close`). Connections without a request stay open for a moment, since a request may be on its way on one of them; then they
+ * (`connection: close`, on the last answer where several are due). Connections without a request stay open for a moment, since a request may be on its way on one of them; then they
  * are closed. After `timeout` whatever still runs is cut off: streams end by what `cut` makes them say, and have a moment to say it; the
  * rest is left to the caller, who interrupts it by closing the scope, and answers it by `stopped`.
  *
@@ -69,10 +69,18 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
     connections.add(socket)
     socket.once("close", () => connections.delete(socket))
   })
-  const watch = (_request: Http.IncomingMessage, response: Http.ServerResponse) => {
+  /** The last response on each connection. One that closed it earlier would take those behind it along. */
+  const last = () => new Map(Array.from(running, (response) => [response.req.socket, response]))
+
+  const watch = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
+    if (stopping) {
+      const before = last().get(request.socket)
+      // The client left it open, or this request would not have been read.
+      if (before?.headersSent === false) before.shouldKeepAlive = true
+      response.shouldKeepAlive = false
+    }
     running.add(response)
     response.once("close", () => running.delete(response))
-    response.shouldKeepAlive &&= !stopping
   }
   server.on("request", watch)
   server.on("checkContinue", watch)
@@ -81,7 +89,7 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
     stopping = true
     // Not `http.Server.close`, which resets idle connections at once, with whatever request is on its way on them.
     Net.Server.prototype.close.call(server)
-    for (const response of running) {
+    for (const response of last().values()) {
       if (!response.headersSent) response.shouldKeepAlive = false
     }
   })

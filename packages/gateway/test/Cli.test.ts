@@ -37,6 +37,37 @@ const connection = (url: string) =>
 
 const chat = "/v1/chat/completions"
 
+const requestOf = (body: string, ...headers: ReadonlyArray<string>) =>
+  [
+    `POST ${chat} HTTP/1.1`,
+    "host: x",
+    "content-type: application/json",
+    `content-length: ${body.length}`,
+    ...headers,
+    "",
+    body
+  ].join("\r\n")
+
+/** A connection that chats are posted on without waiting for the answers. */
+const pipeline = (url: string) =>
+  Effect.gen(function*() {
+    const { hostname, port } = new URL(url)
+    const socket = connect(Number(port), hostname)
+    yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
+    let received = ""
+    socket.setEncoding("utf8").on("data", (text: string) => received += text)
+    return {
+      post: (stream: boolean, fault: string) =>
+        Effect.sync(() => {
+          socket.write(requestOf(JSON.stringify({ ...hello, stream }), `x-simulate: ${fault}`))
+        }),
+      /** All that came back, once the server has closed the connection. */
+      received: Effect.callback<string>((resume) => {
+        socket.once("close", () => resume(Effect.succeed(received)))
+      })
+    }
+  })
+
 /** Posts a chat that offers to go on in another protocol, as `curl --http2` does. */
 const offering = (url: string, headers: Record<string, string>) =>
   Effect.callback<string>((resume) => {
@@ -210,6 +241,33 @@ describe("ballast", { timeout: 60_000 }, () => {
         assert.strictEqual((yield* program.ended).code, 0)
       }).pipe(Effect.scoped))
 
+    it.live("at SIGTERM without losing what waits behind another request on its connection", () =>
+      Effect.gen(function*() {
+        const { program, url } = yield* serve()
+        const { post, received } = yield* pipeline(url)
+        yield* post(false, "latency=1s")
+        yield* post(true, slow["x-simulate"])
+        yield* post(false, "latency=2s")
+        yield* eventually(
+          Effect.map(send(`${url}/metrics`), ({ text }) => /^http_server_active_requests 4$/m.test(text))
+        )
+        yield* program.signal("SIGTERM")
+        yield* eventually(Effect.sync(() => program.stderr.includes("stopping")))
+        yield* post(false, "latency=2s")
+        const answers = (yield* received).split("HTTP/1.1 ").slice(1)
+        assert.deepStrictEqual(answers.map((answer) => answer.slice(0, 3)), ["200", "200", "200", "200"])
+        assert.deepStrictEqual(answers.map((answer) => /^connection: close/im.test(answer)), [
+          false,
+          false,
+          false,
+          true
+        ])
+        assert.match(answers[1]!, /data: \[DONE\]/)
+        const { code, stderr } = yield* program.ended
+        assert.strictEqual(code, 0)
+        assert.notInclude(stderr, "client_closed_request")
+      }).pipe(Effect.scoped))
+
     it.live("taking no new connection, and unready on those that are open", () =>
       Effect.gen(function*() {
         const { program, url } = yield* serve()
@@ -277,10 +335,7 @@ describe("ballast", { timeout: 60_000 }, () => {
         yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
         yield* Effect.callback<void>((resume) => {
           socket.once("readable", () => resume(Effect.void))
-          socket.write(
-            `POST ${chat} HTTP/1.1\r\nhost: x\r\nx-request-id: deaf\r\ncontent-type: application/json\r\n` +
-              `x-simulate: tokens=200000, tps=1000000\r\ncontent-length: ${body.length}\r\n\r\n${body}`
-          )
+          socket.write(requestOf(body, "x-request-id: deaf", "x-simulate: tokens=200000, tps=1000000"))
         })
         yield* Effect.sleep("1 second")
         yield* program.signal("SIGTERM")
