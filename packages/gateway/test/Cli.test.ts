@@ -37,6 +37,17 @@ const connection = (url: string) =>
 
 const chat = "/v1/chat/completions"
 
+/** A port that another program listens on, until the scope closes. */
+const takenPort = Effect.gen(function*() {
+  const other = createServer()
+  yield* Effect.addFinalizer(() => Effect.sync(() => other.close()))
+  return yield* Effect.callback<number>((resume) => {
+    other.listen(0, "127.0.0.1", () => resume(Effect.succeed((other.address() as AddressInfo).port)))
+  })
+})
+
+const freePort = Effect.scoped(takenPort)
+
 const requestOf = (body: string, ...headers: ReadonlyArray<string>) =>
   [
     `POST ${chat} HTTP/1.1`,
@@ -134,6 +145,40 @@ describe("ballast", { timeout: 60_000 }, () => {
         assert.notInclude(program.stdout, "\"time\"")
       }).pipe(Effect.scoped))
 
+    it.live("goes on when nobody reads its log any more", () =>
+      Effect.gen(function*() {
+        const { program, url } = yield* serve()
+        const running = yield* Effect.forkChild(
+          post(url + chat, { ...hello, stream: true }, { "x-simulate": "tps=60, tokens=60" })
+        )
+        yield* eventually(
+          Effect.map(send(`${url}/metrics`), ({ text }) => /^http_server_active_requests 2$/m.test(text))
+        )
+        program.child.stdout!.destroy()
+        program.child.stderr!.destroy()
+        for (let i = 0; i < 3; i++) assert.strictEqual((yield* send(`${url}/v1/models`)).status, 200)
+        assert.match((yield* Fiber.join(running)).text, /data: \[DONE\]\n\n$/)
+        yield* program.signal("SIGTERM")
+        assert.strictEqual((yield* program.ended).code, 0)
+      }).pipe(Effect.scoped))
+
+    it.live.each([["serve", "/healthz"], ["simulate", "/models"]] as const)(
+      "goes on when nobody reads how it starts: %s",
+      ([command, path]) =>
+        Effect.gen(function*() {
+          const port = yield* freePort
+          const program = yield* start([command, "--port", String(port)])
+          program.child.stdout!.destroy()
+          const answered = Effect.promise(() =>
+            fetch(`http://127.0.0.1:${port}${path}`).then((response) => response.text().then(() => true), () => false)
+          )
+          yield* Effect.raceFirst(eventually(answered), program.ended)
+          assert.isTrue(yield* answered)
+          yield* program.signal("SIGTERM")
+          assert.deepInclude(yield* program.ended, { code: 0, stderr: "" })
+        }).pipe(Effect.scoped)
+    )
+
     it.live.each(["0.0.0.0", "::", "192.168.77.77"])(
       "refuses to serve the network without client keys: %s",
       (host) =>
@@ -147,11 +192,7 @@ describe("ballast", { timeout: 60_000 }, () => {
 
     it.live("says so when the port is in use", () =>
       Effect.gen(function*() {
-        const other = createServer()
-        yield* Effect.addFinalizer(() => Effect.sync(() => other.close()))
-        const port = yield* Effect.callback<number>((resume) => {
-          other.listen(0, "127.0.0.1", () => resume(Effect.succeed((other.address() as AddressInfo).port)))
-        })
+        const port = yield* takenPort
         const { code, stderr } = yield* run(["serve", "--port", String(port)])
         assert.strictEqual(code, 1)
         assertOneLine(stderr, new RegExp(`Port ${port} on 127\\.0\\.0\\.1 is in use`))
