@@ -210,6 +210,8 @@ export const serve = Effect.fnUntraced(function*(
   })
   const checkKey = ClientKeys.make(options.clientKeys)
   const app = makeApp(makeRoutes(model, upstream, checkKey, shutdown), checkKey, upstream)
+  // Added before the requests' own, so it runs after they are interrupted.
+  yield* Effect.addFinalizer(() => shutdown.closed)
   yield* http.serve(app).pipe(
     // `Exchange` makes the server span.
     Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)

@@ -367,6 +367,48 @@ describe("ballast", { timeout: 60_000 }, () => {
         }
       }).pipe(Effect.scoped))
 
+    it.live.each(
+      [
+        ["waits", `content-length: 1000000\r\n\r\n{`, ""],
+        ["waits in a chunk", `transfer-encoding: chunked\r\n\r\n1\r\n{\r\n`, ""],
+        ["sends on", `content-length: 40000000\r\n\r\n{`, " ".repeat(10_000)]
+      ] as const
+    )(
+      "within BALLAST_SHUTDOWN_TIMEOUT, and says so to whoever has not sent its request: %s",
+      ([, begin, more]) =>
+        Effect.gen(function*() {
+          const { program, url } = yield* serve({ BALLAST_SHUTDOWN_TIMEOUT: "100ms" })
+          const { hostname, port } = new URL(url)
+          const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true })
+          yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
+          let received = ""
+          socket.setEncoding("utf8").on("data", (text: string) => received += text)
+          socket.on("error", (error) => received += String(error))
+          const end = yield* Effect.forkChild(Effect.callback<void>((resume) => {
+            socket.once("end", () => resume(Effect.void)).once("close", () => resume(Effect.void))
+          }))
+          socket.write(`POST ${chat} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${begin}`)
+          const sending = yield* Effect.sync(() => socket.write(more)).pipe(
+            Effect.andThen(Effect.sleep("5 millis")),
+            Effect.forever,
+            Effect.forkChild
+          )
+          yield* eventually(
+            Effect.map(send(`${url}/metrics`), ({ text }) => /^http_server_active_requests 2$/m.test(text))
+          )
+          yield* program.signal("SIGTERM")
+          yield* Fiber.join(end)
+          // Who is in the middle of sending notices a moment later, and is not reset before.
+          yield* Effect.sleep("100 millis")
+          yield* Fiber.interrupt(sending)
+          socket.destroy()
+          assert.match(received, /^HTTP\/1.1 503 [^]*^connection: close[^]*"code":"stopping"[^\n]*\}\}$/im)
+          const { code, stderr } = yield* program.ended
+          assert.strictEqual(code, 0)
+          assert.include(stderr, "\"error\":\"stopping\"")
+        }).pipe(Effect.scoped)
+    )
+
     it.live("within BALLAST_SHUTDOWN_TIMEOUT, whether a client reads or not", () =>
       Effect.gen(function*() {
         const { program, url } = yield* serve({ BALLAST_SHUTDOWN_TIMEOUT: "100ms" })
