@@ -2,10 +2,10 @@
  * Stops a `node:http` server so that no accepted request is lost.
  *
  * `drain` closes the listening socket, lets running requests end, and asks clients to come back on another connection
- * (`connection: close`, on the last answer where several are due). Connections without a request stay open for a moment, since a request may be on its way on one of them; then they
- * are closed. After `timeout` whatever still runs is cut off: streams end by what `cut` makes them say, and have a moment to say it; the
- * rest is left to the caller, who interrupts it by closing the scope, answers it by `stopped`, and awaits `closed`, since a process that ended
- * with bytes of a request unread would take the answer from the client.
+ * (`connection: close`, on the last answer where several are due). Connections without a request stay open for a moment, since a request may
+ * be on its way on one of them; then they are closed. After `timeout` whatever still runs is cut off: streams end by what `cut` makes them
+ * say, and have a moment to say it; the rest is left to the caller, who interrupts it by closing the scope, answers it by `stopped`, and
+ * awaits `closed`, since a process that ended with bytes of a request unread would take the answer from the client.
  *
  * @since 0.1.0
  */
