@@ -12,6 +12,7 @@ import * as Json from "@ballast/deepseek/Json"
 import * as GenAi from "@ballast/telemetry/GenAi"
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { MaxBodySize } from "effect/http/HttpIncomingMessage"
 import type { HttpServerError } from "effect/http/HttpServerError"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
@@ -122,6 +123,17 @@ const check = (body: unknown): Effect.Effect<ChatRequest, Rejection> =>
     : Effect.fail(new Rejection({ case: "InvalidField", ...problemOf(body) ?? notAnObject }))
 
 /**
+ * The text of the body. Whoever stops waiting for it leaves the reader be, which ends with the connection: interrupting it would destroy
+ * that, and an answer could no longer be sent.
+ */
+const readText = (request: HttpServerRequest): Effect.Effect<string, HttpServerError> =>
+  request.text.pipe(
+    Effect.provideService(MaxBodySize, maxBodySize),
+    Effect.forkDetach({ startImmediately: true }),
+    Effect.flatMap(Fiber.join)
+  )
+
+/**
  * The chat request in a body, or why it is refused.
  *
  * **Details**
@@ -134,8 +146,7 @@ const check = (body: unknown): Effect.Effect<ChatRequest, Rejection> =>
 export const read = (request: HttpServerRequest): Effect.Effect<ChatRequest, Rejection> => {
   const refused = checkHeaders(request.headers)
   if (refused !== undefined) return Effect.fail(refused)
-  return request.text.pipe(
-    Effect.provideService(MaxBodySize, maxBodySize),
+  return readText(request).pipe(
     Effect.mapError(unreadable),
     Effect.flatMap(parse),
     Effect.flatMap(check)

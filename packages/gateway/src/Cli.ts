@@ -2,7 +2,7 @@
  * The `ballast` program: `serve`, `simulate` and `chat`.
  *
  * Each command is loaded when it runs, so that one does not pay for another's start. What goes wrong is said in one line on standard
- * error, and the exit code is 1.
+ * error, and the exit code is 1. Output that nobody reads is dropped.
  *
  * @since 0.1.0
  */
@@ -205,13 +205,20 @@ const report = (cause: Cause.Cause<unknown>) =>
     ? Effect.void
     : Effect.sync(() => process.stderr.write(`ballast: ${describe(cause)}\n`))
 
+/** A reader that goes away (`| head`, a log collector that restarts) takes no more than its output: requests that run go on. */
+const outliveReaders = Effect.sync(() => {
+  process.stdout.on("error", () => {})
+  process.stderr.on("error", () => {})
+})
+
 /**
  * The program, with the arguments of the process.
  *
  * @category running
  * @since 0.1.0
  */
-export const main = Command.run(ballast, { version }).pipe(
+export const main = outliveReaders.pipe(
+  Effect.andThen(Command.run(ballast, { version })),
   Effect.tapCause(report),
   Effect.provide(Layer.merge(
     NodeServices.layer,

@@ -214,6 +214,7 @@ const rows: { readonly [K in Key]: Row } = {
   MalformedRequest: { status: 400, type: "invalid_request_error", code: "malformed_request" },
   HeadersTooLarge: { status: 431, type: "invalid_request_error", code: "headers_too_large" },
   RequestTimeout: { status: 408, type: "timeout_error", code: "request_timeout" },
+  ExpectationFailed: { status: 417, type: "invalid_request_error", code: "expectation_failed" },
   MalformedJson: { status: 400, type: "invalid_request_error", code: "malformed_json" },
   InvalidField: { status: 400, type: "invalid_request_error", code: "invalid_request" },
   UnsupportedMediaType: { status: 415, type: "invalid_request_error", code: "unsupported_media_type" },

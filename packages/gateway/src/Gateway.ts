@@ -17,6 +17,7 @@
  */
 import * as DeepSeek from "@ballast/deepseek/DeepSeek"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -124,9 +125,25 @@ const wrongMethod = (route: Route, { method, path }: Exchange.Exchange) =>
     allow: methodsOf(route)
   })
 
-/** Chooses the route and checks the method and the key. */
+const noHost = new Rejection({ case: "MalformedRequest", detail: "A request of HTTP/1.1 must have the header `host`." })
+
+const unmet = new Rejection({
+  case: "ExpectationFailed",
+  detail: "The header `expect` asks for what the gateway does not know. It knows 100-continue."
+})
+
+/** What `node:http` would refuse by itself, without a body. */
+const checkHead = (request: HttpServerRequest): Rejection | undefined => {
+  const { headers, httpVersion } = NodeHttpServerRequest.toIncomingMessage(request)
+  if (headers.host === undefined && httpVersion === "1.1") return noHost
+  return headers.expect === undefined || /\b100-continue\b/i.test(headers.expect) ? undefined : unmet
+}
+
+/** Checks the head, chooses the route and checks the method and the key. */
 const dispatch =
   (routes: ReadonlyMap<string, Route>, checkKey: ClientKeys.ClientKeys): Handler => (exchange, request) => {
+    const refused = checkHead(request)
+    if (refused !== undefined) return Effect.fail(refused)
     const route = routes.get(exchange.path)
     if (route === undefined) return Effect.fail(unknownRoute(exchange.path))
     if (exchange.method === "OPTIONS") {
@@ -200,7 +217,8 @@ export const serve = Effect.fnUntraced(function*(
 ): Effect.fn.Return<HttpServer["Service"]["address"], ServeError, DeepSeek.DeepSeek | Upstream | Scope.Scope> {
   const model = yield* DeepSeek.DeepSeek
   const upstream = yield* Upstream
-  const server = createServer({ keepAliveTimeout })
+  const server = createServer({ keepAliveTimeout, requireHostHeader: false })
+  server.on("checkExpectation", (request, response) => server.emit("request", request, response))
   yield* unread.answer(server, { "x-ballast-upstream": upstream.kind })
   const shutdown = Shutdown.make(server, { timeout: options.shutdownTimeout })
   const http = yield* NodeHttpServer.make(() => server, {
@@ -210,6 +228,8 @@ export const serve = Effect.fnUntraced(function*(
   })
   const checkKey = ClientKeys.make(options.clientKeys)
   const app = makeApp(makeRoutes(model, upstream, checkKey, shutdown), checkKey, upstream)
+  // Added before the requests' own, so it runs after they are interrupted.
+  yield* Effect.addFinalizer(() => shutdown.closed)
   yield* http.serve(app).pipe(
     // `Exchange` makes the server span.
     Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)

@@ -15,6 +15,7 @@ export const Case = Schema.Literals([
   "MalformedRequest",
   "HeadersTooLarge",
   "RequestTimeout",
+  "ExpectationFailed",
   "MalformedJson",
   "InvalidField",
   "UnsupportedMediaType",

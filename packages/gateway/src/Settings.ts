@@ -63,29 +63,29 @@ export const defaultBaseUrl = "https://api.deepseek.com"
 
 const fail = (message: string) => Effect.fail(new Config.ConfigError(new ConfigProvider.SourceError({ message })))
 
-/** A variable read by `parse`, which answers `undefined` for a wrong value; that is shown as `show` has it. */
+/** A variable read by `parse`, which answers `undefined` for a wrong value; that is shown as `show` has it, or not at all. */
 const setting = <A>(
   name: string,
   expected: string,
   parse: (text: string) => A | undefined,
-  show: (text: string) => string = identity
+  show: (text: string) => string | undefined = identity
 ): Config.Config<A> =>
   Config.String(name).pipe(Config.mapEffect((text) => {
     const value = parse(text.trim())
-    return value === undefined
-      ? fail(`${name} is ${JSON.stringify(show(text))}. Expected ${expected}.`)
-      : Effect.succeed(value)
+    if (value !== undefined) return Effect.succeed(value)
+    const shown = show(text)
+    return fail(
+      `${name} ${shown === undefined ? "has a wrong value" : `is ${JSON.stringify(shown)}`}. Expected ${expected}.`
+    )
   }))
 
-/** A URL without what may be secret in it: user and query. */
-const withoutSecrets = (url: string): string => url.replace(/\/\/[^/]*@/, "//***@").replace(/([?#]).+/s, "$1***")
-
-/** The same for a secret, whose value is not shown. */
+/** The same for a secret, which is never shown. */
 const secret = <A>(name: string, expected: string, parse: (text: string) => A | undefined): Config.Config<A> =>
-  Config.String(name).pipe(Config.mapEffect((text) => {
-    const value = parse(text.trim())
-    return value === undefined ? fail(`${name} has a wrong value. Expected ${expected}.`) : Effect.succeed(value)
-  }))
+  setting(name, expected, parse, () => undefined)
+
+/** A wrong URL without its query. With an `@` it has a user, whose end can't be told in what is no URL: nothing of it is shown. */
+const withoutSecrets = (url: string): string | undefined =>
+  url.includes("@") ? undefined : url.replace(/([?#]).+/s, "$1***")
 
 const parsePort = (text: string): number | undefined =>
   /^\d{1,5}$/.test(text) && Number(text) <= 65535 ? Number(text) : undefined

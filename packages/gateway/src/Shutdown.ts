@@ -2,9 +2,10 @@
  * Stops a `node:http` server so that no accepted request is lost.
  *
  * `drain` closes the listening socket, lets running requests end, and asks clients to come back on another connection
- * (`connection: close`). Connections without a request stay open for a moment, since a request may be on its way on one of them; then they
- * are closed. After `timeout` whatever still runs is cut off: streams end by what `cut` makes them say, and have a moment to say it; the
- * rest is left to the caller, who interrupts it by closing the scope, and answers it by `stopped`.
+ * (`connection: close`, on the last answer where several are due). Connections without a request stay open for a moment, since a request may
+ * be on its way on one of them; then they are closed. After `timeout` whatever still runs is cut off: streams end by what `cut` makes them
+ * say, and have a moment to say it; the rest is left to the caller, who interrupts it by closing the scope, answers it by `stopped`, and
+ * awaits `closed`, since a process that ended with bytes of a request unread would take the answer from the client.
  *
  * @since 0.1.0
  */
@@ -27,6 +28,8 @@ export interface Shutdown {
   readonly cut: Effect.Effect<never, Rejection>
   /** Ends when all requests have ended, or have been cut off at the timeout. Runs once. */
   readonly drain: Effect.Effect<void>
+  /** Ends when all connections have closed, so that the last answers arrive: soon in any case. */
+  readonly closed: Effect.Effect<void>
 }
 
 /**
@@ -46,7 +49,7 @@ const quietMillis = 500
 
 const pollInterval = "20 millis"
 
-/** How long streams that are cut off have for their last event. */
+/** How long streams that are cut off have for their last event, and connections to close. */
 const lastWords = "500 millis"
 
 /**
@@ -69,10 +72,18 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
     connections.add(socket)
     socket.once("close", () => connections.delete(socket))
   })
-  const watch = (_request: Http.IncomingMessage, response: Http.ServerResponse) => {
+  /** The last response on each connection. One that closed it earlier would take those behind it along. */
+  const last = () => new Map(Array.from(running, (response) => [response.req.socket, response]))
+
+  const watch = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
+    if (stopping) {
+      const before = last().get(request.socket)
+      // The client left it open, or this request would not have been read.
+      if (before?.headersSent === false) before.shouldKeepAlive = true
+      response.shouldKeepAlive = false
+    }
     running.add(response)
     response.once("close", () => running.delete(response))
-    response.shouldKeepAlive &&= !stopping
   }
   server.on("request", watch)
   server.on("checkContinue", watch)
@@ -81,7 +92,7 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
     stopping = true
     // Not `http.Server.close`, which resets idle connections at once, with whatever request is on its way on them.
     Net.Server.prototype.close.call(server)
-    for (const response of running) {
+    for (const response of last().values()) {
       if (!response.headersSent) response.shouldKeepAlive = false
     }
   })
@@ -112,6 +123,10 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
     server.close(() => {})
   })
 
+  const closed: Effect.Effect<void> = Effect.suspend(() =>
+    connections.size === 0 ? Effect.void : Effect.andThen(Effect.sleep(pollInterval), closed)
+  )
+
   const logged = Effect.suspend(() =>
     running.size === 0
       ? Effect.void
@@ -121,6 +136,7 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
   return {
     stopping: () => stopping,
     cut: Deferred.await(cut),
-    drain: stopListening.pipe(Effect.andThen(logged), Effect.andThen(ended), Effect.andThen(closeIdle))
+    drain: stopListening.pipe(Effect.andThen(logged), Effect.andThen(ended), Effect.andThen(closeIdle)),
+    closed: Effect.asVoid(Effect.timeoutOption(closed, lastWords))
   }
 }

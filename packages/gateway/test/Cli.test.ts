@@ -37,6 +37,48 @@ const connection = (url: string) =>
 
 const chat = "/v1/chat/completions"
 
+/** A port that another program listens on, until the scope closes. */
+const takenPort = Effect.gen(function*() {
+  const other = createServer()
+  yield* Effect.addFinalizer(() => Effect.sync(() => other.close()))
+  return yield* Effect.callback<number>((resume) => {
+    other.listen(0, "127.0.0.1", () => resume(Effect.succeed((other.address() as AddressInfo).port)))
+  })
+})
+
+const freePort = Effect.scoped(takenPort)
+
+const requestOf = (body: string, ...headers: ReadonlyArray<string>) =>
+  [
+    `POST ${chat} HTTP/1.1`,
+    "host: x",
+    "content-type: application/json",
+    `content-length: ${body.length}`,
+    ...headers,
+    "",
+    body
+  ].join("\r\n")
+
+/** A connection that chats are posted on without waiting for the answers. */
+const pipeline = (url: string) =>
+  Effect.gen(function*() {
+    const { hostname, port } = new URL(url)
+    const socket = connect(Number(port), hostname)
+    yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
+    let received = ""
+    socket.setEncoding("utf8").on("data", (text: string) => received += text)
+    return {
+      post: (stream: boolean, fault: string) =>
+        Effect.sync(() => {
+          socket.write(requestOf(JSON.stringify({ ...hello, stream }), `x-simulate: ${fault}`))
+        }),
+      /** All that came back, once the server has closed the connection. */
+      received: Effect.callback<string>((resume) => {
+        socket.once("close", () => resume(Effect.succeed(received)))
+      })
+    }
+  })
+
 /** Posts a chat that offers to go on in another protocol, as `curl --http2` does. */
 const offering = (url: string, headers: Record<string, string>) =>
   Effect.callback<string>((resume) => {
@@ -103,6 +145,40 @@ describe("ballast", { timeout: 60_000 }, () => {
         assert.notInclude(program.stdout, "\"time\"")
       }).pipe(Effect.scoped))
 
+    it.live("goes on when nobody reads its log any more", () =>
+      Effect.gen(function*() {
+        const { program, url } = yield* serve()
+        const running = yield* Effect.forkChild(
+          post(url + chat, { ...hello, stream: true }, { "x-simulate": "tps=60, tokens=60" })
+        )
+        yield* eventually(
+          Effect.map(send(`${url}/metrics`), ({ text }) => /^http_server_active_requests 2$/m.test(text))
+        )
+        program.child.stdout!.destroy()
+        program.child.stderr!.destroy()
+        for (let i = 0; i < 3; i++) assert.strictEqual((yield* send(`${url}/v1/models`)).status, 200)
+        assert.match((yield* Fiber.join(running)).text, /data: \[DONE\]\n\n$/)
+        yield* program.signal("SIGTERM")
+        assert.strictEqual((yield* program.ended).code, 0)
+      }).pipe(Effect.scoped))
+
+    it.live.each([["serve", "/healthz"], ["simulate", "/models"]] as const)(
+      "goes on when nobody reads how it starts: %s",
+      ([command, path]) =>
+        Effect.gen(function*() {
+          const port = yield* freePort
+          const program = yield* start([command, "--port", String(port)])
+          program.child.stdout!.destroy()
+          const answered = Effect.promise(() =>
+            fetch(`http://127.0.0.1:${port}${path}`).then((response) => response.text().then(() => true), () => false)
+          )
+          yield* Effect.raceFirst(eventually(answered), program.ended)
+          assert.isTrue(yield* answered)
+          yield* program.signal("SIGTERM")
+          assert.deepInclude(yield* program.ended, { code: 0, stderr: "" })
+        }).pipe(Effect.scoped)
+    )
+
     it.live.each(["0.0.0.0", "::", "192.168.77.77"])(
       "refuses to serve the network without client keys: %s",
       (host) =>
@@ -116,11 +192,7 @@ describe("ballast", { timeout: 60_000 }, () => {
 
     it.live("says so when the port is in use", () =>
       Effect.gen(function*() {
-        const other = createServer()
-        yield* Effect.addFinalizer(() => Effect.sync(() => other.close()))
-        const port = yield* Effect.callback<number>((resume) => {
-          other.listen(0, "127.0.0.1", () => resume(Effect.succeed((other.address() as AddressInfo).port)))
-        })
+        const port = yield* takenPort
         const { code, stderr } = yield* run(["serve", "--port", String(port)])
         assert.strictEqual(code, 1)
         assertOneLine(stderr, new RegExp(`Port ${port} on 127\\.0\\.0\\.1 is in use`))
@@ -210,6 +282,33 @@ describe("ballast", { timeout: 60_000 }, () => {
         assert.strictEqual((yield* program.ended).code, 0)
       }).pipe(Effect.scoped))
 
+    it.live("at SIGTERM without losing what waits behind another request on its connection", () =>
+      Effect.gen(function*() {
+        const { program, url } = yield* serve()
+        const { post, received } = yield* pipeline(url)
+        yield* post(false, "latency=1s")
+        yield* post(true, slow["x-simulate"])
+        yield* post(false, "latency=2s")
+        yield* eventually(
+          Effect.map(send(`${url}/metrics`), ({ text }) => /^http_server_active_requests 4$/m.test(text))
+        )
+        yield* program.signal("SIGTERM")
+        yield* eventually(Effect.sync(() => program.stderr.includes("stopping")))
+        yield* post(false, "latency=2s")
+        const answers = (yield* received).split("HTTP/1.1 ").slice(1)
+        assert.deepStrictEqual(answers.map((answer) => answer.slice(0, 3)), ["200", "200", "200", "200"])
+        assert.deepStrictEqual(answers.map((answer) => /^connection: close/im.test(answer)), [
+          false,
+          false,
+          false,
+          true
+        ])
+        assert.match(answers[1]!, /data: \[DONE\]/)
+        const { code, stderr } = yield* program.ended
+        assert.strictEqual(code, 0)
+        assert.notInclude(stderr, "client_closed_request")
+      }).pipe(Effect.scoped))
+
     it.live("taking no new connection, and unready on those that are open", () =>
       Effect.gen(function*() {
         const { program, url } = yield* serve()
@@ -268,6 +367,48 @@ describe("ballast", { timeout: 60_000 }, () => {
         }
       }).pipe(Effect.scoped))
 
+    it.live.each(
+      [
+        ["waits", `content-length: 1000000\r\n\r\n{`, ""],
+        ["waits in a chunk", `transfer-encoding: chunked\r\n\r\n1\r\n{\r\n`, ""],
+        ["sends on", `content-length: 40000000\r\n\r\n{`, " ".repeat(10_000)]
+      ] as const
+    )(
+      "within BALLAST_SHUTDOWN_TIMEOUT, and says so to whoever has not sent its request: %s",
+      ([, begin, more]) =>
+        Effect.gen(function*() {
+          const { program, url } = yield* serve({ BALLAST_SHUTDOWN_TIMEOUT: "100ms" })
+          const { hostname, port } = new URL(url)
+          const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true })
+          yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
+          let received = ""
+          socket.setEncoding("utf8").on("data", (text: string) => received += text)
+          socket.on("error", (error) => received += String(error))
+          const end = yield* Effect.forkChild(Effect.callback<void>((resume) => {
+            socket.once("end", () => resume(Effect.void)).once("close", () => resume(Effect.void))
+          }))
+          socket.write(`POST ${chat} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${begin}`)
+          const sending = yield* Effect.sync(() => socket.write(more)).pipe(
+            Effect.andThen(Effect.sleep("5 millis")),
+            Effect.forever,
+            Effect.forkChild
+          )
+          yield* eventually(
+            Effect.map(send(`${url}/metrics`), ({ text }) => /^http_server_active_requests 2$/m.test(text))
+          )
+          yield* program.signal("SIGTERM")
+          yield* Fiber.join(end)
+          // Who is in the middle of sending notices a moment later, and is not reset before.
+          yield* Effect.sleep("100 millis")
+          yield* Fiber.interrupt(sending)
+          socket.destroy()
+          assert.match(received, /^HTTP\/1.1 503 [^]*^connection: close[^]*"code":"stopping"[^\n]*\}\}$/im)
+          const { code, stderr } = yield* program.ended
+          assert.strictEqual(code, 0)
+          assert.include(stderr, "\"error\":\"stopping\"")
+        }).pipe(Effect.scoped)
+    )
+
     it.live("within BALLAST_SHUTDOWN_TIMEOUT, whether a client reads or not", () =>
       Effect.gen(function*() {
         const { program, url } = yield* serve({ BALLAST_SHUTDOWN_TIMEOUT: "100ms" })
@@ -277,10 +418,7 @@ describe("ballast", { timeout: 60_000 }, () => {
         yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
         yield* Effect.callback<void>((resume) => {
           socket.once("readable", () => resume(Effect.void))
-          socket.write(
-            `POST ${chat} HTTP/1.1\r\nhost: x\r\nx-request-id: deaf\r\ncontent-type: application/json\r\n` +
-              `x-simulate: tokens=200000, tps=1000000\r\ncontent-length: ${body.length}\r\n\r\n${body}`
-          )
+          socket.write(requestOf(body, "x-request-id: deaf", "x-simulate: tokens=200000, tps=1000000"))
         })
         yield* Effect.sleep("1 second")
         yield* program.signal("SIGTERM")

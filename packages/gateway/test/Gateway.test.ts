@@ -107,6 +107,12 @@ describe("Gateway", () => {
         assert.match(answer, /^HTTP\/1.1 100 Continue\r\n\r\nHTTP\/1.1 200 OK/)
       }))
 
+    it.effect("HTTP/1.0, which knows no host", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        assert.match(yield* raw(url, "GET /healthz HTTP/1.0\r\n\r\n"), /^HTTP\/1.1 200 OK/)
+      }))
+
     it.effect("passes unknown fields of the request to the service", () =>
       Effect.gen(function*() {
         const { url } = yield* Running
@@ -148,7 +154,8 @@ describe("Gateway", () => {
         ],
         ["a path over 16 KiB", `GET /${"y".repeat(40_000)} HTTP/1.1\r\nhost: x\r\n\r\n`, 431, "headers_too_large"],
         ["a request line that is none", "GET / HTPP\r\n\r\n", 400, "malformed_request"],
-        ["another protocol", "\x16\x03\x01\x02", 400, "malformed_request"]
+        ["another protocol", "\x16\x03\x01\x02", 400, "malformed_request"],
+        ["a tunnel", "CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n", 405, "method_not_allowed"]
       ] as const
     )("what is no request: %s", ([, bytes, status, code]) =>
       Effect.gen(function*() {
@@ -162,6 +169,34 @@ describe("Gateway", () => {
         const id = /^x-request-id: (.*)$/im.exec(head!)![1]
         yield* eventually(Effect.sync(() => log.some((line) => line["request_id"] === id)))
         assert.deepInclude(log.find((line) => line["request_id"] === id), { status, error: code })
+      }))
+
+    it.effect.each(
+      [
+        ["no host", "connection: close", 400, "malformed_request"],
+        [
+          "an expectation that is not met",
+          "host: x\r\nexpect: nonsense\r\nconnection: close",
+          417,
+          "expectation_failed"
+        ]
+      ] as const
+    )("a request with %s", ([, headers, status, code]) =>
+      Effect.gen(function*() {
+        const { inspect, log, url } = yield* Running
+        const before = yield* inspect
+        const [head, body] = (yield* raw(
+          url,
+          `POST ${chat} HTTP/1.1\r\n${headers}\r\ncontent-type: application/json\r\n` +
+            `content-length: ${JSON.stringify(hello).length}\r\n\r\n${JSON.stringify(hello)}`
+        )).split("\r\n\r\n")
+        assert.match(head!, new RegExp(`^HTTP/1.1 ${status} `))
+        assert.match(head!, /^x-ballast-upstream: simulator$/im)
+        assert.strictEqual(JSON.parse(body!).error.code, code)
+        const id = /^x-request-id: (.*)$/im.exec(head!)![1]
+        yield* eventually(Effect.sync(() => log.some((line) => line["request_id"] === id)))
+        assert.deepInclude(log.find((line) => line["request_id"] === id), { status, error: code })
+        assert.strictEqual((yield* inspect).requests, before.requests)
       }))
 
     it.effect("what is no request, and hangs up on who does not", () =>

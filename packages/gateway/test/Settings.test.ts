@@ -53,7 +53,7 @@ describe("Settings", () => {
         "DEEPSEEK_BASE_URL is \"api.deepseek.com\". Expected an http or https URL"
       ],
       [{ DEEPSEEK_BASE_URL: "ftp://x" }, "DEEPSEEK_BASE_URL is \"ftp://x\""],
-      [{ DEEPSEEK_BASE_URL: "https://me:secret@x/v1?key=secret" }, "DEEPSEEK_BASE_URL is \"https://***@x/v1?***\""],
+      [{ DEEPSEEK_BASE_URL: "https://x/v1?key=secret" }, "DEEPSEEK_BASE_URL is \"https://x/v1?***\""],
       [{ BALLAST_SHUTDOWN_TIMEOUT: "soon" }, "BALLAST_SHUTDOWN_TIMEOUT is \"soon\". Expected a number with a unit"]
     ] as const
   )(
@@ -64,10 +64,18 @@ describe("Settings", () => {
   it.effect.each([
     { DEEPSEEK_API_KEY: "sk-se cret" },
     { BALLAST_CLIENT_KEYS: "se cret" },
-    { BALLAST_CLIENT_KEYS: "," }
+    { BALLAST_CLIENT_KEYS: "," },
+    { DEEPSEEK_BASE_URL: "https://me:secret@x/v1?key=secret" },
+    { DEEPSEEK_BASE_URL: "https://me:se/cret@x/v1" },
+    { DEEPSEEK_BASE_URL: "https:me:secret@x" },
+    { DEEPSEEK_BASE_URL: "https:\\\\me:secret@x" },
+    { DEEPSEEK_BASE_URL: "me:secret@x:80/v1" }
   ])("never shows a secret: %j", (env) =>
     Effect.map(Effect.flip(read(env)), (error) => {
       assert.notInclude(error.message, "cret")
-      assert.match(error.message, /(DEEPSEEK_API_KEY|BALLAST_CLIENT_KEYS) has a wrong value\. Expected/)
+      assert.match(
+        error.message,
+        /(DEEPSEEK_API_KEY|BALLAST_CLIENT_KEYS|DEEPSEEK_BASE_URL) has a wrong value\. Expected/
+      )
     }))
 })

@@ -23,6 +23,12 @@ const rejections: ReadonlyMap<unknown, Rejection> = new Map([
   ]
 ])
 
+const tunnel = new Rejection({
+  case: "MethodNotAllowed",
+  detail: "This is no proxy: there is no CONNECT here.",
+  allow: "GET, HEAD, POST, OPTIONS"
+})
+
 /** How long a client may take to read the answer and close its end. */
 const linger = "1 second"
 
@@ -45,17 +51,17 @@ const isAnswering = (socket: Duplex): boolean =>
   socket._httpMessage.headersSent === true
 
 /**
- * Answers what `node:http` can not read as a request, so that no handler ever sees it. The connection is closed afterwards, by us when the
- * client does not.
+ * Answers what `node:http` can not read as a request, or does not hand on as one, so that no handler ever sees it. The connection is closed
+ * afterwards, by us when the client does not.
  */
 export const answer = Effect.fnUntraced(function*(server: Http.Server, headers: Readonly<Record<string, string>>) {
   const scope = yield* Effect.scope
   const run = Effect.runForkWith(yield* Effect.context<never>())
   const refused = new WeakSet<Duplex>()
 
-  const refuse = (error: Error, socket: Duplex) => {
+  const send = (rejection: Rejection, socket: Duplex) => {
     const id = randomUUID()
-    const answer = ErrorResponse.make(rejections.get(hasProperty(error, "code") ? error.code : undefined) ?? malformed)
+    const answer = ErrorResponse.make(rejection)
     socket.end(render(answer, { ...headers, "x-request-id": id }))
     return Effect.logInfo("request", { status: answer.status, request_id: id, error: answer.code }).pipe(
       Effect.andThen(Effect.sleep(linger)),
@@ -63,11 +69,20 @@ export const answer = Effect.fnUntraced(function*(server: Http.Server, headers: 
     )
   }
 
-  server.on("clientError", (error, socket) => {
+  const refuse = (rejection: Rejection, socket: Duplex) => {
     // What follows the first error is read over: closing at once, with bytes unread, would take the answer from the client.
     if (refused.has(socket)) return
     refused.add(socket)
-    if (socket.writable && !isAnswering(socket)) Fiber.runIn(run(refuse(error, socket)), scope)
+    if (socket.writable && !isAnswering(socket)) Fiber.runIn(run(send(rejection, socket)), scope)
     else socket.destroy()
+  }
+
+  server.on("clientError", (error, socket) => {
+    refuse(rejections.get(hasProperty(error, "code") ? error.code : undefined) ?? malformed, socket)
+  })
+  server.on("connect", (_request, socket) => {
+    // Node has let go of it.
+    socket.on("error", () => {}).resume()
+    refuse(tunnel, socket)
   })
 })
