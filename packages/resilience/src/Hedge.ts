@@ -30,7 +30,7 @@ import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as check from "./internal/check.ts"
-import { asPull, CurrentDeadline, deadlineOf } from "./internal/currentDeadline.ts"
+import { sharingPull } from "./internal/currentDeadline.ts"
 import * as events from "./internal/events.ts"
 import * as keyedPolicies from "./internal/keyed.ts"
 import * as Latencies from "./internal/latencies.ts"
@@ -255,8 +255,7 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
             const number = ++started
             const since = time.now(fiber)
             attempts++
-            const endsAt = deadlineOf(fiber)
-            const body = run(endsAt < fiber.getRef(CurrentDeadline) ? asPull(attempt(number), endsAt) : attempt(number))
+            const body = run(sharingPull(fiber, attempt(number)))
             const done = body.pollUnsafe()
             if (done !== undefined) return ended(done, number, since)
             running.add(body)

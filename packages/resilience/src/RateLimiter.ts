@@ -39,6 +39,7 @@ import * as Checked from "./internal/rate/options.ts"
 import type { Options, Settings } from "./internal/rate/options.ts"
 import * as Reserve from "./internal/rate/reservation.ts"
 import type { Reservation } from "./internal/rate/reservation.ts"
+import { unlimited } from "./internal/rate/unlimited.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
 import * as Keyed from "./Keyed.ts"
@@ -281,10 +282,6 @@ export const keyed = (
   )
 }
 
-const unlimited = Policy.make<RateLimitExceeded>({ effect: (self) => self, stream: (self) => self })
-const nothing = () => Effect.void
-const unreserved = (weight = 1): Effect.Effect<Reservation> => Effect.succeed({ weight, settle: nothing })
-
 /**
  * The rate limiter that does nothing: it has no limit.
  *
@@ -294,19 +291,10 @@ const unreserved = (weight = 1): Effect.Effect<Reservation> => Effect.succeed({ 
 export const noop: RateLimiter = Object.assign(
   Policy.make<RateLimitExceeded>({ effect: (self) => self, stream: (self) => self }),
   {
+    ...unlimited,
     inspect: Effect.succeed<State>({ available: Infinity, queued: 0 }),
     events: Stream.empty,
-    update: nothing,
-    weigh: () => unlimited,
-    reserve: unreserved,
-    reserveScoped: unreserved,
-    settle: nothing,
-    pause: nothing,
-    resume: Effect.void,
-    block: nothing,
-    unblock: Effect.void,
-    penalize: nothing,
-    reward: nothing,
+    update: () => Effect.void,
     peek: () => Effect.succeed(Duration.zero)
   }
 )
@@ -318,6 +306,6 @@ export const noop: RateLimiter = Object.assign(
  * @since 0.1.0
  */
 export const noopKeyed: KeyedRateLimiter = Object.assign(Keyed.of<RateLimitExceeded, RateLimiter>(noop), {
-  pause: nothing,
-  block: nothing
+  pause: unlimited.pause,
+  block: unlimited.block
 })

@@ -35,6 +35,8 @@ import * as Shared from "./internal/rate/shared.ts"
 import type { SharedEvent } from "./internal/rate/sharedEvent.ts"
 import * as Checked from "./internal/rate/sharedOptions.ts"
 import * as Reserve from "./internal/rate/sharedReservation.ts"
+import { longestLife } from "./internal/rate/spec.ts"
+import { unlimited } from "./internal/rate/unlimited.ts"
 import type { RateLimiterStore, RateLimiterStoreError } from "./RateLimiterStore.ts"
 
 export type { Lease, SharedOptions as Options, SharedSettings as Settings } from "./internal/rate/sharedOptions.ts"
@@ -136,9 +138,6 @@ export interface Standing {
   readonly resetAfter: Duration.Duration
 }
 
-/** Milliseconds of the longest hold: no store keeps a key for ever. */
-const longestHold = 10 * 365 * 24 * 3_600_000
-
 const limiterOf = (shared: Shared.Shared, key: string): Limiter => {
   const weighing = (weight: number): Policy.Policy<Rejection> =>
     guard.makePolicy<Shared.Held, Rejection>({
@@ -148,7 +147,7 @@ const limiterOf = (shared: Shared.Shared, key: string): Limiter => {
   const where = (method: string) => `SharedRateLimiter.${method}`
   const weightOf = (method: string, weight = 1) => Weight.weight(where(method), weight)
   const hold = (kind: "pause" | "block", duration: Duration.Input): Effect.Effect<void, RateLimiterStoreError> => {
-    const millis = Math.min(check.notNegative(where(kind), "duration", duration), longestHold)
+    const millis = Math.min(check.notNegative(where(kind), "duration", duration), longestLife)
     return millis === 0 ? Effect.void : shared.hold(key, kind, millis)
   }
 
@@ -225,21 +224,8 @@ export const make = (
     }))
 }
 
-const nothing = () => Effect.void
-const unreserved = (weight = 1): Effect.Effect<Reservation> => Effect.succeed({ weight, settle: nothing })
-const unlimited = Policy.make<Rejection>({ effect: (self) => self, stream: (self) => self })
-
 const free: Limiter = Object.assign(Policy.make<Rejection>({ effect: (self) => self, stream: (self) => self }), {
-  weigh: () => unlimited,
-  reserve: unreserved,
-  reserveScoped: unreserved,
-  settle: nothing,
-  pause: nothing,
-  resume: Effect.void,
-  block: nothing,
-  unblock: Effect.void,
-  penalize: nothing,
-  reward: nothing,
+  ...unlimited,
   peek: () =>
     Effect.succeed<Standing>({ wait: Duration.zero, blocked: false, available: Infinity, resetAfter: Duration.zero })
 })
@@ -253,5 +239,5 @@ const free: Limiter = Object.assign(Policy.make<Rejection>({ effect: (self) => s
 export const noop: SharedRateLimiter = Object.assign((_key: string) => free, {
   inspect: Effect.succeed<State>({ keys: 0, queued: 0, leased: 0 }),
   events: Stream.empty,
-  update: nothing
+  update: () => Effect.void
 })

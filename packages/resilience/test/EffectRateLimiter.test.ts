@@ -4,21 +4,11 @@ import { Duration, Effect, Exit, Fiber, Layer, Option, References, Scope } from 
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { RateLimiter } from "effect/persistence"
 import { TestClock } from "effect/testing"
+import { storeWith } from "./support/rate.ts"
 
 const provided = Effect.provide(
   EffectRateLimiter.layer().pipe(Layer.provideMerge(RateLimiterStore.layerStoreMemory))
 )
-
-type Store = RateLimiterStore.RateLimiterStore["Service"]
-
-/** A store in memory, of which some methods are others. */
-const storeWith = (change: (store: Store) => Partial<Store>) =>
-  Effect.provide(
-    Layer.effect(
-      RateLimiterStore.RateLimiterStore,
-      Effect.map(RateLimiterStore.RateLimiterStore, (store) => ({ ...store, ...change(store) }))
-    ).pipe(Layer.provide(RateLimiterStore.layerStoreMemory))
-  )
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
 

@@ -5,19 +5,10 @@ import { Clock, Duration, Effect, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { CurrentDeadline } from "../src/internal/currentDeadline.ts"
 import { metrics, withMetrics } from "./support.ts"
+import { empty, make } from "./support/rate.ts"
 import { countingSleeps } from "./support/streams.ts"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
-
-const make = (options?: Partial<RateLimiter.Options>) =>
-  RateLimiter.make({ limit: 10, window: "1 second", maxWait: "1 minute", ...options })
-
-/** A bucket of ten, one more each 100 milliseconds, that is empty. */
-const empty = Effect.fnUntraced(function*(options?: Partial<RateLimiter.Options>) {
-  const limiter = yield* make(options)
-  yield* limiter.weigh(10)(Effect.void)
-  return limiter
-})
 
 const at = (limiter: RateLimiter.RateLimiter, weight = 1) => limiter.weigh(weight)(Clock.currentTimeMillis)
 

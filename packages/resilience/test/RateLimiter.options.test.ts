@@ -3,18 +3,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { metrics, withMetrics } from "./support.ts"
+import { empty, make } from "./support/rate.ts"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
-
-const make = (options?: Partial<RateLimiter.Options>) =>
-  RateLimiter.make({ limit: 10, window: "1 second", maxWait: "1 minute", ...options })
-
-/** A bucket of ten, one more each 100 milliseconds, that is empty. */
-const empty = Effect.fnUntraced(function*(options?: Partial<RateLimiter.Options>) {
-  const limiter = yield* make(options)
-  yield* limiter.weigh(10)(Effect.void)
-  return limiter
-})
 
 describe("RateLimiter", () => {
   describe("rejections in words", () => {

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { CurrentDeadline } from "../src/internal/currentDeadline.ts"
+import { empty } from "./support/rate.ts"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
 
@@ -15,13 +16,6 @@ const makeLog = () => {
 
 const deadline = (at: number) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.provideService(self, CurrentDeadline, at)
-
-/** A bucket of ten, one more each 100 milliseconds, that is empty. */
-const empty = Effect.fnUntraced(function*(options?: Partial<RateLimiter.Options>) {
-  const limiter = yield* RateLimiter.make({ limit: 10, window: "1 second", maxWait: "1 minute", ...options })
-  yield* limiter.penalize(10)
-  return limiter
-})
 
 describe("RateLimiter", () => {
   describe("weights", () => {

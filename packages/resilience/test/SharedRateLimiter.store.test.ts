@@ -1,23 +1,13 @@
 import { Outcome, RateLimiter, RateLimiterStore, SharedRateLimiter } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Exit, Fiber, Layer, Queue, Result, Scope, Stream } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Queue, Result, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { CurrentDeadline } from "../src/internal/currentDeadline.ts"
 import { metrics, withMetrics } from "./support.ts"
+import { storeWith } from "./support/rate.ts"
 
 const start = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
 const settle = TestClock.adjust(0)
-
-type Store = RateLimiterStore.RateLimiterStore["Service"]
-
-/** A store in memory, of which some methods are others. */
-const storeWith = (change: (store: Store) => Partial<Store>) =>
-  Effect.provide(
-    Layer.effect(
-      RateLimiterStore.RateLimiterStore,
-      Effect.map(RateLimiterStore.RateLimiterStore, (store) => ({ ...store, ...change(store) }))
-    ).pipe(Layer.provide(RateLimiterStore.layerStoreMemory))
-  )
 
 /** A store whose answers to `take` are under way for 100 ms. */
 const slow = storeWith((store) => ({

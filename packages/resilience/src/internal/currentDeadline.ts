@@ -27,6 +27,15 @@ const CurrentPull: Context.Reference<Pull | undefined> = Context.Reference(
 export const asPull = <A, E, R>(self: Effect.Effect<A, E, R>, endsAt: number): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => Effect.provideService(self, CurrentPull, { fiber, endsAt }))
 
+/** Lets what the fiber forks for a pull, and waits for in it, see the end of the pull, too. */
+export const sharingPull = <A, E, R>(
+  fiber: Fiber.Fiber<unknown, unknown>,
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => {
+  const endsAt = deadlineOf(fiber)
+  return endsAt < fiber.getRef(CurrentDeadline) ? asPull(self, endsAt) : self
+}
+
 /** When what runs on the fiber must have ended. */
 export const deadlineOf = (fiber: Fiber.Fiber<unknown, unknown>): number => {
   const deadline = fiber.getRef(CurrentDeadline)

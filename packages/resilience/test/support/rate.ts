@@ -1,6 +1,6 @@
-import { RateLimiterStore } from "@ballast/resilience"
+import { RateLimiter, RateLimiterStore } from "@ballast/resilience"
 import { assert } from "@effect/vitest"
-import { Duration, Layer } from "effect"
+import { Duration, Effect, Layer } from "effect"
 import { type algorithms, makeSpec } from "../../src/internal/rate/algorithm.ts"
 import * as redis from "./redis.ts"
 
@@ -23,6 +23,28 @@ export const spec = (options: {
     burst: options.burst ?? options.limit,
     warmUp: Duration.toMillis(options.warmUp ?? 0)
   })
+
+type Store = RateLimiterStore.RateLimiterStore["Service"]
+
+/** A store in memory, of which some methods are others. */
+export const storeWith = (change: (store: Store) => Partial<Store>) =>
+  Effect.provide(
+    Layer.effect(
+      RateLimiterStore.RateLimiterStore,
+      Effect.map(RateLimiterStore.RateLimiterStore, (store) => ({ ...store, ...change(store) }))
+    ).pipe(Layer.provide(RateLimiterStore.layerStoreMemory))
+  )
+
+/** A limiter in process of ten in a second, which lets calls wait. */
+export const make = (options?: Partial<RateLimiter.Options>) =>
+  RateLimiter.make({ limit: 10, window: "1 second", maxWait: "1 minute", ...options })
+
+/** The same, a bucket of ten, one more each 100 milliseconds, that is empty. */
+export const empty = Effect.fnUntraced(function*(options?: Partial<RateLimiter.Options>) {
+  const limiter = yield* make(options)
+  yield* limiter.weigh(10)(Effect.void)
+  return limiter
+})
 
 /** Limits in a Redis of the tests' own. */
 export const storeRedis = RateLimiterStore.layerStoreRedis().pipe(Layer.provideMerge(redis.layer))

@@ -21,13 +21,10 @@ local warmUp, interval, capacity = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumbe
 /** Milliseconds that a key lives on when it is as good as new, so that one in use isn't made anew at every call. */
 const grace = 5_000
 
-/** The longest life of a key, in milliseconds: ten years. */
-const longest = 10 * 365 * 24 * 3_600_000
-
 const constants = `
 local epsilon, slackShare, weightEpsilon = ${spec.epsilon}, ${spec.slackShare}, ${spec.weightEpsilon}
 local tolerance, coldShare, maxMarks = ${spec.tolerance}, 1 / 3, ${spec.maxMarks}
-local grace, longest = ${grace}, ${longest}
+local grace, longest = ${grace}, ${spec.longestLife}
 local max, min, floor, ceil = math.max, math.min, math.floor, math.ceil
 local function text(number) return string.format('%.17g', number) end
 `

@@ -15,6 +15,9 @@ export const algorithms: ReadonlyArray<Algorithm> = [
   "sliding-log"
 ]
 
+/** The longest life of a key in a store, and so of a hold, in milliseconds: ten years. */
+export const longestLife = 10 * 365 * 24 * 3_600_000
+
 /** What a limit is, checked and with what follows from it; plain data. Times are milliseconds. */
 export interface Spec {
   readonly algorithm: Algorithm
