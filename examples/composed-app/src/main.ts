@@ -6,7 +6,8 @@
  *
  *     npm start --workspace @ballast/example-composed-app
  */
-import { ChatModel, DeepSeek, Undici } from "@ballast/deepseek"
+import { ChatModel } from "@ballast/chat"
+import { DeepSeek, Undici } from "@ballast/deepseek"
 import { RateLimiter } from "@ballast/resilience"
 import { Simulator } from "@ballast/simulator"
 import { NodeRuntime } from "@effect/platform-node"

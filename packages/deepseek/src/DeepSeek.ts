@@ -9,6 +9,12 @@
  *
  * @since 0.1.0
  */
+import type { Balance } from "@ballast/chat/Balance"
+import * as ChatChunk from "@ballast/chat/ChatChunk"
+import * as ChatError from "@ballast/chat/ChatError"
+import type { ChatModel } from "@ballast/chat/ChatModel"
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import type { ModelList } from "@ballast/chat/ModelList"
 import * as CircuitBreaker from "@ballast/resilience/CircuitBreaker"
 import type * as Deadline from "@ballast/resilience/Deadline"
 import * as Policy from "@ballast/resilience/Policy"
@@ -24,14 +30,8 @@ import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import type { Balance } from "./Balance.ts"
-import * as ChatChunk from "./ChatChunk.ts"
-import * as ChatError from "./ChatError.ts"
-import type { ChatModel } from "./ChatModel.ts"
-import type { ChatRequest } from "./ChatRequest.ts"
 import * as source from "./internal/source.ts"
 import * as trace from "./internal/trace.ts"
-import type { ModelList } from "./ModelList.ts"
 
 /**
  * Why a call failed: the service or the way there, or a policy that rejected it.

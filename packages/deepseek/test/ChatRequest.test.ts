@@ -1,4 +1,4 @@
-import { ChatRequest } from "@ballast/deepseek"
+import { ChatRequest } from "@ballast/chat"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { on, request } from "./support/client.ts"

@@ -7,7 +7,7 @@
  *
  * @since 0.1.0
  */
-import type { ChatRequest } from "@ballast/deepseek/ChatRequest"
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as Json from "@ballast/deepseek/Json"
 import * as GenAi from "@ballast/telemetry/GenAi"
 import * as ByteSize from "effect/ByteSize"

@@ -14,9 +14,9 @@
  *
  * @since 0.1.0
  */
-import type { ChatChunk } from "@ballast/deepseek/ChatChunk"
-import type { ChatModel } from "@ballast/deepseek/ChatModel"
-import type { ChatRequest } from "@ballast/deepseek/ChatRequest"
+import type { ChatChunk } from "@ballast/chat/ChatChunk"
+import type { ChatModel } from "@ballast/chat/ChatModel"
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import type { CallError } from "@ballast/deepseek/DeepSeek"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"

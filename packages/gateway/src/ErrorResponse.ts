@@ -8,7 +8,7 @@
  *
  * @since 0.1.0
  */
-import * as ChatError from "@ballast/deepseek/ChatError"
+import * as ChatError from "@ballast/chat/ChatError"
 import type { CallError } from "@ballast/deepseek/DeepSeek"
 import type * as Policy from "@ballast/resilience/Policy"
 import * as Cause from "effect/Cause"

@@ -12,7 +12,7 @@
  *
  * @since 0.1.0
  */
-import type { Usage } from "@ballast/deepseek/Usage"
+import type { Usage } from "@ballast/chat/Usage"
 import { Attribute } from "@ballast/telemetry/GenAi"
 import * as TraceContext from "@ballast/telemetry/TraceContext"
 import * as Cause from "effect/Cause"

@@ -1,5 +1,5 @@
-import type { ChatChunk, ChatModel, DeepSeek } from "@ballast/deepseek"
-import { ChatError } from "@ballast/deepseek"
+import { type ChatChunk, ChatError, type ChatModel } from "@ballast/chat"
+import type { DeepSeek } from "@ballast/deepseek"
 import { ChatCompletions, type Exchange, type Rejection, Shutdown } from "@ballast/gateway"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Duration, Effect, Fiber, Queue, Stream } from "effect"

@@ -1,4 +1,4 @@
-import { ChatError } from "@ballast/deepseek"
+import { ChatError } from "@ballast/chat"
 import { ErrorResponse, Rejection } from "@ballast/gateway"
 import { CircuitBreaker, ConcurrencyLimit, RateLimiter } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"

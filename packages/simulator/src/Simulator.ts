@@ -10,7 +10,7 @@
  *
  * @since 0.1.0
  */
-import type { Balance } from "@ballast/deepseek/Balance"
+import type { Balance } from "@ballast/chat/Balance"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

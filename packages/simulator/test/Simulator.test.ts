@@ -1,5 +1,5 @@
-import { Balance } from "@ballast/deepseek/Balance"
-import { ModelList } from "@ballast/deepseek/ModelList"
+import { Balance } from "@ballast/chat/Balance"
+import { ModelList } from "@ballast/chat/ModelList"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"

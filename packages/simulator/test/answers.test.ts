@@ -1,5 +1,5 @@
-import { ChatChunk } from "@ballast/deepseek/ChatChunk"
-import { ChatCompletion } from "@ballast/deepseek/ChatCompletion"
+import { ChatChunk } from "@ballast/chat/ChatChunk"
+import { ChatCompletion } from "@ballast/chat/ChatCompletion"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { Simulator } from "../src/index.ts"

@@ -1,5 +1,5 @@
-import { ChatChunk } from "@ballast/deepseek/ChatChunk"
-import { ChatCompletion } from "@ballast/deepseek/ChatCompletion"
+import { ChatChunk } from "@ballast/chat/ChatChunk"
+import { ChatCompletion } from "@ballast/chat/ChatCompletion"
 import { Effect, Schema } from "effect"
 import { HttpClient, HttpClientRequest, type HttpClientResponse } from "effect/http"
 

@@ -1,11 +1,10 @@
+import { ChatCompletion, isEmpty } from "@ballast/chat/ChatCompletion"
+import * as ChatError from "@ballast/chat/ChatError"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
-import { ChatCompletion } from "../ChatCompletion.ts"
-import * as ChatError from "../ChatError.ts"
 import * as decode from "./decode.ts"
 import * as errors from "./errors.ts"
-import { isEmpty } from "./message.ts"
 
 /** An answer of the service, and the key that nothing told of it may show. */
 export interface Answer {

@@ -1,6 +1,6 @@
+import * as ChatError from "@ballast/chat/ChatError"
 import * as RetryAfter from "@ballast/resilience/RetryAfter"
 import { hasProperty, isNumber, isString } from "effect/Predicate"
-import * as ChatError from "../ChatError.ts"
 
 /** An answer that is not the one asked for. */
 export interface Answer {

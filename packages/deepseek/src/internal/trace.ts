@@ -1,3 +1,7 @@
+import * as ChatChunk from "@ballast/chat/ChatChunk"
+import type { ChatCompletion } from "@ballast/chat/ChatCompletion"
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import type { Usage } from "@ballast/chat/Usage"
 import { CurrentAttempt } from "@ballast/resilience/Retry"
 import * as CallMetrics from "@ballast/telemetry/CallMetrics"
 import * as GenAi from "@ballast/telemetry/GenAi"
@@ -15,10 +19,6 @@ import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
-import * as ChatChunk from "../ChatChunk.ts"
-import type { ChatCompletion } from "../ChatCompletion.ts"
-import type { ChatRequest } from "../ChatRequest.ts"
-import type { Usage } from "../Usage.ts"
 
 /** Spans and metrics of the calls of one model, and of their attempts. */
 export interface Trace {

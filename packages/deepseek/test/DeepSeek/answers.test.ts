@@ -1,4 +1,4 @@
-import { ChatChunk } from "@ballast/deepseek"
+import { ChatChunk } from "@ballast/chat"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import { reasonOf, request, scripted } from "../support/client.ts"

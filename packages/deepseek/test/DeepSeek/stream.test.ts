@@ -1,4 +1,4 @@
-import { type ChatError, Sse } from "@ballast/deepseek"
+import { type ChatError, Sse } from "@ballast/chat"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"

@@ -1,4 +1,5 @@
-import { type ChatModel, type ChatRequest, DeepSeek } from "@ballast/deepseek"
+import type { ChatModel, ChatRequest } from "@ballast/chat"
+import { DeepSeek } from "@ballast/deepseek"
 import { Context, Effect, Layer, Redacted, Stream } from "effect"
 import type { HttpClient } from "effect/http"
 import * as Scripted from "./scripted.ts"

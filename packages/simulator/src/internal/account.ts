@@ -1,6 +1,6 @@
 /** The account: how many chats run, how many may, and the money they cost. */
-import type { Balance } from "@ballast/deepseek/Balance"
-import type { Usage } from "@ballast/deepseek/Usage"
+import type { Balance } from "@ballast/chat/Balance"
+import type { Usage } from "@ballast/chat/Usage"
 import * as DateTime from "effect/DateTime"
 import * as Models from "./models.ts"
 import * as Refusal from "./refusal.ts"

@@ -1,7 +1,7 @@
 /** A completion in the shapes of the wire: one body, or the chunks of a stream. */
-import type { ChatChunk, Delta } from "@ballast/deepseek/ChatChunk"
-import type { ChatCompletion, Logprobs } from "@ballast/deepseek/ChatCompletion"
-import type { Usage } from "@ballast/deepseek/Usage"
+import type { ChatChunk, Delta } from "@ballast/chat/ChatChunk"
+import type { ChatCompletion, Logprobs } from "@ballast/chat/ChatCompletion"
+import type { Usage } from "@ballast/chat/Usage"
 import type { Completion } from "./completion.ts"
 import * as Draw from "./draw.ts"
 

@@ -1,5 +1,5 @@
 /** Answers chat requests: checks, then a place among the running chats, then the model's words and what they cost. */
-import type { Usage } from "@ballast/deepseek/Usage"
+import type { Usage } from "@ballast/chat/Usage"
 import * as Result from "effect/Result"
 import type { SimulatorRequest } from "../Simulator.ts"
 import type { Account } from "./account.ts"

@@ -1,5 +1,5 @@
 /** What the model says to a request: reasoning, then tool calls or text, cut where a stop string or the budget says so. */
-import type { Usage } from "@ballast/deepseek/Usage"
+import type { Usage } from "@ballast/chat/Usage"
 import type * as Chat from "./chat.ts"
 import * as Draw from "./draw.ts"
 import * as JsonMode from "./jsonMode.ts"

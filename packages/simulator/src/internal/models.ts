@@ -1,5 +1,5 @@
 /** The models on offer, the names they answer to, what they can do and cost. Retired names are not in here, and so refused. */
-import type { ModelList } from "@ballast/deepseek/ModelList"
+import type { ModelList } from "@ballast/chat/ModelList"
 
 export type Family = "deepseek-flash" | "deepseek-v4-pro"
 

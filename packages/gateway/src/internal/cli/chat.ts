@@ -1,5 +1,5 @@
-import type { ChatChunk } from "@ballast/deepseek/ChatChunk"
-import type { ChatRequest } from "@ballast/deepseek/ChatRequest"
+import type { ChatChunk } from "@ballast/chat/ChatChunk"
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import { DeepSeek } from "@ballast/deepseek/DeepSeek"
 import * as Logs from "@ballast/telemetry/Logs"
 import * as Console from "effect/Console"

@@ -1,7 +1,7 @@
-import { ChatAccumulator, type ChatChunk } from "@ballast/deepseek"
+import { ChatAccumulator, type ChatChunk } from "@ballast/chat"
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect, Schema, Stream } from "effect"
-import { chunk, completion, usage } from "./support/wire.ts"
+import { chunk, completion, usage } from "../../../test/support/wire.ts"
 
 const join = (...chunks: ReadonlyArray<ChatChunk.ChatChunk>) => {
   const self = ChatAccumulator.make()

@@ -9,6 +9,7 @@
  */
 import * as Schema from "effect/Schema"
 import { ToolCall } from "./ChatRequest.ts"
+import * as message from "./internal/message.ts"
 import { filled, nullable, optional } from "./internal/wire.ts"
 import { Usage } from "./Usage.ts"
 
@@ -106,3 +107,11 @@ export const ChatCompletion = Schema.Struct({
  * @since 0.1.0
  */
 export type ChatCompletion = typeof ChatCompletion.Type
+
+/**
+ * Whether a message says nothing: no text, no reasoning, no tool call, no field that is new.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isEmpty = (self: AssistantMessage): boolean => message.isEmpty(self)

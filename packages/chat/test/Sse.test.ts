@@ -1,4 +1,4 @@
-import { Sse } from "@ballast/deepseek"
+import { Sse } from "@ballast/chat"
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect, Schema, Stream } from "effect"
 
