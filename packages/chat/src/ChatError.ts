@@ -11,13 +11,15 @@
  * | `TransportError` | no answer, or not in time | the way there |
  * | `ProtocolError` | an answer that breaks the protocol | the service's |
  *
- * What may be tried again, and what counts against the service, is a property of the reason: see `judgements` and `isTransient`, the
- * one place that says so. No error carries a key: texts that quote one are masked when they are read.
+ * Code and words of an answer decide where they say more than its status: an empty wallet under 403 is `InsufficientBalance`. What may
+ * be tried again, what another place may answer, and what counts against the service is a property of the reason: `judge` says it. No
+ * error carries a key: texts that quote one are masked when they are read.
  *
  * @since 0.1.0
  */
 import * as Outcome from "@ballast/resilience/Outcome"
 import type * as Duration from "effect/Duration"
+import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import { ChatCompletion } from "./ChatCompletion.ts"
 
@@ -27,7 +29,7 @@ const answered = {
   status: Schema.Finite,
   /** The service's own words, or a proxy's in its place; keys masked. */
   detail: Schema.String,
-  /** Whether they are the message of the service's error body. What is not may tell of the inside: addresses, names of hosts. */
+  /** Whether the service states them in an error body of JSON. What is not may tell of the inside: addresses, names of hosts. */
   stated: Schema.optionalKey(Schema.Boolean),
   /** `x-ds-trace-id` of the answer: quote it to DeepSeek's support. */
   traceId: Schema.optionalKey(Schema.String),
@@ -48,7 +50,7 @@ export class InvalidRequest extends Schema.TaggedError<InvalidRequest>()("Invali
 }
 
 /**
- * No model of that name (400). `supported` holds the names that the service lists.
+ * No model of that name (400, 404). `supported` holds the names that the service lists.
  *
  * @category client errors
  * @since 0.1.0
@@ -79,7 +81,7 @@ export class ContextLengthExceeded extends Schema.TaggedError<ContextLengthExcee
 }
 
 /**
- * The service's moderation refused the content (400).
+ * The service's moderation refused the content (400, 403).
  *
  * @category client errors
  * @since 0.1.0
@@ -103,7 +105,7 @@ export class Unauthorized extends Schema.TaggedError<Unauthorized>()("Unauthoriz
 }
 
 /**
- * The account's balance is used up (402). Retrying helps only after a top-up.
+ * The account's balance or quota is used up (402, or words that say so). Retrying helps only after a top-up.
  *
  * @category client errors
  * @since 0.1.0
@@ -139,8 +141,20 @@ export class RateLimited extends Schema.TaggedError<RateLimited>()("RateLimited"
 }
 
 /**
- * Too many requests at the same time (429). The limit shrinks with the account's balance, and the service tells it here only; a
- * limit that the balance has lowered is not waited for.
+ * The service refused the request for now (408, 409, 425): it took too long, or met another one. The same request may succeed.
+ *
+ * @category client errors
+ * @since 0.1.0
+ */
+export class TemporarilyRefused extends Schema.TaggedError<TemporarilyRefused>()("TemporarilyRefused", answered) {
+  override get message() {
+    return `The service refused the request for now: ${this.detail}`
+  }
+}
+
+/**
+ * Too many requests at the same time (429). The limit shrinks with the account's balance, and the service tells it here only. Calls in
+ * flight end and free places, so the call may succeed later under a lowered limit too; only a top-up raises that limit again.
  *
  * @category client errors
  * @since 0.1.0
@@ -155,7 +169,9 @@ export class ConcurrencyExceeded extends Schema.TaggedError<ConcurrencyExceeded>
   lowBalance: Schema.Boolean
 }) {
   override get message() {
-    return `The service limits concurrent requests: ${this.detail}`
+    return this.lowBalance
+      ? `The service limits concurrent requests because the account's balance is low; a top-up raises the limit: ${this.detail}`
+      : `The service limits concurrent requests: ${this.detail}`
   }
 }
 
@@ -172,7 +188,7 @@ export class InternalError extends Schema.TaggedError<InternalError>()("Internal
 }
 
 /**
- * The service is too busy (503, or a generation that ended with `insufficient_system_resource` or `aborted`).
+ * The service is too busy (503, 529, or a generation that ended with `insufficient_system_resource` or `aborted`).
  *
  * @category server errors
  * @since 0.1.0
@@ -300,6 +316,7 @@ const ClientReason = Schema.Union([
   Unauthorized,
   InsufficientBalance,
   NotFound,
+  TemporarilyRefused,
   RateLimited,
   ConcurrencyExceeded
 ])
@@ -320,59 +337,99 @@ export type Reason =
   | typeof ProtocolReason.Type
 
 /**
- * What each reason means for a retry and for a circuit breaker.
- *
- * **Details**
- *
- * `retryable`: the same request may succeed later. `fault`: it counts as a failure of the service. A request that the service
- * refuses with good reason says nothing about the service's health, and neither does a limit that it states.
+ * What an error means for those who decide about the next step.
  *
  * @category models
  * @since 0.1.0
  */
-export const judgements: {
-  readonly [Tag in Reason["_tag"]]: { readonly retryable: boolean; readonly fault: boolean }
-} = {
-  InvalidRequest: { retryable: false, fault: false },
-  UnknownModel: { retryable: false, fault: false },
-  ContextLengthExceeded: { retryable: false, fault: false },
-  ContentRejected: { retryable: false, fault: false },
-  Unauthorized: { retryable: false, fault: false },
-  InsufficientBalance: { retryable: false, fault: false },
-  NotFound: { retryable: false, fault: false },
-  RateLimited: { retryable: true, fault: false },
-  ConcurrencyExceeded: { retryable: true, fault: false },
-  InternalError: { retryable: true, fault: true },
-  Overloaded: { retryable: true, fault: true },
-  GatewayError: { retryable: true, fault: true },
-  ConnectFailed: { retryable: true, fault: true },
-  ConnectionLost: { retryable: true, fault: true },
-  DeadlineExceeded: { retryable: true, fault: true },
-  MalformedBody: { retryable: true, fault: true },
-  StreamTruncated: { retryable: true, fault: true },
-  EmptyCompletion: { retryable: true, fault: true }
+export interface Judgement {
+  /** Whether the same request may succeed later, in the same place. */
+  readonly retry: boolean
+  /** Whether another place (provider, account, model) may answer the same request. */
+  readonly elsewhere: boolean
+  /** Whether it counts as a failure of the service, so that a circuit breaker may open. */
+  readonly fault: boolean
 }
 
+const refusal: Judgement = { retry: false, elsewhere: false, fault: false }
+const account: Judgement = { retry: false, elsewhere: true, fault: false }
+const limit: Judgement = { retry: true, elsewhere: true, fault: false }
+const fault: Judgement = { retry: true, elsewhere: true, fault: true }
+
 /**
- * Whether the same request may succeed later.
+ * What each reason means, as a table. `judge` adds what a reason's fields change.
  *
  * **Details**
  *
- * As `judgements` says of the reason, but for two cases: a `ConcurrencyExceeded` with `lowBalance` waits for a top-up, and a
- * `MalformedBody` with `json` or a `status` would come again.
+ * A request that the service refuses with good reason says nothing about the service's health, and neither does a limit that it states.
+ * `ContextLengthExceeded` does not go elsewhere: the conversation is too long for the model that was asked for, which has the same
+ * context everywhere; another model is the caller's choice. Neither does `ContentRejected`: a refusal by one moderation is not to be
+ * evaded by asking the next.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const judgements: { readonly [Tag in Reason["_tag"]]: Judgement } = {
+  InvalidRequest: refusal,
+  ContextLengthExceeded: refusal,
+  ContentRejected: refusal,
+  UnknownModel: account,
+  Unauthorized: account,
+  InsufficientBalance: account,
+  NotFound: account,
+  TemporarilyRefused: limit,
+  RateLimited: limit,
+  ConcurrencyExceeded: limit,
+  InternalError: fault,
+  Overloaded: fault,
+  GatewayError: fault,
+  ConnectFailed: fault,
+  ConnectionLost: fault,
+  DeadlineExceeded: fault,
+  MalformedBody: fault,
+  StreamTruncated: fault,
+  EmptyCompletion: fault
+}
+
+const spent: Judgement = { retry: false, elsewhere: false, fault: true }
+
+/**
+ * What a reason means: whether to retry in the same place, to go elsewhere, and to count it against the service.
+ *
+ * **Details**
+ *
+ * As `judgements` says, but for two cases: the total deadline leaves no time for another try, here or elsewhere; and a `MalformedBody`
+ * that is whole JSON of another shape, or has another status than an answer's, would come again and is no failure of the service.
  *
  * @category predicates
  * @since 0.1.0
  */
-export const isTransient = (reason: Reason): boolean => {
+export const judge = (reason: Reason): Judgement => {
   switch (reason._tag) {
-    case "ConcurrencyExceeded":
-      return !reason.lowBalance
+    case "DeadlineExceeded":
+      return reason.deadline === "total" ? spent : fault
     case "MalformedBody":
-      return reason.json !== true && reason.status === undefined
+      return reason.json === true || reason.status !== undefined ? account : fault
     default:
-      return judgements[reason._tag].retryable
+      return judgements[reason._tag]
   }
+}
+
+/**
+ * Whether another place may answer what a call failed to.
+ *
+ * **Details**
+ *
+ * A `ChatError` goes where `judge` says. A rejection by a policy (`CircuitOpen`, `QueueFull`, `RateLimitExceeded`, …) goes elsewhere,
+ * since nothing was sent. Other errors go elsewhere where they may be retried, as `Outcome.classify` says.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isElsewhere = (error: unknown): boolean => {
+  if (isChatError(error)) return judge(error.reason).elsewhere
+  const outcome = Outcome.classify(Exit.fail(error))
+  return outcome._tag === "Failure" ? outcome.retryable : outcome._tag === "Ignored" && outcome.executed === false
 }
 
 /**
@@ -384,12 +441,17 @@ export const isTransient = (reason: Reason): boolean => {
 export const retryAfter = (reason: Reason): Duration.Duration | undefined =>
   "retryAfter" in reason ? reason.retryAfter : undefined
 
-const judge = (reason: Reason): Outcome.Outcome => {
+/** Reasons after which the service has certainly not begun to answer, so that a call that must not run twice may be repeated. */
+const unstarted: ReadonlySet<Reason["_tag"]> = new Set(["ConnectFailed", "RateLimited", "ConcurrencyExceeded"])
+
+const outcomeOf = (reason: Reason): Outcome.Outcome => {
+  const { fault, retry: retryable } = judge(reason)
   const options = {
-    retryable: isTransient(reason) && !(reason._tag === "DeadlineExceeded" && reason.deadline === "total"),
-    retryAfter: retryAfter(reason)
+    retryable,
+    retryAfter: retryAfter(reason),
+    executed: unstarted.has(reason._tag) ? false : undefined
   }
-  return judgements[reason._tag].fault ? Outcome.failure(options) : Outcome.ignored(options)
+  return fault ? Outcome.failure(options) : Outcome.ignored(options)
 }
 
 /**
@@ -403,7 +465,7 @@ export class ClientError extends Schema.TaggedError<ClientError>()("ClientError"
     return this.reason.message
   }
   get [Outcome.key]() {
-    return judge(this.reason)
+    return outcomeOf(this.reason)
   }
 }
 
@@ -418,7 +480,7 @@ export class ServerError extends Schema.TaggedError<ServerError>()("ServerError"
     return this.reason.message
   }
   get [Outcome.key]() {
-    return judge(this.reason)
+    return outcomeOf(this.reason)
   }
 }
 
@@ -435,7 +497,7 @@ export class TransportError
     return this.reason.message
   }
   get [Outcome.key]() {
-    return judge(this.reason)
+    return outcomeOf(this.reason)
   }
 }
 
@@ -450,7 +512,7 @@ export class ProtocolError extends Schema.TaggedError<ProtocolError>()("Protocol
     return this.reason.message
   }
   get [Outcome.key]() {
-    return judge(this.reason)
+    return outcomeOf(this.reason)
   }
 }
 
@@ -461,3 +523,12 @@ export class ProtocolError extends Schema.TaggedError<ProtocolError>()("Protocol
  * @since 0.1.0
  */
 export type ChatError = ClientError | ServerError | TransportError | ProtocolError
+
+/**
+ * Returns whether a value is a `ChatError`.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isChatError = (u: unknown): u is ChatError =>
+  u instanceof ClientError || u instanceof ServerError || u instanceof TransportError || u instanceof ProtocolError

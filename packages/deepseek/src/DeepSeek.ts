@@ -115,7 +115,7 @@ export interface Options {
   readonly apiKey: Redacted.Redacted
   /** Where the service is: an http or https URL without user, query or fragment; a path is kept. Default `https://api.deepseek.com`. */
   readonly baseUrl?: string | URL | undefined
-  /** Default: 5 retries of what `ChatError.isTransient` says may pass, base 1 second, cap 1 minute, full jitter. */
+  /** Default: 5 retries of what `ChatError.judge` says may pass, base 1 second, cap 1 minute, full jitter. */
   readonly retry?: Retry.Options | false | undefined
   /** Of each model. Default: opens when half of at least 10 calls in 10 seconds failed. */
   readonly circuitBreaker?: CircuitBreaker.Options | false | undefined

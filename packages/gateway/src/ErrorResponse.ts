@@ -2,9 +2,9 @@
  * How each error is answered: in OpenAI's shape, with a status that tells the client what to do.
  *
  * `rows` is the one table. It is exhaustive: an error that is added to the client or to a policy does not compile until it has a
- * row. A text comes from the service where it speaks about the request in an error body of its own, and is fixed elsewhere, since it
- * could show something of the inside (addresses, a proxy's page). A key that DeepSeek refuses is the gateway's own, so it is not
- * answered 401.
+ * row. A text comes from the service where it states one in an error body of its own, whatever the status, and is fixed elsewhere, since
+ * it could show something of the inside (addresses, a proxy's page). A key that the service refuses is the gateway's own, so it is not
+ * answered 401. Every answer to a call that went upstream says `x-should-retry: false`: the gateway has spent its tries.
  *
  * @since 0.1.0
  */
@@ -69,6 +69,8 @@ interface Row {
   readonly message?: string
   /** Whether the message that the service stated, if it did, stands in its place. */
   readonly keepsMessage?: true
+  /** Whether that message follows the fixed text. */
+  readonly quotes?: true
 }
 
 const rows: { readonly [K in Key]: Row } = {
@@ -116,7 +118,8 @@ const rows: { readonly [K in Key]: Row } = {
     type: "upstream_authentication_error",
     code: "upstream_authentication_error",
     message:
-      "The upstream service did not accept the gateway's key. The gateway's operator must set a valid DEEPSEEK_API_KEY."
+      "The upstream service did not accept the gateway's key. The gateway's operator must set a valid DEEPSEEK_API_KEY.",
+    quotes: true
   },
   InsufficientBalance: {
     status: 402,
@@ -131,6 +134,14 @@ const rows: { readonly [K in Key]: Row } = {
     type: "invalid_request_error",
     code: "upstream_not_found",
     message: "The upstream service has no such endpoint.",
+    keepsMessage: true
+  },
+  TemporarilyRefused: {
+    status: 503,
+    keepsStatus: true,
+    type: "upstream_error",
+    code: "upstream_temporarily_refused",
+    message: "The upstream service refused the request for now.",
     keepsMessage: true
   },
   RateLimited: {
@@ -151,7 +162,8 @@ const rows: { readonly [K in Key]: Row } = {
     status: 502,
     type: "upstream_error",
     code: "upstream_error",
-    message: "The upstream service failed."
+    message: "The upstream service failed.",
+    keepsMessage: true
   },
   Overloaded: {
     status: 503,
@@ -164,7 +176,8 @@ const rows: { readonly [K in Key]: Row } = {
     status: 502,
     type: "upstream_error",
     code: "upstream_error",
-    message: "A proxy in front of the upstream service failed."
+    message: "A proxy in front of the upstream service failed.",
+    keepsMessage: true
   },
   ConnectFailed: {
     status: 502,
@@ -265,13 +278,19 @@ const headersOf = (error: Failure, reason: Reason, status: number): Record<strin
     headers["retry-after"] = String(Math.ceil(millis / 1000))
     headers["retry-after-ms"] = String(millis)
   }
-  // SDKs try every 429 and 5xx again by themselves; where that is pointless, say so.
-  if ((status === 429 || status >= 500) && "reason" in error && !ChatError.isTransient(error.reason)) {
-    headers["x-should-retry"] = "false"
-  }
+  // SDKs repeat 408, 409, 429 and 5xx by themselves. After a call that went upstream the gateway's own tries are spent, and theirs
+  // would multiply them. A rejection by the gateway itself cost nothing, so there they may come again.
+  if (ChatError.isChatError(error)) headers["x-should-retry"] = "false"
   if (reason._tag === "Rejection" && reason.allow !== undefined) headers["allow"] = reason.allow
   if (status === 401) headers["www-authenticate"] = "Bearer"
   return headers
+}
+
+const messageOf = (row: Row, reason: Reason): string => {
+  const fixed = row.message ?? reason.message
+  const stated = statedBy(reason)
+  if (stated === undefined) return fixed
+  return row.keepsMessage ? stated : row.quotes ? `${fixed} It says: ${stated}` : fixed
 }
 
 /**
@@ -284,7 +303,7 @@ export const make = (error: Failure): ErrorResponse => {
   const reason = reasonOf(error)
   const row = rows[keyOf(reason)]
   const status = row.keepsStatus && "status" in reason && reason.status >= 400 ? reason.status : row.status
-  const message = (row.keepsMessage && statedBy(reason)) ?? row.message ?? reason.message
+  const message = messageOf(row, reason)
   const detail = detailOf(reason)
   return {
     status,
@@ -299,7 +318,7 @@ export const make = (error: Failure): ErrorResponse => {
       }
     },
     traceId: "traceId" in reason ? reason.traceId : undefined,
-    detail: detail === message ? undefined : detail
+    detail: detail === undefined || message.endsWith(detail) ? undefined : detail
   }
 }
 

@@ -23,6 +23,7 @@ const expected: ReadonlyArray<readonly [ErrorResponse.Failure, status: number, c
   [client(new ChatError.Unauthorized(answered(403))), 502, "upstream_authentication_error"],
   [client(new ChatError.InsufficientBalance(answered(402))), 402, "insufficient_balance"],
   [client(new ChatError.NotFound(answered(404))), 404, "upstream_not_found"],
+  [client(new ChatError.TemporarilyRefused(answered(408))), 408, "upstream_temporarily_refused"],
   [client(new ChatError.RateLimited(answered(429))), 429, "rate_limit_exceeded"],
   [client(new ChatError.ConcurrencyExceeded({ ...answered(429), lowBalance: false })), 429, "concurrency_exceeded"],
   [server(new ChatError.InternalError(answered(500))), 502, "upstream_error"],
@@ -59,7 +60,10 @@ const inTheServicesWords: ReadonlyArray<ErrorResponse.Failure> = [
   client(new ChatError.NotFound(stated(404))),
   client(new ChatError.RateLimited(stated(429))),
   client(new ChatError.ConcurrencyExceeded({ ...stated(429), lowBalance: false })),
-  server(new ChatError.Overloaded(stated(503)))
+  client(new ChatError.TemporarilyRefused(stated(409))),
+  server(new ChatError.InternalError(stated(500))),
+  server(new ChatError.Overloaded(stated(503))),
+  server(new ChatError.GatewayError(stated(502)))
 ]
 
 describe("ErrorResponse", () => {
@@ -78,13 +82,17 @@ describe("ErrorResponse", () => {
     assert.isUndefined(answer.detail)
   })
 
-  it.each([
-    server(new ChatError.InternalError(stated(500))),
-    client(new ChatError.Unauthorized(stated(401)))
-  ])("%s, in fixed words whatever the service says", (error) => {
-    const answer = ErrorResponse.make(error)
-    assert.notInclude(answer.body.error.message, "words")
-    assert.strictEqual(answer.detail, "words")
+  it("says who must set the key beside what the service says of it", () => {
+    const { body, detail } = ErrorResponse.make(client(new ChatError.Unauthorized(stated(401))))
+    assert.match(body.error.message, /operator must set.* It says: words$/)
+    assert.isUndefined(detail)
+  })
+
+  it("stops SDKs from repeating calls that went upstream, and no others", () => {
+    for (const [error] of expected) {
+      const said = ErrorResponse.make(error).headers["x-should-retry"]
+      assert.strictEqual(said, ChatError.isChatError(error) ? "false" : undefined, error._tag)
+    }
   })
 
   it("keeps what the client is not told for the log", () => {

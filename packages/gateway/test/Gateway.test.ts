@@ -339,7 +339,7 @@ describe("Gateway", () => {
           "retry-after": "7",
           "retry-after-ms": "7000"
         }],
-        ["status=429", 429, "concurrency_exceeded", { "retry-after": null, "x-should-retry": null }],
+        ["status=429", 429, "concurrency_exceeded", { "retry-after": null, "x-should-retry": "false" }],
         ["status=429,limit=balance", 429, "concurrency_exceeded", { "x-should-retry": "false" }],
         ["status=500", 502, "upstream_error", {}],
         ["status=503", 503, "upstream_overloaded", {}],

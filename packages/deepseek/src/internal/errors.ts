@@ -126,6 +126,7 @@ const fromStatus = (status: number, told: Told, now: number): ChatError.ChatErro
   if (status < 500) return new ChatError.ClientError({ reason: clientReason(status, told.detail, fields) })
   switch (status) {
     case 503:
+    case 529:
       return new ChatError.ServerError({ reason: new ChatError.Overloaded(fields) })
     case 502:
     case 504:
@@ -147,6 +148,10 @@ const clientReason = (status: number, text: string, fields: Fields): ChatError.C
     case 404:
     case 405:
       return new ChatError.NotFound(fields)
+    case 408:
+    case 409:
+    case 425:
+      return new ChatError.TemporarilyRefused(fields)
     case 429:
       return limitReason(text, fields)
     default:
