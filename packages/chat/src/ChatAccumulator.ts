@@ -65,7 +65,7 @@ export const make = (): ChatAccumulator => ({
  * @since 0.1.0
  */
 export const add = (self: ChatAccumulator, chunk: ChatChunk): void => {
-  self.id = chunk.id
+  self.id = chunk.id ?? self.id ?? ""
   self.created = chunk.created ?? self.created
   self.model = chunk.model ?? self.model
   self.systemFingerprint = chunk.system_fingerprint ?? self.systemFingerprint

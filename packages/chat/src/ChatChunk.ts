@@ -1,16 +1,59 @@
 /**
  * One event of a streamed chat completion, in the shape of the wire.
  *
- * Usage arrives in the last chunk that has a choice, or in a chunk of its own with empty `choices`: both are valid. A chunk without
- * `choices`, and a choice without `delta`, are read as empty ones.
+ * Usage arrives in the last chunk that has a choice, or in a chunk of its own with empty `choices`: both are valid. Every field but
+ * `choices` may be missing, and `null` is the same as missing. Fields that a service adds are kept.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { FinishReason, Logprobs } from "./ChatCompletion.ts"
+import { Logprobs } from "./ChatCompletion.ts"
 import { isEmpty } from "./internal/message.ts"
-import { filled, nullable, optional } from "./internal/wire.ts"
+import { filled, nullable } from "./internal/wire.ts"
 import { Usage } from "./Usage.ts"
+
+/**
+ * The data of one event. `choices` has one entry, or none in a chunk that carries only usage.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ChatChunk {
+  readonly id?: string | null
+  readonly object?: string | null
+  /** Unix time in seconds. */
+  readonly created?: number | null
+  readonly model?: string | null
+  readonly choices: ReadonlyArray<Choice>
+  readonly usage?: Usage | null
+  readonly system_fingerprint?: string | null
+}
+
+/**
+ * What a chunk adds to one answer. A `finish_reason` ends that answer.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Choice {
+  readonly index?: number | null
+  readonly delta: Delta
+  readonly finish_reason?: string | null
+  readonly logprobs?: Logprobs | null
+}
+
+/**
+ * What a chunk adds to the message.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Delta {
+  readonly role?: string | null
+  readonly content?: string | null
+  readonly reasoning_content?: string | null
+  readonly tool_calls?: ReadonlyArray<ToolCallDelta> | null
+}
 
 /**
  * A fragment of a tool call: `id` and `name` come first, then `arguments` piece by piece. Join them by `index`, and do not
@@ -19,7 +62,20 @@ import { Usage } from "./Usage.ts"
  * @category models
  * @since 0.1.0
  */
-export const ToolCallDelta = Schema.Struct({
+export interface ToolCallDelta {
+  readonly index: number
+  readonly id?: string | null
+  readonly type?: string | null
+  readonly function?: { readonly name?: string | null; readonly arguments?: string | null } | null
+}
+
+/**
+ * The schema of a fragment of a tool call.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const ToolCallDelta: Schema.Codec<ToolCallDelta, object> = Schema.Struct({
   index: filled(Schema.Finite, 0),
   id: nullable(Schema.String),
   type: nullable(Schema.String),
@@ -27,18 +83,12 @@ export const ToolCallDelta = Schema.Struct({
 })
 
 /**
- * @category models
- * @since 0.1.0
- */
-export type ToolCallDelta = typeof ToolCallDelta.Type
-
-/**
- * What a chunk adds to the message.
+ * The schema of what a chunk adds to a message.
  *
- * @category models
+ * @category schemas
  * @since 0.1.0
  */
-export const Delta = Schema.Struct({
+export const Delta: Schema.Codec<Delta, object> = Schema.Struct({
   role: nullable(Schema.String),
   content: nullable(Schema.String),
   reasoning_content: nullable(Schema.String),
@@ -46,27 +96,21 @@ export const Delta = Schema.Struct({
 })
 
 /**
- * @category models
- * @since 0.1.0
- */
-export type Delta = typeof Delta.Type
-
-/**
- * The data of one event. `choices` has one entry, or none in a chunk that carries only usage.
+ * The schema of a chunk. Fields that it does not name are kept.
  *
- * @category models
+ * @category schemas
  * @since 0.1.0
  */
-export const ChatChunk = Schema.Struct({
-  id: Schema.String,
-  object: optional(Schema.String),
-  created: optional(Schema.Finite),
-  model: optional(Schema.String),
+export const ChatChunk: Schema.Codec<ChatChunk, object> = Schema.Struct({
+  id: nullable(Schema.String),
+  object: nullable(Schema.String),
+  created: nullable(Schema.Finite),
+  model: nullable(Schema.String),
   choices: filled(
     Schema.Array(Schema.Struct({
-      index: optional(Schema.Finite),
+      index: nullable(Schema.Finite),
       delta: filled(Delta, {}),
-      finish_reason: nullable(FinishReason),
+      finish_reason: nullable(Schema.String),
       logprobs: nullable(Logprobs)
     })),
     []
@@ -74,12 +118,6 @@ export const ChatChunk = Schema.Struct({
   usage: nullable(Usage),
   system_fingerprint: nullable(Schema.String)
 })
-
-/**
- * @category models
- * @since 0.1.0
- */
-export type ChatChunk = typeof ChatChunk.Type
 
 /**
  * Whether a chunk moves the answer on: text, reasoning, a tool call, a field that is new, or the end. Opening chunks with empty
@@ -94,3 +132,17 @@ export const isProgress = (chunk: ChatChunk): boolean => {
   const { content, reasoning_content } = choice.delta
   return !!content || !!reasoning_content || choice.finish_reason != null || !isEmpty(choice.delta)
 }
+
+/**
+ * Whether a chunk carries usage and no choice: what `stream_options.include_usage` adds to a stream.
+ *
+ * **Details**
+ *
+ * A source asks for usage on its own, for metrics and budgets. Who serves a client that has not asked
+ * (`request.stream_options?.include_usage !== true`) reads these chunks and sends none of them: clients that do not expect one fail on
+ * its empty `choices`. Usage beside a choice stays, since DeepSeek sends it unasked.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isUsageOnly = (chunk: ChatChunk): boolean => chunk.usage != null && chunk.choices.length === 0

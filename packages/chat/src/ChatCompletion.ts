@@ -1,66 +1,51 @@
 /**
  * The whole answer of a chat completion, in the shape of the wire.
  *
- * Only what makes an answer is required: an id, and a choice with a message. Fields that the service may add are kept, those it
- * sometimes leaves out are optional, and where a field can mean one thing only (the role, a tool call's type), it is filled in: so a
- * newer or another service does not turn good answers into errors.
+ * Only a choice with a message makes an answer; every other field may be missing, and `null` is the same as missing. Fields that a
+ * service adds are kept.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { ToolCall } from "./ChatRequest.ts"
+import type { ToolCall } from "./ChatRequest.ts"
 import * as message from "./internal/message.ts"
 import { filled, nullable, optional } from "./internal/wire.ts"
 import { Usage } from "./Usage.ts"
 
 /**
- * Why generation ended. Open-ended: a newer service may send other words.
+ * The body of a `200` to a request without `stream`. DeepSeek gives exactly one choice.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ChatCompletion {
+  readonly id?: string | null
+  readonly object?: string | null
+  /** Unix time in seconds. */
+  readonly created?: number | null
+  readonly model?: string | null
+  readonly choices: readonly [Choice, ...Array<Choice>]
+  readonly usage?: Usage | null
+  readonly system_fingerprint?: string | null
+}
+
+/**
+ * One answer of a completion.
  *
  * **Details**
  *
- * Known: `stop`, `length`, `content_filter`, `tool_calls`, `insufficient_system_resource`, `aborted`.
+ * `finish_reason` says why generation ended. Known: `stop`, `length`, `content_filter`, `tool_calls`, `insufficient_system_resource`,
+ * `aborted`. A newer service may send other words.
  *
  * @category models
  * @since 0.1.0
  */
-export const FinishReason = Schema.String
-
-const TokenLogprob = Schema.Struct({
-  token: Schema.String,
-  logprob: Schema.Finite,
-  bytes: nullable(Schema.Array(Schema.Finite))
-})
-
-const TokenLogprobs = Schema.Array(Schema.Struct({
-  ...TokenLogprob.fields,
-  top_logprobs: nullable(Schema.Array(TokenLogprob))
-}))
-
-/**
- * Log-probabilities of the tokens; `-9999` marks a token outside the top 20.
- *
- * @category models
- * @since 0.1.0
- */
-export const Logprobs = Schema.Struct({
-  content: nullable(TokenLogprobs),
-  reasoning_content: nullable(TokenLogprobs)
-})
-
-/**
- * @category models
- * @since 0.1.0
- */
-export type Logprobs = typeof Logprobs.Type
-
-const AnsweredToolCall = Schema.Struct({
-  ...ToolCall.fields,
-  type: filled(ToolCall.fields.type, "function"),
-  function: Schema.Struct({
-    ...ToolCall.fields.function.fields,
-    arguments: filled(Schema.String, "")
-  })
-})
+export interface Choice {
+  readonly index?: number | null
+  readonly message: AssistantMessage
+  readonly finish_reason?: string | null
+  readonly logprobs?: Logprobs | null
+}
 
 /**
  * The model's message. `reasoning_content` is there in thinking mode only; `tool_calls` is absent when there are none.
@@ -68,7 +53,84 @@ const AnsweredToolCall = Schema.Struct({
  * @category models
  * @since 0.1.0
  */
-export const AssistantMessage = Schema.Struct({
+export interface AssistantMessage {
+  readonly role: "assistant"
+  readonly content?: string | null
+  readonly reasoning_content?: string | null
+  readonly tool_calls?: ReadonlyArray<ToolCall> | null
+}
+
+/**
+ * Log-probabilities of the tokens; `-9999` marks a token outside the top 20.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Logprobs {
+  readonly content?: ReadonlyArray<TokenLogprobs> | null
+  readonly reasoning_content?: ReadonlyArray<TokenLogprobs> | null
+}
+
+/**
+ * The log-probability of one token. `bytes` are its UTF-8 bytes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TokenLogprob {
+  readonly token: string
+  readonly logprob: number
+  readonly bytes?: ReadonlyArray<number> | null
+}
+
+/**
+ * The log-probability of one token, and of the likeliest ones in its place.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TokenLogprobs extends TokenLogprob {
+  readonly top_logprobs?: ReadonlyArray<TokenLogprob> | null
+}
+
+const tokenLogprob = {
+  token: Schema.String,
+  logprob: Schema.Finite,
+  bytes: nullable(Schema.Array(Schema.Finite))
+}
+
+const tokens = Schema.Array(Schema.Struct({
+  ...tokenLogprob,
+  top_logprobs: nullable(Schema.Array(Schema.Struct(tokenLogprob)))
+}))
+
+/**
+ * The schema of log-probabilities.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Logprobs: Schema.Codec<Logprobs> = Schema.Struct({
+  content: nullable(tokens),
+  reasoning_content: nullable(tokens)
+})
+
+const type: "function" = "function"
+
+const AnsweredToolCall = Schema.Struct({
+  index: optional(Schema.Finite),
+  id: Schema.String,
+  type: filled(Schema.Literal(type), type),
+  function: Schema.Struct({ name: Schema.String, arguments: filled(Schema.String, "") })
+})
+
+/**
+ * The schema of a model's message.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const AssistantMessage: Schema.Codec<AssistantMessage, object> = Schema.Struct({
   role: filled(Schema.Literal("assistant"), "assistant"),
   content: nullable(Schema.String),
   reasoning_content: nullable(Schema.String),
@@ -76,37 +138,25 @@ export const AssistantMessage = Schema.Struct({
 })
 
 /**
- * @category models
- * @since 0.1.0
- */
-export type AssistantMessage = typeof AssistantMessage.Type
-
-/**
- * The body of a `200` to a request without `stream`. There is exactly one choice.
+ * The schema of a completion. Fields that it does not name are kept.
  *
- * @category models
+ * @category schemas
  * @since 0.1.0
  */
-export const ChatCompletion = Schema.Struct({
-  id: Schema.String,
-  object: optional(Schema.String),
-  created: optional(Schema.Finite),
-  model: optional(Schema.String),
+export const ChatCompletion: Schema.Codec<ChatCompletion, object> = Schema.Struct({
+  id: nullable(Schema.String),
+  object: nullable(Schema.String),
+  created: nullable(Schema.Finite),
+  model: nullable(Schema.String),
   choices: Schema.NonEmptyArray(Schema.Struct({
-    index: optional(Schema.Finite),
+    index: nullable(Schema.Finite),
     message: AssistantMessage,
-    finish_reason: nullable(FinishReason),
+    finish_reason: nullable(Schema.String),
     logprobs: nullable(Logprobs)
   })),
   usage: nullable(Usage),
   system_fingerprint: nullable(Schema.String)
 })
-
-/**
- * @category models
- * @since 0.1.0
- */
-export type ChatCompletion = typeof ChatCompletion.Type
 
 /**
  * Whether a message says nothing: no text, no reasoning, no tool call, no field that is new.

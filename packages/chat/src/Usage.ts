@@ -7,14 +7,40 @@ import * as Schema from "effect/Schema"
 import { filled, nullable } from "./internal/wire.ts"
 
 /**
- * `prompt_tokens` is the sum of cache hits and misses; reasoning tokens are part of `completion_tokens`, and
- * `completion_tokens_details` is missing when thinking is off. Another service may leave out any of them: prompt and
- * completion tokens that are not told are 0.
+ * Token counts of one call. A field that is `null` is the same as one that is missing.
  *
+ * **Details**
+ *
+ * | field | what it counts |
+ * |---|---|
+ * | `prompt_tokens` | the prompt, cache hits and misses together; 0 where the service does not say |
+ * | `completion_tokens` | the answer, reasoning included; 0 where the service does not say |
+ * | `total_tokens` | both |
+ * | `prompt_tokens_details.cached_tokens` | the part of the prompt that came from the cache |
+ * | `completion_tokens_details.reasoning_tokens` | reasoning; missing when thinking is off |
+ * | `prompt_cache_hit_tokens`, `prompt_cache_miss_tokens` | the prompt's parts, as DeepSeek names them |
+ *
+ * @see {@link https://api-docs.deepseek.com/api/create-chat-completion}
  * @category models
  * @since 0.1.0
  */
-export const Usage = Schema.Struct({
+export interface Usage {
+  readonly prompt_tokens: number
+  readonly completion_tokens: number
+  readonly total_tokens?: number | null
+  readonly prompt_tokens_details?: { readonly cached_tokens?: number | null } | null
+  readonly completion_tokens_details?: { readonly reasoning_tokens?: number | null } | null
+  readonly prompt_cache_hit_tokens?: number | null
+  readonly prompt_cache_miss_tokens?: number | null
+}
+
+/**
+ * The schema of `Usage`. Fields that it does not name are kept.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Usage: Schema.Codec<Usage, object> = Schema.Struct({
   prompt_tokens: filled(Schema.Finite, 0),
   completion_tokens: filled(Schema.Finite, 0),
   total_tokens: nullable(Schema.Finite),
@@ -23,9 +49,3 @@ export const Usage = Schema.Struct({
   prompt_cache_hit_tokens: nullable(Schema.Finite),
   prompt_cache_miss_tokens: nullable(Schema.Finite)
 })
-
-/**
- * @category models
- * @since 0.1.0
- */
-export type Usage = typeof Usage.Type

@@ -61,7 +61,7 @@ describe("Simulator", () => {
     it.effect("have ids of their own", () =>
       Effect.gen(function*() {
         const [a, b] = [yield* complete(hello), yield* complete(hello)]
-        assert.match(a.id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+        assert.match(a.id ?? "", /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
         assert.notStrictEqual(a.id, b.id)
         assert.strictEqual(a.system_fingerprint, b.system_fingerprint)
       }).pipe(simulated()))

@@ -219,8 +219,9 @@ interface Answer {
 }
 
 const answerOf = (completion: ChatCompletion): Answer => {
-  const answer: Answer = { id: completion.id }
-  if (completion.model !== undefined) answer.model = completion.model
+  const answer: Answer = {}
+  if (completion.id != null) answer.id = completion.id
+  if (completion.model != null) answer.model = completion.model
   if (completion.usage != null) answer.usage = completion.usage
   const finishReason = completion.choices[0].finish_reason
   if (finishReason != null) answer.finishReason = finishReason
@@ -228,8 +229,8 @@ const answerOf = (completion: ChatCompletion): Answer => {
 }
 
 const addChunk = (answer: Answer, chunk: ChatChunk.ChatChunk): void => {
-  answer.id = chunk.id
-  if (chunk.model !== undefined) answer.model = chunk.model
+  if (chunk.id != null) answer.id = chunk.id
+  if (chunk.model != null) answer.model = chunk.model
   if (chunk.usage != null) answer.usage = chunk.usage
   const finishReason = chunk.choices[0]?.finish_reason
   if (finishReason != null) answer.finishReason = finishReason
