@@ -115,7 +115,7 @@ export const Logprobs: Schema.Codec<Logprobs> = Schema.Struct({
   reasoning_content: nullable(tokens)
 })
 
-const type: "function" = "function"
+const type = "function" as const
 
 const AnsweredToolCall = Schema.Struct({
   index: optional(Schema.Finite),
