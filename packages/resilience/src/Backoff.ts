@@ -1,10 +1,10 @@
 /**
  * When to try again: schedules whose waits grow, with jitter and a cap.
  *
- * A wait is a point on a curve (constant, linear, exponential, Fibonacci),
- * spread by jitter and then cut at the cap, so no wait is ever longer than the
- * cap and every wait is finite, whatever the attempt's number. Chance comes from
- * `Random`, so a seeded run repeats.
+ * A wait is a point on a curve (constant, linear, exponential, Fibonacci) that
+ * grows to the cap and is then spread by jitter. So no wait is longer than the
+ * cap, and callers that have reached the cap still wait for different times.
+ * Chance comes from `Random`, so a seeded run repeats.
  *
  * These are plain schedules: `Retry.make({ schedule })` takes them, and so do
  * `Effect.retry` and `Effect.repeat`. Their output is the wait. They keep no
@@ -48,7 +48,7 @@ export type Jitter = "full" | "equal" | "none"
 export interface Options {
   /** The first point of the curve, above zero. Default 1 second. */
   readonly base?: Duration.Input | undefined
-  /** The longest wait, above zero. It is applied after jitter. Default 1 minute. */
+  /** The highest point of the curve, above zero; jitter draws below it, so no wait is longer. Default 1 minute. */
   readonly cap?: Duration.Input | undefined
   /** Waits before the schedule is done, zero or more; `Infinity` for no end. Default `Infinity`. */
   readonly times?: number | undefined
@@ -77,7 +77,7 @@ const defaults = {
 /** Gives the points of one run of a schedule, one after the other, in milliseconds. */
 type Curve = () => number
 
-/** Draws a wait around a point, given a number of [0, 1). */
+/** Draws a wait up to a point, given a number of [0, 1). */
 const jitters: { readonly [J in Jitter]: (point: number, random: number) => number } = {
   full: (point, random) => random * point,
   equal: (point, random) => point / 2 + random * (point / 2),
@@ -188,14 +188,17 @@ export const fibonacci = (options?: CurveOptions): Schedule.Schedule<Duration.Du
 
 /**
  * Creates a schedule with decorrelated jitter: a wait is drawn from `base` to
- * `factor` times the wait before it.
+ * `factor` times the wait before it, or to the cap if that is less.
  *
  * **Details**
  *
  * `factor` is at least 1, by default 3. Waits grow by chance alone, so callers
- * that failed together drift apart faster than on a common curve, and no wait is
- * shorter than `base`. Throws a `RangeError` when an option is out of its
- * bounds. Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+ * that failed together drift apart faster than on a common curve. No wait is
+ * shorter than `base`; one that is not below the cap leaves nothing to draw, and
+ * every wait is the cap. Throws a `RangeError` when an option is out of its
+ * bounds. Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015,
+ * which cuts a wait at the cap after it is drawn: then most waits of a long
+ * outage are the cap itself, and callers come back together.
  *
  * @category constructors
  * @since 0.1.0
@@ -207,11 +210,11 @@ export const decorrelated = (
   const base = check.positive(where, "base", options?.base ?? defaults.base)
   const factor = factorOf(where, options?.factor ?? defaults.spread)
   return scheduled(where, options, (cap) => {
-    let before = Math.min(base, cap)
+    const least = Math.min(base, cap)
+    let before = least
     return (random) => {
-      // As below: infinity times zero is no number, and would stay none.
-      const longest = Math.min(before * factor, Number.MAX_VALUE)
-      return before = Math.min(cap, base + random * Math.max(0, longest - base))
+      const longest = Math.min(before * factor, cap)
+      return before = least + random * (longest - least)
     }
   })
 }
@@ -226,8 +229,7 @@ const curved = (
   const jitter = jitters[name] ?? check.refuse(where, "jitter", Object.keys(jitters).join(", "), name)
   return scheduled(where, options, (cap) => {
     const next = begin()
-    // A curve may pass the largest number, and infinity times zero is no number.
-    return (random) => Math.min(cap, jitter(Math.min(next(), Number.MAX_VALUE), random))
+    return (random) => jitter(Math.min(next(), cap), random)
   })
 }
 

@@ -14,8 +14,8 @@
  * before its time. The last error is returned when all attempts failed, a
  * rejection only if nothing else came. The other attempts are interrupted and
  * their finalizers have run before the answer is returned; interrupting the
- * caller does the same to all. Attempts run at the same time: hedge only what
- * may be executed twice.
+ * caller does the same to all. Attempts run at the same time, so a call that
+ * `CurrentIdempotent` marks as one that must not run twice has one attempt only.
  *
  * @since 0.1.0
  */
@@ -29,6 +29,7 @@ import * as Fiber from "effect/Fiber"
 import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { CurrentIdempotent } from "./Idempotency.ts"
 import * as check from "./internal/check.ts"
 import { sharingPull } from "./internal/currentDeadline.ts"
 import * as events from "./internal/events.ts"
@@ -242,6 +243,7 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
         Effect.withFiber((fiber) => {
           const run = Effect.runForkWith(context)
           const running = new Set<Fiber.Fiber<A, E>>()
+          const mayRunTwice = fiber.getRef(CurrentIdempotent)
           let entered = false
           let settled = false
           let started = 0
@@ -249,6 +251,8 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
           let failed: Exit.Exit<A, E> | undefined
           let timer: Fiber.Fiber<void> | undefined
           let resume: (exit: Effect.Effect<A, E>) => void
+
+          const isLast = () => !mayRunTwice || started >= settings.maxAttempts
 
           /** Starts an attempt. Returns whether it is over already and another one is to follow. */
           const launch = (): boolean => {
@@ -308,7 +312,7 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
 
           /** Pays for another attempt, which then is to follow, if there may be one. */
           const next = (because: telemetry.HedgeReason): boolean => {
-            if (started >= settings.maxAttempts) return false
+            if (isLast()) return false
             if (!pay()) {
               denied(fiber)
               if (listeners.active) listeners.publish({ _tag: "Denied", because })
@@ -322,7 +326,7 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
 
           /** Sets the timer for the next attempt. Returns whether its time has come already. */
           const arm = (): boolean => {
-            if (settled || started >= settings.maxAttempts || running.size === 0) return false
+            if (settled || isLast() || running.size === 0) return false
             const delay = delayNow(fiber)
             if (delay === Infinity) return false
             stop()

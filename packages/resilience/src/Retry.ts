@@ -3,11 +3,13 @@
  *
  * What may be retried is the outcome's business (`classify`, which judges errors
  * and, when it is one's own, results too); `while` narrows it, and a call that
- * is not idempotent is only tried again when it certainly did not run. When to
- * try again is the backoff's: exponential with full jitter (every wait is drawn
- * from zero to the current bound), which spreads callers best; see "Exponential
+ * is marked by `CurrentIdempotent` as one that must not run twice is only tried
+ * again when it certainly did not run. When to try again is the backoff's:
+ * exponential with full jitter (every wait is drawn from zero to the current
+ * bound, which grows to the cap), which spreads callers best; see "Exponential
  * Backoff And Jitter", AWS Architecture Blog, 2015. A server's `retryAfter` is a
- * floor of the wait. The last error, or result, is returned as it was.
+ * floor of the wait; callers come back spread over the time after it. The last
+ * error, or result, is returned as it was.
  *
  * Retries end by number, by elapsed time, at a hint beyond the ceiling, when the
  * budget is spent, and when the wait would leave nothing of the caller's
@@ -30,6 +32,7 @@ import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { CurrentIdempotent } from "./Idempotency.ts"
 import * as check from "./internal/check.ts"
 import { deadlineOf } from "./internal/currentDeadline.ts"
 import * as Events from "./internal/events.ts"
@@ -49,30 +52,6 @@ import type * as RetryBudget from "./RetryBudget.ts"
 export const CurrentAttempt: Context.Reference<number> = Context.Reference("@ballast/resilience/Retry/CurrentAttempt", {
   defaultValue: () => 1
 })
-
-/**
- * Whether the call at hand may run twice; provided around the guarded call, it
- * goes before the `idempotent` setting.
- *
- * **Example** (A call that must not run twice)
- *
- * ```ts
- * import { Retry } from "@ballast/resilience"
- * import { Effect } from "effect"
- *
- * const retry = Retry.make()
- * const order = retry(Effect.succeed("ordered")).pipe(
- *   Effect.provideService(Retry.CurrentIdempotent, false)
- * )
- * ```
- *
- * @category references
- * @since 0.1.0
- */
-export const CurrentIdempotent: Context.Reference<boolean | undefined> = Context.Reference(
-  "@ballast/resilience/Retry/CurrentIdempotent",
-  { defaultValue: (): boolean | undefined => undefined }
-)
 
 /**
  * A retry as a policy, whose waits can be seen.
@@ -141,7 +120,7 @@ export interface Settings {
   readonly base?: Duration.Input | undefined
   /** What each bound is multiplied by to get the next, at least 1. Default 2. */
   readonly factor?: number | undefined
-  /** The longest wait, above zero; applied after jitter. Default 1 minute. */
+  /** The highest bound, above zero; the wait is drawn below it. Default 1 minute. */
   readonly cap?: Duration.Input | undefined
   /** Time since the call began after which no attempt starts, zero or more. Default: infinity, no bound. */
   readonly maxElapsed?: Duration.Input | undefined
@@ -149,8 +128,6 @@ export interface Settings {
   readonly maxRetryAfter?: Duration.Input | undefined
   /** What a longer `retryAfter` does: `"fail"` ends the retry with its error, `"cap"` waits for `maxRetryAfter`. Default `"fail"`. */
   readonly aboveMaxRetryAfter?: "fail" | "cap" | undefined
-  /** Whether calls may run twice. If not, one is only tried again when its outcome says `executed: false`. Default `true`. */
-  readonly idempotent?: boolean | undefined
 }
 
 /**
@@ -185,9 +162,11 @@ const defaults = {
   maxElapsed: Duration.infinity,
   maxRetryAfter: "1 minute",
   aboveMaxRetryAfter: "fail",
-  idempotent: true,
   classify: Outcome.classify
 } satisfies Options
+
+/** Over how much time after a hint callers are spread: a share of the hint, and so many milliseconds at most. */
+const hintSpread = { share: 0.2, most: 10_000 }
 
 /** Settings with nothing left out, times in milliseconds. */
 interface Checked {
@@ -198,7 +177,6 @@ interface Checked {
   readonly maxElapsed: number
   readonly maxRetryAfter: number
   readonly aboveMaxRetryAfter: "fail" | "cap"
-  readonly idempotent: boolean
 }
 
 /** The settings over those that hold without them. */
@@ -218,8 +196,7 @@ const checked = (
     cap: check.positive(where, "cap", settings?.cap ?? otherwise.cap),
     maxElapsed: check.notNegative(where, "maxElapsed", settings?.maxElapsed ?? otherwise.maxElapsed),
     maxRetryAfter: check.notNegative(where, "maxRetryAfter", settings?.maxRetryAfter ?? otherwise.maxRetryAfter),
-    aboveMaxRetryAfter: above,
-    idempotent: settings?.idempotent ?? otherwise.idempotent
+    aboveMaxRetryAfter: above
   }
 }
 
@@ -229,8 +206,9 @@ const refuseBesideSchedule = (where: string, settings: Settings): void => {
   }
 }
 
-/** One call, from its first attempt or its first failure on. */
+/** One call; most need none before their first failure. */
 interface Call {
+  /** When its first attempt began. */
   readonly startedAt: number
   /** Attempts that were begun. */
   attempts: number
@@ -250,9 +228,12 @@ interface Call {
  * **Details**
  *
  * The wait before an attempt is the larger of the backoff's and the outcome's
- * `retryAfter`. A wait that would end after `maxElapsed`, or when the caller's
- * deadline ends, is not begun. Elapsed time counts from the start of the call,
- * or from its first failure when `maxElapsed` was set later than that.
+ * `retryAfter`, to which up to a fifth of it, and at most 10 seconds, is added by
+ * chance: callers that were given the same hint come back one after the other,
+ * and never before it. What is added makes no wait too long for `maxElapsed` or
+ * the caller's deadline. A wait that would end after `maxElapsed`, or when the
+ * caller's deadline ends, is not begun. Elapsed time counts from the start of the
+ * call.
  *
  * A retry is paid from the `budget` before its wait, and given back when it is
  * interrupted before its attempt starts.
@@ -290,8 +271,8 @@ export const make = (options?: Options): Retry => {
   const events = Events.make<Event>()
   let waiting = 0
 
-  const begin = (fiber: AnyFiber): Call => ({
-    startedAt: time.now(fiber),
+  const begin = (startedAt: number): Call => ({
+    startedAt,
     attempts: 1,
     step: undefined,
     reservation: undefined,
@@ -304,15 +285,14 @@ export const make = (options?: Options): Retry => {
     if (schedule !== undefined) return scheduled(schedule, fiber, call, reason)
     const { base, cap, factor, times } = settings
     if (call.attempts > times) return Effect.undefined
-    // Past the largest number the bound would be infinite, and infinity times zero is no number.
-    const bound = Math.min(Number.MAX_VALUE, base * Math.pow(factor, call.attempts - 1))
-    return Effect.succeed(Math.min(cap, fiber.getRef(Random.Random).nextDoubleUnsafe() * bound))
+    // The cap comes before the jitter, so that callers whose bound is the cap still draw different waits.
+    const bound = Math.min(cap, base * Math.pow(factor, call.attempts - 1))
+    return Effect.succeed(fiber.getRef(Random.Random).nextDoubleUnsafe() * bound)
   }
 
   /** Why an attempt that ended so is not followed by another whatever the wait; undefined if it may be. */
   const forbids = (fiber: AnyFiber, outcome: Outcome.Failure | Outcome.Ignored, hint: number): Because | undefined => {
-    const idempotent = fiber.getRef(CurrentIdempotent) ?? settings.idempotent
-    if (!idempotent && outcome.executed !== false) return "not-idempotent"
+    if (outcome.executed !== false && !fiber.getRef(CurrentIdempotent)) return "not-idempotent"
     if (hint > settings.maxRetryAfter && settings.aboveMaxRetryAfter === "fail") return "retry-after"
     return undefined
   }
@@ -321,6 +301,15 @@ export const make = (options?: Options): Retry => {
   const tooLate = (fiber: AnyFiber, call: Call, at: number): Because | undefined => {
     if (at - call.startedAt > settings.maxElapsed) return "elapsed"
     return at >= deadlineOf(fiber) ? "deadline" : undefined
+  }
+
+  /** The wait for a hint: never less, and spread over the time after it as far as the call's time allows. */
+  const hinted = (fiber: AnyFiber, call: Call, hint: number): number => {
+    if (hint === 0) return 0
+    const now = time.now(fiber)
+    const latest = Math.min(call.startedAt + settings.maxElapsed, deadlineOf(fiber)) - now
+    const spread = Math.max(0, Math.min(hint * hintSpread.share, hintSpread.most, latest - hint))
+    return hint + fiber.getRef(Random.Random).nextDoubleUnsafe() * spread
   }
 
   /** Begins the wait, or says why there is none. */
@@ -388,7 +377,9 @@ export const make = (options?: Options): Retry => {
       const forbidden = forbids(fiber, outcome, hint)
       if (forbidden !== undefined) return giveUp(forbidden)
       return Effect.flatMap(delayOf(fiber, call, reason), (backoff): Effect.Effect<A | A2, E | E2, R> => {
-        const delay = backoff === undefined ? undefined : Math.max(backoff, Math.min(hint, settings.maxRetryAfter))
+        const delay = backoff === undefined
+          ? undefined
+          : Math.max(backoff, hinted(fiber, call, Math.min(hint, settings.maxRetryAfter)))
         const because = wait(fiber, call, delay, exit)
         if (because !== undefined || delay === undefined) return giveUp(because ?? "times")
         return Effect.flatMap(Effect.sleep(delay), (): Effect.Effect<A | A2, E | E2, R> => {
@@ -444,19 +435,20 @@ export const make = (options?: Options): Retry => {
       return undefined
     })
 
-  /** A call of which nothing need be known before it fails: most never do. */
+  /** A call of which only its begin need be known before it fails: most never do. */
   const unwatched = <A, E, R>(
     self: Effect.Effect<A, E, R>,
-    attempt: Effect.Effect<A, E, R>
+    attempt: Effect.Effect<A, E, R>,
+    startedAt: number
   ): Effect.Effect<A, E, R> =>
     Effect.catchCause(attempt, (cause) =>
       Effect.withFiber((fiber) => {
-        const call = begin(fiber)
+        const call = begin(startedAt)
         return guarded(fiber, call, after(call, Exit.failCause(cause), again(self, call)))
       }))
 
   const watched = <A, E, R>(self: Effect.Effect<A, E, R>, fiber: AnyFiber): Effect.Effect<A, E, R> => {
-    const call = begin(fiber)
+    const call = begin(time.now(fiber))
     return guarded(
       fiber,
       call,
@@ -469,9 +461,9 @@ export const make = (options?: Options): Retry => {
 
   const effect = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.withFiber((fiber) => {
-      if (budget !== undefined || judgesResults || settings.maxElapsed !== Infinity) return watched(self, fiber)
+      if (budget !== undefined || judgesResults) return watched(self, fiber)
       // A retry inside another one counts its own attempts.
-      return unwatched(self, fiber.getRef(CurrentAttempt) === 1 ? self : numbered(self, 1))
+      return unwatched(self, fiber.getRef(CurrentAttempt) === 1 ? self : numbered(self, 1), time.now(fiber))
     })
 
   const stream = <A, E, R>(self: Stream.Stream<A, E, R>): Stream.Stream<A, E, R> =>
@@ -523,7 +515,7 @@ export const make = (options?: Options): Retry => {
       const again = (call: Call) => attempt(call, (fiber) => beginAgain(fiber, call))
 
       const first = Effect.withFiber((fiber) => {
-        const begun = begin(fiber)
+        const begun = begin(time.now(fiber))
         call = begun
         return Effect.onExitPrimitive(
           attempt(begun, (fiber) => budget?.depositUnsafe(fiber)),

@@ -66,6 +66,11 @@ export * as Hedge from "./Hedge.ts"
 /**
  * @since 0.1.0
  */
+export * as Idempotency from "./Idempotency.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as Keyed from "./Keyed.ts"
 
 /**

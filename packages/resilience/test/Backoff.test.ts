@@ -79,11 +79,11 @@ describe("Backoff", () => {
         assert.deepStrictEqual(yield* at(0.5, "equal"), [75, 150, 300])
       }))
 
-    it.effect("decorrelated draws from the base to three times the wait before", () =>
+    it.effect("decorrelated draws from the base to three times the wait before, or to the cap", () =>
       Effect.gen(function*() {
         const schedule = Backoff.decorrelated({ base: 100, cap: 2_000 })
         assert.deepStrictEqual(yield* chance(0)(waits(schedule, 3)), [100, 100, 100])
-        assert.deepStrictEqual(yield* chance(0.5)(waits(schedule, 4)), [200, 350, 575, 912.5])
+        assert.deepStrictEqual(yield* chance(0.5)(waits(schedule, 7)), [200, 350, 575, 912.5, 1_050, 1_050, 1_050])
         assert.deepStrictEqual(yield* chance(1)(waits(schedule, 4)), [300, 900, 2_000, 2_000])
       }))
 
@@ -98,16 +98,40 @@ describe("Backoff", () => {
   })
 
   describe("cap", () => {
-    it.effect("cuts a wait after jitter has drawn it", () =>
+    it.effect("bounds the point before jitter draws the wait", () =>
       Effect.gen(function*() {
-        const schedule = Backoff.exponential({ base: 1_000, cap: 10_000 })
-        assert.deepStrictEqual(yield* chance(0.5)(waits(schedule, 6)), [500, 1_000, 2_000, 4_000, 8_000, 10_000])
+        const options = { base: 1_000, cap: 10_000 }
+        const full = Backoff.exponential(options)
+        assert.deepStrictEqual(yield* chance(0.5)(waits(full, 6)), [500, 1_000, 2_000, 4_000, 5_000, 5_000])
+        const equal = Backoff.exponential({ ...options, jitter: "equal" })
+        assert.deepStrictEqual(yield* chance(0.5)(waits(equal, 6)), [750, 1_500, 3_000, 6_000, 7_500, 7_500])
+        const none = Backoff.exponential({ ...options, jitter: "none" })
+        assert.deepStrictEqual(yield* chance(0.5)(waits(none, 6)), [1_000, 2_000, 4_000, 8_000, 10_000, 10_000])
       }))
 
     it.effect("holds from the first wait on", () =>
       Effect.gen(function*() {
-        for (const make of [Backoff.constant, Backoff.exponential, Backoff.decorrelated]) {
-          assert.deepStrictEqual(yield* chance(0.9)(waits(make({ base: "1 hour", cap: 7 }), 2)), [7, 7])
+        const options = { base: "1 hour", cap: 8 } as const
+        assert.deepStrictEqual(yield* chance(0.5)(waits(Backoff.constant(options), 2)), [4, 4])
+        assert.deepStrictEqual(yield* chance(0.5)(waits(Backoff.exponential(options), 2)), [4, 4])
+        assert.deepStrictEqual(yield* chance(0.5)(waits(Backoff.decorrelated(options), 2)), [8, 8])
+      }))
+
+    it.effect("leaves callers that have reached it apart from each other", () =>
+      Effect.gen(function*() {
+        const schedules = [
+          Backoff.exponential({ base: 1, cap: 100 }),
+          Backoff.exponential({ base: 1, cap: 100, jitter: "equal" }),
+          Backoff.decorrelated({ base: 1, cap: 100 })
+        ]
+        for (const schedule of schedules) {
+          const late: Array<number> = []
+          for (let caller = 0; caller < 200; caller++) {
+            late.push((yield* Random.withSeed(waits(schedule, 20), String(caller))).at(-1) ?? NaN)
+          }
+          // Were they drawn first and cut then, most of them would be 100.
+          assert.isAbove(new Set(late).size, 190)
+          assert.isBelow(late.reduce((sum, wait) => sum + wait, 0) / 200, 80)
         }
       }))
   })
@@ -128,7 +152,9 @@ describe("Backoff", () => {
         const all = yield* chance(index % 2 === 0 ? 0 : 0.999)(waits(schedule, 10_000))
         assert.strictEqual(all.length, 10_000)
         assert.isTrue(all.every((wait) => wait >= 0 && wait <= Duration.toMillis("30 days")))
-        if (index > 0) assert.strictEqual(all.at(-1), Duration.toMillis("30 days"))
+        if (index % 2 === 1) {
+          assert.isAbove(all.at(-1) ?? 0, 0.9 * Duration.toMillis(index === 1 ? "30 days" : "29 days"))
+        }
       }
     }), 60_000)
 

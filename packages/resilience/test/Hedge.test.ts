@@ -1,4 +1,4 @@
-import { ConcurrencyLimit, Deadline, Hedge, Outcome, type Policy, RateLimiter } from "@ballast/resilience"
+import { ConcurrencyLimit, Deadline, Hedge, Idempotency, Outcome, type Policy, RateLimiter } from "@ballast/resilience"
 import { interruptEverywhere, record } from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Schema, Stream } from "effect"
@@ -102,6 +102,35 @@ describe("Hedge", () => {
           yield* run(hedge(call))
           assert.strictEqual(log.filter((line) => line.startsWith("start")).length, 1)
         }
+      }))
+  })
+
+  describe("a call that must not run twice", () => {
+    const notTwice = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+      Effect.provideService(self, Idempotency.CurrentIdempotent, false)
+
+    it.effect("has one attempt, however slow it is", () =>
+      Effect.gen(function*() {
+        const hedge = yield* Hedge.make(generous)
+        const { call, log } = dependency(slow("first"), [300, Effect.succeed("second")])
+        assert.deepStrictEqual(yield* run(notTwice(hedge(call))), { exit: Exit.succeed("first"), took: 5_000 })
+        assert.deepStrictEqual(log, ["start 1", "success 1"])
+      }))
+
+    it.effect("has one attempt when that fails", () =>
+      Effect.gen(function*() {
+        const hedge = yield* Hedge.make(generous)
+        const { call, log } = dependency([10, unavailable], [10, Effect.succeed("second")])
+        assert.isTrue(Exit.isFailure((yield* run(notTwice(hedge(call)))).exit))
+        assert.deepStrictEqual(log, ["start 1", "failure 1"])
+      }))
+
+    it.effect("holds for a stream too", () =>
+      Effect.gen(function*() {
+        const hedge = yield* Hedge.make(generous)
+        const { call, log } = dependency(slow("first"), [300, Effect.succeed("second")])
+        yield* run(notTwice(Stream.runDrain(hedge.stream(Stream.fromEffect(call)))))
+        assert.deepStrictEqual(log, ["start 1", "success 1"])
       }))
   })
 

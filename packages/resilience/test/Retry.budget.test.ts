@@ -244,20 +244,28 @@ describe("Retry settings", () => {
       assert.isTrue(Exit.isFailure(yield* Fiber.await(fiber)))
     }))
 
-  it.effect("an elapsed time set later bounds a running call from its first failure", () =>
+  it.effect("an elapsed time set while the first attempt runs counts from the begin of the call", () =>
     Effect.gen(function*() {
-      const retry = Retry.make({ base: "2 seconds", factor: 1, times: 9 })
-      const { call, executions } = scripted(...Array.from({ length: 20 }, () => fail))
-      yield* start(chance(0.5)(retry(call)))
-      yield* retry.update({ maxElapsed: "2 seconds" })
-      yield* TestClock.adjust("1 day")
-      assert.strictEqual(executions(), 3)
+      for (const kind of ["effect", "stream"]) {
+        const retry = Retry.make({ base: "2 seconds", factor: 1, times: 9 })
+        const { call, executions } = scripted(
+          Effect.delay(fail, "5 seconds"),
+          ...Array.from({ length: 20 }, () => fail)
+        )
+        yield* start(
+          chance(0.5)(kind === "effect" ? retry(call) : Stream.runDrain(retry.stream(Stream.fromEffect(call))))
+        )
+        yield* TestClock.adjust("1 second")
+        yield* retry.update({ maxElapsed: "7 seconds" })
+        yield* TestClock.adjust("1 day")
+        assert.strictEqual(executions(), 3)
+      }
     }))
 
   it.effect("what is left out stays, and what a schedule replaces is refused beside it", () =>
     Effect.gen(function*() {
       const retry = Retry.make({ times: 1 })
-      yield* retry.update({ idempotent: true })
+      yield* retry.update({ maxRetryAfter: "1 second" })
       const { call, executions } = scripted(fail, fail, fail)
       yield* run(retry(call))
       assert.strictEqual(executions(), 2)

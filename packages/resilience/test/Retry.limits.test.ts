@@ -1,4 +1,4 @@
-import { CircuitBreaker, Deadline, Outcome, Retry, RetryBudget } from "@ballast/resilience"
+import { CircuitBreaker, Deadline, Idempotency, Outcome, Retry, RetryBudget } from "@ballast/resilience"
 import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Clock, Duration, Effect, Exit, Fiber, Schedule, Schema, Stream } from "effect"
@@ -27,6 +27,9 @@ const observe = Effect.fnUntraced(function*<A, E, E2>(
   yield* TestClock.adjust("1 day")
   return { ...(yield* Fiber.join(fiber)), attempts }
 })
+
+const notTwice = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+  Effect.provideService(self, Idempotency.CurrentIdempotent, false)
 
 const constant = { base: "2 seconds", factor: 1, times: 9 } as const
 
@@ -74,6 +77,19 @@ describe("Retry limits", () => {
         assert.deepStrictEqual([attempts, ended], [[0, 3_000], 5_000])
       }))
 
+    it.effect("cuts what is added to a hint by chance, not the hint", () =>
+      Effect.gen(function*() {
+        const hinted = Effect.fail(new Fault({ retryAfter: Duration.seconds(10) }))
+        const at = (maxElapsed: Duration.Input) =>
+          Effect.map(observe(Retry.make({ times: 1, maxElapsed }), hinted), ({ attempts }) => attempts)
+        assert.deepStrictEqual(yield* at("10 seconds"), [0, 10_000])
+        assert.deepStrictEqual(yield* at("11 seconds"), [0, 10_500])
+        assert.deepStrictEqual(yield* at("1 minute"), [0, 11_000])
+        assert.deepStrictEqual(yield* at(9_999), [0])
+        const hurried = yield* observe((self) => Deadline.total("11 seconds")(Retry.make({ times: 1 })(self)), hinted)
+        assert.deepStrictEqual(hurried.attempts, [0, 10_500])
+      }))
+
     it.effect("does not end an attempt that began in time", () =>
       Effect.gen(function*() {
         const { call } = scripted(fail, Effect.delay(Effect.succeed("late"), "1 minute"))
@@ -112,7 +128,7 @@ describe("Retry limits", () => {
         const { call } = scripted(hinted(10_000), hinted(10_001), hinted(3_600_000))
         const retry = Retry.make({ maxRetryAfter: "10 seconds", aboveMaxRetryAfter: "cap" })
         const { attempts } = yield* observe(retry, call)
-        assert.deepStrictEqual(attempts, [0, 10_000, 20_000, 30_000])
+        assert.deepStrictEqual(attempts, [0, 11_000, 22_000, 33_000])
       }))
 
     it.effect("a ceiling of zero believes no hint", () =>
@@ -228,29 +244,19 @@ describe("Retry limits", () => {
 
     it.effect("a call that must not run twice is only repeated when it certainly did not run", () =>
       Effect.gen(function*() {
-        const retry = Retry.make({ idempotent: false, times: 2 })
-        assert.deepStrictEqual((yield* observe(retry, fail)).attempts.length, 1)
-        assert.deepStrictEqual((yield* observe(retry, Effect.fail(unsent))).attempts.length, 3)
+        const retry = Retry.make({ times: 2 })
+        const once = <A, E>(self: Effect.Effect<A, E>) => notTwice(retry(self))
+        assert.deepStrictEqual((yield* observe(once, fail)).attempts.length, 1)
+        assert.deepStrictEqual((yield* observe(once, Effect.fail(unsent))).attempts.length, 3)
         const unknown = { [Outcome.key]: Outcome.failure({ executed: true }) }
-        assert.deepStrictEqual((yield* observe(retry, Effect.fail(unknown))).attempts.length, 1)
-      }))
-
-    it.effect("the reference around a call goes before the setting", () =>
-      Effect.gen(function*() {
-        const counted = (idempotent: boolean, retry: Retry.Retry) =>
-          Effect.map(
-            observe((self) => Effect.provideService(retry(self), Retry.CurrentIdempotent, idempotent), fail),
-            ({ attempts }) => attempts.length
-          )
-        assert.strictEqual(yield* counted(false, Retry.make({ times: 2 })), 1)
-        assert.strictEqual(yield* counted(true, Retry.make({ times: 2, idempotent: false })), 3)
+        assert.deepStrictEqual((yield* observe(once, Effect.fail(unknown))).attempts.length, 1)
       }))
 
     it.effect("holds for a stream too", () =>
       Effect.gen(function*() {
         const { call, executions } = scripted(fail)
-        const stream = Retry.make({ idempotent: false }).stream(Stream.fromEffect(call))
-        yield* observe((self) => self, Stream.runDrain(stream))
+        const stream = Retry.make().stream(Stream.fromEffect(call))
+        yield* observe((self) => self, notTwice(Stream.runDrain(stream)))
         assert.strictEqual(executions(), 1)
       }))
   })
@@ -303,7 +309,7 @@ describe("Retry limits", () => {
         const patient = new Fault({ retryAfter: Duration.hours(1) })
         assert.deepStrictEqual(yield* because({ times: 0 }, fault, as), [gaveUp("times")])
         assert.deepStrictEqual(yield* because({ maxElapsed: 0 }, fault, as), [gaveUp("elapsed")])
-        assert.deepStrictEqual(yield* because({ idempotent: false }, fault, as), [gaveUp("not-idempotent")])
+        assert.deepStrictEqual(yield* because({}, fault, notTwice), [gaveUp("not-idempotent")])
         assert.deepStrictEqual(yield* because({}, patient, as), [gaveUp("retry-after")])
         assert.deepStrictEqual(yield* because({}, fault, Deadline.total(100)), [gaveUp("deadline")])
         assert.deepStrictEqual(yield* because({}, new Fault({ retryable: false }), as), [])

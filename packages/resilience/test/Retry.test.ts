@@ -21,6 +21,18 @@ const observe = Effect.fnUntraced(
   }
 )
 
+/** When a call's second attempt began. */
+const observeOnce = (retry: Retry.Retry, call: Effect.Effect<never, Fault>) =>
+  Effect.gen(function*() {
+    const began = yield* Clock.currentTimeMillis
+    let last = NaN
+    yield* Effect.exit(retry(Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      last = now - began
+      return call
+    })))
+    return last
+  })
+
 describe("Retry", () => {
   describe("attempts", () => {
     it.effect("runs a call that succeeds once", () =>
@@ -98,11 +110,11 @@ describe("Retry", () => {
         assert.deepStrictEqual(attempts, [0, 500, 1_500, 3_500, 7_500, 15_500])
       }))
 
-    it.effect("caps a wait after jitter", () =>
+    it.effect("caps the bound before jitter", () =>
       Effect.gen(function*() {
         const retry = Retry.make({ base: "10 seconds", factor: 10, times: 3 })
         const { attempts } = yield* observe((self) => chance(0.5)(retry(self)), fail)
-        assert.deepStrictEqual(attempts, [0, 5_000, 55_000, 115_000])
+        assert.deepStrictEqual(attempts, [0, 5_000, 35_000, 65_000])
       }))
 
     it.effect("waits for a finite time however large the bound is, and at the least chance not at all", () =>
@@ -110,7 +122,7 @@ describe("Retry", () => {
         const retry = Retry.make({ factor: 1e200, times: 3 })
         assert.deepStrictEqual((yield* observe((self) => chance(0)(retry(self)), fail)).attempts, [0, 0, 0, 0])
         const { attempts } = yield* observe((self) => chance(0.5)(retry(self)), fail)
-        assert.deepStrictEqual(attempts, [0, 500, 60_500, 120_500])
+        assert.deepStrictEqual(attempts, [0, 500, 30_500, 60_500])
       }))
 
     it.effect.prop(
@@ -137,13 +149,37 @@ describe("Retry", () => {
         assert.isTrue(inputs.every((input) => input instanceof Fault))
       }))
 
-    it.effect("takes the dependency's hint as a floor", () =>
+    it.effect("takes the dependency's hint as a floor, and adds up to a fifth of it by chance, at most 10 seconds", () =>
       Effect.gen(function*() {
         const hint = (millis: number) => Effect.fail(new Fault({ retryAfter: Duration.millis(millis) }))
-        const { call } = scripted(hint(7_000), hint(100))
+        const { call } = scripted(hint(7_000), hint(100), hint(60_000))
         const { attempts } = yield* observe((self) => chance(0.5)(Retry.make()(self)), call)
-        assert.deepStrictEqual(attempts, [0, 7_000, 8_000])
+        assert.deepStrictEqual(attempts, [0, 7_700, 8_700, 73_700])
       }))
+
+    it.effect.prop(
+      "spreads callers over the time after a hint, and lets none come before it",
+      { seed: Schema.String, seconds: Schema.Number.check(Schema.isBetween({ minimum: 0.1, maximum: 60 })) },
+      ({ seconds, seed }) =>
+        Effect.gen(function*() {
+          const hint = Duration.millis(seconds * 1_000)
+          const busy = Effect.fail(new Fault({ retryAfter: hint }))
+          const retry = Retry.make({ base: 1, times: 1 })
+          const callers = Effect.forEach(Array.from({ length: 100 }), () => observeOnce(retry, busy), {
+            concurrency: "unbounded"
+          })
+          const fiber = yield* start(Random.withSeed(callers, seed))
+          yield* TestClock.adjust("1 day")
+          const times = yield* Fiber.join(fiber)
+          const millis = Duration.toMillis(hint)
+          const latest = millis + Math.min(millis / 5, 10_000)
+          // The test's clock counts whole milliseconds.
+          assert.isTrue(times.every((at) => at >= Math.floor(millis) && at <= latest + 1), String(times))
+          // Half of them in half of the time, give or take.
+          const early = times.filter((at) => at < (millis + latest) / 2).length
+          assert.isTrue(early > 20 && early < 80, String(early))
+        })
+    )
 
     it.effect("stops at a hint beyond the ceiling", () =>
       Effect.gen(function*() {
