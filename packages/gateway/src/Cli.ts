@@ -10,40 +10,21 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Cause from "effect/Cause"
 import * as Argument from "effect/cli/Argument"
 import * as CliConfig from "effect/cli/CliConfig"
+import * as CliError from "effect/cli/CliError"
+import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
+import * as Stdio from "effect/Stdio"
+import * as Flags from "./internal/cli/flags.ts"
+import * as Usage from "./internal/cli/usage.ts"
 import { version } from "./Version.ts"
-
-const Port = Schema.Int.check(
-  Schema.isBetween({ minimum: 0, maximum: 65535 }, { message: "Expected a port from 0 to 65535" })
-)
-
-const Millis = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0, { message: "Expected milliseconds, 0 or more" }))
-
-const Rate = Schema.Finite.check(Schema.isGreaterThan(0, { message: "Expected a number above 0" }))
-
-const host = (fallback: string) =>
-  Flag.String("host").pipe(
-    Flag.withDescription(`Address to listen on (HOST; default ${fallback})`),
-    Flag.withMetavar("address"),
-    Flag.optional
-  )
-
-const port = (fallback: number) =>
-  Flag.Int("port").pipe(
-    Flag.withSchema(Port),
-    Flag.withDescription(`Port to listen on, 0 for a free one (PORT; default ${fallback})`),
-    Flag.withMetavar("number"),
-    Flag.optional
-  )
 
 const serve = Command.make(
   "serve",
-  { host: host("127.0.0.1"), port: port(8787) },
+  { host: Flags.host("127.0.0.1"), port: Flags.port(8787) },
   (options) => Effect.flatMap(Effect.promise(() => import("./internal/cli/serve.ts")), ({ serve }) => serve(options))
 ).pipe(
   Command.withShortDescription("Run the gateway"),
@@ -75,30 +56,15 @@ Environment:
 const simulate = Command.make(
   "simulate",
   {
-    host: host("127.0.0.1"),
-    port: port(8788),
-    seed: Flag.Int("seed").pipe(
+    host: Flags.host("127.0.0.1"),
+    port: Flags.port(8788),
+    seed: Flags.seed.pipe(
       Flag.withDescription("Number that the answers derive from; the same seed and request give the same answer"),
       Flag.optional
     ),
-    latency: Flag.Int("latency").pipe(
-      Flag.withSchema(Millis),
-      Flag.withDescription("Milliseconds before any answer"),
-      Flag.withMetavar("ms"),
-      Flag.optional
-    ),
-    ttft: Flag.Int("ttft").pipe(
-      Flag.withSchema(Millis),
-      Flag.withDescription("Milliseconds until the first token"),
-      Flag.withMetavar("ms"),
-      Flag.optional
-    ),
-    tps: Flag.Finite("tps").pipe(
-      Flag.withSchema(Rate),
-      Flag.withDescription("Tokens per second"),
-      Flag.withMetavar("number"),
-      Flag.optional
-    )
+    latency: Flags.millis("latency").pipe(Flag.withDescription("Milliseconds before any answer"), Flag.optional),
+    ttft: Flags.millis("ttft").pipe(Flag.withDescription("Milliseconds until the first token"), Flag.optional),
+    tps: Flags.rate("tps").pipe(Flag.withDescription("Tokens per second"), Flag.optional)
   },
   (options) =>
     Effect.flatMap(Effect.promise(() => import("./internal/cli/simulate.ts")), ({ simulate }) => simulate(options))
@@ -125,8 +91,8 @@ const chat = Command.make(
   "chat",
   {
     prompt: Argument.String("prompt").pipe(
-      Argument.withDescription("What to say to the model"),
-      Argument.withSchema(Schema.NonEmptyString)
+      Argument.withDescription("What to say to the model; without it the prompt is read from standard input"),
+      Argument.variadic()
     ),
     model: Flag.String("model").pipe(
       Flag.withAlias("m"),
@@ -155,11 +121,12 @@ const chat = Command.make(
   },
   (options) => Effect.flatMap(Effect.promise(() => import("./internal/cli/chat.ts")), ({ chat }) => chat(options))
 ).pipe(
-  Command.withShortDescription("Ask a model something"),
+  Command.withShortDescription("Ask a model something, or talk with it"),
   Command.withDescription(
     `Ask a model something and stream its answer to the terminal.
 
-On a terminal the thoughts are dimmed. When standard output is piped, it gets the answer only; the thoughts go to standard error.
+Text that is piped in is the prompt, or comes after it. On a terminal, without a prompt, a conversation begins; /exit, Ctrl-D or Ctrl-C ends it.
+The thoughts are dimmed. When standard output is piped, it gets the answer only; the thoughts go to standard error.
 
 Environment:
   DEEPSEEK_API_KEY              key for DeepSeek; none: the simulator answers
@@ -167,6 +134,8 @@ Environment:
   ),
   Command.withExamples([
     { command: "ballast chat \"Why does a ship carry ballast?\"", description: "Ask, with thoughts" },
+    { command: "ballast chat", description: "Hold a conversation" },
+    { command: "git diff | ballast chat \"Review this change.\"", description: "Ask about a text" },
     {
       command: "ballast chat --no-thinking -s \"Answer in French.\" \"Hello\" > hello.txt",
       description: "Write the answer to a file"
@@ -185,25 +154,36 @@ const ballast = Command.make("ballast").pipe(
   Command.withSubcommands([serve, simulate, chat])
 )
 
-const isShown = (error: unknown): boolean =>
-  typeof error === "object" && error !== null && "_tag" in error && error._tag === "ShowHelp"
+const isTagged = <Tag extends string>(error: unknown, tag: Tag): error is { readonly _tag: Tag } =>
+  typeof error === "object" && error !== null && "_tag" in error && error._tag === tag
 
-/** One line for what the person can do something about; everything for a defect. */
-const describe = (cause: Cause.Cause<unknown>): string => {
+/** One line for what the person can do something about; everything for a defect. Nothing when help was shown instead. */
+const describe = (cause: Cause.Cause<unknown>): string | undefined => {
   const error = Cause.squash(cause)
+  if (CliError.isCliError(error) && error._tag === "ShowHelp") return Usage.describe(error)
   if (!Cause.hasDies(cause) && error instanceof Error) return error.message
-  if (
-    typeof error === "object" && error !== null && "_tag" in error && error._tag === "ConfigError" && "cause" in error
-  ) {
+  if (isTagged(error, "ConfigError") && "cause" in error) {
     return (error.cause instanceof Error ? error.cause.message : String(error)).replace(/\s*\n\s*/g, " ")
   }
   return Cause.pretty(cause)
 }
 
 const report = (cause: Cause.Cause<unknown>) =>
-  Cause.hasInterruptsOnly(cause) || isShown(Cause.squash(cause))
-    ? Effect.void
-    : Effect.sync(() => process.stderr.write(`ballast: ${describe(cause)}\n`))
+  Effect.sync(() => {
+    const text = Cause.hasInterruptsOnly(cause) ? undefined : describe(cause)
+    if (text !== undefined) process.stderr.write(`ballast: ${text}\n`)
+  })
+
+/** Help is shown when it was asked for; a wrong argument is one line, which `report` writes. */
+const presenter: CliOutput.Presenter = {
+  present: (output) => output._tag === "InvalidInvocation" ? Effect.void : CliOutput.defaultPresenter.present(output)
+}
+
+/** `ballast help serve` is `ballast serve --help`, and `ballast version` is `ballast --version`, as in many programs. */
+const withFlags = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
+  if (args[0] === "help") return [...args.slice(1), "--help"]
+  return args[0] === "version" ? ["--version"] : args
+}
 
 /** A reader that goes away (`| head`, a log collector that restarts) takes no more than its output: requests that run go on. */
 const outliveReaders = Effect.sync(() => {
@@ -218,10 +198,12 @@ const outliveReaders = Effect.sync(() => {
  * @since 0.1.0
  */
 export const main = outliveReaders.pipe(
-  Effect.andThen(Command.run(ballast, { version })),
+  Effect.andThen(Effect.flatMap(Stdio.Stdio, ({ args }) => args)),
+  Effect.flatMap((args) => Command.runWith(ballast, { version })(withFlags(args))),
   Effect.tapCause(report),
-  Effect.provide(Layer.merge(
+  Effect.provide(Layer.mergeAll(
     NodeServices.layer,
-    CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] })
+    CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] }),
+    CliOutput.layerPresenter(presenter)
   ))
 )

@@ -460,6 +460,28 @@ describe("ballast", { timeout: 60_000 }, () => {
         assert.strictEqual(silent.stderr.trim().split("\n").length, 1)
       }).pipe(Effect.scoped))
 
+    it.live.each(
+      [
+        [["chat"], "Why does a ship carry ballast?\n"],
+        [["chat", "Why", "does a ship"], "carry ballast?"],
+        [["chat", "Why does a ship carry ballast?"], ""]
+      ] as const
+    )("takes its prompt from arguments, from a pipe, or from both: %j", ([args, input]) =>
+      Effect.gen(function*() {
+        const { code, stderr, stdout } = yield* run([...args, "--no-thinking"], {}, input)
+        assert.strictEqual(code, 0, stderr)
+        assert.match(stdout, /ship|ballast/i)
+      }).pipe(Effect.scoped))
+
+    it.live("says what to do when there is no prompt", () =>
+      Effect.gen(function*() {
+        for (const input of [undefined, " \n"]) {
+          const { code, stderr, stdout } = yield* run(["chat"], {}, input)
+          assert.deepStrictEqual([code, stdout], [1, ""])
+          assertOneLine(stderr, /nothing to ask/)
+        }
+      }).pipe(Effect.scoped))
+
     it.live("asks through a gateway, without thoughts, in a role", () =>
       Effect.gen(function*() {
         const { url } = yield* serve()
@@ -495,7 +517,37 @@ describe("ballast", { timeout: 60_000 }, () => {
       }).pipe(Effect.scoped))
   })
 
+  describe("arguments", () => {
+    it.live.each(
+      [
+        [
+          ["serve", "--port", "abc"],
+          "--port is \"abc\". Expected a whole number from 0 to 65535, for example --port 8787."
+        ],
+        [["serve", "--port", "1", "--port", "2"], "--port is given 2 times."],
+        [["serve", "--prot", "1"], "ballast serve has no flag --prot. Did you mean --port?"],
+        [["serve", "now"], "ballast serve takes no \"now\"."],
+        [["srve"], "ballast has no command \"srve\". Did you mean serve?"],
+        [["simulate", "--tps", "0"], "--tps is \"0\". Expected a number above 0, for example --tps 30."],
+        [["chat", "--thinking=maybe", "x"], "--thinking is \"maybe\". Expected \"true\""]
+      ] as const
+    )("that are wrong are one line, like a wrong setting: %j", ([args, text]) =>
+      Effect.gen(function*() {
+        const { code, stderr, stdout } = yield* run(args)
+        assert.deepStrictEqual([code, stdout], [1, ""])
+        assertOneLine(stderr, /See ballast( [a-z]+)? --help\./)
+        assert.include(stderr, text)
+      }).pipe(Effect.scoped))
+  })
+
   describe("help", () => {
+    it.live.each(["help", "help serve", "version"])("as a command: %s", (line) =>
+      Effect.gen(function*() {
+        const { code, stderr, stdout } = yield* run(line.split(" "))
+        assert.deepStrictEqual([code, stderr], [0, ""])
+        assert.include(stdout, { help: "SUBCOMMANDS", "help serve": "BALLAST_CLIENT_KEYS" }[line] ?? version)
+      }).pipe(Effect.scoped))
+
     it.live.each(["serve", "simulate", "chat"])(
       "%s: with examples and environment",
       (command) =>

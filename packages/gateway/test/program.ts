@@ -21,8 +21,10 @@ export class Program {
   stdout = ""
   stderr = ""
 
-  constructor(args: ReadonlyArray<string>, env: Record<string, string>) {
-    this.child = spawn(process.execPath, [main, ...args], { env: environment(env), stdio: ["ignore", "pipe", "pipe"] })
+  constructor(args: ReadonlyArray<string>, env: Record<string, string>, input: string | undefined) {
+    const stdin = input === undefined ? "ignore" : "pipe"
+    this.child = spawn(process.execPath, [main, ...args], { env: environment(env), stdio: [stdin, "pipe", "pipe"] })
+    this.child.stdin?.end(input)
     this.child.stdout!.setEncoding("utf8").on("data", (text: string) => this.stdout += text)
     this.child.stderr!.setEncoding("utf8").on("data", (text: string) => this.stderr += text)
   }
@@ -52,21 +54,23 @@ export class Program {
   }
 }
 
-/** Starts the program; it is killed when the scope closes, if it still runs. */
+/** Starts the program, with `input` piped in; it is killed when the scope closes, if it still runs. */
 export const start = (
   args: ReadonlyArray<string>,
-  env: Record<string, string> = {}
+  env: Record<string, string> = {},
+  input?: string
 ): Effect.Effect<Program, never, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.sync(() => new Program(args, env)),
+    Effect.sync(() => new Program(args, env, input)),
     ({ child }) => Effect.sync(() => child.exitCode === null && child.kill("SIGKILL"))
   )
 
 /** Runs the program to its end. */
 export const run = (
   args: ReadonlyArray<string>,
-  env: Record<string, string> = {}
-): Effect.Effect<Ended, never, Scope.Scope> => Effect.flatMap(start(args, env), (program) => program.ended)
+  env: Record<string, string> = {},
+  input?: string
+): Effect.Effect<Ended, never, Scope.Scope> => Effect.flatMap(start(args, env, input), (program) => program.ended)
 
 /** Starts a gateway on a free port and waits until it listens. */
 export const serve = Effect.fnUntraced(function*(env: Record<string, string> = {}) {

@@ -11,12 +11,14 @@ import * as Stream from "effect/Stream"
 import * as Settings from "../../Settings.ts"
 import { StartError } from "../../StartError.ts"
 import * as Upstream from "../../Upstream.ts"
+import * as Conversation from "./conversation.ts"
+import * as Input from "./input.ts"
 
 /** Someone is waiting at the keyboard. */
 const retry = { times: 2 }
 
 export interface Options {
-  readonly prompt: string
+  readonly prompt: ReadonlyArray<string>
   readonly model: string
   readonly system: Option.Option<string>
   readonly thinking: boolean
@@ -24,17 +26,14 @@ export interface Options {
   readonly baseUrl: Option.Option<string>
 }
 
-const requestOf = (options: Options): ChatRequest => {
-  const prompt = { role: "user", content: options.prompt } as const
-  return {
-    model: options.model,
-    messages: Option.match(options.system, {
-      onNone: () => [prompt],
-      onSome: (content) => [{ role: "system", content }, prompt]
-    }),
-    thinking: { type: options.thinking ? "enabled" : "disabled" }
-  }
-}
+const requestOf = (options: Options, messages: ChatRequest["messages"]): ChatRequest => ({
+  model: options.model,
+  messages: Option.match(options.system, {
+    onNone: () => messages,
+    onSome: (content): ChatRequest["messages"] => [{ role: "system", content }, ...messages]
+  }),
+  thinking: { type: options.thinking ? "enabled" : "disabled" }
+})
 
 const dimmed = "\x1b[2m"
 const plain = "\x1b[22m"
@@ -43,6 +42,7 @@ const plain = "\x1b[22m"
 const makeWriter = (options: Options) => {
   const thoughts = process.stdout.isTTY ? process.stdout : process.stderr
   let thinking = false
+  let answer = ""
   const think = (text: string) => {
     if (!thinking && thoughts.isTTY) thoughts.write(dimmed)
     thinking = true
@@ -58,13 +58,15 @@ const makeWriter = (options: Options) => {
       if (delta?.reasoning_content && !options.hideThinking) think(delta.reasoning_content)
       if (delta?.content) {
         stopThinking()
+        answer += delta.content
         process.stdout.write(delta.content)
       }
     },
     end: (): void => {
       stopThinking()
       process.stdout.write("\n")
-    }
+    },
+    answer: () => answer
   }
 }
 
@@ -73,33 +75,43 @@ const readerGone = Effect.callback<void>((resume) => {
   process.stdout.on("error", () => resume(Effect.void))
 })
 
-const run = Effect.fnUntraced(function*(options: Options) {
+const run = Effect.fnUntraced(function*(options: Options, prompt: Option.Option<string>) {
   const model = yield* DeepSeek
   const upstream = yield* Upstream.Upstream
   if (upstream.kind === "simulator") {
     yield* Console.error("ballast: the embedded simulator answers. Set DEEPSEEK_API_KEY to talk to DeepSeek.")
   }
-  const writer = makeWriter(options)
-  yield* model.stream(requestOf(options)).pipe(
-    Stream.runForEach((chunk) => Effect.sync(() => writer.write(chunk))),
-    Effect.ensuring(Effect.sync(writer.end)),
-    Effect.raceFirst(readerGone)
-  )
+  /** Streams the answer to the terminal, and succeeds with its text. */
+  const ask = (messages: ChatRequest["messages"]) => {
+    const writer = makeWriter(options)
+    return model.stream(requestOf(options, messages)).pipe(
+      Stream.runForEach((chunk) => Effect.sync(() => writer.write(chunk))),
+      Effect.ensuring(Effect.sync(writer.end)),
+      Effect.map(writer.answer)
+    )
+  }
+  const talk = Option.match(prompt, {
+    // Beside the answers, which may be redirected.
+    onNone: () => Conversation.hold(ask, (text) => void process.stderr.write(text)),
+    onSome: (content) => Effect.asVoid(ask([{ role: "user", content }]))
+  })
+  yield* Effect.raceFirst(talk, readerGone)
 })
 
-/** Streams the answer to one prompt to the terminal. */
+/** Streams the answer to a prompt, from the arguments or a pipe, or holds a conversation on the terminal. */
 export const chat = Effect.fnUntraced(function*(options: Options) {
   const fromEnv = yield* Settings.upstream
   const baseUrl = Option.isSome(options.baseUrl) ? Settings.parseBaseUrl(options.baseUrl.value) : fromEnv.baseUrl
   if (baseUrl === undefined) {
     return yield* new StartError({ detail: "--base-url is not an http or https URL, such as http://127.0.0.1:8787." })
   }
+  const prompt = yield* Input.prompt(options.prompt.join(" "))
   const format = yield* Logs.format
   const level = (yield* Logs.level) ?? "Warn"
   // A gateway that is named by hand may want no key.
   const apiKey = fromEnv.apiKey ?? (Option.isSome(options.baseUrl) ? Redacted.make("none") : undefined)
   const Model = Upstream.layer({ apiKey, baseUrl, retry })
-  yield* run(options).pipe(
+  yield* run(options, prompt).pipe(
     Effect.provide(Model.pipe(Layer.provideMerge(Logs.layer({ level, format: format ?? "pretty" })))),
     // The shell's convention for a program that Ctrl-C ended.
     Effect.onInterrupt(() => Effect.sync(() => process.exitCode = 130))

@@ -1,0 +1,47 @@
+/** Flags whose wrong values are told in the words of a wrong environment variable: what would be right, with an example. */
+import * as Flag from "effect/cli/Flag"
+import * as Option from "effect/Option"
+
+/** A flag that `parse` reads; `undefined` stands for a wrong value. */
+const make = <A>(name: string, metavar: string, expected: string, parse: (text: string) => A | undefined) =>
+  Flag.String(name).pipe(
+    Flag.filterMap((text) => Option.fromUndefinedOr(parse(text.trim())), () => expected),
+    Flag.withMetavar(metavar)
+  )
+
+const number = (text: string, isRight: (value: number) => boolean): number | undefined =>
+  text !== "" && isRight(Number(text)) ? Number(text) : undefined
+
+const whole = (min: number, max: number) => (text: string) =>
+  number(text, (value) => Number.isSafeInteger(value) && value >= min && value <= max)
+
+export const host = (fallback: string) =>
+  Flag.String("host").pipe(
+    Flag.withDescription(`Address to listen on (HOST; default ${fallback})`),
+    Flag.withMetavar("address"),
+    Flag.optional
+  )
+
+export const port = (fallback: number) =>
+  make("port", "number", `a whole number from 0 to 65535, for example --port ${fallback}`, whole(0, 65_535)).pipe(
+    Flag.withDescription(`Port to listen on, 0 for a free one (PORT; default ${fallback})`),
+    Flag.optional
+  )
+
+export const seed = make(
+  "seed",
+  "number",
+  "a whole number, for example --seed 7",
+  whole(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
+)
+
+export const millis = (name: string) =>
+  make(name, "ms", `milliseconds, 0 or more, for example --${name} 500`, whole(0, Number.MAX_SAFE_INTEGER))
+
+export const rate = (name: string) =>
+  make(
+    name,
+    "number",
+    `a number above 0, for example --${name} 30`,
+    (text) => number(text, (value) => Number.isFinite(value) && value > 0)
+  )
