@@ -13,8 +13,6 @@ import * as Schema from "effect/Schema"
  */
 export const Case = Schema.Literals([
   "MalformedRequest",
-  "UnknownHost",
-  "UnknownOrigin",
   "HeadersTooLarge",
   "RequestTimeout",
   "ExpectationFailed",

@@ -12,6 +12,10 @@
  * - *Isolated* and *Disabled* are set by hand: nobody gets through, or everybody
  *   does and nothing is counted.
  *
+ * A call counts once: of the attempts of a retry around it the first one is
+ * counted. Later ones are rejected like any other, count as probes, and else
+ * count neither way, so that one caller's retries open no circuit for others.
+ *
  * Every decision is one synchronous step on a plain record, so concurrent
  * callers need no lock. A call belongs to the era (the stretch of one state) in
  * which it was admitted; a result that comes after its era changes nothing. An
@@ -36,6 +40,7 @@ import * as Settings from "./internal/circuit/settings.ts"
 import * as Saved from "./internal/circuit/snapshot.ts"
 import * as Shown from "./internal/circuit/state.ts"
 import type * as Rule from "./internal/circuit/trip.ts"
+import { CurrentAttempt } from "./internal/currentAttempt.ts"
 import * as Events from "./internal/events.ts"
 import * as guard from "./internal/guard.ts"
 import * as keyedPolicies from "./internal/keyed.ts"
@@ -298,13 +303,15 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
     }
 
     const enter = (fiber: AnyFiber): Entry => {
-      if (shared !== undefined) return shared
+      if (shared !== undefined) return fiber.getRef(CurrentAttempt) > 1 ? unjudged : shared
       const now = clockOf(fiber)
       const admission = Machine.admit(spec, machine, now)
       if (admission.transition !== undefined) transitioned(fiber, admission.transition)
       switch (admission._tag) {
         case "Admitted":
-          return admitted(admission, now)
+          return admission.probe === undefined && fiber.getRef(CurrentAttempt) > 1
+            ? unjudged
+            : admitted(admission, now)
         case "Rejected":
           return reject(fiber, admission.state, admission.retryAfter)
         case "Unjudged": {

@@ -23,6 +23,7 @@ import { compose, identity, isPolicy, make, type Policy } from "./internal/polic
 import type * as Outcome from "./Outcome.ts"
 import * as RateLimiter from "./RateLimiter.ts"
 import * as Retry from "./Retry.ts"
+import type { RetryBudget } from "./RetryBudget.ts"
 
 export { compose, identity, isPolicy, make, type Policy }
 
@@ -48,9 +49,45 @@ export interface CommonOptions<P = never> extends Deadline.ItemOptions, Deadline
   /** Its `window` is at least twice `attempt`; left out, it is 10 seconds or as long as that, and `probeTimeout` 5 minutes likewise. */
   readonly circuitBreaker?: CircuitBreaker.Options | CircuitBreaker.CircuitBreaker | Policy<P> | undefined
   readonly rateLimiter?: RateLimiter.Options | RateLimiter.RateLimiter | Policy<P> | undefined
-  readonly concurrencyLimit?: ConcurrencyLimit.Options | ConcurrencyLimit.ConcurrencyLimit | Policy<P> | undefined
+  /** An `AdaptiveLimit` made before will do as well. */
+  readonly concurrencyLimit?:
+    | ConcurrencyLimit.Options
+    | Policy<ConcurrencyLimit.QueueFull | ConcurrencyLimit.QueueTimeout>
+    | Policy<P>
+    | undefined
   /** Judges a finished attempt, for retry and breaker alike. Default `Outcome.classify`. */
   readonly classify?: Outcome.Classifier | undefined
+}
+
+/**
+ * The parts of a common stack that can be read and changed; what is not in it is
+ * undefined.
+ *
+ * **Details**
+ *
+ * They are those that `common` made. Of a part that was made before, its maker
+ * has the handle. `retryBudget` is that of the retry's options.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Parts {
+  readonly retry: Retry.Retry | undefined
+  readonly retryBudget: RetryBudget | undefined
+  readonly hedge: Hedge.Hedge | undefined
+  readonly circuitBreaker: CircuitBreaker.CircuitBreaker | undefined
+  readonly rateLimiter: RateLimiter.RateLimiter | undefined
+  readonly concurrencyLimit: ConcurrencyLimit.ConcurrencyLimit | undefined
+}
+
+/**
+ * The common stack as a policy, with the handles of its parts.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Common<out E> extends Policy<E> {
+  readonly parts: Parts
 }
 
 /**
@@ -66,7 +103,7 @@ export type Rejection =
   | ConcurrencyLimit.QueueTimeout
 
 /**
- * Creates the common stack of policies.
+ * Creates the common stack of policies, with the handles of its parts beside it.
  *
  * **Details**
  *
@@ -123,37 +160,63 @@ export type Rejection =
  */
 export function common<E, P = never>(
   options: CommonOptions<P> & Deadline.ErrorOption<E>
-): Effect.Effect<Policy<Rejection | P | E>>
+): Effect.Effect<Common<Rejection | P | E>>
 export function common<P = never>(
   options: CommonOptions<P>
-): Effect.Effect<Policy<Rejection | P | Deadline.DeadlineExceeded>>
+): Effect.Effect<Common<Rejection | P | Deadline.DeadlineExceeded>>
 export function common<E, P = never>(
   options: CommonOptions<P> & Partial<Deadline.ErrorOption<E>>
-): Effect.Effect<Policy<Rejection | P | E | Deadline.DeadlineExceeded>> {
+): Effect.Effect<Common<Rejection | P | E | Deadline.DeadlineExceeded>> {
   const { classify, name } = options
-  const part = <O extends object, E2>(
+  const part = <O extends object, E2, H extends Policy<E2>>(
     given: O | Policy<E2> | Policy<P> | undefined,
-    make: (options: O) => Effect.Effect<Policy<E2>>
-  ): Effect.Effect<Policy<E2 | P>> => {
-    if (given === undefined) return Effect.succeed(identity)
-    return isMade<O, E2 | P>(given) ? Effect.succeed(given) : make({ name, classify, ...given })
+    make: (options: O) => Effect.Effect<H>
+  ): Effect.Effect<Part<E2 | P, H>> => {
+    if (given === undefined) return Effect.succeed({ policy: identity, handle: undefined })
+    if (isMade<O, E2 | P>(given)) return Effect.succeed({ policy: given, handle: undefined })
+    return Effect.map(make({ name, classify, ...given }), (made) => ({ policy: made, handle: made }))
   }
   const total = totalOf(options)
   const attempt = attemptOf(options)
   const parts = Effect.all([
-    part(options.retry, (retry) => Effect.succeed(Retry.make(retry))),
-    part(options.hedge, Hedge.make),
-    part(breakerOf(options), CircuitBreaker.make),
-    part(options.rateLimiter, RateLimiter.make),
-    part(options.concurrencyLimit, ConcurrencyLimit.make)
+    part<Retry.Options, never, Retry.Retry>(options.retry, (retry) => Effect.succeed(Retry.make(retry))),
+    part<Hedge.Options, never, Hedge.Hedge>(options.hedge, Hedge.make),
+    part<CircuitBreaker.Options, CircuitBreaker.CircuitOpen, CircuitBreaker.CircuitBreaker>(
+      breakerOf(options),
+      CircuitBreaker.make
+    ),
+    part<RateLimiter.Options, RateLimiter.RateLimitExceeded, RateLimiter.RateLimiter>(
+      options.rateLimiter,
+      RateLimiter.make
+    ),
+    part<
+      ConcurrencyLimit.Options,
+      ConcurrencyLimit.QueueFull | ConcurrencyLimit.QueueTimeout,
+      ConcurrencyLimit.ConcurrencyLimit
+    >(options.concurrencyLimit, ConcurrencyLimit.make)
   ])
   // After the parts: what is nonsense for one of them alone is refused in its own words.
   refuseNonsense(options)
-  return Effect.map(
-    parts,
-    ([retry, hedge, circuitBreaker, rateLimiter, concurrencyLimit]) =>
-      compose(total, retry, hedge, circuitBreaker, rateLimiter, concurrencyLimit, attempt)
-  )
+  const retryBudget = optionsOf<Retry.Options>(options.retry)?.budget
+  return Effect.map(parts, ([retry, hedge, circuitBreaker, rateLimiter, concurrencyLimit]) => {
+    const nested = [retry, hedge, circuitBreaker, rateLimiter, concurrencyLimit].map(({ policy }) => policy)
+    return Object.assign(compose(total, ...nested, attempt), {
+      parts: {
+        retry: retry.handle,
+        retryBudget,
+        hedge: hedge.handle,
+        circuitBreaker: circuitBreaker.handle,
+        rateLimiter: rateLimiter.handle,
+        concurrencyLimit: concurrencyLimit.handle
+      }
+    })
+  })
+}
+
+/** A part, and its handle if it was made here. */
+interface Part<E, H> {
+  readonly policy: Policy<E>
+  readonly handle: H | undefined
 }
 
 const isMade = <O extends object, E>(given: O | Policy<E>): given is Policy<E> => isPolicy(given)

@@ -22,7 +22,6 @@
 import * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
 import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -34,6 +33,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { CurrentIdempotent } from "./Idempotency.ts"
 import * as check from "./internal/check.ts"
+import { CurrentAttempt } from "./internal/currentAttempt.ts"
 import { deadlineOf } from "./internal/currentDeadline.ts"
 import * as Events from "./internal/events.ts"
 import * as Policy from "./internal/policy.ts"
@@ -42,16 +42,7 @@ import * as time from "./internal/time.ts"
 import * as Outcome from "./Outcome.ts"
 import type * as RetryBudget from "./RetryBudget.ts"
 
-/**
- * The number of the running attempt, 1 for the first, for the program inside a
- * retry.
- *
- * @category references
- * @since 0.1.0
- */
-export const CurrentAttempt: Context.Reference<number> = Context.Reference("@ballast/resilience/Retry/CurrentAttempt", {
-  defaultValue: () => 1
-})
+export { CurrentAttempt }
 
 /**
  * A retry as a policy, whose waits can be seen.

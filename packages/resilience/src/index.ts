@@ -16,6 +16,11 @@ export * as Cache from "./Cache.ts"
 /**
  * @since 0.1.0
  */
+export * as CallInfo from "./CallInfo.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as Chaos from "./Chaos.ts"
 
 /**
@@ -102,6 +107,11 @@ export * as RateLimiter from "./RateLimiter.ts"
  * @since 0.1.0
  */
 export * as RateLimiterStore from "./RateLimiterStore.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as Registry from "./Registry.ts"
 
 /**
  * @since 0.1.0

@@ -3,17 +3,32 @@
  * cardinality, so that the number of series stays bounded. Make a metric once for its attributes and keep it: attributes that are
  * given to the constructor cost nothing on an update.
  *
+ * Each has `name` (of the client or target), `provider` and `model`; further attributes:
+ *
  * | metric | kind, unit | attributes |
  * |---|---|---|
- * | `gen_ai_client_operation_duration_seconds` | histogram, s | `model`, `error_type` |
- * | `gen_ai_client_time_to_first_token_seconds` | histogram, s | `model` |
- * | `gen_ai_client_token_usage_total` | counter, tokens | `model`, `type`: `input`, `cached`, `output`, `reasoning` |
- * | `ballast_calls_total` | counter | `model`, `outcome`: `ok`, `error`, `interrupted` |
- * | `ballast_attempts_total` | counter | `model`, `outcome`: `ok`, `interrupted`, or the error's name |
+ * | `gen_ai_client_operation_duration_seconds` | histogram, s | `error_type` |
+ * | `gen_ai_client_time_to_first_token_seconds` | histogram, s | |
+ * | `gen_ai_client_token_usage_total` | counter, tokens | `type`: `input`, `cached`, `output`, `reasoning` |
+ * | `ballast_calls_total` | counter | `outcome`: `ok`, `error`, `interrupted` |
+ * | `ballast_attempts_total` | counter | `outcome`: `ok`, `interrupted`, or the error's name |
  *
  * @since 0.1.0
  */
 import * as Metric from "effect/Metric"
+
+/**
+ * Who calls whom: the attributes of every metric of calls.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Labels {
+  /** Name of the client or target. */
+  readonly name: string
+  readonly provider: string
+  readonly model: string
+}
 
 /** From 10 ms to about 20 minutes: a first token comes in tenths of seconds, a long thought takes minutes. */
 const secondsBoundaries = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280]
@@ -24,7 +39,7 @@ const secondsBoundaries = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20,
  * @category metrics
  * @since 0.1.0
  */
-export const duration = (attributes: { readonly model: string; readonly error_type?: string }) =>
+export const duration = (attributes: Labels & { readonly error_type?: string }) =>
   Metric.histogram("gen_ai_client_operation_duration_seconds", {
     description: "Time from a call to the end of its answer, retries and waits included",
     boundaries: secondsBoundaries,
@@ -37,7 +52,7 @@ export const duration = (attributes: { readonly model: string; readonly error_ty
  * @category metrics
  * @since 0.1.0
  */
-export const timeToFirstToken = (attributes: { readonly model: string }) =>
+export const timeToFirstToken = (attributes: Labels) =>
   Metric.histogram("gen_ai_client_time_to_first_token_seconds", {
     description: "Time from a call to the first token of its stream",
     boundaries: secondsBoundaries,
@@ -50,8 +65,7 @@ export const timeToFirstToken = (attributes: { readonly model: string }) =>
  * @category metrics
  * @since 0.1.0
  */
-export const tokens = (attributes: {
-  readonly model: string
+export const tokens = (attributes: Labels & {
   readonly type: "input" | "cached" | "output" | "reasoning"
 }) =>
   Metric.counter("gen_ai_client_token_usage_total", {
@@ -66,7 +80,7 @@ export const tokens = (attributes: {
  * @category metrics
  * @since 0.1.0
  */
-export const calls = (attributes: { readonly model: string; readonly outcome: "ok" | "error" | "interrupted" }) =>
+export const calls = (attributes: Labels & { readonly outcome: "ok" | "error" | "interrupted" }) =>
   Metric.counter("ballast_calls_total", { description: "Calls that ended", incremental: true, attributes })
 
 /**
@@ -75,7 +89,7 @@ export const calls = (attributes: { readonly model: string; readonly outcome: "o
  * @category metrics
  * @since 0.1.0
  */
-export const attempts = (attributes: { readonly model: string; readonly outcome: string }) =>
+export const attempts = (attributes: Labels & { readonly outcome: string }) =>
   Metric.counter("ballast_attempts_total", {
     description: "Attempts that ended; a call makes one or more",
     incremental: true,

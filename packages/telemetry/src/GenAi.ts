@@ -36,16 +36,10 @@ export const Attribute = {
   httpStatus: "http.response.status_code",
   httpResendCount: "http.request.resend_count",
   urlPath: "url.path",
+  /** The client or target that calls. */
+  name: "ballast.name",
   upstreamTraceId: "ballast.upstream.trace_id"
 } as const
-
-/**
- * The value of `gen_ai.provider.name` for DeepSeek.
- *
- * @category attributes
- * @since 0.1.0
- */
-export const provider = "deepseek"
 
 /**
  * The longest name of a model, in characters, that telemetry shows whole.

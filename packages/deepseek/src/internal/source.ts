@@ -1,6 +1,5 @@
 import { Balance } from "@ballast/chat/Balance"
-import type * as ChatError from "@ballast/chat/ChatError"
-import type { ChatModel } from "@ballast/chat/ChatModel"
+import * as ChatError from "@ballast/chat/ChatError"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import { ModelList } from "@ballast/chat/ModelList"
 import * as GenAi from "@ballast/telemetry/GenAi"
@@ -17,20 +16,14 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as UrlParams from "effect/http/UrlParams"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
+import * as Provider from "../Provider.ts"
 import * as answers from "./answer.ts"
 import * as chunks from "./chunks.ts"
 import * as decode from "./decode.ts"
 import * as errors from "./errors.ts"
-
-/** The service over HTTP: every operation is one attempt. It notes status and trace id on the span at hand. */
-export interface Source extends ChatModel {
-  readonly models: Effect.Effect<ModelList, ChatError.ChatError>
-  readonly balance: Effect.Effect<Balance, ChatError.ChatError>
-}
 
 /** Extra headers of the requests of a fiber. */
 export const CurrentHeaders: Context.Reference<Readonly<Record<string, string>>> = Context.Reference(
@@ -38,11 +31,9 @@ export const CurrentHeaders: Context.Reference<Readonly<Record<string, string>>>
   { defaultValue: () => ({}) }
 )
 
-export const paths = { chat: "/chat/completions", models: "/models", balance: "/user/balance" } as const
-
-export const make = (client: HttpClient.HttpClient, apiKey: Redacted.Redacted, baseUrl: string): Source => {
-  const secret = Redacted.value(apiKey)
-  const own = { authorization: `Bearer ${secret}`, "user-agent": "ballast" }
+export const make = (client: HttpClient.HttpClient, provider: Provider.Provider, secret: string, baseUrl: string) => {
+  const { paths } = provider
+  const own = { ...provider.authorize(secret), "user-agent": "ballast" }
 
   /** Sends a request. Succeeds with any answer whose status is 2xx. */
   const send = (method: string, path: string, accept: string, body: HttpBody.HttpBody) =>
@@ -68,7 +59,8 @@ export const make = (client: HttpClient.HttpClient, apiKey: Redacted.Redacted, b
       })
     })
 
-  const get = <A>(path: string, schema: Schema.Codec<A>) => {
+  const get = <A>(path: string | undefined, schema: Schema.Codec<A>) => {
+    if (path === undefined) return Effect.fail(absent(provider))
     const reader = decode.json(schema)
     return Effect.flatMap(
       send("GET", path, "application/json", HttpBody.empty),
@@ -78,7 +70,7 @@ export const make = (client: HttpClient.HttpClient, apiKey: Redacted.Redacted, b
 
   const complete = (request: ChatRequest) =>
     Effect.suspend(() => {
-      const { stream_options: _, ...rest } = request
+      const { stream_options: _, ...rest } = Provider.adapt(provider, request)
       // A body that is as large as the service takes has no room for what says nothing.
       const body = HttpBody.jsonUnsafe(rest.stream === true ? { ...rest, stream: false } : rest)
       return Effect.flatMap(send("POST", paths.chat, "application/json", body), answers.completion)
@@ -87,7 +79,7 @@ export const make = (client: HttpClient.HttpClient, apiKey: Redacted.Redacted, b
   const stream = (request: ChatRequest) =>
     Stream.fromChannel(Channel.fromTransform((_, scope) =>
       Effect.sync(() => {
-        const body = streamBody(request)
+        const body = streamBody(Provider.adapt(provider, request))
         let pull: chunks.ChunkPull | undefined
         const open = Effect.flatMap(
           send("POST", paths.chat, "text/event-stream", body),
@@ -105,6 +97,11 @@ export const make = (client: HttpClient.HttpClient, apiKey: Redacted.Redacted, b
 
   return { complete, stream, models: get(paths.models, ModelList), balance: get(paths.balance, Balance) }
 }
+
+const absent = ({ name }: Provider.Provider) =>
+  new ChatError.ClientError({
+    reason: new ChatError.NotFound({ status: 404, detail: `${name} has no such endpoint`, stated: false })
+  })
 
 /** The largest body that the service takes. */
 const maxBytes = 48 * 1024 * 1024

@@ -1,6 +1,7 @@
 import * as Clock from "effect/Clock"
 import type * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
+import * as CallInfo from "../CallInfo.ts"
 
 export type PolicyKind =
   | "retry"
@@ -47,12 +48,14 @@ const deadlines = Metric.counter("ballast_deadlines_exceeded_total", {
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
 
-/** Records a finished wait as an event of the current span and in the histogram. */
+/** Records a finished wait as an event of the current span, in the histogram and in the record of the call. */
 export const makeWaited = (policy: PolicyKind, name: string) => {
   const metric = Metric.withAttributes(waitSeconds, { policy, name })
   return (fiber: AnyFiber, millis: number): void => {
     const seconds = millis / 1000
     metric.updateUnsafe(seconds, fiber.context)
+    const info = fiber.getRef(CallInfo.Current)
+    if (info !== undefined) info.waited += millis
     const span = fiber.cache.span
     if (span?._tag === "Span") {
       span.event("ballast.wait", fiber.getRef(Clock.Clock).currentTimeNanosUnsafe(), { policy, name, seconds })

@@ -1,4 +1,4 @@
-import { CircuitBreaker, ConcurrencyLimit, type Deadline, Policy, RateLimiter } from "@ballast/resilience"
+import { CircuitBreaker, ConcurrencyLimit, type Deadline, Policy, RateLimiter, RetryBudget } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, type Duration, Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
@@ -68,26 +68,77 @@ describe("the common stack", () => {
 
   it.effect("the breaker opens, rejects, probes and closes", () =>
     Effect.gen(function*() {
-      const breaker = yield* CircuitBreaker.make({ minimumCalls: 4 })
+      const breaker = yield* CircuitBreaker.make({ minimumCalls: 2 })
       const policy = yield* Policy.common({ ...stack, circuitBreaker: breaker, retry: { times: 1 } })
-      const { call, executions } = scripted(unavailable, unavailable, unavailable, unavailable)
+      // The second call's first attempt opens the circuit, so it makes no second one.
+      const { call, executions } = scripted(unavailable, unavailable, unavailable)
       const once = Effect.map(run(chance(0)(policy(call)), 1), ({ exit }) => tagOf(exit))
       assert.strictEqual(yield* once, "Fault")
-      assert.strictEqual(yield* once, "Fault")
+      assert.strictEqual(yield* once, "CircuitOpen")
       assert.strictEqual((yield* breaker.inspect)._tag, "Open")
       assert.strictEqual(yield* once, "CircuitOpen")
-      assert.strictEqual(executions(), 4)
+      assert.strictEqual(executions(), 3)
       yield* TestClock.adjust("30 seconds")
       assert.strictEqual(yield* once, "Success")
-      assert.deepStrictEqual([(yield* breaker.inspect)._tag, executions()], ["Closed", 5])
+      assert.deepStrictEqual([(yield* breaker.inspect)._tag, executions()], ["Closed", 4])
     }))
 
   it.effect("a retry stops when the breaker opens under it", () =>
     Effect.gen(function*() {
       const policy = yield* Policy.common({ ...stack, circuitBreaker: { minimumCalls: 2 } })
       const { call, executions } = scripted(...Array.from({ length: 9 }, () => unavailable))
-      const { exit } = yield* run(policy(call))
+      const { exit } = yield* run(Effect.all([policy(call), policy(call)], { concurrency: 2 }))
       assert.deepStrictEqual([tagOf(exit), executions()], ["CircuitOpen", 2])
+    }))
+
+  for (
+    const [name, once] of [
+      ["an effect", (policy: Policy.Policy<unknown>, call: Effect.Effect<unknown, unknown>) => policy(call)],
+      [
+        "a stream",
+        (policy: Policy.Policy<unknown>, call: Effect.Effect<unknown, unknown>) =>
+          Stream.runDrain(policy.stream(Stream.fromEffect(call)))
+      ]
+    ] as const
+  ) {
+    it.effect(`the breaker counts a call once, however often it is tried: ${name}`, () =>
+      Effect.gen(function*() {
+        const policy = yield* Policy.common({ ...stack, retry: { times: 5 }, circuitBreaker: { minimumCalls: 10 } })
+        const { circuitBreaker } = policy.parts
+        assert.exists(circuitBreaker)
+        const { call, executions } = scripted(...Array.from({ length: 99 }, () => unavailable))
+        for (let i = 0; i < 5; i++) yield* run(chance(0)(once(policy, call)), 1)
+        assert.strictEqual(executions(), 30)
+        assert.deepInclude(yield* circuitBreaker.inspect, { _tag: "Closed", calls: 5, failures: 5 })
+        // A service that fails all callers still opens it.
+        for (let i = 0; i < 5; i++) yield* run(chance(0)(once(policy, call)), 1)
+        assert.strictEqual((yield* circuitBreaker.inspect)._tag, "Open")
+      }))
+  }
+
+  it.effect("a later attempt is a probe like any other", () =>
+    Effect.gen(function*() {
+      const policy = yield* Policy.common({ ...stack, retry: { base: "20 seconds", times: 2 }, circuitBreaker: {} })
+      const { circuitBreaker } = policy.parts
+      assert.exists(circuitBreaker)
+      const { call } = scripted(unavailable)
+      const fiber = yield* start(chance(1)(policy(call)))
+      yield* circuitBreaker.open("10 seconds")
+      yield* TestClock.adjust("20 seconds")
+      yield* Fiber.join(fiber)
+      assert.strictEqual((yield* circuitBreaker.inspect)._tag, "Closed")
+    }))
+
+  it.effect("gives the handles of the parts that it made", () =>
+    Effect.gen(function*() {
+      const made = yield* ConcurrencyLimit.make({ limit: 3 })
+      const budget = yield* RetryBudget.make()
+      const { parts } = yield* Policy.common({ ...stack, retry: { budget }, concurrencyLimit: made })
+      assert.strictEqual((yield* parts.circuitBreaker!.inspect)._tag, "Closed")
+      assert.strictEqual((yield* parts.rateLimiter!.inspect).queued, 0)
+      assert.strictEqual((yield* parts.retry!.inspect).waiting, 0)
+      assert.strictEqual(parts.retryBudget, budget)
+      assert.deepStrictEqual([parts.hedge, parts.concurrencyLimit], [undefined, undefined])
     }))
 
   it.effect("the total bounds attempts and waits together", () =>
@@ -133,7 +184,7 @@ describe("the common stack", () => {
       })
       const { exit } = yield* run(chance(0)(policy(Effect.never)), "2 seconds")
       assert.strictEqual(tagOf(exit), "DeadlineExceeded")
-      assert.deepInclude(yield* breaker.inspect, { _tag: "Closed", calls: 2, failures: 2 })
+      assert.deepInclude(yield* breaker.inspect, { _tag: "Closed", calls: 1, failures: 1 })
     }))
 
   it.effect("an attempt's time starts after its waits for a token and a slot", () =>

@@ -17,6 +17,7 @@ import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import type { Answer, CircuitBreakerStore, CircuitBreakerStoreError, Result, Spec } from "../../CircuitBreakerStore.ts"
 import type * as Outcome from "../../Outcome.ts"
+import { CurrentAttempt } from "../currentAttempt.ts"
 import { deadlineOf } from "../currentDeadline.ts"
 import * as guard from "../guard.ts"
 import type { Policy } from "../policy.ts"
@@ -69,6 +70,8 @@ interface Entry<E> {
   /** Undefined when nobody needs to hear of the call's end. */
   admission: { readonly era: string; readonly probe: number | undefined } | undefined
   startedAt: number
+  /** Whether it is not the first attempt of its call. */
+  readonly again: boolean
   /** Whether it is decided, or gone: a probe that comes now is for nobody. */
   settled: boolean
 }
@@ -290,6 +293,7 @@ export const make = <E>(shared: Shared<E>, key: string): SharedCircuit<E> => {
       wait: undefined,
       admission: undefined,
       startedAt: measured ? time.now(fiber) : NaN,
+      again: fiber.getRef(CurrentAttempt) > 1,
       settled: false
     }
     const wait = decide(fiber, entry, false)
@@ -299,8 +303,9 @@ export const make = <E>(shared: Shared<E>, key: string): SharedCircuit<E> => {
 
   const exit = (entry: Entry<E>, exit: Exit.Exit<unknown, unknown>, fiber: AnyFiber): void => {
     entry.settled = true
-    const { admission, startedAt } = entry
-    if (admission === undefined) return
+    const { admission, again, startedAt } = entry
+    // A call counts once: later attempts of a retry count as probes only.
+    if (admission === undefined || (again && admission.probe === undefined)) return
     let outcome: Outcome.Outcome | undefined
     try {
       outcome = shared.classify(exit)

@@ -1,7 +1,17 @@
+/**
+ * Spans and metrics as functions on models: `call` covers a call with all its attempts and waits, `attempt` one attempt.
+ *
+ * Put `attempt` next to the source and `call` around the policies. Both write to the record of the call (`CallInfo.Current`), when there
+ * is one. A stream's span lasts until the stream ends or its consumer stops. No name and no attribute holds a prompt, an answer or a key.
+ *
+ * @since 0.1.0
+ */
 import * as ChatChunk from "@ballast/chat/ChatChunk"
 import type { ChatCompletion } from "@ballast/chat/ChatCompletion"
+import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import type { Usage } from "@ballast/chat/Usage"
+import * as CallInfo from "@ballast/resilience/CallInfo"
 import { CurrentAttempt } from "@ballast/resilience/Retry"
 import * as CallMetrics from "@ballast/telemetry/CallMetrics"
 import * as GenAi from "@ballast/telemetry/GenAi"
@@ -19,17 +29,25 @@ import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
+import type { Provider } from "./Provider.ts"
 
-/** Spans and metrics of the calls of one model, and of their attempts. */
-export interface Trace {
-  readonly call: <E>(request: ChatRequest, self: Effect.Effect<ChatCompletion, E>) => Effect.Effect<ChatCompletion, E>
-  readonly callStream: <E>(
-    request: ChatRequest,
-    self: Stream.Stream<ChatChunk.ChatChunk, E>
-  ) => Stream.Stream<ChatChunk.ChatChunk, E>
-  readonly attempt: <A, E>(self: Effect.Effect<A, E>) => Effect.Effect<A, E>
-  readonly attemptStream: <A, E>(self: Stream.Stream<A, E>) => Stream.Stream<A, E>
+/**
+ * Who is called, for spans and metrics; each of low cardinality.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Name of the client or target that calls. Default: the provider's name. */
+  readonly name?: string | undefined
+  readonly provider: Pick<Provider, "name" | "paths">
+  /** The model in metrics; spans have that of the request. */
+  readonly model: string
+  /** Where the service is. */
+  readonly url: URL
 }
+
+type Traced = <E>(self: ChatModel<E>) => ChatModel<E>
 
 const Attribute = GenAi.Attribute
 const noStack = { captureStackTrace: false } as const
@@ -54,22 +72,36 @@ const numbersOf = ({ max_tokens, temperature, top_p }: ChatRequest): ReadonlyArr
   [Attribute.requestTopP, top_p]
 ]
 
-/** `label` is the model in metrics, `path` what is posted to. */
-export const make = (label: string, url: URL, path: string): Trace => {
-  const metrics = makeMetrics(label)
-  const port = Number(url.port) || (url.protocol === "http:" ? 80 : 443)
-  const attemptName = `POST ${path}`
-  const server = { [Attribute.serverAddress]: url.hostname, [Attribute.serverPort]: port }
-  const http = {
-    [Attribute.httpMethod]: "POST",
-    [Attribute.urlPath]: url.pathname.replace(/\/+$/, "") + path,
-    ...server
-  }
+const serverOf = (url: URL) => ({
+  [Attribute.serverAddress]: url.hostname,
+  [Attribute.serverPort]: Number(url.port) || (url.protocol === "http:" ? 80 : 443)
+})
 
-  const callOptions = (request: ChatRequest, stream: boolean): Tracer.SpanOptionsNoTrace => {
+const labelsOf = ({ model, name, provider }: Options): CallMetrics.Labels => ({
+  name: name ?? provider.name,
+  provider: provider.name,
+  model
+})
+
+/**
+ * One span for each call, `chat <model>`, with OpenTelemetry's attributes of generative AI, and the metrics of calls.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const call = (options: Options): Traced => {
+  const labels = labelsOf(options)
+  const metrics = callMetrics(labels)
+  const always = {
+    [Attribute.operationName]: "chat",
+    [Attribute.providerName]: labels.provider,
+    [Attribute.name]: labels.name
+  }
+  const server = serverOf(options.url)
+
+  const spanOptions = (request: ChatRequest, stream: boolean): Tracer.SpanOptionsNoTrace => {
     const attributes: Record<string, unknown> = {
-      [Attribute.operationName]: "chat",
-      [Attribute.providerName]: GenAi.provider,
+      ...always,
       [Attribute.requestModel]: GenAi.modelName(request.model),
       [Attribute.requestStream]: stream,
       ...server
@@ -78,13 +110,8 @@ export const make = (label: string, url: URL, path: string): Trace => {
     return { kind: "client", attributes }
   }
 
-  const attemptOptions = (fiber: Fiber.Fiber<unknown, unknown>): Tracer.SpanOptionsNoTrace => {
-    const attempt = fiber.getRef(CurrentAttempt)
-    return { kind: "client", attributes: attempt === 1 ? http : { ...http, [Attribute.httpResendCount]: attempt - 1 } }
-  }
-
-  /** Ends the telemetry of a call. `answer` is what is known of the answer. */
-  const callEnded = (caller: Caller, span: Tracer.Span, since: number, answer: Answer, outcome: string): void => {
+  /** `answer` is what is known of the answer. */
+  const ended = (caller: Caller, span: Tracer.Span, since: number, answer: Answer, outcome: string): void => {
     if (answer.id !== undefined) span.attribute(Attribute.responseId, answer.id)
     if (answer.model !== undefined) span.attribute(Attribute.responseModel, GenAi.modelName(answer.model))
     if (answer.finishReason != null) span.attribute(Attribute.responseFinishReasons, [answer.finishReason])
@@ -93,69 +120,114 @@ export const make = (label: string, url: URL, path: string): Trace => {
       metrics.usage(caller, answer.usage)
     }
     if (outcome !== ok) span.attribute(Attribute.errorType, outcome)
-    metrics.call(caller, (now(caller) - since) / 1000, outcome)
+    metrics.ended(caller, (now(caller) - since) / 1000, outcome)
   }
 
-  const attemptEnded = (caller: Caller, span: Tracer.Span, outcome: string): void => {
-    if (outcome !== ok) span.attribute(Attribute.errorType, outcome)
-    metrics.attempt(caller, outcome)
-  }
-
-  const call: Trace["call"] = (request, self) =>
-    Effect.useSpan(nameOfCall(request), callOptions(request, false), (span) =>
+  const complete = <E>(self: ChatModel<E>, request: ChatRequest) =>
+    Effect.useSpan(nameOfCall(request), spanOptions(request, false), (span) =>
       Effect.withFiber((fiber) => {
         const caller = callerOf(fiber)
         const since = now(caller)
-        return Effect.onExitPrimitive(Effect.withParentSpan(self, span, noStack), (exit) => {
-          callEnded(caller, span, since, Exit.isSuccess(exit) ? answerOf(exit.value) : {}, outcomeOf(exit))
+        return Effect.onExitPrimitive(Effect.withParentSpan(self.complete(request), span, noStack), (exit) => {
+          ended(caller, span, since, Exit.isSuccess(exit) ? answerOf(exit.value) : {}, outcomeOf(exit))
           return undefined
         })
       }))
 
-  const attempt: Trace["attempt"] = (self) =>
-    Effect.withFiber((fiber) => {
-      const caller = callerOf(fiber)
-      return Effect.useSpan(attemptName, attemptOptions(fiber), (span) =>
-        Effect.onExitPrimitive(Effect.withParentSpan(self, span, noStack), (exit) => {
-          attemptEnded(caller, span, outcomeOf(exit))
-          return undefined
-        }))
-    })
-
-  const callStream: Trace["callStream"] = (request, self) =>
-    spanned(self, (_, caller) => {
+  const stream = <E>(self: ChatModel<E>, request: ChatRequest) =>
+    spanned(self.stream(request), (fiber, caller) => {
       const since = now(caller)
+      const info = fiber.getRef(CallInfo.Current)
       const answer: Answer = {}
       let started = false
       return {
         name: nameOfCall(request),
-        options: callOptions(request, true),
+        options: spanOptions(request, true),
         onChunks: (chunks, span) => {
           for (const chunk of chunks) {
             if (!started && ChatChunk.isProgress(chunk)) {
               started = true
-              const seconds = (now(caller) - since) / 1000
-              span.attribute(Attribute.timeToFirstToken, seconds)
-              metrics.firstToken(caller, seconds)
+              const millis = now(caller) - since
+              if (info !== undefined) info.firstToken = millis
+              span.attribute(Attribute.timeToFirstToken, millis / 1000)
+              metrics.firstToken(caller, millis / 1000)
             }
             addChunk(answer, chunk)
           }
         },
         onEnd: (span, exit) => {
           const stopped = Exit.isSuccess(exit) && answer.finishReason === undefined
-          callEnded(caller, span, since, answer, stopped ? interrupted : outcomeOf(exit))
+          ended(caller, span, since, answer, stopped ? interrupted : outcomeOf(exit))
         }
       }
     })
 
-  const attemptStream: Trace["attemptStream"] = (self) =>
-    spanned(self, (fiber, caller) => ({
-      name: attemptName,
-      options: attemptOptions(fiber),
-      onEnd: (span, exit) => attemptEnded(caller, span, outcomeOf(exit))
-    }))
+  return (self) => ({
+    complete: (request) => complete(self, request),
+    stream: (request) => stream(self, request)
+  })
+}
 
-  return { call, callStream, attempt, attemptStream }
+/**
+ * One span for each attempt, `POST <path>`, with OpenTelemetry's attributes of HTTP clients, and the metric of attempts.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const attempt = (options: Options): Traced => {
+  const { provider: { paths }, url } = options
+  const count = attemptMetrics(labelsOf(options))
+  const name = `POST ${paths.chat}`
+  const http = {
+    [Attribute.httpMethod]: "POST",
+    [Attribute.urlPath]: url.pathname.replace(/\/+$/, "") + paths.chat,
+    ...serverOf(url)
+  }
+
+  const spanOptions = (fiber: Fiber.Fiber<unknown, unknown>): Tracer.SpanOptionsNoTrace => {
+    const attempt = fiber.getRef(CurrentAttempt)
+    return { kind: "client", attributes: attempt === 1 ? http : { ...http, [Attribute.httpResendCount]: attempt - 1 } }
+  }
+
+  const begun = (fiber: Fiber.Fiber<unknown, unknown>): CallInfo.CallInfo | undefined => {
+    const info = fiber.getRef(CallInfo.Current)
+    if (info !== undefined) info.attempts++
+    return info
+  }
+
+  const ended = (
+    caller: Caller,
+    span: Tracer.Span,
+    outcome: string,
+    info: CallInfo.CallInfo | undefined
+  ): void => {
+    if (outcome !== ok) span.attribute(Attribute.errorType, outcome)
+    count(caller, outcome)
+    // An attempt that was cut short says nothing: another one was faster, or the caller has gone.
+    if (info !== undefined && outcome !== interrupted) info.failure = outcome === ok ? undefined : outcome
+  }
+
+  const complete = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.withFiber((fiber) => {
+      const caller = callerOf(fiber)
+      const info = begun(fiber)
+      return Effect.useSpan(name, spanOptions(fiber), (span) =>
+        Effect.onExitPrimitive(Effect.withParentSpan(self, span, noStack), (exit) => {
+          ended(caller, span, outcomeOf(exit), info)
+          return undefined
+        }))
+    })
+
+  const stream = <A, E>(self: Stream.Stream<A, E>): Stream.Stream<A, E> =>
+    spanned(self, (fiber, caller) => {
+      const info = begun(fiber)
+      return { name, options: spanOptions(fiber), onEnd: (span, exit) => ended(caller, span, outcomeOf(exit), info) }
+    })
+
+  return (self) => ({
+    complete: (request) => complete(self.complete(request)),
+    stream: (request) => stream(self.stream(request))
+  })
 }
 
 interface Spanned<A> {
@@ -267,26 +339,24 @@ const nameOf = (error: unknown): string => {
   return hasProperty(named, "_tag") && isString(named._tag) ? named._tag : "_OTHER"
 }
 
-const makeMetrics = (model: string) => {
-  const firstToken = CallMetrics.timeToFirstToken({ model })
-  const input = CallMetrics.tokens({ model, type: "input" })
-  const cached = CallMetrics.tokens({ model, type: "cached" })
-  const output = CallMetrics.tokens({ model, type: "output" })
-  const reasoning = CallMetrics.tokens({ model, type: "reasoning" })
+const callMetrics = (labels: CallMetrics.Labels) => {
+  const firstToken = CallMetrics.timeToFirstToken(labels)
+  const input = CallMetrics.tokens({ ...labels, type: "input" })
+  const cached = CallMetrics.tokens({ ...labels, type: "cached" })
+  const output = CallMetrics.tokens({ ...labels, type: "output" })
+  const reasoning = CallMetrics.tokens({ ...labels, type: "reasoning" })
   // Outcomes are names of our own errors: there are few.
   const duration = memoize((outcome) =>
-    CallMetrics.duration(outcome === ok ? { model } : { model, error_type: outcome })
+    CallMetrics.duration(outcome === ok ? labels : { ...labels, error_type: outcome })
   )
   const calls = memoize((outcome) =>
-    CallMetrics.calls({ model, outcome: outcome === ok || outcome === interrupted ? outcome : "error" })
+    CallMetrics.calls({ ...labels, outcome: outcome === ok || outcome === interrupted ? outcome : "error" })
   )
-  const attempts = memoize((outcome) => CallMetrics.attempts({ model, outcome }))
   return {
-    call: (caller: Caller, seconds: number, outcome: string): void => {
+    ended: (caller: Caller, seconds: number, outcome: string): void => {
       duration(outcome).updateUnsafe(seconds, caller.context)
       calls(outcome).updateUnsafe(1, caller.context)
     },
-    attempt: (caller: Caller, outcome: string): void => attempts(outcome).updateUnsafe(1, caller.context),
     firstToken: (caller: Caller, seconds: number): void => firstToken.updateUnsafe(seconds, caller.context),
     usage: (caller: Caller, usage: Usage): void => {
       input.updateUnsafe(usage.prompt_tokens, caller.context)
@@ -295,6 +365,11 @@ const makeMetrics = (model: string) => {
       reasoning.updateUnsafe(reasoningTokens(usage) ?? 0, caller.context)
     }
   }
+}
+
+const attemptMetrics = (labels: CallMetrics.Labels) => {
+  const attempts = memoize((outcome) => CallMetrics.attempts({ ...labels, outcome }))
+  return (caller: Caller, outcome: string): void => attempts(outcome).updateUnsafe(1, caller.context)
 }
 
 const memoize = <M>(make: (outcome: string) => M) => {

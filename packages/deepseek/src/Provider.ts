@@ -1,0 +1,120 @@
+/**
+ * What is particular to one host of models that speaks the OpenAI-like chat API: its name, where it is, how a key is sent, which
+ * models it documents, and what of a request it does not take.
+ *
+ * A provider is plain data. `Source.make` calls it, and the policies around that read its documented limits.
+ *
+ * @since 0.1.0
+ */
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
+
+/**
+ * A host of models.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Provider {
+  /** In spans and metrics (`gen_ai.provider.name`), and the first part of the names of policies; of low cardinality. */
+  readonly name: string
+  /** Where the service is: an http or https URL without user, query or fragment. */
+  readonly baseUrl: string
+  /** Below the base URL. A path that is undefined is not there: a call of it fails with `NotFound`, and sends nothing. */
+  readonly paths: {
+    readonly chat: string
+    readonly models: string | undefined
+    readonly balance: string | undefined
+  }
+  /** The headers that carry a key. */
+  readonly authorize: (key: string) => Readonly<Record<string, string>>
+  /** The documented models, each with the calls that an account may have in flight, where that is stated. */
+  readonly models: Readonly<Record<string, { readonly concurrency?: number | undefined }>>
+  /** Fields of a request that are not sent, such as those that the service refuses. */
+  readonly omit: ReadonlyArray<string>
+  /** Fields of a request that are sent where it has none of its own. */
+  readonly defaults: Readonly<Record<string, unknown>>
+}
+
+/**
+ * Options of a provider.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options extends Pick<Provider, "name" | "baseUrl"> {
+  /** Default `/chat/completions`, `/models`, and no balance. */
+  readonly paths?: Partial<Provider["paths"]> | undefined
+  /** Default `authorization: Bearer <key>`. */
+  readonly authorize?: Provider["authorize"] | undefined
+  /** Default none. */
+  readonly models?: Provider["models"] | undefined
+  /** Default none. */
+  readonly omit?: Provider["omit"] | undefined
+  /** Default none. */
+  readonly defaults?: Provider["defaults"] | undefined
+}
+
+const bearer: Provider["authorize"] = (key) => ({ authorization: `Bearer ${key}` })
+
+/**
+ * Creates a provider.
+ *
+ * **Example** (A host of one's own)
+ *
+ * ```ts
+ * import { Provider } from "@ballast/deepseek"
+ *
+ * const local = Provider.make({
+ *   name: "local",
+ *   baseUrl: "http://127.0.0.1:8000/v1",
+ *   models: { "qwen3-8b": { concurrency: 16 } },
+ *   omit: ["thinking"]
+ * })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options: Options): Provider => ({
+  name: options.name,
+  baseUrl: options.baseUrl,
+  paths: { chat: "/chat/completions", models: "/models", balance: undefined, ...options.paths },
+  authorize: options.authorize ?? bearer,
+  models: options.models ?? {},
+  omit: options.omit ?? [],
+  defaults: options.defaults ?? {}
+})
+
+/**
+ * DeepSeek itself.
+ *
+ * @see {@link https://api-docs.deepseek.com/quick_start/rate_limit}
+ * @category providers
+ * @since 0.1.0
+ */
+export const deepSeek: Provider = make({
+  name: "deepseek",
+  baseUrl: "https://api.deepseek.com",
+  paths: { balance: "/user/balance" },
+  models: {
+    "deepseek-flash": { concurrency: 2500 },
+    "deepseek-v4-pro": { concurrency: 500 },
+    "deepseek-v4-flash": {},
+    "deepseek-v4-flash-vision-exp": {}
+  }
+})
+
+/**
+ * The request as the provider takes it: without what it does not take, with its defaults; the very same where nothing has to change.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const adapt = (provider: Provider, request: ChatRequest): ChatRequest => {
+  const omitted = provider.omit.filter((field) => field in request)
+  const missing = Object.entries(provider.defaults).filter(([field]) => !(field in request))
+  if (omitted.length === 0 && missing.length === 0) return request
+  const adapted = { ...request, ...Object.fromEntries(missing) }
+  for (const field of omitted) Reflect.deleteProperty(adapted, field)
+  return adapted
+}

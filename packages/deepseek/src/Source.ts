@@ -1,0 +1,127 @@
+/**
+ * A provider over HTTP as a `ChatModel`: each call is one attempt, without policies, spans or metrics.
+ *
+ * Interrupting a call, or stopping to consume its stream, aborts the HTTP request at once. A call notes status and trace id on the span
+ * at hand, and sends that span's `traceparent`.
+ *
+ * @since 0.1.0
+ */
+import type { Balance } from "@ballast/chat/Balance"
+import type { ChatError } from "@ballast/chat/ChatError"
+import type { ChatModel } from "@ballast/chat/ChatModel"
+import type { ModelList } from "@ballast/chat/ModelList"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as HttpClient from "effect/http/HttpClient"
+import * as Redacted from "effect/Redacted"
+import * as source from "./internal/source.ts"
+import type { Provider } from "./Provider.ts"
+
+/**
+ * A model with its lookups.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Source<out E = ChatError> extends ChatModel<E> {
+  /** Reads the list of models that the service offers. */
+  readonly models: Effect.Effect<ModelList, E>
+  /** Reads what is left of the account's money. */
+  readonly balance: Effect.Effect<Balance, E>
+}
+
+/**
+ * Where calls go, and who pays for them.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly provider: Provider
+  /** Visible ASCII without spaces. A service that wants no key takes any. */
+  readonly apiKey: Redacted.Redacted
+  /** Where the service is: an http or https URL without user, query or fragment; a path is kept. Default: that of the provider. */
+  readonly baseUrl?: string | URL | undefined
+}
+
+/**
+ * Extra headers of the requests of this fiber. Default none.
+ *
+ * **Gotchas**
+ *
+ * Headers of the client's own (those that carry the key, `content-type`, `accept`, `user-agent`, `traceparent`) win.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const CurrentHeaders: Context.Reference<Readonly<Record<string, string>>> = source.CurrentHeaders
+
+/**
+ * Creates the source of a provider on the `HttpClient` at hand.
+ *
+ * **Details**
+ *
+ * Throws a `RangeError` when key or URL is out of its bounds; its text does not show the value.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options: Options): Effect.Effect<Source, never, HttpClient.HttpClient> => {
+  const url = urlOf(options)
+  const key = Redacted.value(options.apiKey)
+  if (!isKey(key)) throw new RangeError(`Source.make: apiKey must be ${usableKey}`)
+  return Effect.map(HttpClient.HttpClient, (client) => source.make(client, options.provider, key, baseOf(url)))
+}
+
+/**
+ * Where calls go, checked.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const urlOf = ({ baseUrl, provider }: Pick<Options, "provider" | "baseUrl">): URL => {
+  const url = parseUrl(baseUrl ?? provider.baseUrl)
+  // Not shown: a URL with a user often has a password too.
+  if (url === undefined) throw new RangeError(`Source.make: baseUrl must be ${usableUrl}`)
+  return url
+}
+
+const baseOf = (url: URL): string => url.href.replace(/\/+$/, "")
+
+/**
+ * What a base URL may be, in words.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export const usableUrl = "an http or https URL without user, query or fragment"
+
+/**
+ * What a key may be, in words.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export const usableKey = "visible ASCII characters without spaces, at least one"
+
+/**
+ * The URL that paths are appended to; undefined when it can't be used.
+ *
+ * @category parsers
+ * @since 0.1.0
+ */
+export const parseUrl = (input: string | URL): URL | undefined => {
+  const url = URL.parse(input)
+  if (url === null || !/^https?:$/.test(url.protocol)) return undefined
+  return `${url.username}${url.password}${url.search}${url.hash}` === ""
+    ? new URL(url.origin + url.pathname)
+    : undefined
+}
+
+/**
+ * Whether a text can be a key.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isKey = (text: string): boolean => /^[\x21-\x7e]+$/.test(text)
