@@ -16,7 +16,7 @@ import { Triage } from "./Triage.ts"
 const Model = Layer.unwrap(Effect.gen(function*() {
   const key = yield* Config.option(Config.Redacted("DEEPSEEK_API_KEY"))
   return Option.isSome(key)
-    ? DeepSeek.layerConfig.pipe(Layer.provide(Undici.layer()))
+    ? DeepSeek.layerConfig().pipe(Layer.provide(Undici.layer()))
     : DeepSeek.layer({ apiKey: Redacted.make("sk-simulated") }).pipe(Layer.provide(Simulator.layerHttpClient()))
 }))
 

@@ -18,12 +18,15 @@ import * as source from "./internal/source.ts"
 import type { Provider } from "./Provider.ts"
 
 /**
- * A model with its lookups.
+ * A model with its lookups, and whose it is.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Source<out E = ChatError> extends ChatModel<E> {
+  readonly provider: Provider
+  /** Where calls go. */
+  readonly url: URL
   /** Reads the list of models that the service offers. */
   readonly models: Effect.Effect<ModelList, E>
   /** Reads what is left of the account's money. */
@@ -70,23 +73,20 @@ export const make = (options: Options): Effect.Effect<Source, never, HttpClient.
   const url = urlOf(options)
   const key = Redacted.value(options.apiKey)
   if (!isKey(key)) throw new RangeError(`Source.make: apiKey must be ${usableKey}`)
-  return Effect.map(HttpClient.HttpClient, (client) => source.make(client, options.provider, key, baseOf(url)))
+  const { provider } = options
+  return Effect.map(HttpClient.HttpClient, (client) => ({
+    provider,
+    url,
+    ...source.make(client, provider, key, url.href.replace(/\/+$/, ""))
+  }))
 }
 
-/**
- * Where calls go, checked.
- *
- * @category accessors
- * @since 0.1.0
- */
-export const urlOf = ({ baseUrl, provider }: Pick<Options, "provider" | "baseUrl">): URL => {
+const urlOf = ({ baseUrl, provider }: Options): URL => {
   const url = parseUrl(baseUrl ?? provider.baseUrl)
   // Not shown: a URL with a user often has a password too.
   if (url === undefined) throw new RangeError(`Source.make: baseUrl must be ${usableUrl}`)
   return url
 }
-
-const baseOf = (url: URL): string => url.href.replace(/\/+$/, "")
 
 /**
  * What a base URL may be, in words.

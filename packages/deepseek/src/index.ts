@@ -1,3 +1,8 @@
 export * as DeepSeek from "./DeepSeek.ts"
 export * as Json from "./Json.ts"
+export * as Lane from "./Lane.ts"
+export * as PerModel from "./PerModel.ts"
+export * as Provider from "./Provider.ts"
+export * as Source from "./Source.ts"
+export * as Traced from "./Traced.ts"
 export * as Undici from "./Undici.ts"

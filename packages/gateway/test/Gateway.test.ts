@@ -471,7 +471,7 @@ describe("Gateway", () => {
           const key = { authorization: "Bearer key-of-alice" }
           yield* post(url + chat, hello, key)
           const known = yield* send(`${url}/readyz`, { headers: key })
-          assert.strictEqual(known.json.circuits[hello.model], "closed")
+          assert.strictEqual(known.json.circuits[`deepseek/${hello.model}`], "closed")
           for (const headers of [{}, { authorization: "Bearer key-of-eve" }]) {
             const answer = yield* send(`${url}/readyz`, { headers })
             assert.strictEqual(answer.status, 200)
@@ -536,7 +536,7 @@ describe("Gateway", () => {
           assert.strictEqual((yield* inspect).requests, before.requests)
           const ready = yield* send(`${url}/readyz`)
           assert.strictEqual(ready.status, 200)
-          assert.strictEqual(ready.json.circuits[model], "open")
+          assert.strictEqual(ready.json.circuits[`deepseek/${model}`], "open")
         }))
     }
   )

@@ -23,7 +23,7 @@ import * as Metric from "effect/Metric"
  * @category models
  * @since 0.1.0
  */
-export interface Labels {
+export type Labels = {
   /** Name of the client or target. */
   readonly name: string
   readonly provider: string
@@ -65,9 +65,11 @@ export const timeToFirstToken = (attributes: Labels) =>
  * @category metrics
  * @since 0.1.0
  */
-export const tokens = (attributes: Labels & {
-  readonly type: "input" | "cached" | "output" | "reasoning"
-}) =>
+export const tokens = (
+  attributes: Labels & {
+    readonly type: "input" | "cached" | "output" | "reasoning"
+  }
+) =>
   Metric.counter("gen_ai_client_token_usage_total", {
     description: "Tokens used, as the service counts them; cached is part of input, reasoning part of output",
     incremental: true,

@@ -13,6 +13,7 @@ const options: DeepSeek.Options = { apiKey, baseUrl: "https://api.deepseek.com" 
 const callAttributes = {
   "gen_ai.operation.name": "chat",
   "gen_ai.provider.name": "deepseek",
+  "ballast.name": "deepseek",
   "gen_ai.request.model": "deepseek-flash",
   "server.address": "api.deepseek.com",
   "server.port": 443
@@ -209,19 +210,19 @@ describe("DeepSeek telemetry", () => {
             ...attributes,
             count: "count" in state ? state.count : undefined
           }))
-        const model = "deepseek-flash"
-        assert.deepStrictEqual(of("ballast_calls_total"), [{ model, outcome: "ok", count: 1 }])
+        const labels = { name: "deepseek", provider: "deepseek", model: "deepseek-flash" }
+        assert.deepStrictEqual(of("ballast_calls_total"), [{ ...labels, outcome: "ok", count: 1 }])
         assert.deepStrictEqual(of("ballast_attempts_total"), [
-          { model, outcome: "Overloaded", count: 1 },
-          { model, outcome: "ok", count: 1 }
+          { ...labels, outcome: "Overloaded", count: 1 },
+          { ...labels, outcome: "ok", count: 1 }
         ])
         assert.sameDeepMembers(of("gen_ai_client_token_usage_total"), [
-          { model, type: "input", count: 374 },
-          { model, type: "cached", count: 256 },
-          { model, type: "output", count: 60 },
-          { model, type: "reasoning", count: 16 }
+          { ...labels, type: "input", count: 374 },
+          { ...labels, type: "cached", count: 256 },
+          { ...labels, type: "output", count: 60 },
+          { ...labels, type: "reasoning", count: 16 }
         ])
-        assert.deepStrictEqual(of("gen_ai_client_operation_duration_seconds"), [{ model, count: 1 }])
+        assert.deepStrictEqual(of("gen_ai_client_operation_duration_seconds"), [{ ...labels, count: 1 }])
       }))
 
     it.effect("tell failures and streams apart, and stay few whatever the names of models", () =>
