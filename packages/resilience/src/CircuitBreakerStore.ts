@@ -231,7 +231,7 @@ export const layerStoreRedis = (options?: RedisOptions): Layer.Layer<CircuitBrea
     redisStore.make(
       "CircuitBreakerStore.layerStoreRedis",
       options,
-      (operation, cause) => new CircuitBreakerStoreError({ operation, cause })
+      (operation, cause, detail) => new CircuitBreakerStoreError({ operation, cause, detail })
     )
   )
 
@@ -248,10 +248,15 @@ export const layerStoreRedis = (options?: RedisOptions): Layer.Layer<CircuitBrea
  */
 export class CircuitBreakerStoreError extends Schema.TaggedError<CircuitBreakerStoreError>()(
   "CircuitBreakerStoreError",
-  { operation: Schema.String, cause: Schema.Defect() }
+  {
+    operation: Schema.String,
+    cause: Schema.Defect(),
+    /** What to do, where something can be done. */
+    detail: Schema.optional(Schema.String)
+  }
 ) {
   override get message() {
-    return `The store of circuits failed to ${this.operation}`
+    return `The store of circuits failed to ${this.operation}${this.detail === undefined ? "" : `: ${this.detail}`}`
   }
 
   get [Outcome.key](): Outcome.Outcome {

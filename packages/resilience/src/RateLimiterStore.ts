@@ -153,7 +153,7 @@ export const layerStoreRedis = (options?: RedisOptions): Layer.Layer<RateLimiter
     redisStore.make(
       "RateLimiterStore.layerStoreRedis",
       options?.prefix ?? defaults.prefix,
-      (operation, cause) => new RateLimiterStoreError({ operation, cause })
+      (operation, cause, detail) => new RateLimiterStoreError({ operation, cause, detail })
     )
   )
 
@@ -170,10 +170,12 @@ export const layerStoreRedis = (options?: RedisOptions): Layer.Layer<RateLimiter
  */
 export class RateLimiterStoreError extends Schema.TaggedError<RateLimiterStoreError>()("RateLimiterStoreError", {
   operation: Schema.String,
-  cause: Schema.Defect()
+  cause: Schema.Defect(),
+  /** What to do, where something can be done. */
+  detail: Schema.optional(Schema.String)
 }) {
   override get message() {
-    return `The store of rate limits failed to ${this.operation}`
+    return `The store of rate limits failed to ${this.operation}${this.detail === undefined ? "" : `: ${this.detail}`}`
   }
 
   get [Outcome.key](): Outcome.Outcome {

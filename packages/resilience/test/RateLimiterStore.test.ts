@@ -308,5 +308,19 @@ describe("RateLimiterStore", () => {
           assert.match(key, /^\{ballast:rate:[a-z-]+\}(:log)?$/)
         }
       }).pipe(Effect.provide(rate.storeRedis)))
+
+    it.effect("names a key that holds something else, and what to do", () =>
+      Effect.gen(function*() {
+        const store = yield* Store
+        const { send } = yield* Redis.Redis
+        const spec = rate.spec({ algorithm: "token-bucket", limit: 3, window: "1 minute" })
+        yield* send("SET", "{ballast:rate:strange}", "no limit")
+        for (const use of [store.take("strange", spec, one), store.hold("strange", "block", 1_000)]) {
+          const { message } = yield* Effect.flip(use)
+          assert.match(message, /the Redis key \{ballast:rate:strange\}.* holds something else: delete it, or choose/)
+        }
+        yield* send("DEL", "{ballast:rate:strange}")
+        assert.strictEqual((yield* store.take("strange", spec, one)).admitted, 1)
+      }).pipe(Effect.provide(rate.storeRedis)))
   })
 })

@@ -12,6 +12,7 @@
  * | `OTEL_EXPORTER_OTLP_ENDPOINT` | none: no export | base URL of the collector, e.g. `http://127.0.0.1:4318` |
  * | `OTEL_EXPORTER_OTLP_{TRACES,METRICS,LOGS}_ENDPOINT` | below the base URL | full URL for one signal |
  * | `OTEL_EXPORTER_OTLP_HEADERS` | none | `name=value,name=value`, sent with every export |
+ * | `OTEL_EXPORTER_OTLP_TIMEOUT` | `1000` | how long the end of the program waits for the last export, in milliseconds; others take 10 s at most |
  * | `OTEL_EXPORTER_OTLP_COMPRESSION` | `none` | `gzip` or `none` |
  * | `OTEL_{TRACES,METRICS,LOGS}_EXPORTER` | `otlp` | `none` switches one signal off |
  * | `OTEL_SERVICE_NAME` | `ballast` | `service.name` of the resource |

@@ -5,7 +5,9 @@
  * format is JSON for machines, or `pretty` for a terminal. An entry carries the trace and span that it was written in.
  *
  * `Effect.logInfo("request", { method, status })` gives the message `request` and two fields. Secrets wrapped in `Redacted` print
- * as `<redacted>`, and whatever looks like a DeepSeek key is masked, wherever it stands.
+ * as `<redacted>`, and whatever looks like a DeepSeek key is masked, wherever it stands. Control characters and those that turn the
+ * direction of text are escaped as in JSON (`\\u001b`), since clients and upstreams choose some of the texts: a line can't move the
+ * terminal's cursor, or look like another.
  *
  * | variable | default | values |
  * |---|---|---|
@@ -23,6 +25,7 @@ import * as Logger from "effect/Logger"
 import type * as LogLevel from "effect/LogLevel"
 import * as References from "effect/References"
 import { read } from "./internal/entry.ts"
+import * as escape from "./internal/escape.ts"
 import { mask } from "./internal/mask.ts"
 
 /**
@@ -85,7 +88,7 @@ export const formatJson: Logger.Logger<unknown, string> = Logger.make((options) 
   }
   if (span !== undefined) line += `,"trace_id":"${span.traceId}","span_id":"${span.spanId}"`
   if (cause !== undefined) line += `,"cause":${json(cause)}`
-  return mask(line + "}")
+  return mask(escape.line(line + "}"))
 })
 
 const paint = {
@@ -106,8 +109,15 @@ const paintOf: { readonly [Level in LogLevel.LogLevel]: (text: string) => string
   None: paint.dim
 }
 
+/** As it is where that is one plain word, else as JSON. */
+const word = (value: unknown): string => {
+  const text = typeof value === "string" && !/[\s"=]/.test(value) ? value : json(value)
+  return escape.line(text)
+}
+
 /**
- * Formats an entry for a person: time of day, level, message, fields as `key=value`, and the cause on lines of its own.
+ * Formats an entry for a person: time of day, level, message, fields as `key=value` with `trace_id` as the last, and the cause on lines of
+ * its own, indented.
  *
  * @category loggers
  * @since 0.1.0
@@ -115,18 +125,16 @@ const paintOf: { readonly [Level in LogLevel.LogLevel]: (text: string) => string
 export const formatPretty = (options?: { readonly colors?: boolean | undefined }): Logger.Logger<unknown, string> => {
   const colors = options?.colors === true
   return Logger.make((entry) => {
-    const { cause, fields, message } = read(entry)
+    const { cause, fields, message: text, span } = read(entry)
+    const message = escape.line(text)
     const time = entry.date.toISOString().slice(11, 23)
     const level = entry.logLevel.toUpperCase().padEnd(5)
-    const details = fields.map(([key, value]) =>
-      `${key}=${typeof value === "string" && !/[\s"=]/.test(value) ? value : json(value)}`
-    ).join(
-      " "
-    )
+    const traced = span === undefined ? fields : [...fields, ["trace_id", span.traceId] as const]
+    const details = traced.map(([key, value]) => `${word(key)}=${word(value)}`).join(" ")
     const line = colors
       ? `${paint.dim(time)} ${paintOf[entry.logLevel](level)} ${message}${details && ` ${paint.dim(details)}`}`
       : `${time} ${level} ${message}${details && ` ${details}`}`
-    return mask(cause === undefined ? line : `${line}\n${cause}`)
+    return mask(cause === undefined ? line : `${line}\n${escape.lines(cause)}`)
   })
 }
 

@@ -1,6 +1,7 @@
 import { Exporter, Logs } from "@ballast/telemetry"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, ConfigProvider, Effect, Layer, Metric, Redacted } from "effect"
+import { Cause, ConfigProvider, Effect, Fiber, Layer, Metric, Redacted } from "effect"
+import { TestClock } from "effect/testing"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 
@@ -33,7 +34,9 @@ const withEnv = (env: Record<string, string>) => {
     lines,
     layer: Exporter.layer.pipe(
       Layer.provideMerge(Logs.layer({ write: (line) => lines.push(line) })),
-      Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
+      Layer.provide(
+        ConfigProvider.layer(ConfigProvider.fromEnv({ env: { OTEL_EXPORTER_OTLP_TIMEOUT: "20000", ...env } }))
+      )
     )
   }
 }
@@ -147,6 +150,18 @@ describe("Exporter", () => {
       })
       yield* work.pipe(Effect.provide(layer))
       assert.include(lines[0], "working")
+    }))
+
+  it.effect("holds up the end by a second at most while the collector is silent", () =>
+    Effect.gen(function*() {
+      const { server, url } = yield* collector
+      const asked = Promise.withResolvers<void>()
+      server.removeAllListeners("request").once("request", () => asked.resolve())
+      const { layer } = withEnv({ OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_EXPORTER_OTLP_TIMEOUT: "" })
+      const ending = yield* Effect.forkChild(Effect.provide(work, layer))
+      yield* Effect.promise(() => asked.promise)
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(ending)
     }))
 
   it.effect("does nothing without an endpoint", () =>

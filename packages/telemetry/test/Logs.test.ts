@@ -79,7 +79,52 @@ describe("Logs", () => {
       return Effect.gen(function*() {
         yield* TestClock.setTime(Date.UTC(2026, 10, 22, 1, 2, 3, 4))
         yield* Effect.logInfo("request", { status: 200, text: "a b", path: "/models" })
-        assert.deepStrictEqual(lines, ["01:02:03.004 INFO  request status=200 text=\"a b\" path=/models\n"])
+        const span = yield* Effect.currentSpan
+        assert.deepStrictEqual(lines, [
+          `01:02:03.004 INFO  request status=200 text="a b" path=/models trace_id=${span.traceId}\n`
+        ])
+      }).pipe(Effect.withSpan("test"), Effect.provide(layer))
+    })
+  })
+
+  describe("escapes what a terminal would obey", () => {
+    const controls = "\x1b[2J \x07 \x9b31m \x7f \u202e \u2066 \u200f \u061c \u2028"
+    const escaped = "\\u001b[2J \\u0007 \\u009b31m \\u007f \\u202e \\u2066 \\u200f \\u061c \\u2028"
+    const unsafe = /[^\x20-\x7e\n]/
+
+    it.effect("in pretty lines: message, names, values and causes", () => {
+      const { layer, lines } = capture({ format: "pretty" })
+      return Effect.gen(function*() {
+        yield* TestClock.setTime(Date.UTC(2026, 10, 22))
+        const cause = Cause.fail(`${controls}\n00:00:00.000 INFO  forged`)
+        yield* Effect.logInfo(
+          `${controls}\nforged`,
+          { model: controls, [controls]: 1, nested: { text: controls } },
+          cause
+        )
+        const line = lines.join("")
+        assert.notMatch(line, unsafe)
+        assert.include(line, `INFO  ${escaped}\\u000aforged model="${escaped}" "`)
+        assert.include(line, `{"text":"${escaped}"}`)
+        for (const part of line.trimEnd().split("\n").slice(1)) assert.match(part, /^ {2}/)
+      }).pipe(Effect.provide(layer))
+    })
+
+    it.effect("in lines of JSON, which keep their meaning", () => {
+      const { layer, lines } = capture()
+      return Effect.gen(function*() {
+        yield* Effect.logInfo(controls, { [controls]: controls, nested: { text: controls } })
+        assert.notMatch(lines.join(""), unsafe)
+        const { message, nested, ...fields } = only(lines)
+        assert.deepStrictEqual([message, nested, fields[controls]], [controls, { text: controls }, controls])
+      }).pipe(Effect.provide(layer))
+    })
+
+    it.effect("but no letter of any script", () => {
+      const { layer, lines } = capture({ format: "pretty" })
+      return Effect.gen(function*() {
+        yield* Effect.logInfo("压舱物 סלע 🚢", { name: "é" })
+        assert.include(lines.join(""), "压舱物 סלע 🚢 name=é")
       }).pipe(Effect.provide(layer))
     })
   })

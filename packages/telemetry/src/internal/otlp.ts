@@ -46,7 +46,10 @@ const Client = Layer.effect(
   })
 ).pipe(Layer.provide(FetchHttpClient.layer))
 
-/** OpenTelemetry's defaults, where Effect has others: export every signal, and a service always has a name. */
+/**
+ * OpenTelemetry's defaults, where Effect has others: export every signal, and a service always has a name. The timeout is that of the last
+ * export, by which a collector that is down holds up the end of the program.
+ */
 const Defaults = Layer.effect(
   ConfigProvider.ConfigProvider,
   Effect.gen(function*() {
@@ -57,6 +60,7 @@ const Defaults = Layer.effect(
         OTEL_TRACES_EXPORTER: "otlp",
         OTEL_METRICS_EXPORTER: "otlp",
         OTEL_LOGS_EXPORTER: "otlp",
+        OTEL_EXPORTER_OTLP_TIMEOUT: "1000",
         OTEL_SERVICE_NAME: "ballast"
       })
     )

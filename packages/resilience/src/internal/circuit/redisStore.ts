@@ -11,7 +11,7 @@ import type {
   State
 } from "../../CircuitBreakerStore.ts"
 import * as check from "../check.ts"
-import { makeKey } from "../redis.ts"
+import { makeKey, remedy } from "../redis.ts"
 import * as lua from "./lua.ts"
 import { defaults as memoryDefaults } from "./memoryStore.ts"
 
@@ -65,7 +65,7 @@ const purpose = {
 export const make = (
   where: string,
   options: RedisOptions | undefined,
-  failure: (operation: string, cause: unknown) => CircuitBreakerStoreError,
+  failure: (operation: string, cause: unknown, detail: string | undefined) => CircuitBreakerStoreError,
   clock = lua.serverClock
 ): Effect.Effect<CircuitBreakerStore["Service"], never, Redis.Redis> => {
   const keyOf = makeKey(where, options?.prefix ?? defaults.prefix)
@@ -99,7 +99,7 @@ export const make = (
     const ask = (operation: Operation, key: string, spec: Spec, argument: unknown) =>
       run(key, operation, encode(spec), JSON.stringify(argument)).pipe(
         Effect.flatMap(decodeReply),
-        Effect.mapError((cause) => failure(purpose[operation], cause))
+        Effect.mapError((cause) => failure(purpose[operation], cause, remedy(cause, [keyOf(key)])))
       )
 
     return {

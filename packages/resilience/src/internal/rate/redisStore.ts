@@ -37,7 +37,7 @@ const decision = ([admitted, extra, wait, blocked, remaining, reset, at]: Reply)
 export const make = <E>(
   where: string,
   prefix: string,
-  failed: (operation: string, cause: unknown) => E
+  failed: (operation: string, cause: unknown, detail: string | undefined) => E
 ) => {
   const makeKey = redisKeys.makeKey(where, prefix)
   return Effect.map(Redis.Redis, (redis) => {
@@ -53,18 +53,31 @@ export const make = <E>(
       return script
     }
 
-    const said = <A>(operation: string, reply: Effect.Effect<A, Redis.RedisError>): Effect.Effect<A, E> =>
-      Effect.mapError(reply, ({ cause }) => failed(operation, cause))
+    const said = <A>(
+      operation: string,
+      keys: ReadonlyArray<string>,
+      reply: Effect.Effect<A, Redis.RedisError>
+    ): Effect.Effect<A, E> =>
+      Effect.mapError(reply, ({ cause }) => failed(operation, cause, redisKeys.remedy(cause, keys)))
 
     const run = (operation: lua.Operation, key: string, spec: Spec, args: Arguments): Effect.Effect<Reply, E> => {
       const { burst, capacity, interval, limit, warmUp, window } = spec
       const keys = [makeKey(key), makeKey(key, ":log")]
       const script = find(spec.algorithm, operation)
-      return said(operation, script(keys, limit, window, burst, warmUp, interval, capacity, ...args))
+      return said(operation, keys, script(keys, limit, window, burst, warmUp, interval, capacity, ...args))
     }
 
     const holding = load(lua.holdScript)
     const releasing = load(lua.releaseScript)
+    const oneKey = (
+      operation: string,
+      key: string,
+      script: typeof holding,
+      ...args: Arguments
+    ): Effect.Effect<void, E> => {
+      const keys = [makeKey(key)]
+      return Effect.asVoid(said(operation, keys, script(keys, ...args)))
+    }
 
     return {
       take: (key: string, spec: Spec, { extra, marked, weights }: Request) =>
@@ -74,9 +87,8 @@ export const make = <E>(
       giveBack: (key: string, spec: Spec, weight: number, at: number) =>
         Effect.asVoid(run("giveBack", key, spec, [weight, at])),
       reward: (key: string, spec: Spec, weight: number) => Effect.asVoid(run("reward", key, spec, [weight])),
-      hold: (key: string, kind: Hold, millis: number) =>
-        Effect.asVoid(said("hold", holding([makeKey(key)], kind, millis))),
-      release: (key: string, kind: Hold) => Effect.asVoid(said("release", releasing([makeKey(key)], kind)))
+      hold: (key: string, kind: Hold, millis: number) => oneKey("hold", key, holding, kind, millis),
+      release: (key: string, kind: Hold) => oneKey("release", key, releasing, kind)
     }
   })
 }
