@@ -286,6 +286,9 @@ const headersOf = (error: Failure, reason: Reason, status: number): Record<strin
   return headers
 }
 
+/** A status under which the service refuses; others (200, 5xx) may state a refusal too, which has one of its own here. */
+const isRefusal = (status: number | undefined): boolean => status !== undefined && status >= 400 && status < 500
+
 const messageOf = (row: Row, reason: Reason): string => {
   const fixed = row.message ?? reason.message
   const stated = statedBy(reason)
@@ -302,7 +305,7 @@ const messageOf = (row: Row, reason: Reason): string => {
 export const make = (error: Failure): ErrorResponse => {
   const reason = reasonOf(error)
   const row = rows[keyOf(reason)]
-  const status = row.keepsStatus && "status" in reason && reason.status >= 400 ? reason.status : row.status
+  const status = row.keepsStatus && "status" in reason && isRefusal(reason.status) ? reason.status : row.status
   const message = messageOf(row, reason)
   const detail = detailOf(reason)
   return {

@@ -1,6 +1,10 @@
 import * as ChatError from "@ballast/chat/ChatError"
 import * as RetryAfter from "@ballast/resilience/RetryAfter"
-import { hasProperty, isNumber, isString } from "effect/Predicate"
+import { HttpClientError } from "effect/http/HttpClientError"
+import { hasProperty, isString } from "effect/Predicate"
+import { cut, masked, maxExcerpt } from "./mask.ts"
+import { find, impliedStatuses, type Name } from "./meanings.ts"
+import { type Stated, stated } from "./stated.ts"
 
 /** An answer that is not the one asked for. */
 export interface Answer {
@@ -11,54 +15,42 @@ export interface Answer {
   readonly body: string
 }
 
-/** Takes keys out of a text: the one that was sent, what looks like one, and the last four characters that the service quotes. */
-const mask = (text: string, secret: string): string =>
-  text.replaceAll(secret, "****").replace(/\bsk-[\w-]{4,}/g, "sk-****").replace(/\*{2,}[\w-]+/g, "****")
-    .replace(/\bbearer +[\w.~+/=-]{8,}/gi, "Bearer ****")
-
-/** The beginning of a text of the service, for people. */
-const excerpt = (text: string, secret: string): string => mask(text, secret).trim().slice(0, 500)
-
 /** The error that an answer with a status other than 2xx means. `now` is the Unix time in milliseconds. */
 export const fromAnswer = (answer: Answer, now: number): ChatError.ChatError => {
-  const { body, headers, secret, status } = answer
+  const { body, status } = answer
   if (status < 400) return malformed("no answer", answer)
-  const stated = statedError(parse(body))
-  const detail = stated?.message ?? titleOf(body) ?? (body.trim() === "" ? `status ${status} without a body` : body)
-  return fromStatus(status, { status, headers, secret, detail, stated: stated?.isMessage ?? false }, now)
+  const said = stated(parse(body), true)
+  if (said !== undefined) return fromSaid(said, answer, now)
+  if (isPage(body)) return make(answer, now, { detail: titleOf(body) ?? body })
+  // Plain text may mean something where the service refuses; what a proxy says of a failure does not.
+  return make(answer, now, { detail: bodyOf(answer), speaks: status < 500 })
 }
 
 /** The error that a JSON body, or the data of an event, states after a status of 200; nothing when it states none. */
-export const fromStated = (
-  json: unknown,
-  answer: Omit<Answer, "body">,
-  now: number
-): ChatError.ChatError | undefined => {
-  const stated = statedError(json)
-  if (stated === undefined) return undefined
-  const { headers, secret, status } = answer
-  const told = { status, headers, secret, detail: stated.message, stated: stated.isMessage }
-  return fromStatus(impliedStatus(stated), told, now)
+export const fromStated = (json: unknown, answer: Answer, now: number): ChatError.ChatError | undefined => {
+  const said = stated(json, false)
+  return said && fromSaid(said, answer, now)
 }
 
-export const malformed = (
-  detail: string,
-  { body, headers, secret, status }: Answer,
-  json = false
-): ChatError.ProtocolError =>
+/** The error that stands for an answer that is not what it should be. */
+export const malformed = (detail: string, answer: Answer, json = false): ChatError.ProtocolError =>
   new ChatError.ProtocolError({
     reason: new ChatError.MalformedBody({
-      ...(status === 200 ? { detail } : { detail: `status ${status}, ${detail}`, status }),
-      excerpt: excerpt(body, secret),
+      ...(answer.status === 200 ? { detail } : { detail: `status ${answer.status}, ${detail}`, status: answer.status }),
+      excerpt: masked(answer.body, answer.secret, maxExcerpt),
       ...(json ? { json } : undefined),
-      ...optionalTraceId(headers["x-ds-trace-id"])
+      ...optionalTraceId(answer.headers["x-ds-trace-id"])
     })
   })
 
 export const optionalTraceId = (traceId: string | undefined) => traceId === undefined ? undefined : { traceId }
 
+const bodyOf = ({ body, status }: Answer): string => cut(body, 1) === "" ? `status ${status} without a body` : body
+
+const isPage = (body: string): boolean => cut(body, 1) === "<"
+
 /** What a page of HTML is about: proxies answer with them. */
-const titleOf = (body: string) => /<title>([^<]+)<\/title>/i.exec(body)?.[1]
+const titleOf = (body: string) => /<title>([^<]+)<\/title>/i.exec(cut(body))?.[1]
 
 const parse = (body: string): unknown => {
   try {
@@ -68,130 +60,115 @@ const parse = (body: string): unknown => {
   }
 }
 
-interface Stated {
-  readonly message: string
-  /** Whether it stood where the service puts its message. */
-  readonly isMessage: boolean
-  readonly words: ReadonlyArray<string>
-}
+const fromSaid = ({ codes, message }: Stated, answer: Answer, now: number): ChatError.ChatError =>
+  message === undefined
+    ? make(answer, now, { detail: bodyOf(answer), codes })
+    : make(answer, now, { detail: message, codes, speaks: true, stated: true })
 
-const statedError = (json: unknown): Stated | undefined => {
-  if (!hasProperty(json, "error") || json.error == null) return undefined
-  const { error } = json
-  const message = hasProperty(error, "message") && isWords(error.message) ? error.message : undefined
-  return {
-    message: message ?? (isWords(error) ? error : JSON.stringify(error)),
-    isMessage: message !== undefined,
-    words: ["code", "type"].flatMap((name) =>
-      hasProperty(error, name) && (isString(error[name]) || isNumber(error[name])) ? [String(error[name])] : []
-    )
-  }
-}
-
-const isWords = (u: unknown): u is string => isString(u) && u.trim() !== ""
-
-// `code` is `invalid_request_error` for nearly everything, so what says more comes first.
-const statuses: ReadonlyArray<readonly [RegExp, number]> = [
-  [/authentication/, 401],
-  [/insufficient.?balance/, 402],
-  [/rate.?limit/, 429],
-  [/service_unavailable|overloaded/, 503],
-  [/server_error|internal/, 500],
-  [/invalid_request/, 400]
-]
-
-/** The status that the service would have sent, had it known sooner. */
-const impliedStatus = ({ message, words }: Stated): number => {
-  const code = Number(words[0])
-  if (code >= 400 && code < 600) return code
-  const text = `${words.join(" ")} ${message}`.toLowerCase()
-  return statuses.find(([pattern]) => pattern.test(text))?.[1] ?? 500
-}
-
-interface Told extends Omit<Answer, "body"> {
+interface Told {
   readonly detail: string
-  readonly stated: boolean
+  readonly codes?: ReadonlyArray<string>
+  /** Whether the detail's words may say what is meant. */
+  readonly speaks?: boolean
+  /** Whether they are the service's own, for whoever called. */
+  readonly stated?: boolean
 }
 
-const fromStatus = (status: number, told: Told, now: number): ChatError.ChatError => {
-  const { "retry-after": date, "retry-after-ms": millis } = told.headers
+const make = ({ headers, secret, status: answered }: Answer, now: number, told: Told): ChatError.ChatError => {
+  const { codes = [], speaks = false } = told
+  const { "retry-after": date, "retry-after-ms": millis } = headers
   const retryAfter = RetryAfter.parse({ "retry-after": date, "retry-after-ms": millis }, now)
-  const fields = {
-    status: told.status,
-    detail: excerpt(told.detail, told.secret),
-    stated: told.stated,
-    ...optionalTraceId(told.headers["x-ds-trace-id"]),
+  const words = masked(told.detail, secret)
+  const fields: Fields = {
+    status: answered,
+    detail: words.slice(0, maxExcerpt),
+    stated: told.stated ?? false,
+    ...optionalTraceId(headers["x-ds-trace-id"]),
     ...(retryAfter === undefined ? undefined : { retryAfter })
   }
-  if (status < 500) return new ChatError.ClientError({ reason: clientReason(status, told.detail, fields) })
+  const status = statusOf(answered, codes)
+  return fromName(find(status, codes, speaks ? words : undefined) ?? nameOf(status, codes), fields, words)
+}
+
+/** The status that counts: the answer's, or one that the error states after a 200, or a refusal that it states under a 5xx. */
+const statusOf = (status: number, codes: ReadonlyArray<string>): number => {
+  const code = codes.map(Number).find((code) => code >= 400 && code < 600)
+  return code !== undefined && (status < 400 || (status >= 500 && code < 500)) ? code : status
+}
+
+const impliedBy = (codes: ReadonlyArray<string>): number =>
+  impliedStatuses.find(([pattern]) => codes.some((code) => pattern.test(code)))?.[1] ?? 500
+
+const nameOf = (status: number, codes: ReadonlyArray<string>): Name | "GatewayError" => {
   switch (status) {
-    case 503:
-    case 529:
-      return new ChatError.ServerError({ reason: new ChatError.Overloaded(fields) })
+    case 401:
+    case 403:
+      return "Unauthorized"
+    case 402:
+      return "InsufficientBalance"
+    case 404:
+    case 405:
+      return "NotFound"
+    case 408:
+    case 409:
+    case 425:
+      return "TemporarilyRefused"
+    case 429:
+      return "RateLimited"
     case 502:
     case 504:
-      return new ChatError.ServerError({ reason: new ChatError.GatewayError(fields) })
+      return "GatewayError"
+    case 503:
+    case 529:
+      return "Overloaded"
     default:
-      return new ChatError.ServerError({ reason: new ChatError.InternalError(fields) })
+      if (status < 400) return nameOf(impliedBy(codes), codes)
+      return status < 500 ? "InvalidRequest" : "InternalError"
   }
 }
 
 type Fields = Omit<ConstructorParameters<typeof ChatError.InvalidRequest>[0], "_tag">
 
-const clientReason = (status: number, text: string, fields: Fields): ChatError.ClientError["reason"] => {
-  switch (status) {
-    case 401:
-    case 403:
-      return new ChatError.Unauthorized(fields)
-    case 402:
-      return new ChatError.InsufficientBalance(fields)
-    case 404:
-    case 405:
-      return new ChatError.NotFound(fields)
-    case 408:
-    case 409:
-    case 425:
-      return new ChatError.TemporarilyRefused(fields)
-    case 429:
-      return limitReason(text, fields)
+const fromName = (name: Name | "GatewayError", fields: Fields, words: string): ChatError.ChatError => {
+  switch (name) {
+    case "InternalError":
+    case "Overloaded":
+    case "GatewayError":
+      return new ChatError.ServerError({ reason: new ChatError[name](fields) })
+    case "ConcurrencyExceeded":
+      return refused(
+        new ChatError.ConcurrencyExceeded({
+          ...fields,
+          ...numberField("current", /current concurrency is (\d{1,9})/i, words),
+          ...numberField("limit", /concurrency limit (?:of|is|:) ?(\d{1,9})/i, words),
+          lowBalance: /\bbalance\b|余额/i.test(words)
+        })
+      )
+    case "ContextLengthExceeded":
+      return refused(
+        new ChatError.ContextLengthExceeded({
+          ...fields,
+          ...numberField(
+            "limit",
+            /(?:maximum context length (?:is|of)|max_seq_len \(|available context size \() ?(\d{1,12})/i,
+            words
+          ),
+          ...numberField("requested", /(?:requested|resolved to|prompt_tokens \(|request \() ?(\d{1,12})/i, words)
+        })
+      )
+    case "UnknownModel":
+      return refused(new ChatError.UnknownModel({ ...fields, supported: supportedIn(words) }))
     default:
-      return refusalReason(text, fields)
+      return refused(new ChatError[name](fields))
   }
 }
 
-/**
- * A low balance lowers the limit of concurrent requests, and says so in the same words that mean an empty wallet elsewhere. Both wait for
- * a top-up, but only what names a concurrency limit leaves some calls.
- */
-const limitReason = (text: string, fields: Fields): ChatError.ClientError["reason"] => {
-  const lowBalance = /(?<!load[\s-])\bbalance\b/i.test(text)
-  if (/concurren/i.test(text)) {
-    return new ChatError.ConcurrencyExceeded({
-      ...fields,
-      ...numberField("current", /current concurrency is (\d+)/i, text),
-      ...numberField("limit", /concurrency limit of (\d+)/i, text),
-      lowBalance
-    })
-  }
-  return lowBalance ? new ChatError.InsufficientBalance(fields) : new ChatError.RateLimited(fields)
-}
+const refused = (reason: ChatError.ClientError["reason"]) => new ChatError.ClientError({ reason })
 
-const refusalReason = (text: string, fields: Fields): ChatError.ClientError["reason"] => {
-  const unknownModel = /supported API model names are (.+?),? but you passed|model not exist/i.exec(text)
-  if (unknownModel !== null) {
-    const supported = unknownModel[1]?.split(/\s*(?:,|\bor\b|\band\b)\s*/).filter((name) => name !== "") ?? []
-    return new ChatError.UnknownModel({ ...fields, supported })
-  }
-  if (/maximum context length/i.test(text)) {
-    return new ChatError.ContextLengthExceeded({
-      ...fields,
-      ...numberField("limit", /maximum context length is (\d+)/i, text),
-      ...numberField("requested", /(?:requested|resolved to) (\d+)/i, text)
-    })
-  }
-  return /content exists risk/i.test(text)
-    ? new ChatError.ContentRejected(fields)
-    : new ChatError.InvalidRequest(fields)
+/** The names that the service lists where it does not know one. */
+const supportedIn = (words: string): ReadonlyArray<string> => {
+  const listed = /supported API model names are (.{1,2000}?),? but you passed/i.exec(words)?.[1] ?? ""
+  return listed.split(/,|\bor\b|\band\b/).map((name) => name.trim()).filter((name) => name !== "")
 }
 
 const numberField = <K extends string>(key: K, pattern: RegExp, text: string) => {
@@ -209,10 +186,11 @@ const connectCodes = new Set([
   "EADDRNOTAVAIL",
   "EPROTO",
   "UND_ERR_CONNECT_TIMEOUT",
-  "UND_ERR_CONNECT"
+  "UND_ERR_CONNECT",
+  "UND_ERR_PRX_TLS"
 ])
 
-const certificateCode = /^(ERR_TLS_|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|HOSTNAME_MISMATCH)/
+const certificateCode = /^(ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|HOSTNAME_MISMATCH)/
 
 /** The code deepest in the causes of an error, where the platform says what went wrong. */
 export const codeOf = (error: unknown, depth = 0): string | undefined => {
@@ -221,14 +199,15 @@ export const codeOf = (error: unknown, depth = 0): string | undefined => {
   return inner ?? (hasProperty(error, "code") && isString(error.code) ? error.code : undefined)
 }
 
-/** The error of a connection that could not be made, or broke. */
-export const fromTransport = (error: unknown): ChatError.TransportError => {
+/** The error of a connection that could not be made, or broke. It names the host, and nothing else of the URL, which may hold secrets. */
+export const fromTransport = (error: HttpClientError | HttpClientError["reason"]): ChatError.TransportError => {
+  const { request } = error instanceof HttpClientError ? error.reason : error
+  const host = URL.parse(request.url)?.host
   const code = codeOf(error)
-  if (code !== undefined && (connectCodes.has(code) || certificateCode.test(code))) {
-    return new ChatError.TransportError({ reason: new ChatError.ConnectFailed({ detail: code }) })
-  }
-  return connectionLost(code ?? "the connection ended early")
+  const detail = (what: string) => host === undefined ? what : `${what} at ${host}`
+  return new ChatError.TransportError({
+    reason: code !== undefined && (connectCodes.has(code) || certificateCode.test(code))
+      ? new ChatError.ConnectFailed({ detail: detail(code) })
+      : new ChatError.ConnectionLost({ detail: detail(code ?? "the connection ended early") })
+  })
 }
-
-const connectionLost = (detail: string): ChatError.TransportError =>
-  new ChatError.TransportError({ reason: new ChatError.ConnectionLost({ detail }) })

@@ -145,18 +145,21 @@ const cases: ReadonlyArray<readonly [name: string, reply: Scripted.Reply | Scrip
     status: 307,
     detail: "status 307, no answer"
   }],
-  ["error as a string", text(400, "{\"error\":\"no\"}"), { _tag: "InvalidRequest", detail: "no", stated: false }],
-  ["error without a message", text(400, "{\"error\":{\"code\":7}}"), { detail: "{\"code\":7}", stated: false }],
+  ["error as a string", text(400, "{\"error\":\"no\"}"), { _tag: "InvalidRequest", detail: "no", stated: true }],
+  ["error without a message", text(400, "{\"error\":{\"code\":7}}"), {
+    detail: "{\"error\":{\"code\":7}}",
+    stated: false
+  }],
   ["error whose message is no text", text(400, "{\"error\":{\"message\":{\"a\":\"b\"},\"type\":{}}}"), {
     _tag: "InvalidRequest",
-    detail: "{\"message\":{\"a\":\"b\"},\"type\":{}}",
+    detail: "{\"error\":{\"message\":{\"a\":\"b\"},\"type\":{}}}",
     stated: false
   }],
   ["error whose message is empty", text(400, "{\"error\":{\"message\":\" \",\"code\":7}}"), {
-    detail: "{\"message\":\" \",\"code\":7}",
+    detail: "{\"error\":{\"message\":\" \",\"code\":7}}",
     stated: false
   }],
-  ["error that is empty", text(400, "{\"error\":\"\"}"), { detail: "\"\"", stated: false }],
+  ["error that is empty", text(400, "{\"error\":\"\"}"), { detail: "{\"error\":\"\"}", stated: false }],
   ["200, then unauthorized", text(200, "{\"error\":{\"message\":\"no\",\"type\":\"authentication_error\"}}"), {
     class: "ClientError",
     _tag: "Unauthorized",
@@ -212,14 +215,22 @@ const cases: ReadonlyArray<readonly [name: string, reply: Scripted.Reply | Scrip
   ["200, cut short", { ...text(200, "{\"id\":\"x\","), end: "cut" }, {
     class: "TransportError",
     _tag: "ConnectionLost",
-    detail: "UND_ERR_SOCKET"
+    detail: "UND_ERR_SOCKET at api.deepseek.com"
   }],
   ["500, cut short", { ...text(500, "<html>"), end: "cut" }, { class: "TransportError", _tag: "ConnectionLost" }],
-  ["refused", { code: "ECONNREFUSED" }, { class: "TransportError", _tag: "ConnectFailed", detail: "ECONNREFUSED" }],
+  ["refused", { code: "ECONNREFUSED" }, {
+    class: "TransportError",
+    _tag: "ConnectFailed",
+    detail: "ECONNREFUSED at api.deepseek.com"
+  }],
   ["no such host", { code: "ENOTFOUND" }, { _tag: "ConnectFailed" }],
   ["connect timeout", { code: "UND_ERR_CONNECT_TIMEOUT" }, { _tag: "ConnectFailed" }],
   ["certificate", { code: "DEPTH_ZERO_SELF_SIGNED_CERT" }, { _tag: "ConnectFailed" }],
-  ["reset", { code: "ECONNRESET" }, { class: "TransportError", _tag: "ConnectionLost", detail: "ECONNRESET" }],
+  ["reset", { code: "ECONNRESET" }, {
+    class: "TransportError",
+    _tag: "ConnectionLost",
+    detail: "ECONNRESET at api.deepseek.com"
+  }],
   ["empty", text(200, JSON.stringify(completion({ content: "" }))), {
     class: "ProtocolError",
     _tag: "EmptyCompletion"
