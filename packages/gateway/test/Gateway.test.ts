@@ -416,7 +416,6 @@ describe("Gateway", () => {
       answers: {
         "503 text": () => new Response(inside, { status: 503 }),
         "400 text": () => new Response(inside, { status: 400 }),
-        "429 json": () => Response.json({ error: inside }, { status: 429 }),
         "413 page": () => new Response(page, { status: 413, headers: { "content-type": "text/html" } }),
         "404 page": () => new Response(page, { status: 404, headers: { "content-type": "text/html" } })
       }
@@ -430,7 +429,7 @@ describe("Gateway", () => {
         assert.deepStrictEqual([answer.status, answer.json.error.code], [413, "body_too_large"])
       }))
 
-    it.effect.each(["503 text", "400 text", "429 json", "404 page", "413 page"])(
+    it.effect.each(["503 text", "400 text", "404 page", "413 page"])(
       "is for the log only: %s",
       (answer) =>
         Effect.gen(function*() {

@@ -129,12 +129,29 @@ const nameOf = (status: number, codes: ReadonlyArray<string>): Name | "GatewayEr
 
 type Fields = Omit<ConstructorParameters<typeof ChatError.InvalidRequest>[0], "_tag">
 
+const failures = {
+  InternalError: ChatError.InternalError,
+  Overloaded: ChatError.Overloaded,
+  GatewayError: ChatError.GatewayError
+}
+
+/** Those whose fields are the answer's alone. */
+const refusals = {
+  InvalidRequest: ChatError.InvalidRequest,
+  ContentRejected: ChatError.ContentRejected,
+  Unauthorized: ChatError.Unauthorized,
+  InsufficientBalance: ChatError.InsufficientBalance,
+  NotFound: ChatError.NotFound,
+  TemporarilyRefused: ChatError.TemporarilyRefused,
+  RateLimited: ChatError.RateLimited
+}
+
 const fromName = (name: Name | "GatewayError", fields: Fields, words: string): ChatError.ChatError => {
   switch (name) {
     case "InternalError":
     case "Overloaded":
     case "GatewayError":
-      return new ChatError.ServerError({ reason: new ChatError[name](fields) })
+      return new ChatError.ServerError({ reason: new failures[name](fields) })
     case "ConcurrencyExceeded":
       return refused(
         new ChatError.ConcurrencyExceeded({
@@ -159,7 +176,7 @@ const fromName = (name: Name | "GatewayError", fields: Fields, words: string): C
     case "UnknownModel":
       return refused(new ChatError.UnknownModel({ ...fields, supported: supportedIn(words) }))
     default:
-      return refused(new ChatError[name](fields))
+      return refused(new refusals[name](fields))
   }
 }
 

@@ -25,7 +25,7 @@ export interface Meaning {
   readonly except?: RegExp
 }
 
-export const meanings: ReadonlyArray<Meaning> = [
+const meanings: ReadonlyArray<Meaning> = [
   {
     reason: "ConcurrencyExceeded",
     // GLM 1302. Before balances: DS names both where a low balance lowers the limit.
