@@ -64,7 +64,12 @@ const simulate = Command.make(
     ),
     latency: Flags.millis("latency").pipe(Flag.withDescription("Milliseconds before any answer"), Flag.optional),
     ttft: Flags.millis("ttft").pipe(Flag.withDescription("Milliseconds until the first token"), Flag.optional),
-    tps: Flags.rate("tps").pipe(Flag.withDescription("Tokens per second"), Flag.optional)
+    tps: Flags.rate("tps").pipe(Flag.withDescription("Tokens per second"), Flag.optional),
+    reply: Flag.String("reply").pipe(
+      Flag.withDescription("The text of every answer, in place of a made-up one"),
+      Flag.withMetavar("text"),
+      Flag.optional
+    )
   },
   (options) =>
     Effect.flatMap(Effect.promise(() => import("./internal/cli/simulate.ts")), ({ simulate }) => simulate(options))
@@ -75,8 +80,12 @@ const simulate = Command.make(
 
 A request asks for a fault with the header x-simulate, for example "x-simulate: status=503". The README of @ballast/simulator lists them all.
 
+Each request is a line on standard error.
+
 Environment:
-  HOST, PORT                    where to listen (127.0.0.1, 8788)`
+  HOST, PORT                    where to listen (127.0.0.1, 8788)
+  BALLAST_LOG_LEVEL             trace, debug, info, warn, error, fatal or none (info)
+  BALLAST_LOG_FORMAT            json or pretty (pretty on a terminal, else json)`
   ),
   Command.withExamples([
     { command: "ballast simulate --tps 30 --ttft 800", description: "Answer at a human pace" },

@@ -225,6 +225,8 @@ const rows: { readonly [K in Key]: Row } = {
     message: "The request waited too long in the gateway's queue."
   },
   MalformedRequest: { status: 400, type: "invalid_request_error", code: "malformed_request" },
+  UnknownHost: { status: 403, type: "invalid_request_error", code: "unknown_host" },
+  UnknownOrigin: { status: 403, type: "invalid_request_error", code: "unknown_origin" },
   HeadersTooLarge: { status: 431, type: "invalid_request_error", code: "headers_too_large" },
   RequestTimeout: { status: 408, type: "timeout_error", code: "request_timeout" },
   ExpectationFailed: { status: 417, type: "invalid_request_error", code: "expectation_failed" },

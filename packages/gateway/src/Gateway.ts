@@ -33,10 +33,12 @@ import * as ChatCompletions from "./ChatCompletions.ts"
 import * as ClientKeys from "./ClientKeys.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
 import * as Exchange from "./Exchange.ts"
+import * as HostCheck from "./HostCheck.ts"
 import * as circuits from "./internal/circuits.ts"
 import * as unread from "./internal/unread.ts"
 import { Rejection } from "./Rejection.ts"
 import * as Shutdown from "./Shutdown.ts"
+import * as Startup from "./Startup.ts"
 import { Upstream } from "./Upstream.ts"
 
 /**
@@ -50,6 +52,10 @@ export interface Options {
   readonly port: number
   /** Keys of clients; empty lets everyone call. */
   readonly clientKeys: ReadonlyArray<Redacted.Redacted>
+  /** Names that a gateway on loopback without client keys is called by, beside `localhost` and the loopback addresses. */
+  readonly allowedHosts: ReadonlyArray<string>
+  /** Origins of web pages that may call, beside those that are same-site. */
+  readonly allowedOrigins: ReadonlyArray<string>
   /** How long requests may run on when the scope closes. */
   readonly shutdownTimeout: Duration.Duration
 }
@@ -125,39 +131,38 @@ const wrongMethod = (route: Route, { method, path }: Exchange.Exchange) =>
     allow: methodsOf(route)
   })
 
-const noHost = new Rejection({ case: "MalformedRequest", detail: "A request of HTTP/1.1 must have the header `host`." })
-
 const unmet = new Rejection({
   case: "ExpectationFailed",
   detail: "The header `expect` asks for what the gateway does not know. It knows 100-continue."
 })
 
 /** What `node:http` would refuse by itself, without a body. */
-const checkHead = (request: HttpServerRequest): Rejection | undefined => {
-  const { headers, httpVersion } = NodeHttpServerRequest.toIncomingMessage(request)
-  if (headers.host === undefined && httpVersion === "1.1") return noHost
-  return headers.expect === undefined || /\b100-continue\b/i.test(headers.expect) ? undefined : unmet
-}
+const checkHead = ({ headers }: HttpServerRequest): Rejection | undefined =>
+  headers["expect"] === undefined || /\b100-continue\b/i.test(headers["expect"]) ? undefined : unmet
 
 /** Checks the head, chooses the route and checks the method and the key. */
-const dispatch =
-  (routes: ReadonlyMap<string, Route>, checkKey: ClientKeys.ClientKeys): Handler => (exchange, request) => {
-    const refused = checkHead(request)
-    if (refused !== undefined) return Effect.fail(refused)
-    const route = routes.get(exchange.path)
-    if (route === undefined) return Effect.fail(unknownRoute(exchange.path))
-    if (exchange.method === "OPTIONS") {
-      return Effect.succeed(HttpServerResponse.empty({ headers: { allow: methodsOf(route) } }))
-    }
-    const method = exchange.method === "HEAD" ? "GET" : exchange.method
-    if (method !== route.method) return Effect.fail(wrongMethod(route, exchange))
-    return route.open === true
-      ? route.handle(exchange, request)
-      : Effect.andThen(
-        checkKey(request.headers["authorization"]),
-        Effect.suspend(() => route.handle(exchange, request))
-      )
+const dispatch = (
+  routes: ReadonlyMap<string, Route>,
+  checkKey: ClientKeys.ClientKeys,
+  checkHost: ReturnType<typeof HostCheck.make>
+): Handler =>
+(exchange, request) => {
+  const refused = checkHost(NodeHttpServerRequest.toIncomingMessage(request)) ?? checkHead(request)
+  if (refused !== undefined) return Effect.fail(refused)
+  const route = routes.get(exchange.path)
+  if (route === undefined) return Effect.fail(unknownRoute(exchange.path))
+  if (exchange.method === "OPTIONS") {
+    return Effect.succeed(HttpServerResponse.empty({ headers: { allow: methodsOf(route) } }))
   }
+  const method = exchange.method === "HEAD" ? "GET" : exchange.method
+  if (method !== route.method) return Effect.fail(wrongMethod(route, exchange))
+  return route.open === true
+    ? route.handle(exchange, request)
+    : Effect.andThen(
+      checkKey(request.headers["authorization"]),
+      Effect.suspend(() => route.handle(exchange, request))
+    )
+}
 
 /** Turns every failure into an answer, and an interruption too, unless it is the client who went away. */
 const answer = (exchange: Exchange.Exchange, cause: Cause.Cause<ErrorResponse.Failure>) => {
@@ -182,9 +187,10 @@ const simulated = (handle: Handler): Handler => (exchange, request) => {
 const makeApp = (
   routes: ReadonlyMap<string, Route>,
   checkKey: ClientKeys.ClientKeys,
+  checkHost: ReturnType<typeof HostCheck.make>,
   upstream: Upstream["Service"]
 ) => {
-  const plain = dispatch(routes, checkKey)
+  const plain = dispatch(routes, checkKey, checkHost)
   const handle = upstream.kind === "simulator" ? simulated(plain) : plain
   return Exchange.observe((exchange, request) =>
     Effect.interruptible(handle(exchange, request)).pipe(
@@ -227,7 +233,12 @@ export const serve = Effect.fnUntraced(function*(
     disablePreemptiveShutdown: true
   })
   const checkKey = ClientKeys.make(options.clientKeys)
-  const app = makeApp(makeRoutes(model, upstream, checkKey, shutdown), checkKey, upstream)
+  const checkHost = HostCheck.make({
+    onlyKnownHosts: options.clientKeys.length === 0 && Startup.isLoopback(options.host),
+    allowedHosts: options.allowedHosts,
+    allowedOrigins: options.allowedOrigins
+  })
+  const app = makeApp(makeRoutes(model, upstream, checkKey, shutdown), checkKey, checkHost, upstream)
   // Added before the requests' own, so it runs after they are interrupted.
   yield* Effect.addFinalizer(() => shutdown.closed)
   yield* http.serve(app).pipe(

@@ -13,6 +13,8 @@ import * as Schema from "effect/Schema"
  */
 export const Case = Schema.Literals([
   "MalformedRequest",
+  "UnknownHost",
+  "UnknownOrigin",
   "HeadersTooLarge",
   "RequestTimeout",
   "ExpectationFailed",

@@ -8,6 +8,8 @@
  * | `DEEPSEEK_API_KEY` | none | key for DeepSeek; without one the embedded simulator answers |
  * | `DEEPSEEK_BASE_URL` | `https://api.deepseek.com` | where DeepSeek, or a service that speaks its API, is |
  * | `BALLAST_CLIENT_KEYS` | none | comma-separated keys; when set, clients must send one as `Authorization: Bearer <key>` |
+ * | `BALLAST_ALLOWED_HOSTS` | none | comma-separated names that a gateway without client keys is called by, beside `localhost` |
+ * | `BALLAST_ALLOWED_ORIGINS` | none | comma-separated origins of web pages that may call, beside pages on loopback |
  * | `BALLAST_SHUTDOWN_TIMEOUT` | `30s` | how long requests may run on after SIGTERM or Ctrl-C: `500ms`, `30s`, `5m`, `1h` |
  * | `BALLAST_LOG_LEVEL`, `BALLAST_LOG_FORMAT` | `info`, by terminal | see `@ballast/telemetry/Logs` |
  * | `OTEL_EXPORTER_OTLP_ENDPOINT` and others | none | see `@ballast/telemetry/Exporter` |
@@ -34,6 +36,8 @@ export interface Settings {
   readonly apiKey: Redacted.Redacted | undefined
   readonly baseUrl: string
   readonly clientKeys: ReadonlyArray<Redacted.Redacted>
+  readonly allowedHosts: ReadonlyArray<string>
+  readonly allowedOrigins: ReadonlyArray<string>
   readonly shutdownTimeout: Duration.Duration
 }
 
@@ -148,10 +152,14 @@ export const upstream: Config.Config<Pick<Settings, "apiKey" | "baseUrl">> = Con
   ).pipe(Config.withDefault(defaultBaseUrl))
 })
 
-const parseClientKeys = (text: string): ReadonlyArray<Redacted.Redacted> | undefined => {
-  const keys = text.split(",").map((key) => key.trim()).filter((key) => key !== "")
-  return keys.length > 0 && keys.every((key) => visible.test(key)) ? keys.map((key) => Redacted.make(key)) : undefined
+/** Items separated by commas, at least one, each as the pattern says. */
+const parseList = (pattern: RegExp) => (text: string): ReadonlyArray<string> | undefined => {
+  const items = text.split(",").map((item) => item.trim()).filter((item) => item !== "")
+  return items.length > 0 && items.every((item) => pattern.test(item)) ? items : undefined
 }
+
+const parseClientKeys = (text: string): ReadonlyArray<Redacted.Redacted> | undefined =>
+  parseList(visible)(text)?.map((key) => Redacted.make(key))
 
 const units = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 
@@ -174,6 +182,16 @@ export const config: Config.Config<Settings> = Config.all({
     "BALLAST_CLIENT_KEYS",
     "one or more keys without spaces, separated by commas, for example BALLAST_CLIENT_KEYS=key-of-alice,key-of-bob",
     parseClientKeys
+  ).pipe(Config.withDefault([])),
+  allowedHosts: setting(
+    "BALLAST_ALLOWED_HOSTS",
+    "one or more names without scheme and port, separated by commas, for example BALLAST_ALLOWED_HOSTS=gateway.test",
+    parseList(/^(?:[\w.-]+|[\da-f:.]+)$/i)
+  ).pipe(Config.withDefault([])),
+  allowedOrigins: setting(
+    "BALLAST_ALLOWED_ORIGINS",
+    "one or more origins without path, separated by commas, for example BALLAST_ALLOWED_ORIGINS=https://chat.example.com",
+    parseList(/^(?:null|[a-z][a-z\d+.-]*:\/\/[^\s/?#@]+)$/i)
   ).pipe(Config.withDefault([])),
   shutdownTimeout: setting(
     "BALLAST_SHUTDOWN_TIMEOUT",

@@ -1,9 +1,11 @@
 /**
  * Stops a `node:http` server so that no accepted request is lost.
  *
- * `drain` closes the listening socket, lets running requests end, and asks clients to come back on another connection
- * (`connection: close`, on the last answer where several are due). Connections without a request stay open for a moment, since a request may
- * be on its way on one of them; then they are closed. After `timeout` whatever still runs is cut off: streams end by what `cut` makes them
+ * `drain` first goes on as before, but unready: connections wait in the kernel's accept queue, and closing the listening socket would
+ * reset them. Once no connection has come for a quarter of a second (at most 5 seconds, or half of `timeout`), right after the event
+ * loop found the queue empty, the socket is closed. From then on `drain` lets running requests end, and asks clients to come back on
+ * another connection (`connection: close`, on the last answer where several are due). Connections without a request stay open for a
+ * moment, since a request may be on its way on one of them; then they are closed. After `timeout` whatever still runs is cut off: streams end by what `cut` makes them
  * say, and have a moment to say it; the rest is left to the caller, who interrupts it by closing the scope, answers it by `stopped`, and
  * awaits `closed`, since a process that ended with bytes of a request unread would take the answer from the client.
  *
@@ -44,6 +46,15 @@ export const stopped = new Rejection({
   retryAfter: Duration.seconds(1)
 })
 
+/** How long no connection must have come before the listening socket is closed. */
+const queueQuietMillis = 250
+
+/** How long the server accepts at most while draining. Balancers have seen by then that it is unready. */
+const acceptMillis = 5_000
+
+/** How often closing waits at most for a turn of the event loop that accepts nothing. */
+const maxTurns = 1_000
+
 /** How long a connection stays open without a request while draining. */
 const quietMillis = 500
 
@@ -66,9 +77,13 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
   const running = new Set<Http.ServerResponse>()
   const connections = new Set<Net.Socket>()
   const cut = Deferred.makeUnsafe<never, Rejection>()
+  const timeout = Duration.toMillis(options.timeout)
   let stopping = false
+  let listening = true
+  let accepted = 0
 
   server.on("connection", (socket) => {
+    accepted++
     connections.add(socket)
     socket.once("close", () => connections.delete(socket))
   })
@@ -76,7 +91,7 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
   const last = () => new Map(Array.from(running, (response) => [response.req.socket, response]))
 
   const watch = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
-    if (stopping) {
+    if (!listening) {
       const before = last().get(request.socket)
       // The client left it open, or this request would not have been read.
       if (before?.headersSent === false) before.shouldKeepAlive = true
@@ -88,8 +103,30 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
   server.on("request", watch)
   server.on("checkContinue", watch)
 
+  /** Ends at a moment when no connection waits in the queue, which gives up one in each turn of the event loop. */
+  const queueQuiet = Effect.gen(function*() {
+    const began = yield* Clock.currentTimeMillis
+    const limit = began + Math.min(acceptMillis, timeout / 2)
+    let seen = accepted
+    let now = began
+    let since = began
+    while (now < limit && now - since < queueQuietMillis) {
+      yield* Effect.sleep(pollInterval)
+      // Timers come before the queue in a turn. One that is late must not take a queue that was not looked at for a quiet one.
+      yield* Effect.yieldNow
+      now = yield* Clock.currentTimeMillis
+      if (accepted !== seen) since = now
+      seen = accepted
+    }
+    for (let turn = 0; turn < maxTurns; turn++) {
+      yield* Effect.yieldNow
+      if (accepted === seen) return
+      seen = accepted
+    }
+  })
+
   const stopListening = Effect.sync(() => {
-    stopping = true
+    listening = false
     // Not `http.Server.close`, which resets idle connections at once, with whatever request is on its way on them.
     Net.Server.prototype.close.call(server)
     for (const response of last().values()) {
@@ -105,10 +142,8 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
     yield* Effect.sleep(pollInterval).pipe(Effect.repeat({ while: isSending }), Effect.timeoutOption(lastWords))
   })
 
-  const ended = Effect.gen(function*() {
-    const began = yield* Clock.currentTimeMillis
-    const limit = began + Duration.toMillis(options.timeout)
-    let quietSince = began
+  const ended = Effect.fnUntraced(function*(limit: number) {
+    let quietSince = yield* Clock.currentTimeMillis
     while (connections.size > 0) {
       const now = yield* Clock.currentTimeMillis
       if (running.size > 0) quietSince = now
@@ -133,10 +168,20 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
       : Effect.logInfo("stopping: waiting for running requests", { running: running.size })
   )
 
+  const drain = Effect.gen(function*() {
+    stopping = true
+    const limit = (yield* Clock.currentTimeMillis) + timeout
+    yield* logged
+    yield* queueQuiet
+    yield* stopListening
+    yield* ended(limit)
+    yield* closeIdle
+  })
+
   return {
     stopping: () => stopping,
     cut: Deferred.await(cut),
-    drain: stopListening.pipe(Effect.andThen(logged), Effect.andThen(ended), Effect.andThen(closeIdle)),
+    drain,
     closed: Effect.asVoid(Effect.timeoutOption(closed, lastWords))
   }
 }

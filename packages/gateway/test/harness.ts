@@ -5,6 +5,7 @@ import { Simulator, type SimulatorOptions } from "@ballast/simulator"
 import { Logs } from "@ballast/telemetry"
 import { Context, Duration, Effect, identity, Layer, Redacted } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
+import { connect } from "node:net"
 
 export class Running extends Context.Service<Running, {
   readonly url: string
@@ -18,6 +19,8 @@ const instant = { latency: 0, timeToFirstToken: 0, tokensPerSecond: Infinity }
 export interface Options {
   readonly simulator?: SimulatorOptions.SimulatorOptions
   readonly clientKeys?: ReadonlyArray<string>
+  readonly allowedHosts?: ReadonlyArray<string>
+  readonly allowedOrigins?: ReadonlyArray<string>
   readonly apiKey?: string
   readonly circuitBreaker?: DeepSeek.Options["circuitBreaker"]
   readonly kind?: "simulator" | "deepseek"
@@ -52,6 +55,8 @@ export const layer = (options: Options = {}): Layer.Layer<Running> => {
         host: "127.0.0.1",
         port: 0,
         clientKeys: (options.clientKeys ?? []).map((key) => Redacted.make(key)),
+        allowedHosts: options.allowedHosts ?? [],
+        allowedOrigins: options.allowedOrigins ?? [],
         shutdownTimeout: Duration.seconds(5)
       }))
       const port = address._tag === "UnixPathAddress" ? 0 : address.port
@@ -95,4 +100,20 @@ export const send = (url: string, init?: RequestInit): Effect.Effect<Answer> =>
     const text = await response.text()
     const isJson = response.headers.get("content-type")?.startsWith("application/json") && text !== ""
     return { status: response.status, headers: response.headers, text, json: isJson ? JSON.parse(text) : undefined }
+  })
+
+/** Sends bytes as they are and gives everything that comes back until the server closes. */
+export const raw = (url: string, bytes: string | Uint8Array, options?: { readonly halfClose?: boolean }) =>
+  Effect.callback<string>((resume) => {
+    const { hostname, port } = new URL(url)
+    let received = ""
+    const socket = connect(Number(port), hostname, () => {
+      socket.write(bytes)
+      if (options?.halfClose) socket.end()
+    })
+    socket.setEncoding("latin1")
+    socket.on("data", (text: string) => received += text)
+    socket.on("error", () => {})
+    socket.on("close", () => resume(Effect.succeed(received)))
+    return Effect.sync(() => socket.destroy())
   })

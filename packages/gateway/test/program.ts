@@ -49,7 +49,7 @@ export class Program {
     else this.child.once("close", done)
   })
 
-  signal(name: "SIGTERM" | "SIGINT"): Effect.Effect<void> {
+  signal(name: NodeJS.Signals): Effect.Effect<void> {
     return Effect.sync(() => void this.child.kill(name))
   }
 }

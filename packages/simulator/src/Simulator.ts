@@ -11,6 +11,7 @@
  * @since 0.1.0
  */
 import type { Balance } from "@ballast/chat/Balance"
+import type { Usage } from "@ballast/chat/Usage"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -37,7 +38,7 @@ import * as Timeline from "./internal/timeline.ts"
 import type { SimulatorOptions } from "./SimulatorOptions.ts"
 
 /**
- * An HTTP request as the simulator sees it. Header names are in lower case.
+ * An HTTP request as the simulator sees it. Header names are in lower case; the path may have a query.
  *
  * @category models
  * @since 0.1.0
@@ -46,7 +47,7 @@ export interface SimulatorRequest {
   readonly method: string
   readonly path: string
   readonly headers: { readonly [name: string]: string | undefined }
-  readonly body: string
+  readonly body: Uint8Array
 }
 
 /**
@@ -62,12 +63,26 @@ export class ConnectionCut extends Schema.TaggedError<ConnectionCut>()("Connecti
 }
 
 /**
+ * What a chat request asked for, and what its answer costs.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ChatSummary {
+  readonly model: string
+  readonly stream: boolean
+  readonly usage: Usage
+}
+
+/**
  * An HTTP answer. The body gives each piece when it is due; it fails where the connection is destroyed, and never ends where it stalls.
  *
  * @category models
  * @since 0.1.0
  */
 export interface SimulatorResponse {
+  /** Only with the answer to a chat request that was accepted. */
+  readonly chat?: ChatSummary | undefined
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
   readonly body: Stream.Stream<Uint8Array, ConnectionCut>
@@ -135,33 +150,48 @@ export const make = Effect.fnUntraced(function*(options: SimulatorOptions = {}) 
     }
   }
 
-  const faultOf = (request: SimulatorRequest, route: Routes.Route, now: number): Result.Result<Fault.Fault, string> => {
+  const completions = (beta: boolean): Routes.Route => ({
+    answer: (arrival, key) => chat(arrival, key, beta),
+    planned: true
+  })
+  const json = (value: () => unknown): Routes.Route["answer"] => ({ fault }) =>
+    Reply.data(value(), fault, settings.keepAlive)
+  const models: Routes.Route = { answer: json(() => Models.list) }
+  const balance: Routes.Route = { answer: json(account.balance) }
+  const routes: Routes.Routes = {
+    "POST /chat/completions": completions(false),
+    "POST /v1/chat/completions": completions(false),
+    "POST /beta/chat/completions": completions(true),
+    "GET /models": models,
+    "GET /v1/models": models,
+    "GET /user/balance": balance,
+    "GET /v1/user/balance": balance,
+    "GET /__simulator/state": { answer: json(inspection), own: true }
+  }
+
+  const faultOf = (
+    request: SimulatorRequest,
+    route: Routes.Route | undefined,
+    now: number
+  ): Result.Result<Fault.Fault, string> => {
     const header = request.headers["x-simulate"]
-    const planned = route._tag === "Chat" ? faults.next(now - start) : {}
+    const planned = route?.planned === true ? faults.next(now - start) : {}
     return header === undefined ? Result.succeed(planned) : Result.map(Fault.parse(header), faults.own)
   }
 
-  const serve = (route: Routes.Route, arrival: Reply.Arrival): Reply.Reply => {
-    const { fault, request } = arrival
-    const data = (value: unknown) => Reply.data(value, fault, settings.keepAlive)
-    if (route._tag === "State") return data(inspection())
+  const serve = (route: Routes.Route | undefined, arrival: Reply.Arrival): Reply.Reply => {
+    if (route?.own === true) return route.answer(arrival, "")
     const instead = Reply.instead(arrival, settings.keepAlive)
     if (instead !== undefined) return instead
-    if (route._tag === "Unknown") return Reply.refuse(Refusal.notFound, arrival)
-    const key = authorize(request.headers.authorization, settings.keys)
-    if (Result.isFailure(key)) return Reply.refuse(key.failure, arrival)
-    switch (route._tag) {
-      case "Models":
-        return data(Models.list)
-      case "Balance":
-        return data(account.balance())
-      case "Chat":
-        return chat(arrival, key.success, route.beta)
-    }
+    if (route === undefined) return Reply.refuse(Refusal.notFound, arrival)
+    return Result.match(authorize(arrival.request.headers.authorization, settings.keys), {
+      onFailure: (refusal) => Reply.refuse(refusal, arrival),
+      onSuccess: (key) => route.answer(arrival, key)
+    })
   }
 
   const decide = (request: SimulatorRequest, now: number, draw: Draw.Draw): Reply.Reply => {
-    const route = Routes.find(request.method, request.path)
+    const route = Routes.find(routes, request.method, request.path)
     const arrival = { request, now, draw, requestId: Draw.uuid(draw), fault: {} }
     return Result.match(faultOf(request, route, now), {
       onFailure: (text) => Reply.refuse(Refusal.invalid(text), arrival),
@@ -183,6 +213,7 @@ export const make = Effect.fnUntraced(function*(options: SimulatorOptions = {}) 
     const sent = yield* Clock.currentTimeMillis
     return {
       status: reply.status,
+      chat: reply.chat,
       headers: Reply.headers(reply, traceId),
       body: Timeline.stream(reply.timeline, sent, new ConnectionCut())
     }

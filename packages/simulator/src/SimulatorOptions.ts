@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import type * as Duration from "effect/Duration"
 import type { Planned } from "./Fault.ts"
 
@@ -15,6 +16,11 @@ import type { Planned } from "./Fault.ts"
 export interface SimulatorOptions {
   /** The same seed and request give the same answer. Default: `"ballast"`. */
   readonly seed?: string | number | undefined
+  /**
+   * The text of every answer, or a function that gives it for a request; `undefined` asks for a made-up one. It comes in place of tool
+   * calls, too; `stop` and `max_tokens` hold. Default: made-up text.
+   */
+  readonly reply?: string | ((request: ChatRequest) => string | undefined) | undefined
   /** The API keys that are accepted. Default: every key that begins with `sk-`. */
   readonly keys?: ReadonlyArray<string> | undefined
   /** Time until the status and headers. Default: 20 ms. */

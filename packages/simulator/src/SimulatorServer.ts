@@ -7,7 +7,9 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as ByteSize from "effect/ByteSize"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as HttpBody from "effect/http/HttpBody"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServer from "effect/http/HttpServer"
@@ -31,6 +33,8 @@ export interface ServerOptions extends SimulatorOptions {
   readonly host?: string | undefined
   /** Port to listen on, 0 for any free one. Default: 8788. */
   readonly port?: number | undefined
+  /** Whether each request is logged, one line at `Info` when its answer has ended. Default: false. */
+  readonly log?: boolean | undefined
 }
 
 const defaults = { host: "127.0.0.1", port: 8_788 } as const
@@ -41,14 +45,14 @@ const shutdownTimeout = "1 second"
 /** The engine refuses what is longer than this; the server need not read on. */
 const maxBodySize = ByteSize.mebibytes(48)
 
-/** The body as text. One that is too long is not kept: its length in the headers makes the engine refuse it. */
+/** The body. One that is too long is not kept: its length in the headers makes the engine refuse it. */
 const readBody = (request: HttpServerRequest) => {
-  const read = { headers: request.headers, body: "" }
+  const read = { headers: request.headers, body: new Uint8Array() }
   const tooLong = { ...read, headers: { ...request.headers, "content-length": String(maxBodySize + 1n) } }
   if (Number(request.headers["content-length"] ?? 0) > Number(maxBodySize)) return Effect.succeed(read)
-  return request.text.pipe(
+  return request.arrayBuffer.pipe(
     Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBodySize),
-    Effect.map((body) => ({ ...read, body })),
+    Effect.map((body) => ({ ...read, body: new Uint8Array(body) })),
     Effect.catch(() => Effect.succeed(tooLong))
   )
 }
@@ -73,15 +77,51 @@ const toServerResponse = (
   return type === undefined ? HttpServerResponse.removeHeader(response, "content-type") : response
 }
 
-const handle = Effect.gen(function*() {
+const answer = Effect.fnUntraced(function*(request: HttpServerRequest) {
   const simulator = yield* Simulator.Simulator
-  const request = yield* HttpServerRequest
   const received = yield* readBody(request)
-  const response = yield* simulator.answer({ method: request.method, path: request.url, ...received }).pipe(
+  return yield* simulator.answer({ method: request.method, path: request.url, ...received }).pipe(
     Effect.catch(() => destroy(request))
   )
-  return toServerResponse(response, request)
+})
+
+const handle = Effect.gen(function*() {
+  const request = yield* HttpServerRequest
+  return toServerResponse(yield* answer(request), request)
 }).pipe(Effect.interruptible)
+
+/** The line of a request, once its answer has ended: complete, or cut off by a fault or by the client. */
+const fieldsOf = (
+  request: HttpServerRequest,
+  response: Simulator.SimulatorResponse | undefined,
+  millis: number,
+  exit: Exit.Exit<unknown, unknown>
+) => ({
+  method: request.method,
+  path: request.url,
+  status: response?.status,
+  duration_ms: Math.round(millis * 10) / 10,
+  model: response?.chat?.model,
+  stream: response?.chat?.stream,
+  input_tokens: response?.chat?.usage.prompt_tokens,
+  output_tokens: response?.chat?.usage.completion_tokens,
+  x_simulate: request.headers["x-simulate"],
+  cut_off: Exit.isFailure(exit) || undefined
+})
+
+const handleLogged = Effect.gen(function*() {
+  const request = yield* HttpServerRequest
+  const began = yield* Clock.currentTimeMillis
+  const seen: { response?: Simulator.SimulatorResponse } = {}
+  yield* Effect.addFinalizer((exit) =>
+    Effect.flatMap(
+      Clock.currentTimeMillis,
+      (now) => Effect.logInfo("request", fieldsOf(request, seen.response, now - began, exit))
+    )
+  )
+  seen.response = yield* Effect.interruptible(answer(request))
+  return toServerResponse(seen.response, request)
+})
 
 /**
  * Serves the simulator on the `HttpServer` at hand.
@@ -101,7 +141,7 @@ export const layer = (
   options: ServerOptions = {}
 ): Layer.Layer<HttpServer.HttpServer | Simulator.Simulator, ServeError> =>
   Layer.provideMerge(
-    serve,
+    options.log === true ? HttpServer.serve(handleLogged) : serve,
     Layer.merge(
       Simulator.layer(options),
       NodeHttpServer.layerServer(createServer, {

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schedule } from "effect"
+import { Effect, Layer, Logger, Schedule } from "effect"
 import { Agent, request } from "node:http"
 import { Simulator, SimulatorServer } from "../src/index.ts"
 import { eventsOf, hello, instant } from "./support.ts"
@@ -153,6 +153,24 @@ describe("SimulatorServer", () => {
       assert.strictEqual(response.status, 413)
       assert.include(yield* text(response), "openresty")
     }).pipe(serving))
+
+  it.live("logs a line for each request, when told to", () => {
+    const lines: Array<unknown> = []
+    const logger = Logger.make(({ message }) => lines.push(message))
+    return Effect.gen(function*() {
+      yield* Effect.flatMap(chat(hello), text)
+      yield* Effect.flatMap(chat(hello, "status=503"), text)
+      yield* Effect.exit(Effect.flatMap(chat({ ...hello, stream: true }, "cut=2"), text))
+      yield* Effect.repeat(Effect.void, { until: () => lines.length === 3, schedule: Schedule.spaced("5 millis") })
+      const fields = Array.from(lines, (line) => Object(Array.isArray(line) ? line[1] : undefined))
+      assert.deepInclude(fields[0], { method: "POST", path: "/chat/completions", status: 200, stream: false })
+      assert.isAbove(fields[0].output_tokens, 0)
+      assert.deepInclude(fields[1], { status: 503, x_simulate: "status=503" })
+      assert.deepInclude(fields[2], { status: 200, stream: true, cut_off: true })
+    }).pipe(Effect.provide(
+      Layer.provide(SimulatorServer.layer({ ...instant, port: 0, log: true }), Logger.layer([logger]))
+    ))
+  })
 
   it.live("stops with running answers", () =>
     Effect.gen(function*() {

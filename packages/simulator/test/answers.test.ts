@@ -78,6 +78,26 @@ describe("tools", () => {
       assert.strictEqual(yield* called({ thinking, tool_choice }), "send_mail")
     }).pipe(simulated()))
 
+  it.effect("are all called that the prompt names, in its order", () =>
+    Effect.gen(function*() {
+      const time = { type: "function", function: { name: "lookUpTime" } }
+      const other = { type: "function", function: { name: "time" } }
+      const called = (prompt: string, simulate?: string) =>
+        Effect.map(
+          message({ ...asking, tools: [weather, time, other], messages: [user(prompt)] }, simulate),
+          ({ tool_calls }) => tool_calls?.map((call) => `${call.index} ${call.function.name}`)
+        )
+      assert.deepStrictEqual(yield* called("Use lookUpTime and get_weather."), ["0 lookUpTime", "1 get_weather"])
+      assert.deepStrictEqual(yield* called("Get weather, then look up time."), [
+        "0 get_weather",
+        "1 lookUpTime",
+        "2 time"
+      ])
+      assert.deepStrictEqual(yield* called("Use get_weather_2 for the weather."), ["0 get_weather"])
+      assert.deepStrictEqual(yield* called("Use lookUpTime and get_weather.", "calls=1"), ["0 lookUpTime"])
+      assert.lengthOf((yield* called("Use lookUpTime and get_weather.", "calls=3")) ?? [], 3)
+    }).pipe(simulated()))
+
   it.effect("are called as often as x-simulate says", () =>
     Effect.gen(function*() {
       const { tool_calls } = yield* message(asking, "calls=3")
@@ -157,6 +177,29 @@ describe("tools", () => {
         assert.match(f, /^\d{4}-\d{2}-\d{2}$/)
       }
     }))
+})
+
+describe("a reply of one's own", () => {
+  it.effect("is the text of every answer, whole and streamed, within the request's bounds", () =>
+    Effect.gen(function*() {
+      assert.strictEqual((yield* message(hello)).content, "Hello, 世界! Good bye.")
+      assert.strictEqual((yield* message({ ...hello, tools: [weather] })).content, "Hello, 世界! Good bye.")
+      const chunks = yield* streamed(hello)
+      assert.strictEqual(
+        chunks.map(({ choices }) => choices[0]?.delta.content ?? "").join(""),
+        "Hello, 世界! Good bye."
+      )
+      assert.strictEqual((yield* message({ ...hello, stop: " Good" })).content, "Hello, 世界!")
+    }).pipe(simulated({ reply: "Hello, 世界! Good bye." })))
+
+  it.effect("is made for each request, or left to the simulator", () =>
+    Effect.gen(function*() {
+      const say = (content: string) => message({ ...hello, messages: [user(content)] })
+      assert.strictEqual((yield* say("ping")).content, "pong")
+      const made = (yield* say("Why does a ship carry ballast?")).content
+      assert.isNotEmpty(made)
+      assert.notStrictEqual(made, "pong")
+    }).pipe(simulated({ reply: ({ messages }) => messages[0].content === "ping" ? "pong" : undefined })))
 })
 
 describe("JSON mode", () => {

@@ -1,4 +1,5 @@
 /** Answers chat requests: checks, then a place among the running chats, then the model's words and what they cost. */
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import type { Usage } from "@ballast/chat/Usage"
 import * as Result from "effect/Result"
 import type { SimulatorRequest } from "../Simulator.ts"
@@ -18,13 +19,14 @@ import * as Validate from "./validate.ts"
 const maxBodyBytes = 48 * 1024 * 1024
 
 const isTooLarge = ({ body, headers }: SimulatorRequest): boolean =>
-  Number(headers["content-length"] ?? 0) > maxBodyBytes ||
-  // A UTF-16 unit is at most three bytes of UTF-8, so most bodies need no counting.
-  (body.length * 3 > maxBodyBytes && new TextEncoder().encode(body).length > maxBodyBytes)
+  body.length > maxBodyBytes || Number(headers["content-length"] ?? 0) > maxBodyBytes
 
 export const make = (settings: Settings, account: Account) => {
   const cache = PromptCache.make(settings.cacheSize)
   const { replayCheck, seed } = settings
+
+  const replyTo = (input: ChatRequest): string | undefined =>
+    typeof settings.reply === "function" ? settings.reply(input) : settings.reply
 
   const usageOf = ({ chat, family, prompt }: Validate.Valid, completion: Completion.Completion, key: string): Usage => {
     const scope = `${key}/${family}/${chat.userId ?? ""}`
@@ -50,10 +52,10 @@ export const make = (settings: Settings, account: Account) => {
   return (arrival: Arrival, key: string, beta: boolean): Reply => {
     const { fault, now, request } = arrival
     if (isTooLarge(request)) return refuse(Refusal.tooLarge, arrival)
-    const checked = Validate.validate(request.body, { beta, replayCheck })
+    const checked = Validate.validate(new TextDecoder().decode(request.body), { beta, replayCheck })
     if (Result.isFailure(checked)) return refuse(checked.failure, arrival)
-    const { chat, family } = checked.success
-    const completion = Completion.make(chat, seed, fault)
+    const { chat, family, input } = checked.success
+    const completion = Completion.make(chat, seed, { ...fault, reply: replyTo(input) })
     const refusal = account.admit(family)
     if (refusal !== undefined) return refuse(refusal, arrival)
 
@@ -71,7 +73,8 @@ export const make = (settings: Settings, account: Account) => {
       contentType: chat.stream ? "text/event-stream; charset=utf-8" : "application/json",
       timeline: timelineOf(answer, chat.stream, arrival),
       fault,
-      family
+      family,
+      chat: { model: chat.model, stream: chat.stream, usage }
     }
   }
 }

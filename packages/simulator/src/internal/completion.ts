@@ -34,6 +34,8 @@ export interface Wishes {
   /** The arguments of tool calls lack their end. */
   readonly brokenArguments?: boolean | undefined
   readonly empty?: boolean | undefined
+  /** The text, in place of one that is made up, and of tool calls. */
+  readonly reply?: string | undefined
   readonly finish?: string | undefined
 }
 
@@ -51,7 +53,7 @@ export const make = (chat: Chat.Chat, seed: string, wishes: Wishes): Completion 
   const reasoning = chat.thinking ? Tokens.split(think(chat, about, draw)) : undefined
   const calls = makeCalls(chat, about, draw, wishes)
   const leaked = wishes.dsml === true && calls.length > 0
-  const text = leaked ? markup(calls) : calls.length > 0 ? "" : write(chat, about, draw, wishes.tokens)
+  const text = leaked ? markup(calls) : calls.length > 0 ? "" : wishes.reply ?? write(chat, about, draw, wishes.tokens)
   const content = Tokens.split(stopAt(text, chat.stop))
   const whole = leaked || calls.length === 0
     ? { reasoning, content, calls: [], finish: "stop" }
@@ -71,17 +73,20 @@ const makeCalls = (
   chat: Chat.Chat,
   about: Text.Subject,
   draw: Draw.Draw,
-  { brokenArguments, calls: wished }: Wishes
+  { brokenArguments, calls: wished, reply }: Wishes
 ): ReadonlyArray<Call> => {
   // After a tool's result the model answers in text, unless the request insists on a call.
   const asked = chat.messages[chat.messages.length - 1]?.role === "user"
   const forced = chat.toolChoice !== "auto"
-  const tool = asked || forced || wished !== undefined ? ToolCall.choose(chat, lastUserText(chat)) : undefined
-  if (tool === undefined) return []
-  return Array.from({ length: wished ?? 1 }, (_, index) => {
-    const call = ToolCall.call(tool, index, { about, draw })
-    return { ...call, arguments: Tokens.split(brokenArguments === true ? call.arguments.slice(0, -1) : call.arguments) }
-  })
+  if (wished === undefined && (reply !== undefined || !(asked || forced))) return []
+  const chosen = ToolCall.choose(chat, lastUserText(chat))
+  const count = chosen.length === 0 ? 0 : wished ?? chosen.length
+  return Array.from({ length: count }, (_, index) => chosen[index % chosen.length]).filter((tool) => tool !== undefined)
+    .map((tool, index) => {
+      const call = ToolCall.call(tool, index, { about, draw })
+      const text = brokenArguments === true ? call.arguments.slice(0, -1) : call.arguments
+      return { ...call, arguments: Tokens.split(text) }
+    })
 }
 
 /** Calls as the model writes them, before the service makes `tool_calls` of them. */

@@ -1,7 +1,7 @@
 /** What the engine decides at a request's arrival: the answer as a whole, before any time passes. */
 import * as Duration from "effect/Duration"
 import type { Fault } from "../Fault.ts"
-import type { SimulatorRequest } from "../Simulator.ts"
+import type { ChatSummary, SimulatorRequest } from "../Simulator.ts"
 import type { Draw } from "./draw.ts"
 import type { Family } from "./models.ts"
 import * as Refusal from "./refusal.ts"
@@ -14,6 +14,7 @@ export interface Reply {
   readonly fault: Fault
   /** The model whose place the request holds. */
   readonly family?: Family | undefined
+  readonly chat?: ChatSummary | undefined
 }
 
 /** A request with what was drawn for it. */

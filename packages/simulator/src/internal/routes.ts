@@ -1,21 +1,19 @@
-/** Which operation a request is for. */
-export type Route =
-  | { readonly _tag: "Chat"; readonly beta: boolean }
-  | { readonly _tag: "Models" }
-  | { readonly _tag: "Balance" }
-  | { readonly _tag: "State" }
-  | { readonly _tag: "Unknown" }
+/** The table of endpoints. */
+import type { Arrival, Reply } from "./reply.ts"
 
-const routes: Record<string, Route> = {
-  "POST /chat/completions": { _tag: "Chat", beta: false },
-  "POST /v1/chat/completions": { _tag: "Chat", beta: false },
-  "POST /beta/chat/completions": { _tag: "Chat", beta: true },
-  "GET /models": { _tag: "Models" },
-  "GET /v1/models": { _tag: "Models" },
-  "GET /user/balance": { _tag: "Balance" },
-  "GET /v1/user/balance": { _tag: "Balance" },
-  "GET /__simulator/state": { _tag: "State" }
+export interface Route {
+  /** The answer to a request with an accepted key. */
+  readonly answer: (arrival: Arrival, key: string) => Reply
+  /** The plan's faults happen here. Default: false. */
+  readonly planned?: boolean
+  /** Tells of the simulator itself: no key is asked for, and no fault happens. Default: false. */
+  readonly own?: boolean
 }
 
-export const find = (method: string, path: string): Route =>
-  routes[`${method} ${path.replace(/\?.*$/s, "")}`] ?? { _tag: "Unknown" }
+/** Endpoints by method and path, as in `GET /models`. */
+export type Routes = Readonly<Record<string, Route>>
+
+export const find = (routes: Routes, method: string, path: string): Route | undefined => {
+  const name = `${method} ${path.replace(/\?.*$/s, "")}`
+  return Object.hasOwn(routes, name) ? routes[name] : undefined
+}

@@ -8,6 +8,7 @@ import * as FaultValues from "./faultValues.ts"
 /** All settings, times in milliseconds. */
 export interface Settings {
   readonly seed: string
+  readonly reply: SimulatorOptions["reply"]
   readonly keys: ReadonlySet<string> | undefined
   readonly latency: number
   readonly timeToFirstToken: number
@@ -79,6 +80,7 @@ const checkPlan = (planned: Planned): Planned => {
 /** Fills in the defaults. A value out of bounds is a `RangeError`. */
 export const resolve = (options: SimulatorOptions): Settings => ({
   seed: String(options.seed ?? defaults.seed),
+  reply: options.reply,
   keys: options.keys && new Set(options.keys),
   latency: millis("latency", options.latency ?? defaults.latency),
   timeToFirstToken: millis("timeToFirstToken", options.timeToFirstToken ?? defaults.timeToFirstToken),

@@ -21,29 +21,46 @@ const cutOff = (request: HttpClientRequest.HttpClientRequest) =>
     reason: new HttpClientError.TransportError({ request, description: "The connection was destroyed" })
   })
 
-/** Text of a request's body; a form has none, and no endpoint takes one. */
-const bodyText = (
+const encoder = new TextEncoder()
+
+interface Sent {
+  readonly body: Uint8Array
+  /** Of a form: names the boundary of its parts. */
+  readonly contentType?: string | undefined
+}
+
+const encodeError = (request: HttpClientRequest.HttpClientRequest) => (cause: unknown) =>
+  new HttpClientError.HttpClientError({ reason: new HttpClientError.EncodeError({ request, cause }) })
+
+const rawBytes = (body: unknown): Uint8Array =>
+  typeof body === "string" ? encoder.encode(body) : body instanceof Uint8Array ? body : new Uint8Array()
+
+/** A request's body as it would be sent. */
+const sentBody = (
   request: HttpClientRequest.HttpClientRequest
-): Effect.Effect<string, HttpClientError.HttpClientError> => {
+): Effect.Effect<Sent, HttpClientError.HttpClientError> => {
   const { body } = request
   switch (body._tag) {
     case "Empty":
+      return Effect.succeed({ body: new Uint8Array() })
     case "FormData":
-      return Effect.succeed("")
+      return Effect.tryPromise({
+        try: async () => {
+          const form = new Response(body.formData)
+          return {
+            body: new Uint8Array(await form.arrayBuffer()),
+            contentType: form.headers.get("content-type") ?? undefined
+          }
+        },
+        catch: encodeError(request)
+      })
     case "Uint8Array":
-      return Effect.sync(() => new TextDecoder().decode(body.body))
+      return Effect.succeed({ body: body.body })
     case "Raw":
-      return Effect.sync(() =>
-        typeof body.body === "string"
-          ? body.body
-          : body.body instanceof Uint8Array
-          ? new TextDecoder().decode(body.body)
-          : ""
-      )
+      return Effect.sync(() => ({ body: rawBytes(body.body) }))
     case "Stream":
-      return Effect.mapError(
-        Stream.mkString(Stream.decodeText(body.stream)),
-        (cause) => new HttpClientError.HttpClientError({ reason: new HttpClientError.EncodeError({ request, cause }) })
+      return Stream.mkUint8Array(body.stream).pipe(
+        Effect.mapBoth({ onSuccess: (body) => ({ body }), onFailure: encodeError(request) })
       )
   }
 }
@@ -55,11 +72,12 @@ export const execute = Effect.fnUntraced(function*(
   url: URL,
   signal: AbortSignal
 ) {
-  const body = yield* bodyText(request)
+  const { body, contentType } = yield* sentBody(request)
+  const headers = contentType === undefined ? request.headers : { ...request.headers, "content-type": contentType }
   const scope = yield* Scope.make()
   const close = Scope.close(scope, Exit.void)
   signal.addEventListener("abort", () => Effect.runFork(close), { once: true })
-  const response = yield* answer({ method: request.method, path: url.pathname, headers: request.headers, body }).pipe(
+  const response = yield* answer({ method: request.method, path: url.pathname + url.search, headers, body }).pipe(
     Scope.provide(scope),
     Effect.mapError(() => cutOff(request)),
     Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))

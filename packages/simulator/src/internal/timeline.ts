@@ -11,8 +11,11 @@ import * as Refusal from "./refusal.ts"
 export interface Piece {
   /** Milliseconds after the headers. */
   readonly at: number
-  readonly text: string
+  readonly content: Content
 }
+
+/** Text is sent as UTF-8. */
+export type Content = string | Uint8Array
 
 /** How a body ends: as it should, by a destroyed connection, or never. */
 export type End = "clean" | "cut" | "stall"
@@ -23,7 +26,10 @@ export interface Timeline {
 }
 
 /** A whole body at once. */
-export const whole = (text: string): Timeline => ({ pieces: text === "" ? [] : [{ at: 0, text }], end: "clean" })
+export const whole = (content: Content): Timeline => ({
+  pieces: content.length === 0 ? [] : [{ at: 0, content }],
+  end: "clean"
+})
 
 const comment = ": keep-alive\n\n"
 
@@ -31,14 +37,14 @@ const event = (data: string) => `data: ${data}\n\n`
 
 /** `count` pieces of `text`, evenly spread over the time until `until`. */
 const spread = function*(text: string, count: number, until: number): Generator<Piece> {
-  for (let i = 1; i <= count; i++) yield { at: until * i / (count + 1), text }
+  for (let i = 1; i <= count; i++) yield { at: until * i / (count + 1), content: text }
 }
 
 /** Adds a sign of life to every pause longer than `interval`. */
 const keepingAlive = function*(pieces: Iterable<Piece>, text: string, interval: number): Generator<Piece> {
   let last = 0
   for (const piece of pieces) {
-    for (last += interval; last < piece.at; last += interval) yield { at: last, text }
+    for (last += interval; last < piece.at; last += interval) yield { at: last, content: text }
     yield piece
     last = piece.at
   }
@@ -71,25 +77,25 @@ export const events = (data: Iterable<unknown>, pace: Pace, fault: Fault): Timel
     let sent = 0
     yield* spread(comment, fault.keepAlive ?? 0, pace.first)
     for (const value of data) {
-      if (fault.error === sent) return yield { at, text: event(Refusal.inStream) }
-      yield { at, text: event(fault.malformed === true && sent === 1 ? "{\"id\":" : JSON.stringify(value)) }
+      if (fault.error === sent) return yield { at, content: event(Refusal.inStream) }
+      yield { at, content: event(fault.malformed === true && sent === 1 ? "{\"id\":" : JSON.stringify(value)) }
       // The opening chunk comes together with the first token.
       if (sent++ > 0) at += pace.gap()
     }
-    yield { at, text: event("[DONE]") }
+    yield { at, content: event("[DONE]") }
   }
   const broken = breakOf(fault)
   const pieces = broken === undefined ? paced() : take(paced(), broken[0] + (fault.keepAlive ?? 0))
   return { pieces: keepingAlive(pieces, comment, pace.keepAlive), end: broken?.[1] ?? "clean" }
 }
 
-const halfOf = (text: string, events: number) => events === 0 ? "" : text.slice(0, Math.ceil(text.length / 2))
+const halfOf = (content: Content, events: number) => content.slice(0, events === 0 ? 0 : Math.ceil(content.length / 2))
 
 /** A body that comes after `at` milliseconds, broken as the fault says. */
-export const body = (text: string, at: number, keepAlive: number, fault: Fault): Timeline => {
+export const body = (whole: Content, at: number, keepAlive: number, fault: Fault): Timeline => {
   const broken = breakOf(fault)
-  const sent = broken !== undefined ? halfOf(text, broken[0]) : fault.malformed === true ? text.slice(1) : text
-  const pieces = [...spread("\n", fault.padding ?? 0, at), ...(sent === "" ? [] : [{ at, text: sent }])]
+  const content = broken !== undefined ? halfOf(whole, broken[0]) : fault.malformed === true ? whole.slice(1) : whole
+  const pieces = [...spread("\n", fault.padding ?? 0, at), ...(content.length === 0 ? [] : [{ at, content }])]
   return { pieces: keepingAlive(pieces, "\n", keepAlive), end: broken?.[1] ?? "clean" }
 }
 
@@ -100,6 +106,8 @@ export const json = (value: unknown, at: number, keepAlive: number, fault: Fault
 type Bytes = [Uint8Array, ...Array<Uint8Array>]
 
 const encoder = new TextEncoder()
+
+const bytesOf = ({ content }: Piece): Uint8Array => typeof content === "string" ? encoder.encode(content) : content
 
 /** Pieces that one pull may give at once, to bound memory when everything is due. */
 const batch = 256
@@ -114,10 +122,10 @@ export const stream = <E>(timeline: Timeline, start: number, cut: E): Stream.Str
     let next = iterator.next()
 
     const due = (first: Piece, now: number): Bytes => {
-      const bytes: Bytes = [encoder.encode(first.text)]
+      const bytes: Bytes = [bytesOf(first)]
       next = iterator.next()
       while (next.done !== true && start + next.value.at <= now && bytes.length < batch) {
-        bytes.push(encoder.encode(next.value.text))
+        bytes.push(bytesOf(next.value))
         next = iterator.next()
       }
       return bytes

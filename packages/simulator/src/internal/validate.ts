@@ -1,4 +1,5 @@
 /** What the service checks before it answers, in its words. */
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as Result from "effect/Result"
 import * as Chat from "./chat.ts"
 import * as Image from "./image.ts"
@@ -13,6 +14,8 @@ export type ReplayCheck = "documented" | "observed" | "off"
 
 export interface Valid {
   readonly chat: Chat.Chat
+  /** The request as it came. */
+  readonly input: ChatRequest
   readonly family: Models.Family
   readonly prompt: Tokens.Measured
 }
@@ -251,7 +254,8 @@ const context = (chat: Chat.Chat, promptTokens: number): Checked =>
 /** Reads and checks the body of a chat request. */
 export const validate = (body: string, endpoint: Endpoint): Result.Result<Valid, Refusal.Refusal> =>
   Result.gen(function*() {
-    const chat = yield* decode(yield* parse(body), body)
+    const input = yield* parse(body)
+    const chat = yield* decode(input, body)
     const family = yield* model(chat)
     yield* ranges(chat)
     yield* format(chat)
@@ -260,5 +264,6 @@ export const validate = (body: string, endpoint: Endpoint): Result.Result<Valid,
     yield* replay(chat, endpoint.replayCheck)
     const prompt = measure(chat)
     yield* context(chat, prompt.tokens)
-    return { chat, family, prompt }
+    // What the engine decodes and checks is a request of the API.
+    return { chat, input: input as ChatRequest, family, prompt }
   })

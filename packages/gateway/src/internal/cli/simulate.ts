@@ -1,7 +1,9 @@
 import * as SimulatorServer from "@ballast/simulator/SimulatorServer"
+import * as Logs from "@ballast/telemetry/Logs"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { HttpServer } from "effect/http/HttpServer"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Settings from "../../Settings.ts"
 import { fromServeError } from "../../StartError.ts"
@@ -15,6 +17,7 @@ export interface Options {
   readonly latency: Option.Option<number>
   readonly ttft: Option.Option<number>
   readonly tps: Option.Option<number>
+  readonly reply: Option.Option<string>
 }
 
 const millis = (option: Option.Option<number>) => Option.getOrUndefined(Option.map(option, Duration.millis))
@@ -26,6 +29,8 @@ export const simulate = Effect.fnUntraced(function*(options: Options) {
   const Server = SimulatorServer.layer({
     host,
     port,
+    log: true,
+    reply: Option.getOrUndefined(options.reply),
     seed: Option.getOrUndefined(options.seed),
     latency: millis(options.latency),
     timeToFirstToken: millis(options.ttft),
@@ -36,7 +41,7 @@ export const simulate = Effect.fnUntraced(function*(options: Options) {
     process.stdout.write(Startup.simulatorText({ version, url: Startup.urlOf(host, address) }))
     return yield* Effect.never
   }).pipe(
-    Effect.provide(Server),
+    Effect.provide(Layer.provideMerge(Server, Logs.layerConfig)),
     Effect.catchTag("ServeError", (error) => Effect.fail(fromServeError(error, { host, port })))
   )
 })

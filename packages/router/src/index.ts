@@ -1,0 +1,7 @@
+export * as ByModel from "./ByModel.ts"
+export * as CallContext from "./CallContext.ts"
+export * as Choice from "./Choice.ts"
+export * as Failover from "./Failover.ts"
+export * as Load from "./Load.ts"
+export * as Split from "./Split.ts"
+export * as When from "./When.ts"
