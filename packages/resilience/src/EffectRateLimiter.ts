@@ -15,12 +15,12 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Effects from "effect/persistence/RateLimiter"
 import type * as Scope from "effect/Scope"
 import * as Background from "./internal/background.ts"
+import * as Origin from "./internal/origin.ts"
 import { weightEpsilon } from "./internal/rate/algorithm.ts"
 import type { Rejection } from "./internal/rate/line.ts"
 import * as Pauses from "./internal/rate/pauses.ts"
@@ -123,14 +123,14 @@ const makeLimiters = (
   shared: Checked.SharedOptions,
   name: string,
   store: RateLimiterStore["Service"],
-  maker: Fiber.Fiber<unknown, unknown>
+  origin: Origin.Origin
 ) => {
   const limiters = new Map<string, Shared.Shared>()
   const background = Background.make()
   let closed = false
 
   const open = (options: Partial<Checked.SharedOptions>, rested: () => void): Shared.Shared =>
-    Shared.open(Checked.checked(where, { ...shared, ...options }), name, store, maker, { background, rested })
+    Shared.open(Checked.checked(where, { ...shared, ...options }), name, store, origin, { background, rested })
 
   /** Of no key: it rejects what never fits, steers, and turns all away once it is closed. */
   const common = open({}, () => {})
@@ -230,7 +230,7 @@ export const make = (
   return Effect.gen(function*() {
     const store = Shared.named(yield* RateLimiterStore, options?.name ?? defaults.name)
     const limiters = yield* Effect.withFiber((maker) =>
-      Effect.sync(() => makeLimiters(shared, options?.name ?? defaults.name, store, maker))
+      Effect.sync(() => makeLimiters(shared, options?.name ?? defaults.name, store, Origin.of(maker)))
     )
     yield* Effect.addFinalizer(() => limiters.close)
     const pauses = Pauses.make()

@@ -632,9 +632,12 @@ export function lastGood<A>(
             if (items !== undefined) { for (const item of chunk) items.push(item) }
             return chunk
           }),
-          Stream.onEnd(Effect.sync(() => {
-            if (items === undefined || classify(Exit.void)._tag !== "Success") return
-            keep(streams, key, items, time.now(fiber), settings.size)
+          // The fiber that opened the stream may have ended by then.
+          Stream.onEnd(Effect.withFiber((fiber) => {
+            if (items !== undefined && classify(Exit.void)._tag === "Success") {
+              keep(streams, key, items, time.now(fiber), settings.size)
+            }
+            return Effect.void
           }))
         )
         return Effect.succeed(whileEmpty(watched, () => {}, (cause) => {

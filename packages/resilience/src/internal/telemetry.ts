@@ -48,6 +48,9 @@ const deadlines = Metric.counter("ballast_deadlines_exceeded_total", {
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
 
+/** What a metric needs of a fiber. */
+type Reader = Pick<AnyFiber, "context">
+
 /** Records a finished wait as an event of the current span, in the histogram and in the record of the call. */
 export const makeWaited = (policy: PolicyKind, name: string) => {
   const metric = Metric.withAttributes(waitSeconds, { policy, name })
@@ -63,7 +66,7 @@ export const makeWaited = (policy: PolicyKind, name: string) => {
   }
 }
 
-const counting = (metric: Metric.Counter<number>) => (fiber: AnyFiber): void => metric.updateUnsafe(1, fiber.context)
+const counting = (metric: Metric.Counter<number>) => (fiber: Reader): void => metric.updateUnsafe(1, fiber.context)
 
 export const makeRejected = (policy: PolicyKind, name: string) =>
   counting(Metric.withAttributes(rejections, { policy, name }))
@@ -245,7 +248,7 @@ export const makeSettled = (name: string) => {
     refund: Metric.withAttributes(rateLimiterSettled, { name, because: "refund" }),
     charge: Metric.withAttributes(rateLimiterSettled, { name, because: "charge" })
   }
-  return (fiber: AnyFiber, because: keyof typeof metric, weight: number): void =>
+  return (fiber: Reader, because: keyof typeof metric, weight: number): void =>
     metric[because].updateUnsafe(weight, fiber.context)
 }
 
@@ -283,7 +286,7 @@ const storeErrors = Metric.counter("ballast_store_errors_total", {
   incremental: true
 })
 
-export const makeStoreFailed = (policy: PolicyKind, name: string) => (fiber: AnyFiber, op: string): void =>
+export const makeStoreFailed = (policy: PolicyKind, name: string) => (fiber: Reader, op: string): void =>
   Metric.withAttributes(storeErrors, { policy, name, op }).updateUnsafe(1, fiber.context)
 
 const leasedWeight = Metric.counter("ballast_rate_limiter_leased_weight_total", {
@@ -296,6 +299,6 @@ export const makeLeased = (name: string) => {
     taken: Metric.withAttributes(leasedWeight, { name, because: "taken" }),
     returned: Metric.withAttributes(leasedWeight, { name, because: "returned" })
   }
-  return (fiber: AnyFiber, because: keyof typeof metric, weight: number): void =>
+  return (fiber: Reader, because: keyof typeof metric, weight: number): void =>
     metric[because].updateUnsafe(weight, fiber.context)
 }

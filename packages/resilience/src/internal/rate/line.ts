@@ -12,6 +12,7 @@
  * With a lease the line also takes what calls are yet to come, and those take it
  * in one synchronous step.
  */
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -128,7 +129,7 @@ const behind = ({ algorithm, interval, limit, window }: Spec, first: number, roo
   }
 }
 
-export const make = (host: Host, key: string, maker: AnyFiber, now: () => number): Line => {
+export const make = (host: Host, key: string, origin: Context.Context<never>, now: () => number): Line => {
   const { background, events, store } = host
   const queue = Fifo.make<Waiter>()
   const lots = Lots.make()
@@ -139,7 +140,7 @@ export const make = (host: Host, key: string, maker: AnyFiber, now: () => number
   let overdue = false
   let driving = false
   /** In whose context the line works: that of the last call that set it going. */
-  let driver = maker.context
+  let driver = origin
   /** What the request under way asks for; some of that may have left. */
   let asked = { calls: 0, weight: 0 }
   /** Whether something came up since the store was asked for the last time. */

@@ -6,6 +6,7 @@ import type * as Scope from "effect/Scope"
 import * as Store from "../../RateLimiterStore.ts"
 import * as Background from "../background.ts"
 import * as Events from "../events.ts"
+import * as Origin from "../origin.ts"
 import * as storeKey from "../storeKey.ts"
 import * as telemetry from "../telemetry.ts"
 import * as time from "../time.ts"
@@ -77,7 +78,7 @@ export const make = (
 ): Effect.Effect<Shared, never, Store.RateLimiterStore | Scope.Scope> =>
   Effect.flatMap(Store.RateLimiterStore, (store) =>
     Effect.withFiber((maker) => {
-      const shared = open(initial, name, named(store, name), maker)
+      const shared = open(initial, name, named(store, name), Origin.of(maker))
       return Effect.as(Effect.addFinalizer(() => shared.close), shared)
     }))
 
@@ -89,12 +90,12 @@ export interface Owner {
   readonly rested: () => void
 }
 
-/** Opens a limiter on its name's part of the store; its owner closes it. */
+/** Opens a limiter on its name's part of the store; its owner closes it. It may outlive the fiber that made it. */
 export const open = (
   initial: Options.CheckedShared,
   name: string,
   store: Store.RateLimiterStore["Service"],
-  maker: AnyFiber,
+  origin: Origin.Origin,
   owner?: Owner
 ): Shared => {
   const background = owner?.background ?? Background.make()
@@ -109,7 +110,7 @@ export const open = (
   let settings = initial
   let closed = false
 
-  const now = () => time.now(maker)
+  const now = () => time.now(origin)
 
   const ask = <A>(
     key: string,
@@ -128,7 +129,7 @@ export const open = (
       })
       return Effect.tapError(answer, (error) =>
         Effect.sync(() => {
-          failed(maker, operation)
+          failed(origin, operation)
           if (events.active) events.publish({ _tag: "StoreFailed", key, error })
         }))
     })
@@ -143,7 +144,7 @@ export const open = (
     events,
     rejected,
     waited,
-    leased: (because, weight) => leased(maker, because, weight),
+    leased: (because, weight) => leased(origin, because, weight),
     ask,
     wake: (key) => wake(lines.get(key)),
     emptied: (line) => {
@@ -155,7 +156,7 @@ export const open = (
   const lineOf = (key: string): Line.Line => {
     const found = lines.get(key)
     if (found !== undefined) return found
-    const line = Line.make(host, key, maker, now)
+    const line = Line.make(host, key, origin.context, now)
     lines.set(key, line)
     return line
   }
@@ -189,7 +190,7 @@ export const open = (
     if (events.active) events.publish({ _tag: "Settled", key, reserved, weight })
     if (weight === reserved) return Effect.void
     const refund = weight < reserved
-    settled(maker, refund ? "refund" : "charge", Math.abs(reserved - weight))
+    settled(origin, refund ? "refund" : "charge", Math.abs(reserved - weight))
     const requests = refund
       ? Lots.refunds(takenAt, reserved - weight).map(({ at, weight }) =>
         steer(key, "giveBack", (spec) => store.giveBack(key, spec, weight, at), wake)
@@ -203,7 +204,7 @@ export const open = (
 
   const hold = (key: string, kind: Store.Hold, millis: number) =>
     steer(key, "hold", () => store.hold(key, kind, millis), (line) => {
-      if (kind === "pause") paused(maker)
+      if (kind === "pause") paused(origin)
       if (events.active) {
         events.publish({ _tag: kind === "pause" ? "Paused" : "Blocked", key, duration: Duration.millis(millis) })
       }
