@@ -295,10 +295,11 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
           if (entry.wait === undefined) begin(call, fiber)
           return call
         },
-        exit: ({ entry, round, startedAt }, exit, fiber) => {
+        isTimed: () => true,
+        exit: ({ entry, round, startedAt }, exit, fiber, held) => {
           // Learns first, so that a slot that is one too many isn't handed on; and frees it even if a judge throws.
           try {
-            const sample = startedAt === undefined ? undefined : judge(startedAt, round, exit, fiber)
+            const sample = startedAt === undefined ? undefined : judge(startedAt + held, round, exit, fiber)
             if (sample !== undefined) learn(sample, fiber)
           } finally {
             engine.exit(entry, fiber)
@@ -349,8 +350,9 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
  *
  * A call is dropped when `limitOf` finds a limit in its exit, or when `isDrop`
  * says so of its outcome. Of the drops of one overload only the first changes the
- * limit. How long a call takes counts when it succeeds; a stream is one call,
- * from its first pull to its end.
+ * limit. How long a call takes counts when it succeeds. A stream is one call,
+ * from its first pull to its end; of that counts the time that its consumer
+ * waited for items.
  *
  * A classifier, an `isDrop` or a `limitOf` that throws makes the call die; its
  * slots are free all the same.

@@ -327,7 +327,8 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
     const exit = (
       { admission, startedAt }: Entry,
       exit: Exit.Exit<unknown, unknown>,
-      fiber: AnyFiber
+      fiber: AnyFiber,
+      held: number
     ): void => {
       if (admission === undefined) return
       const now = clockOf(fiber)
@@ -338,11 +339,13 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
       const failed = outcome._tag === "Failure"
       const next = Machine.record(spec, machine, admission, {
         failed,
-        slow: outcome.slow ?? (spec.slowAfter !== Infinity && now() - startedAt >= spec.slowAfter),
+        slow: outcome.slow ?? (spec.slowAfter !== Infinity && now() - startedAt - held >= spec.slowAfter),
         retryAfter: failed && outcome.retryAfter !== undefined ? Duration.toMillis(outcome.retryAfter) : undefined
       }, now)
       if (next !== undefined) transitioned(fiber, next)
     }
+
+    const isTimed = ({ startedAt }: Entry) => !Number.isNaN(startedAt)
 
     const read = <A>(f: (now: number) => A) => Effect.withFiber((fiber) => Effect.succeed(f(time.now(fiber))))
 
@@ -374,7 +377,7 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
       })
     }
 
-    return Effect.succeed(Object.assign(guard.makePolicy<Entry, CircuitOpen>({ enter, exit }), {
+    return Effect.succeed(Object.assign(guard.makePolicy<Entry, CircuitOpen>({ enter, exit, isTimed }), {
       inspect: read((now) => Shown.of(spec, machine, now)),
       peek: read((now) => Machine.permits(spec, machine, now)),
       events: events.stream,
@@ -415,7 +418,8 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
  *
  * A stream is one call: it is admitted at its first pull and judged by its
  * exit. A consumer that stops early counts as a success once an item arrived,
- * and else as ignored.
+ * and else as ignored. How slow it is goes by the time that its consumer waited
+ * for items; what the consumer takes in between is not the dependency's.
  *
  * Throws a `RangeError` when an option is out of its bounds.
  *

@@ -11,6 +11,7 @@ import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Policy from "./policy.ts"
+import * as time from "./time.ts"
 
 /** One admission. `wait` is undefined when the call may run at once, and fails when it is rejected. */
 export interface Entry<E> {
@@ -22,10 +23,20 @@ export interface Entry<E> {
  * every entry: after the call, or while it still waits if that is interrupted.
  * An entry that waits must therefore say in its own state whether it was
  * granted.
+ *
+ * `held` is how long a stream's consumer did something else than wait for the
+ * next items, in milliseconds: that says nothing about the source. It is measured
+ * for the entries that `isTimed` wants it for, and zero for all others.
  */
 export interface Guard<T extends Entry<E>, E> {
   readonly enter: (fiber: Fiber.Fiber<unknown, unknown>) => T
-  readonly exit: (entry: T, exit: Exit.Exit<unknown, unknown>, fiber: Fiber.Fiber<unknown, unknown>) => void
+  readonly exit: (
+    entry: T,
+    exit: Exit.Exit<unknown, unknown>,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    held: number
+  ) => void
+  readonly isTimed?: (entry: T) => boolean
 }
 
 export const makePolicy = <T extends Entry<E>, E>(guard: Guard<T, E>): Policy.Policy<E> =>
@@ -48,7 +59,7 @@ const guardEffect = <T extends Entry<E>, E, A, E1, R>(
         return entry.wait === undefined ? self : Effect.flatMap(entry.wait, () => self)
       }),
       (exit) => {
-        if (entry !== undefined) guard.exit(entry, exit, fiber)
+        if (entry !== undefined) guard.exit(entry, exit, fiber, 0)
         return undefined
       }
     )
@@ -63,12 +74,32 @@ const guardStream = <T extends Entry<E>, E, A, E1, R>(
       let entry: T | undefined
       let emitted = false
       let opened: Pull.Pull<readonly [A, ...Array<A>], E1 | E, void, R> | undefined
+      let held = 0
+      /** When the consumer got the last items, while it has not asked for more. */
+      let emittedAt: number | undefined
+
+      /** Ends a time in which nobody waits for the source. */
+      const resume = (fiber: Fiber.Fiber<unknown, unknown>) => {
+        if (emittedAt !== undefined) held += time.now(fiber) - emittedAt
+        emittedAt = undefined
+      }
+
+      const timed = <E2>(pull: Pull.Pull<readonly [A, ...Array<A>], E2, void, R>) =>
+        Effect.withFiber((fiber): Pull.Pull<readonly [A, ...Array<A>], E2, void, R> => {
+          resume(fiber)
+          return Effect.map(pull, (items) => {
+            emittedAt = time.now(fiber)
+            return items
+          })
+        })
 
       const settle = (exit: Exit.Exit<unknown, unknown>) =>
         Effect.withFiber((fiber) => {
           const settling = entry
           entry = undefined
-          if (settling !== undefined) guard.exit(settling, exit, fiber)
+          if (settling === undefined) return Effect.void
+          resume(fiber)
+          guard.exit(settling, exit, fiber, held)
           return Effect.void
         })
 
@@ -86,20 +117,22 @@ const guardStream = <T extends Entry<E>, E, A, E1, R>(
 
       const first = watch(Effect.withFiber((fiber): Pull.Pull<readonly [A, ...Array<A>], E1 | E, void, R> => {
         entry = guard.enter(fiber)
+        const isTimed = guard.isTimed?.(entry) ?? false
         const open = Effect.flatMap(Channel.toPullScoped(Stream.toChannel(self), inner), (pull) =>
           Effect.map(pull, (items) => {
             emitted = true
-            opened = watch(pull)
+            opened = watch(isTimed ? timed(pull) : pull)
+            if (isTimed) emittedAt = time.now(fiber)
             return items
           }))
-        return entry.wait === undefined ? open : Effect.flatMap(entry.wait, () => open)
+        return entry.wait === undefined ? open : Effect.flatMap(entry.wait, () =>
+          open)
       }))
 
       return Effect.as(
         Scope.addFinalizerExit(
           scope,
-          (exit) =>
-            Effect.ensuring(Scope.close(inner, exit), Effect.suspend(() => settle(closedEarly(exit, emitted))))
+          (exit) => Effect.ensuring(Scope.close(inner, exit), Effect.suspend(() => settle(closedEarly(exit, emitted))))
         ),
         Effect.suspend(() => opened ?? first)
       )

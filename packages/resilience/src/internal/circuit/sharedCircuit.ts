@@ -301,7 +301,7 @@ export const make = <E>(shared: Shared<E>, key: string): SharedCircuit<E> => {
     return entry
   }
 
-  const exit = (entry: Entry<E>, exit: Exit.Exit<unknown, unknown>, fiber: AnyFiber): void => {
+  const exit = (entry: Entry<E>, exit: Exit.Exit<unknown, unknown>, fiber: AnyFiber, held: number): void => {
     entry.settled = true
     const { admission, again, startedAt } = entry
     // A call counts once: later attempts of a retry count as probes only.
@@ -321,12 +321,14 @@ export const make = <E>(shared: Shared<E>, key: string): SharedCircuit<E> => {
     tell(fiber, {
       ...admission,
       outcome: outcome._tag === "Failure" ? "failure" : "success",
-      slow: outcome.slow ?? (slowAfter !== Infinity && time.now(fiber) - startedAt >= slowAfter),
+      slow: outcome.slow ?? (slowAfter !== Infinity && time.now(fiber) - startedAt - held >= slowAfter),
       retryAfter: hint === undefined ? undefined : Math.ceil(Duration.toMillis(hint))
     })
   }
 
-  return Object.assign(guard.makePolicy<Entry<E>, E>({ enter, exit }), {
+  const isTimed = ({ startedAt }: Entry<E>) => !Number.isNaN(startedAt)
+
+  return Object.assign(guard.makePolicy<Entry<E>, E>({ enter, exit, isTimed }), {
     local,
     atRest: () => asking === undefined && !telling
   })
