@@ -400,13 +400,14 @@ export const make = (options?: Options): Effect.Effect<AdaptiveLimit> => build("
  * @since 0.1.0
  */
 export const keyed = (
-  options?: Options & Pick<Keyed.Options<AdaptiveLimit>, "idleTimeToLive">
+  options?: Options & Keyed.Bounds
 ): Effect.Effect<Keyed.Updatable<QueueFull | QueueTimeout, AdaptiveLimit, Settings>> => {
   const one = build("AdaptiveLimit.keyed", options)
   return keyedPolicies.updatable<QueueFull | QueueTimeout, Settings, Kept>({
     make: () => one,
     atRest: (limit) => limit.atRest(),
-    idleTimeToLive: options?.idleTimeToLive
+    idleTimeToLive: options?.idleTimeToLive,
+    maxKeys: options?.maxKeys
   })
 }
 

@@ -460,14 +460,16 @@ export const make = (options?: Options): Effect.Effect<CircuitBreaker> => build(
  * @since 0.1.0
  */
 export const keyed = (
-  options?: Options & Pick<Keyed.Options<CircuitBreaker>, "idleTimeToLive">
+  options?: Options & Keyed.Bounds
 ): Effect.Effect<Keyed.Updatable<CircuitOpen, CircuitBreaker, Settings.Settings>> => {
   const one = build("CircuitBreaker.keyed", options)
   return keyedPolicies.updatable<CircuitOpen, Settings.Settings, Kept>({
     make: () => one,
     atRest: (breaker, fiber) => breaker.atRest(fiber),
-    idleTimeToLive: options?.idleTimeToLive
-  }, Settings.merged)
+    idleTimeToLive: options?.idleTimeToLive,
+    maxKeys: options?.maxKeys,
+    merged: Settings.merged
+  })
 }
 
 /**

@@ -160,7 +160,7 @@ const build = (where: string, options: Options): Effect.Effect<Kept> => {
       })
     }
 
-    return Object.assign(weighing(Engine.light), {
+    const self: Kept = Object.assign(weighing(Engine.light), {
       weigh: (weight: number) =>
         weighing(Engine.heavy(check.positiveInteger("ConcurrencyLimit.weigh", "weight", weight))),
       inspect: Effect.sync((): State => ({
@@ -170,10 +170,12 @@ const build = (where: string, options: Options): Effect.Effect<Kept> => {
       })),
       tenants: Effect.sync(engine.tenants),
       events: events.stream,
-      resize: (limit: number) => change("ConcurrencyLimit.resize", { limit }),
+      resize: (limit: number) =>
+        self.update({ limit: check.positiveInteger("ConcurrencyLimit.resize", "limit", limit) }),
       update: (changes: Settings) => change("ConcurrencyLimit.update", changes),
       atRest: () => engine.active === 0 && engine.queued === 0
     })
+    return self
   })
 }
 
@@ -235,13 +237,14 @@ export const make = (options: Options): Effect.Effect<ConcurrencyLimit> => build
  * @since 0.1.0
  */
 export const keyed = (
-  options: Options & Pick<Keyed.Options<ConcurrencyLimit>, "idleTimeToLive">
+  options: Options & Keyed.Bounds
 ): Effect.Effect<Keyed.Updatable<QueueFull | QueueTimeout, ConcurrencyLimit, Settings>> => {
   const one = build("ConcurrencyLimit.keyed", options)
   return keyedPolicies.updatable<QueueFull | QueueTimeout, Settings, Kept>({
     make: () => one,
     atRest: (limit) => limit.atRest(),
-    idleTimeToLive: options.idleTimeToLive
+    idleTimeToLive: options.idleTimeToLive,
+    maxKeys: options.maxKeys
   })
 }
 

@@ -195,7 +195,7 @@ export const make = (options?: Options): Effect.Effect<Degrade> =>
  * @category options
  * @since 0.1.0
  */
-export interface KeyedOptions extends Omit<Options, "when">, Pick<Keyed.Options<Degrade>, "idleTimeToLive"> {
+export interface KeyedOptions extends Omit<Options, "when">, Keyed.Bounds {
   /** As for one switch, or by key. */
   readonly when?: Effect.Effect<boolean> | ((key: string) => Effect.Effect<boolean>) | undefined
 }
@@ -231,7 +231,8 @@ export const keyed = (options?: KeyedOptions): Effect.Effect<Keyed.Keyed<Degrade
   return Keyed.make<Degraded, Kept>({
     make: (key) => one(Effect.isEffect(when) ? when : when(key)),
     atRest: (degrade) => degrade.atRest(),
-    idleTimeToLive: options?.idleTimeToLive
+    idleTimeToLive: options?.idleTimeToLive,
+    maxKeys: options?.maxKeys
   })
 }
 

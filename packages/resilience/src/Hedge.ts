@@ -518,13 +518,14 @@ export const make = (options?: Options): Effect.Effect<Hedge> => build("Hedge.ma
  * @since 0.1.0
  */
 export const keyed = (
-  options?: Options & Pick<Keyed.Options<Hedge>, "idleTimeToLive">
+  options?: Options & Keyed.Bounds
 ): Effect.Effect<Keyed.Updatable<never, Hedge, Settings>> => {
   const one = build("Hedge.keyed", options)
   return keyedPolicies.updatable<never, Settings, Kept>({
     make: () => one,
     atRest: (hedge) => hedge.atRest(),
-    idleTimeToLive: options?.idleTimeToLive
+    idleTimeToLive: options?.idleTimeToLive,
+    maxKeys: options?.maxKeys
   })
 }
 

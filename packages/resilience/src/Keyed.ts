@@ -3,64 +3,19 @@
  *
  * A key's policy is made when the key is first used and looked up anew whenever
  * a guarded program runs. One that nothing has used for `idleTimeToLive` and
- * that is at rest (it remembers nothing that matters) is dropped, so keys may
- * come from outside. One that guards a running or a waiting program is never
+ * that is at rest (it remembers nothing that matters) is dropped, and with more
+ * than `maxKeys` of them the one that was not used for the longest time, so keys
+ * may come from outside. One that guards a running or a waiting program is never
  * dropped, so there are never two policies at work for one key.
  *
  * @since 0.1.0
  */
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
 import * as keyed from "./internal/keyed.ts"
+import type { Keyed, Options, Updatable } from "./internal/keyedModel.ts"
 import * as Policy from "./internal/policy.ts"
 
-/**
- * The policies of all keys.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Keyed<out E, out P extends Policy.Policy<E>> {
-  /** The policy of a key, looked up at each run of what it guards. */
-  (key: string): Policy.Policy<E>
-  /**
-   * The key's own policy, to read or to steer by hand; it is made when there is
-   * none. Ask again for each use: it may be dropped once it is idle.
-   */
-  readonly get: (key: string) => Effect.Effect<P>
-  /** The keys that have a policy now, the longest unused first. */
-  readonly keys: Effect.Effect<ReadonlyArray<string>>
-}
-
-/**
- * Options of a keyed policy.
- *
- * @category options
- * @since 0.1.0
- */
-export interface Options<P> {
-  /** Makes the policy of a key; it must not suspend. */
-  readonly make: (key: string) => Effect.Effect<P>
-  /** Whether an unused policy may be dropped without anybody noticing; must not throw. Default: always. */
-  readonly atRest?: ((policy: NoInfer<P>, fiber: Fiber.Fiber<unknown, unknown>) => boolean) | undefined
-  /** How long a key may stay unused before it may be dropped, above zero. Default 10 minutes. */
-  readonly idleTimeToLive?: Duration.Input | undefined
-}
-
-/**
- * The policies of all keys, whose settings can change.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Updatable<out E, out P extends Policy.Policy<E>, in Settings> extends Keyed<E, P> {
-  /**
-   * Changes settings while calls run, for all keys and for those that are yet to come; what is left out stays. Throws a
-   * `RangeError` as the policy's own `update` does.
-   */
-  readonly update: (settings: Settings) => Effect.Effect<void>
-}
+export type { Bounds, Keyed, Options, Updatable } from "./internal/keyedModel.ts"
 
 /**
  * Creates a keyed policy.
@@ -68,8 +23,15 @@ export interface Updatable<out E, out P extends Policy.Policy<E>, in Settings> e
  * **Details**
  *
  * Idle keys are looked for at most twice per `idleTimeToLive`, when some key is
- * used; so memory holds the keys of one and a half times that long. Throws a
- * `RangeError` when an option is out of its bounds.
+ * used; so memory holds the keys of one and a half times that long.
+ *
+ * A new key beyond `maxKeys` takes the place of one that is not in use: of the
+ * longest unused ones the first that is at rest, or else the very first. So a
+ * flood of keys costs memory for `maxKeys` of them, and what the others remember.
+ * When all keys are in use the new one is let in all the same: then the calls
+ * that run and wait bound the number of keys.
+ *
+ * Throws a `RangeError` when an option is out of its bounds.
  *
  * **Example** (Limiting the calls of each tenant)
  *

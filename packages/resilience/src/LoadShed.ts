@@ -503,13 +503,14 @@ export const make = (options: Options): Effect.Effect<LoadShed> => build("LoadSh
  * @since 0.1.0
  */
 export const keyed = (
-  options: Options & Pick<Keyed.Options<LoadShed>, "idleTimeToLive">
+  options: Options & Keyed.Bounds
 ): Effect.Effect<Keyed.Updatable<Shed, LoadShed, Settings>> => {
   const one = build("LoadShed.keyed", options)
   return keyedPolicies.updatable<Shed, Settings, Kept>({
     make: () => one,
     atRest: (shedder) => shedder.atRest(),
-    idleTimeToLive: options.idleTimeToLive
+    idleTimeToLive: options.idleTimeToLive,
+    maxKeys: options.maxKeys
   })
 }
 

@@ -260,14 +260,15 @@ export interface KeyedRateLimiter extends Keyed.Updatable<RateLimitExceeded, Rat
  * @since 0.1.0
  */
 export const keyed = (
-  options: Options & Pick<Keyed.Options<RateLimiter>, "idleTimeToLive">
+  options: Options & Keyed.Bounds
 ): Effect.Effect<KeyedRateLimiter> => {
   const one = build("RateLimiter.keyed", options)
   return Effect.map(
     keyedPolicies.updatable<RateLimitExceeded, Settings, Kept>({
       make: () => one,
       atRest: (limiter, fiber) => limiter.atRest(fiber),
-      idleTimeToLive: options.idleTimeToLive
+      idleTimeToLive: options.idleTimeToLive,
+      maxKeys: options.maxKeys
     }),
     (limiters) =>
       Object.assign((key: string) => limiters(key), {

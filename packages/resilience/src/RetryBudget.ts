@@ -288,13 +288,14 @@ export const quota = (options?: QuotaOptions): Effect.Effect<QuotaBudget> => bui
  * @since 0.1.0
  */
 export const keyed = (
-  options?: Options & Pick<Keyed.Options<ShareBudget>, "idleTimeToLive">
+  options?: Options & Keyed.Bounds
 ): Effect.Effect<Keyed.Updatable<never, ShareBudget, ShareSettings>> => {
   const one = buildShare("RetryBudget.keyed", options)
   return keyedPolicies.updatable<never, ShareSettings, Kept>({
     make: () => one,
     atRest: (budget, fiber) => budget.atRest(fiber),
-    idleTimeToLive: options?.idleTimeToLive
+    idleTimeToLive: options?.idleTimeToLive,
+    maxKeys: options?.maxKeys
   })
 }
 

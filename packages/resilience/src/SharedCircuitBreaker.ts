@@ -138,7 +138,7 @@ export type Event =
  * @category options
  * @since 0.1.0
  */
-export interface Options extends Settings.Settings {
+export interface Options extends Settings.Settings, Keyed.Bounds {
   /**
    * Name in errors, metrics and span events; keep it of low cardinality. Breakers of one name on one store share the
    * circuit of a key, those of different names don't. Default `"default"`.
@@ -154,8 +154,6 @@ export interface Options extends Settings.Settings {
   readonly storeRetry?: Duration.Input | undefined
   /** How old what the store said may be for a call to be decided by it. Zero or more; zero asks each time. Default 100 ms. */
   readonly maxStaleness?: Duration.Input | undefined
-  /** How long this process remembers a key that no call comes to, above zero. Default 10 minutes. */
-  readonly idleTimeToLive?: Duration.Input | undefined
 }
 
 const defaults = {
@@ -268,7 +266,8 @@ const build = <E>(
     const circuits = yield* Keyed.make<Rejection, Circuit.SharedCircuit<Rejection>>({
       make: (key) => Effect.sync(() => Circuit.make(shared, key)),
       atRest: (circuit) => circuit.atRest(),
-      idleTimeToLive: options?.idleTimeToLive
+      idleTimeToLive: options?.idleTimeToLive,
+      maxKeys: options?.maxKeys
     })
 
     const control = (key: string, command: Command): Effect.Effect<void, CircuitBreakerStoreError> =>

@@ -275,13 +275,14 @@ export const make = (options?: Options): Effect.Effect<Throttle> => build("Throt
  * @since 0.1.0
  */
 export const keyed = (
-  options?: Options & Pick<Keyed.Options<Throttle>, "idleTimeToLive">
+  options?: Options & Keyed.Bounds
 ): Effect.Effect<Keyed.Updatable<Throttled, Throttle, Settings>> => {
   const one = build("Throttle.keyed", options)
   return keyedPolicies.updatable<Throttled, Settings, Kept>({
     make: () => one,
     atRest: (throttle, fiber) => throttle.atRest(fiber),
-    idleTimeToLive: options?.idleTimeToLive
+    idleTimeToLive: options?.idleTimeToLive,
+    maxKeys: options?.maxKeys
   })
 }
 

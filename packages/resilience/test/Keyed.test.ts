@@ -107,6 +107,69 @@ describe("Keyed", () => {
       }))
   })
 
+  describe("maxKeys", () => {
+    const run = (limit: Keyed.Keyed<unknown, ConcurrencyLimit.ConcurrencyLimit>, ...keys: ReadonlyArray<string>) =>
+      Effect.forEach(keys, (key) => Effect.andThen(TestClock.adjust(1), limit(key)(Effect.void)), { discard: true })
+
+    it.effect("drops the key that was not used for the longest time", () =>
+      Effect.gen(function*() {
+        const limit = yield* limits({ maxKeys: 3 })
+        yield* run(limit, "a", "b", "c", "a")
+        assert.deepStrictEqual(yield* limit.keys, ["b", "c", "a"])
+        yield* run(limit, "d", "e")
+        assert.sameMembers([...yield* limit.keys], ["a", "d", "e"])
+      }))
+
+    it.effect("never drops a key in use, and lets a new one in all the same", () =>
+      Effect.gen(function*() {
+        const limit = yield* limits({ maxKeys: 2 })
+        const running = yield* Effect.forEach(["a", "b", "c"], (key) => start(limit(key)(Effect.never)))
+        assert.sameMembers([...yield* limit.keys], ["a", "b", "c"])
+        assert.strictEqual((yield* Effect.flip(limit("a")(Effect.void)))._tag, "QueueFull")
+        yield* Fiber.interruptAll(running)
+        yield* run(limit, "d")
+        assert.sameMembers([...yield* limit.keys], ["c", "d"])
+      }))
+
+    it.effect("drops one at rest first", () =>
+      Effect.gen(function*() {
+        const busy = new Set<ConcurrencyLimit.ConcurrencyLimit>()
+        const limit = yield* limits({ maxKeys: 3, atRest: (policy) => !busy.has(policy) })
+        yield* run(limit, "a", "b", "c")
+        busy.add(yield* limit.get("a"))
+        yield* run(limit, "d", "e")
+        assert.include(yield* limit.keys, "a")
+        for (const key of yield* limit.keys) busy.add(yield* limit.get(key))
+        yield* run(limit, "f")
+        assert.strictEqual((yield* limit.keys).length, 3)
+        assert.include(yield* limit.keys, "f")
+      }))
+
+    it.effect(
+      "is 10,000 unless told, whatever the time to live, and leaves a key that is used all the time",
+      () =>
+        Effect.gen(function*() {
+          const limit = yield* limits({ idleTimeToLive: "1 day" })
+          const mine = yield* limit.get("mine")
+          for (let n = 0; n < 40_000; n++) {
+            if (n % 1_000 === 0) yield* run(limit, "mine")
+            yield* limit(`key ${n}`)(Effect.void)
+          }
+          assert.strictEqual((yield* limit.keys).length, 10_000)
+          assert.strictEqual(yield* limit.get("mine"), mine)
+        }),
+      60_000
+    )
+
+    it("is refused when it is no such number", () => {
+      assert.throws(
+        () => limits({ maxKeys: 0 }),
+        RangeError,
+        "Keyed.make: maxKeys must be an integer of at least 1, got 0"
+      )
+    })
+  })
+
   it.effect("guards a stream as the key's policy does, from its first pull", () =>
     Effect.gen(function*() {
       const limit = yield* limits()

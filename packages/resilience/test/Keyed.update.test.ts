@@ -11,7 +11,7 @@ import {
   Throttle
 } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber } from "effect"
+import { Duration, Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { metrics, withMetrics } from "./support.ts"
 import { fail, times } from "./support/breaker.ts"
@@ -58,6 +58,51 @@ describe("Keyed", () => {
         yield* TestClock.adjust("1 second")
         yield* limiters("b")(Effect.void)
         assert.deepStrictEqual(yield* limiters.keys, ["b"])
+      }))
+
+    it.effect("of one key is kept when its policy is dropped and made anew, and hears what is said of all later", () =>
+      Effect.gen(function*() {
+        const limits = yield* ConcurrencyLimit.keyed({ limit: 1, idleTimeToLive: "10 seconds" })
+        const made = Effect.gen(function*() {
+          yield* TestClock.adjust("20 seconds")
+          yield* limits("other")(Effect.void)
+          assert.notInclude(yield* limits.keys, "resized")
+          const limitOf = (key: string) => Effect.flatMap(limits.get(key), (limit) => limit.inspect)
+          return [(yield* limitOf("resized")).limit, (yield* limitOf("updated")).limit, (yield* limitOf("new")).limit]
+        })
+        yield* (yield* limits.get("resized")).resize(7)
+        yield* (yield* limits.get("updated")).update({ limit: 8, queue: 5 })
+        assert.deepStrictEqual(yield* made, [7, 8, 1])
+        yield* limits.update({ queue: 3 })
+        assert.deepStrictEqual(yield* made, [7, 8, 1])
+        yield* limits.update({ limit: 9 })
+        assert.deepStrictEqual(yield* made, [9, 9, 9])
+        yield* (yield* limits.get("resized")).resize(2)
+        assert.deepStrictEqual(yield* made, [2, 9, 9])
+      }))
+
+    it.effect("of one key is kept for the last keys that had one", () =>
+      Effect.gen(function*() {
+        const limits = yield* ConcurrencyLimit.keyed({ limit: 1, maxKeys: 2 })
+        for (const key of ["a", "b", "c"]) yield* (yield* limits.get(key)).resize(5)
+        const limitOf = (key: string) =>
+          Effect.flatMap(limits.get(key), (limit) => Effect.map(limit.inspect, ({ limit }) => limit))
+        assert.deepStrictEqual(yield* Effect.forEach(["a", "b", "c"], limitOf), [1, 5, 5])
+      }))
+
+    it.effect("that fits no key of its own settings changes none; one dropped meanwhile forgets what fits no more", () =>
+      Effect.gen(function*() {
+        const limits = yield* AdaptiveLimit.keyed({ initial: 5, idleTimeToLive: "10 seconds" })
+        yield* (yield* limits.get("a")).update({ max: 5 })
+        yield* limits.get("b")
+        assert.isTrue(Exit.hasDies(yield* Effect.exit(limits.update({ min: 10 }))))
+        const limitOf = (key: string) =>
+          Effect.flatMap(limits.get(key), (limit) => Effect.map(limit.inspect, ({ limit }) => limit))
+        assert.deepStrictEqual([yield* limitOf("a"), yield* limitOf("b")], [5, 5])
+        yield* TestClock.adjust("20 seconds")
+        yield* limits("other")(Effect.void)
+        yield* limits.update({ min: 10 })
+        assert.deepStrictEqual([yield* limitOf("a"), yield* limitOf("b")], [10, 10])
       }))
 
     it.effect("refuses nonsense at once, and then changes nothing", () =>

@@ -21,7 +21,7 @@ const tied: Readonly<Record<string, ReadonlyArray<ReadonlyArray<string>>>> = {
   "retry-budget.md": [["RetryBudget"], ["RetryBudget"]],
   "retry.md": [["Retry"]],
   "shared-circuit-breaker.md": [
-    ["SharedCircuitBreaker", "internal/keyed"],
+    ["SharedCircuitBreaker", "internal/keyed", "internal/keyedModel"],
     ["CircuitBreakerStore", "internal/circuit/memoryStore", "internal/circuit/redisStore"]
   ],
   "shared-rate-limiter.md": [["internal/rate/options", "internal/rate/sharedOptions"]],

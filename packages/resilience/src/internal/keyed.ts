@@ -3,9 +3,9 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Stream from "effect/Stream"
-import type { Keyed, Options, Updatable } from "../Keyed.ts"
 import * as bracket from "./bracket.ts"
 import * as check from "./check.ts"
+import type { Bounds, Keyed, Options, Updatable } from "./keyedModel.ts"
 import * as Policy from "./policy.ts"
 import * as time from "./time.ts"
 
@@ -13,7 +13,7 @@ type AnyFiber = Fiber.Fiber<unknown, unknown>
 
 type MakeOptions<E, P> = Options<P> & { readonly make: (key: string) => Effect.Effect<Policy.Policy<E>> }
 
-const defaults = { idleTimeToLive: "10 minutes" } as const
+const defaults = { idleTimeToLive: "10 minutes", maxKeys: 10_000 } satisfies Bounds
 
 interface Entry<P> {
   readonly policy: P
@@ -27,15 +27,20 @@ interface Entry<P> {
 /** An entry is put at the end of the map at most so many times while it would have become idle. */
 const moves = 8
 
-const idleOf = ({ idleTimeToLive = defaults.idleTimeToLive }: Pick<Options<never>, "idleTimeToLive">): number =>
-  check.positive("Keyed.make", "idleTimeToLive", idleTimeToLive)
+/** Keys that are looked at for one to drop when a new one comes. */
+const looks = 64
+
+const checked = ({ idleTimeToLive = defaults.idleTimeToLive, maxKeys = defaults.maxKeys }: Bounds) => ({
+  idle: check.positive("Keyed.make", "idleTimeToLive", idleTimeToLive),
+  maxKeys: check.positiveInteger("Keyed.make", "maxKeys", maxKeys)
+})
 
 /** Keyed policies and a look at all that there are; `adopt` hears of a new one in the step that makes it known. */
 const build = <E, P extends Policy.Policy<E>>(
   options: MakeOptions<E, P>,
-  adopt: (policy: P, fiber: AnyFiber) => void
+  adopt: (key: string, policy: P, fiber: AnyFiber) => void
 ): Effect.Effect<{ readonly keyed: Keyed<E, P>; readonly policies: () => Iterable<P> }> => {
-  const idle = idleOf(options)
+  const { idle, maxKeys } = checked(options)
   const atRest = options.atRest ?? (() => true)
 
   return Effect.sync(() => {
@@ -52,15 +57,37 @@ const build = <E, P extends Policy.Policy<E>>(
       }
     }
 
+    const move = (key: string, entry: Entry<P>, now: number) => {
+      entry.movedAt = now
+      entries.delete(key)
+      entries.set(key, entry)
+    }
+
+    /**
+     * Drops keys until there is room for one more. Those in use, those used since they were moved and those not at rest
+     * go to the end, so each look is either the last one at a key or makes up for a use.
+     */
+    const makeRoom = (fiber: AnyFiber, now: number) => {
+      let spare: string | undefined
+      let looked = 0
+      for (const [key, entry] of entries) {
+        if (entries.size < maxKeys) return
+        if (looked++ >= Math.min(looks, maxKeys)) break
+        const isUnused = entry.users === 0 && entry.usedAt <= entry.movedAt
+        if (isUnused && atRest(entry.policy, fiber)) entries.delete(key)
+        else {
+          if (entry.users === 0) spare ??= key
+          move(key, entry, now)
+        }
+      }
+      if (spare !== undefined && entries.size >= maxKeys) entries.delete(spare)
+    }
+
     /** Notes that the key was used until now. */
     const touch = (key: string, entry: Entry<P>, fiber: AnyFiber) => {
       const now = time.now(fiber)
       entry.usedAt = now
-      if (now - entry.movedAt >= idle / moves) {
-        entry.movedAt = now
-        entries.delete(key)
-        entries.set(key, entry)
-      }
+      if (now - entry.movedAt >= idle / moves) move(key, entry, now)
       sweep(fiber, now)
     }
 
@@ -75,8 +102,9 @@ const build = <E, P extends Policy.Policy<E>>(
       return Effect.flatMap(options.make(key), (policy) => {
         const raced = entries.get(key)
         if (raced !== undefined) return f(raced)
-        adopt(policy, fiber)
+        adopt(key, policy, fiber)
         const now = time.now(fiber)
+        makeRoom(fiber, now)
         const entry = { policy, users: 0, usedAt: now, movedAt: now }
         entries.set(key, entry)
         return f(entry)
@@ -170,32 +198,79 @@ const merge = <Settings extends object>(settings: Settings, changes: Settings): 
 const unmetered = <A>(self: Effect.Effect<A>): Effect.Effect<A> =>
   Effect.provideService(self, Metric.MetricRegistry, new Map())
 
+interface UpdatableOptions<P, Settings> extends Omit<Options<P>, "make"> {
+  /** Makes the policy of any key; it must not suspend. */
+  readonly make: () => Effect.Effect<P>
+  /** What two settings say together. Default: the later one goes before the earlier one. */
+  readonly merged?: (settings: Settings, changes: Settings) => Settings
+}
+
+/** The settings that keys have of their own, the last `most` of them. */
+const makeOwn = <Settings>(most: number, merged: (settings: Settings, changes: Settings) => Settings) => {
+  const own = new Map<string, Settings>()
+  return {
+    get: (key: string) => own.get(key),
+    forget: (key: string) => own.delete(key),
+    set: (key: string, changes: Settings) => {
+      const before = own.get(key)
+      own.delete(key)
+      own.set(key, before === undefined ? changes : merged(before, changes))
+      if (own.size > most) { for (const oldest of own.keys()) return own.delete(oldest) }
+    },
+    /** What is said of all keys goes before what was said of one earlier. */
+    setAll: (changes: Settings) => {
+      for (const [key, settings] of own) own.set(key, merged(settings, changes))
+    }
+  }
+}
+
 /**
  * Keyed policies whose settings change for all keys at once, those included
- * that are yet to come. `make` must make the same policy for every key.
+ * that are yet to come, or for one key, which keeps them when its policy is made
+ * anew.
  */
 export const updatable = <E, Settings extends object, P extends Policy.Policy<E> & Changeable<Settings>>(
-  options: Options<P>,
-  merged: (settings: Settings, changes: Settings) => Settings = merge
+  options: UpdatableOptions<P, Settings>
 ): Effect.Effect<Updatable<E, P, Settings>> => {
   // Refused at once, like all other options.
-  idleOf(options)
+  const { maxKeys } = checked(options)
+  const { merged = merge } = options
   // The first one guards nothing: it has the settings of a policy that is made now, and so knows which changes fit.
-  return Effect.flatMap(unmetered(options.make("")), (pattern) => {
+  return Effect.flatMap(unmetered(options.make()), (pattern) => {
     let changed: Settings | undefined
-    const apply = (policy: P, settings: Settings, fiber: AnyFiber) =>
-      Effect.runSyncWith(fiber.context)(policy.update(settings))
-    const adopt = (policy: P, fiber: AnyFiber) => {
-      if (changed !== undefined) apply(policy, changed, fiber)
+    const own = makeOwn(maxKeys, merged)
+    /** What changes each policy without a note that its key has settings of its own. */
+    const unnoted = new WeakMap<P, P["update"]>()
+
+    const adopt = (key: string, policy: P, fiber: AnyFiber) => {
+      const { update } = policy
+      unnoted.set(policy, update)
+      Object.assign(policy, {
+        update: (changes: Settings) => Effect.map(update(changes), () => own.set(key, changes))
+      })
+      const run = Effect.runSyncWith(fiber.context)
+      if (changed !== undefined) run(update(changed))
+      const settings = own.get(key)
+      if (settings === undefined) return
+      try {
+        run(update(settings))
+      } catch {
+        // They fit no more beside what was said of all keys since.
+        own.forget(key)
+      }
     }
 
     return Effect.map(build<E, P>(options, adopt), ({ keyed, policies }) => {
       const update = (settings: Settings): Effect.Effect<void> => {
         const change = pattern.update(settings)
         return Effect.withFiber((fiber) => {
-          Effect.runSyncWith(fiber.context)(unmetered(change))
+          const run = Effect.runSyncWith(fiber.context)
+          // All are checked before any is changed.
+          const changes = Array.from(policies(), (policy) => (unnoted.get(policy) ?? policy.update)(settings))
+          run(unmetered(change))
           changed = changed === undefined ? settings : merged(changed, settings)
-          for (const policy of policies()) apply(policy, settings, fiber)
+          own.setAll(settings)
+          for (const change of changes) run(change)
           return Effect.void
         })
       }
