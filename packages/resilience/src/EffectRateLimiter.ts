@@ -20,9 +20,11 @@ import * as Layer from "effect/Layer"
 import * as Effects from "effect/persistence/RateLimiter"
 import type * as Scope from "effect/Scope"
 import * as Background from "./internal/background.ts"
+import { largest } from "./internal/check.ts"
 import * as Origin from "./internal/origin.ts"
 import { weightEpsilon } from "./internal/rate/algorithm.ts"
 import type { Rejection } from "./internal/rate/line.ts"
+import { longestWindow } from "./internal/rate/options.ts"
 import * as Pauses from "./internal/rate/pauses.ts"
 import * as Shared from "./internal/rate/shared.ts"
 import * as Checked from "./internal/rate/sharedOptions.ts"
@@ -68,8 +70,8 @@ interface Call {
   readonly never: boolean
 }
 
-/** A window of a hundred years is as good as an infinite one. */
-const windows = { minimum: Duration.millis(1), maximum: Duration.days(36_500) }
+/** The longest window is as good as an infinite one. */
+const windows = { minimum: Duration.millis(1), maximum: longestWindow }
 
 /** Limits may come from a service's headers, so what Effect's takes is taken: where it has no end, nor has ours. */
 const callOf = (consume: Consume): Call => {
@@ -85,7 +87,7 @@ const callOf = (consume: Consume): Call => {
     limit,
     window: Duration.clamp(Duration.fromInputUnsafe(consume.window), windows),
     told: Number.isFinite(consume.limit) ? consume.limit : limit,
-    never: consume.limit <= 0 || tokens === Infinity || (!waits && tokens > consume.limit)
+    never: consume.limit <= 0 || tokens > largest || (!waits && tokens > consume.limit)
   }
 }
 

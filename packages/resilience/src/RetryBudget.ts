@@ -300,8 +300,8 @@ export const keyed = (
 }
 
 const checkedShare = (where: string, settings: ShareSettings | undefined, otherwise: Given<ShareSettings>) => ({
-  share: amount(where, "share", settings?.share ?? otherwise.share),
-  floor: amount(where, "floor", settings?.floor ?? otherwise.floor)
+  share: check.amount(where, "share", settings?.share ?? otherwise.share),
+  floor: check.amount(where, "floor", settings?.floor ?? otherwise.floor)
 })
 
 const buildShare = (where: string, options: Options | undefined): Effect.Effect<Kept> => {
@@ -352,10 +352,10 @@ const buildShare = (where: string, options: Options | undefined): Effect.Effect<
 }
 
 const checkedQuota = (where: string, settings: QuotaSettings | undefined, otherwise: Given<QuotaSettings>) => ({
-  capacity: amount(where, "capacity", settings?.capacity ?? otherwise.capacity),
-  retryCost: price(where, "retryCost", settings?.retryCost ?? otherwise.retryCost),
-  timeoutCost: price(where, "timeoutCost", settings?.timeoutCost ?? otherwise.timeoutCost),
-  noRetryIncrement: amount(where, "noRetryIncrement", settings?.noRetryIncrement ?? otherwise.noRetryIncrement)
+  capacity: check.amount(where, "capacity", settings?.capacity ?? otherwise.capacity),
+  retryCost: check.positiveAmount(where, "retryCost", settings?.retryCost ?? otherwise.retryCost),
+  timeoutCost: check.positiveAmount(where, "timeoutCost", settings?.timeoutCost ?? otherwise.timeoutCost),
+  noRetryIncrement: check.amount(where, "noRetryIncrement", settings?.noRetryIncrement ?? otherwise.noRetryIncrement)
 })
 
 const buildQuota = (where: string, options: QuotaOptions | undefined): Effect.Effect<QuotaBudget> => {
@@ -399,12 +399,6 @@ const isTimeout = (exit: Exit.Exit<unknown, unknown>): boolean =>
   exit.cause.reasons.some((reason) =>
     reason._tag === "Fail" && (isTagged(reason.error, "DeadlineExceeded") || isTagged(reason.error, "TimeoutError"))
   )
-
-const amount = (where: string, field: string, value: number): number =>
-  value >= 0 && value < Infinity ? value : check.refuse(where, field, "a finite number of at least 0", value)
-
-const price = (where: string, field: string, value: number): number =>
-  value > 0 && value < Infinity ? value : check.refuse(where, field, "a finite number above 0", value)
 
 // Sums of shares are compared with this much slack, so that five calls of 0.2 pay for one retry.
 const epsilon = 1e-9

@@ -415,6 +415,42 @@ describe("RateLimiter", () => {
     })
   })
 
+  describe("the largest weights", () => {
+    const algorithms = ["token-bucket", "leaky-bucket", "fixed-window", "sliding-counter", "sliding-log"] as const
+
+    for (const algorithm of algorithms) {
+      it.effect(`of a ${algorithm} are given back to the last unit`, () =>
+        Effect.gen(function*() {
+          const limiter = yield* RateLimiter.make({ algorithm, limit: 10, window: "36500 days" })
+          const reservation = yield* limiter.reserve(1)
+          for (const absurd of [1e308, Number.MAX_SAFE_INTEGER, 1e12 + 1]) {
+            assert.throws(
+              () => reservation.settle(absurd),
+              RangeError,
+              "settle: weight must be a number from 0 to 10^12"
+            )
+          }
+          for (let n = 0; n < 1_000; n++) yield* limiter.penalize(1e12)
+          yield* reservation.settle(1e12)
+          const { available } = yield* limiter.inspect
+          assert.isTrue(available <= 0 && available > -1e16, String(available))
+          for (let n = 0; n < 1_001; n++) yield* limiter.reward(1e12)
+          assert.deepStrictEqual(yield* limiter.peek(1), Duration.zero)
+          assert.strictEqual(yield* limiter(Effect.succeed("answer")), "answer")
+        }))
+    }
+
+    it("of windows are 100 years, and so are those of warm-ups", () => {
+      const message = "RateLimiter.make: window must be no longer than 100 years"
+      assert.throws(() => RateLimiter.make({ limit: 1, window: "36501 days" }), RangeError, message)
+      assert.throws(
+        () => RateLimiter.make({ limit: 1, window: 1, warmUp: Infinity }),
+        RangeError,
+        "warmUp must be no longer"
+      )
+    })
+  })
+
   it.effect("the one that does nothing hands out reservations of the weight that is asked for", () =>
     Effect.gen(function*() {
       const { noop } = RateLimiter

@@ -112,11 +112,11 @@ describe("RateLimiter", () => {
     it.effect("what is no weight is refused with the name of the method", () =>
       Effect.gen(function*() {
         const limiter = yield* make()
-        const positive = "weight must be a finite number above zero, got 0"
+        const positive = "weight must be a number above 0, at most 10^12, got 0"
         assert.throws(() => limiter.reserve(0), RangeError, `RateLimiter.reserve: ${positive}`)
         assert.throws(() => limiter.reserveScoped(0), RangeError, `RateLimiter.reserveScoped: ${positive}`)
         assert.throws(() => limiter.peek(0), RangeError, `RateLimiter.peek: ${positive}`)
-        const amount = "weight must be a finite number of at least zero, got Infinity"
+        const amount = "weight must be a number from 0 to 10^12, got Infinity"
         assert.throws(() => limiter.penalize(Infinity), RangeError, `RateLimiter.penalize: ${amount}`)
         assert.throws(() => limiter.reward(Infinity), RangeError, `RateLimiter.reward: ${amount}`)
         const reservation = yield* limiter.reserve()

@@ -68,7 +68,7 @@ describe("RateLimiter", () => {
       it.effect(`refuses a weight of ${weight}`, () =>
         Effect.gen(function*() {
           const limiter = yield* RateLimiter.make({ limit: 1, window: 1 })
-          const message = `RateLimiter.weigh: weight must be a finite number above zero, got ${weight}`
+          const message = `RateLimiter.weigh: weight must be a number above 0, at most 10^12, got ${weight}`
           assert.throws(() => limiter.weigh(weight), RangeError, message)
           assert.throws(() => limiter.reserve(weight), RangeError)
           assert.throws(() => limiter.peek(weight), RangeError)

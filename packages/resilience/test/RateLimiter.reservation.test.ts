@@ -129,7 +129,7 @@ describe("RateLimiter", () => {
       Effect.gen(function*() {
         const limiter = yield* tokens()
         const reservation = yield* limiter.reserve()
-        const message = "RateLimiter.settle: weight must be a finite number of at least zero, got -1"
+        const message = "RateLimiter.settle: weight must be a number from 0 to 10^12, got -1"
         assert.throws(() => limiter.settle(reservation, -1), RangeError, message)
       }))
 

@@ -22,17 +22,20 @@ describe("RetryBudget at its edges", () => {
       const share = yield* RetryBudget.make()
       const quota = yield* RetryBudget.quota()
       const refused: ReadonlyArray<readonly [() => unknown, string]> = [
-        [() => RetryBudget.quota({ timeoutCost: 0 }), "RetryBudget.quota: timeoutCost must be a finite number above 0"],
+        [
+          () => RetryBudget.quota({ timeoutCost: 0 }),
+          "RetryBudget.quota: timeoutCost must be a number above 0, at most 10^12"
+        ],
         [
           () => RetryBudget.quota({ retryCost: Infinity }),
-          "RetryBudget.quota: retryCost must be a finite number above 0, got Infinity"
+          "RetryBudget.quota: retryCost must be a number above 0, at most 10^12, got Infinity"
         ],
         [
           () => RetryBudget.quota({ noRetryIncrement: -1 }),
-          "RetryBudget.quota: noRetryIncrement must be a finite number of at least 0, got -1"
+          "RetryBudget.quota: noRetryIncrement must be a number from 0 to 10^12, got -1"
         ],
-        [() => share.update({ floor: Infinity }), "RetryBudget.update: floor must be a finite number of at least 0"],
-        [() => quota.update({ capacity: -1 }), "RetryBudget.update: capacity must be a finite number of at least 0"]
+        [() => share.update({ floor: Infinity }), "RetryBudget.update: floor must be a number from 0 to 10^12"],
+        [() => quota.update({ capacity: -1 }), "RetryBudget.update: capacity must be a number from 0 to 10^12"]
       ]
       for (const [make, message] of refused) assert.throws(make, RangeError, message)
     }))

@@ -119,7 +119,7 @@ describe("RetryBudget", () => {
         assert.throws(
           () => budget.update({ share: -1 }),
           RangeError,
-          "RetryBudget.update: share must be a finite number"
+          "RetryBudget.update: share must be a number from 0 to 10^12"
         )
       }))
 
@@ -339,10 +339,10 @@ describe("RetryBudget", () => {
 
   describe("options", () => {
     const refused: ReadonlyArray<readonly [() => unknown, string]> = [
-      [() => RetryBudget.make({ share: -1 }), "RetryBudget.make: share must be a finite number of at least 0, got -1"],
+      [() => RetryBudget.make({ share: -1 }), "RetryBudget.make: share must be a number from 0 to 10^12, got -1"],
       [
         () => RetryBudget.make({ floor: NaN }),
-        "RetryBudget.make: floor must be a finite number of at least 0, got NaN"
+        "RetryBudget.make: floor must be a number from 0 to 10^12, got NaN"
       ],
       [
         () => RetryBudget.make({ timeToLive: 0 }),
@@ -350,13 +350,13 @@ describe("RetryBudget", () => {
       ],
       [
         () => RetryBudget.quota({ capacity: Infinity }),
-        "RetryBudget.quota: capacity must be a finite number of at least 0, got Infinity"
+        "RetryBudget.quota: capacity must be a number from 0 to 10^12, got Infinity"
       ],
       [
         () => RetryBudget.quota({ retryCost: 0 }),
-        "RetryBudget.quota: retryCost must be a finite number above 0, got 0"
+        "RetryBudget.quota: retryCost must be a number above 0, at most 10^12, got 0"
       ],
-      [() => RetryBudget.keyed({ share: -1 }), "RetryBudget.keyed: share must be a finite number of at least 0, got -1"]
+      [() => RetryBudget.keyed({ share: -1 }), "RetryBudget.keyed: share must be a number from 0 to 10^12, got -1"]
     ]
     for (const [make, message] of refused) {
       it(`refuses: ${message}`, () => {

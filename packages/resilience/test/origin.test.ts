@@ -1,7 +1,6 @@
 import { EffectRateLimiter, Fallback, RateLimiterStore, SharedRateLimiter } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Scope, Stream } from "effect"
-import { RateLimiter } from "effect/persistence"
 import { TestClock } from "effect/testing"
 import { metrics, withMetrics } from "./support.ts"
 

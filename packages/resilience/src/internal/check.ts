@@ -16,6 +16,20 @@ export const count = (where: string, field: string, value: number): number =>
 export const rate = (where: string, field: string, value: number): number =>
   value > 0 && value <= 1 ? value : refuse(where, field, "in (0, 1]", value)
 
+/**
+ * The largest weight, cost or share. Even the sum of a billion of them is far from infinity, of which nothing could be
+ * taken away; and one of them leaves a ten-thousandth of a unit exact.
+ */
+export const largest = 1e12
+
+/** A weight or the like that may be nothing. */
+export const amount = (where: string, field: string, value: number): number =>
+  value >= 0 && value <= largest ? value : refuse(where, field, "a number from 0 to 10^12", value)
+
+/** A weight or the like that is something. */
+export const positiveAmount = (where: string, field: string, value: number): number =>
+  value > 0 && value <= largest ? value : refuse(where, field, "a number above 0, at most 10^12", value)
+
 const millis = (where: string, field: string, input: Duration.Input): number => {
   // Which Effect takes for zero.
   if (Number.isNaN(input)) return refuse(where, field, "a duration", input)

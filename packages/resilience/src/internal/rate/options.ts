@@ -1,4 +1,4 @@
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as check from "../check.ts"
 import * as Algorithm from "./algorithm.ts"
 
@@ -11,12 +11,12 @@ import * as Algorithm from "./algorithm.ts"
 export interface Settings {
   /** Weight per window, an integer of at least 1. A call weighs 1 unless told. */
   readonly limit?: number | undefined
-  /** The stretch of time that `limit` is for, above zero. */
+  /** The stretch of time that `limit` is for, above zero and at most 100 years. */
   readonly window?: Duration.Input | undefined
   /** Weight that may start at once after a quiet time, an integer of at least 1; of a token bucket only. Default `limit`. */
   readonly burst?: number | undefined
   /**
-   * Time of use in which rate and burst rise from a third to their full measure, zero or more and finite; an idle
+   * Time of use in which rate and burst rise from a third to their full measure, from zero to 100 years; an idle
    * limiter cools down as fast. Of a token or leaky bucket only. Default zero: always at full rate.
    */
   readonly warmUp?: Duration.Input | undefined
@@ -76,6 +76,12 @@ export const changed = (where: string, options: Options, changes: Settings): Che
     maxQueue: changes.maxQueue ?? options.maxQueue
   })
 
+/** Beyond 100 years a time is as good as endless, and its sums are no times any more. */
+export const longestWindow = Duration.days(36_500)
+
+const notAges = (where: string, field: string, millis: number): void =>
+  check.notLonger(where, field, millis, "100 years", Duration.toMillis(longestWindow))
+
 /** What the options say of the limit itself. */
 const specOf = (where: string, options: Options): Algorithm.Spec => {
   const algorithm = options.algorithm ?? defaults.algorithm
@@ -89,7 +95,8 @@ const specOf = (where: string, options: Options): Algorithm.Spec => {
   if (algorithm !== "token-bucket" && options.burst !== undefined) {
     check.refuse(where, "burst", `left out with ${algorithm}`, burst)
   }
-  if (warmUp === Infinity) check.refuse(where, "warmUp", "finite", warmUp)
+  notAges(where, "window", window)
+  notAges(where, "warmUp", warmUp)
   if (warmUp > 0 && algorithm !== "token-bucket" && algorithm !== "leaky-bucket") {
     check.refuse(where, "warmUp", `left out with ${algorithm}`, `${warmUp}ms`)
   }
@@ -97,9 +104,7 @@ const specOf = (where: string, options: Options): Algorithm.Spec => {
 }
 
 /** The weight of a call. */
-export const weight = (where: string, value: number): number =>
-  value > 0 && value < Infinity ? value : check.refuse(where, "weight", "a finite number above zero", value)
+export const weight = (where: string, value: number): number => check.positiveAmount(where, "weight", value)
 
 /** A weight that may be nothing. */
-export const amount = (where: string, value: number): number =>
-  value >= 0 && value < Infinity ? value : check.refuse(where, "weight", "a finite number of at least zero", value)
+export const amount = (where: string, value: number): number => check.amount(where, "weight", value)
