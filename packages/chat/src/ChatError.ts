@@ -442,7 +442,15 @@ export const retryAfter = (reason: Reason): Duration.Duration | undefined =>
   "retryAfter" in reason ? reason.retryAfter : undefined
 
 /** Reasons after which the service has certainly not begun to answer, so that a call that must not run twice may be repeated. */
-const unstarted: ReadonlySet<Reason["_tag"]> = new Set(["ConnectFailed", "RateLimited", "ConcurrencyExceeded"])
+const unstarted: ReadonlySet<Reason["_tag"]> = new Set([
+  "Unauthorized",
+  "InsufficientBalance",
+  "UnknownModel",
+  "NotFound",
+  "RateLimited",
+  "ConcurrencyExceeded",
+  "ConnectFailed"
+])
 
 const outcomeOf = (reason: Reason): Outcome.Outcome => {
   const { fault, retry: retryable } = judge(reason)

@@ -1,0 +1,349 @@
+/**
+ * The accounts of one provider and their keys, as one model.
+ *
+ * Keys belong to accounts, since a provider limits and bills accounts. A key that the provider refuses (401, 403) is retired, and the next
+ * key of its account takes its place. An account without money (402) rests. The call that found out goes on at once, to the next key or
+ * account, so its caller sees nothing of it.
+ *
+ * | state | left when |
+ * |---|---|
+ * | key: usable → retired | `probe` succeeds with it, or `update` leaves the key out |
+ * | account: usable → resting | `probe` succeeds with one of its keys |
+ *
+ * A retired key and a resting account are probed in the background, first after `probeBase`, then twice as long each time, up to
+ * `probeCap`. Without a `probe` they come back by themselves after that time, and the next call finds out. When nothing is left, calls fail
+ * at once, with an error that says which account is out, why and since when. No text, state or event has a key in it: keys are told by their
+ * position in the account, from 1.
+ *
+ * @since 0.1.0
+ */
+import * as ChatError from "@ballast/chat/ChatError"
+import type { ChatModel } from "@ballast/chat/ChatModel"
+import type * as Arr from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
+import * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Choice from "./Choice.ts"
+import * as Failover from "./Failover.ts"
+import * as Load from "./Load.ts"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Account {
+  readonly keys: Arr.NonEmptyReadonlyArray<Redacted.Redacted>
+  /** Its share of the calls beside the other weights: a finite number, zero or more. Default 1. */
+  readonly weight?: number | undefined
+}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options<E> {
+  /** The provider, as messages and metrics name it. */
+  readonly provider: string
+  readonly accounts: Readonly<Record<string, Account>>
+  /** Makes the model of one key. It lives as long as the scope that it is made in: until the key is taken out. */
+  readonly model: (account: string, key: Redacted.Redacted) => Effect.Effect<ChatModel<E>, never, Scope.Scope>
+  /** Whether a key is accepted and its account has money. A failure counts as no. Default: not asked. */
+  readonly probe?: ((account: string, key: Redacted.Redacted) => Effect.Effect<boolean, unknown>) | undefined
+  /** How an account is chosen. Default `Choice.weighted`. */
+  readonly choice?: Choice.Choice | undefined
+  /** Wait before the first probe, above zero. Default 30 seconds. */
+  readonly probeBase?: Duration.Input | undefined
+  /** The longest wait between two probes, at least `probeBase`. Default 10 minutes. */
+  readonly probeCap?: Duration.Input | undefined
+}
+
+/**
+ * What is used where `Options` say nothing.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export const defaults = { probeBase: "30 seconds", probeCap: "10 minutes" } as const
+
+/**
+ * Why a key or an account is out, since when, and when it is probed next, in Unix milliseconds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Outage {
+  readonly reason: "Unauthorized" | "InsufficientBalance"
+  readonly status: number
+  readonly since: number
+  readonly nextProbe: number
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface AccountState {
+  readonly name: string
+  readonly weight: number
+  readonly inFlight: number
+  readonly resting: Outage | undefined
+  /** In their order; a retired key has its outage. */
+  readonly keys: ReadonlyArray<Outage | undefined>
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface KeyPool<E> extends ChatModel<E | ChatError.ClientError> {
+  readonly inspect: Effect.Effect<ReadonlyArray<AccountState>>
+  /** Replaces the accounts. What stays keeps its state; calls under way end with the key that they began with. */
+  readonly update: (accounts: Readonly<Record<string, Account>>) => Effect.Effect<void>
+  /** Ends all outages now, for an operator who has topped up or mended a key. */
+  readonly reset: Effect.Effect<void>
+}
+
+/** Where an outage is kept: in a key, or in an account. */
+interface Place {
+  outage: Outage | undefined
+}
+
+interface Key<E> extends Place {
+  readonly secret: Redacted.Redacted
+  readonly model: ChatModel<E>
+  /** Of the model. Closed once the key was taken out and its last call has ended. */
+  readonly scope: Scope.Closeable
+  readonly load: Load.Load
+  takenOut: boolean
+}
+
+interface Entry<E> extends Choice.Candidate, Place {
+  weight: number
+  readonly load: Load.Load
+  keys: ReadonlyArray<Key<E>>
+}
+
+const usable = Metric.gauge("ballast_account_usable", {
+  description: "Whether an account can take calls: 1, or 0 when it rests or all of its keys are retired"
+})
+
+const isUsable = <E>({ keys, outage }: Entry<E>): boolean =>
+  outage === undefined && keys.some((key) => key.outage === undefined)
+
+const timeOf = (millis: number): string => DateTime.formatIso(DateTime.makeUnsafe(millis))
+
+const secondsUntil = (millis: number, now: number): number => Math.max(0, Math.ceil((millis - now) / 1000))
+
+const describe = <E>({ keys, name, outage: resting }: Entry<E>, now: number): string => {
+  if (resting !== undefined) {
+    return `${name} has no balance (${resting.status}) since ${timeOf(resting.since)}, next look in ${
+      secondsUntil(resting.nextProbe, now)
+    } s`
+  }
+  const refused = keys.flatMap(({ outage }, index) =>
+    outage === undefined ? [] : [`key ${index + 1} was refused (${outage.status}) at ${timeOf(outage.since)}`]
+  )
+  return `${name}: ${refused.length === 0 ? "its weight is 0" : refused.join(", ")}`
+}
+
+/**
+ * Makes one model of the accounts.
+ *
+ * **Details**
+ *
+ * Dies of a `RangeError` when a weight or a time is out of its bounds.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*<E>(options: Options<E>) {
+  const { choice = Choice.weighted, model, probe, provider } = options
+  const base = Duration.toMillis(options.probeBase ?? defaults.probeBase)
+  const cap = Duration.toMillis(options.probeCap ?? defaults.probeCap)
+  if (!(base > 0 && cap >= base)) {
+    throw new RangeError("KeyPool.make: probeBase must be above zero, and probeCap no shorter")
+  }
+  const scope = yield* Effect.scope
+  const context = yield* Effect.context<never>()
+  let accounts = new Map<string, Entry<E>>()
+
+  const told = (entry: Entry<E>): void =>
+    Metric.withAttributes(usable, { provider, account: entry.name }).updateUnsafe(isUsable(entry) ? 1 : 0, context)
+
+  /** Puts a key or an account out of use, and probes until it is back. */
+  const take = (
+    entry: Entry<E>,
+    place: Place,
+    outage: Pick<Outage, "reason" | "status">,
+    words: string,
+    again: Effect.Effect<boolean, unknown>
+  ): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      if (place.outage !== undefined) return
+      const since = yield* Clock.currentTimeMillis
+      place.outage = { ...outage, since, nextProbe: since + base }
+      told(entry)
+      yield* Effect.logWarning(`${provider}: ${words}`, { provider, account: entry.name, status: outage.status })
+      yield* Effect.forkIn(recover(entry, place, base, again), scope)
+    })
+
+  const recover = (
+    entry: Entry<E>,
+    place: Place,
+    wait: number,
+    again: Effect.Effect<boolean, unknown>
+  ): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      yield* Effect.sleep(wait)
+      const { outage } = place
+      // Ended by hand, or replaced by an update.
+      if (outage === undefined) return
+      if (yield* Effect.orElseSucceed(again, () => false)) {
+        place.outage = undefined
+        told(entry)
+        return yield* Effect.logInfo(`${provider}: account ${entry.name} is back`, { provider, account: entry.name })
+      }
+      const next = Math.min(2 * wait, cap)
+      const now = yield* Clock.currentTimeMillis
+      place.outage = { ...outage, nextProbe: now + next }
+      return yield* recover(entry, place, next, again)
+    })
+
+  const retire = (entry: Entry<E>, key: Key<E>, status: number): Effect.Effect<void> =>
+    take(
+      entry,
+      key,
+      { reason: "Unauthorized", status },
+      `key ${
+        entry.keys.indexOf(key) + 1
+      } of account ${entry.name} was refused (${status}). Replace it in the settings.`,
+      probe === undefined ? Effect.succeed(true) : probe(entry.name, key.secret)
+    )
+
+  const rest = (entry: Entry<E>, key: Key<E>, status: number): Effect.Effect<void> =>
+    take(
+      entry,
+      entry,
+      { reason: "InsufficientBalance", status },
+      `account ${entry.name} has no balance (${status}). Top it up.`,
+      probe === undefined ? Effect.succeed(true) : probe(entry.name, key.secret)
+    )
+
+  /** Learns from the errors of a key's calls. */
+  const watch = (entry: Entry<E>, key: Key<E>): ChatModel<E> => {
+    const learn = (error: E): Effect.Effect<void> => {
+      if (!(error instanceof ChatError.ClientError)) return Effect.void
+      switch (error.reason._tag) {
+        case "Unauthorized":
+          return retire(entry, key, error.reason.status)
+        case "InsufficientBalance":
+          return rest(entry, key, error.reason.status)
+        default:
+          return Effect.void
+      }
+    }
+    const close = Effect.suspend(() => key.takenOut ? closeUnused(key) : Effect.void)
+    return entry.load.watch({
+      complete: (request) => Effect.ensuring(Effect.tapError(key.model.complete(request), learn), close),
+      stream: (request) => Stream.ensuring(Stream.tapError(key.model.stream(request), learn), close)
+    })
+  }
+
+  const closeUnused = (key: Key<E>): Effect.Effect<void> =>
+    key.load.inFlight() === 0 ? Scope.close(key.scope, Exit.void) : Effect.void
+
+  const out = (now: number): ChatError.ClientError => {
+    const entries = [...accounts.values()]
+    const outages = entries.flatMap(({ keys, outage }) => [outage, ...keys.map(({ outage }) => outage)])
+      .filter((outage) => outage !== undefined)
+    const resting = outages.find(({ reason }) => reason === "InsufficientBalance")
+    const next = Math.min(...outages.map(({ nextProbe }) => nextProbe))
+    const fields = {
+      status: (resting ?? outages[0])?.status ?? 503,
+      detail: `No account of ${provider} can take a call: ${
+        entries.map((entry) => describe(entry, now)).join("; ") || "there is none"
+      }.`,
+      stated: true,
+      ...(Number.isFinite(next) ? { retryAfter: Duration.millis(Math.max(0, next - now)) } : undefined)
+    }
+    return new ChatError.ClientError({
+      reason: resting === undefined ? new ChatError.Unauthorized(fields) : new ChatError.InsufficientBalance(fields)
+    })
+  }
+
+  const places: Failover.Places<E | ChatError.ClientError> = (request) =>
+    Effect.gen(function*() {
+      const order = yield* choice([...accounts.values()].filter(isUsable), request)
+      const found: Array<ChatModel<E | ChatError.ClientError>> = order.flatMap((entry) =>
+        entry.keys.filter(({ outage }) => outage === undefined).map((key) => watch(entry, key))
+      )
+      if (found.length > 0) return found
+      const error = out(yield* Clock.currentTimeMillis)
+      return [{ complete: () => Effect.fail(error), stream: () => Stream.fail(error) }]
+    })
+
+  const makeKey = Effect.fnUntraced(function*(account: string, secret: Redacted.Redacted) {
+    const own = yield* Scope.fork(scope)
+    const made = yield* Scope.provide(model(account, secret), own)
+    const load = Load.make()
+    const key: Key<E> = { secret, model: load.watch(made), scope: own, load, takenOut: false, outage: undefined }
+    return key
+  })
+
+  const update = Effect.fnUntraced(function*(given: Readonly<Record<string, Account>>) {
+    const before = accounts
+    const after = new Map<string, Entry<E>>()
+    const left = new Set([...before.values()].flatMap(({ keys }) => keys))
+    for (const [name, { keys, weight = 1 }] of Object.entries(given)) {
+      if (!(Number.isFinite(weight) && weight >= 0)) {
+        throw new RangeError(`KeyPool: the weight of ${name} must be a finite number of zero or more, got ${weight}`)
+      }
+      const entry = before.get(name) ?? { name, weight, load: Load.make(), keys: [], outage: undefined }
+      const kept = yield* Effect.forEach(keys, (secret) => {
+        const same = entry.keys.find((key) => Redacted.value(key.secret) === Redacted.value(secret))
+        return same === undefined ? makeKey(name, secret) : Effect.succeed(same)
+      })
+      for (const key of kept) left.delete(key)
+      // Other keys may be another wallet.
+      const outage = kept.some((key) => entry.keys.includes(key)) ? entry.outage : undefined
+      after.set(name, Object.assign(entry, { weight, keys: kept, outage }))
+    }
+    accounts = after
+    for (const entry of after.values()) told(entry)
+    for (const key of left) {
+      key.outage = undefined
+      key.takenOut = true
+      yield* closeUnused(key)
+    }
+  })
+
+  yield* update(options.accounts)
+  const pool: KeyPool<E> = {
+    // A key or account that is out is found out by one call each.
+    ...Failover.make(places, { limit: Number.MAX_SAFE_INTEGER, empty: () => out(0) }),
+    inspect: Effect.sync(() =>
+      Array.from(accounts.values(), ({ keys, load, name, outage: resting, weight }) => ({
+        name,
+        weight,
+        inFlight: load.inFlight(),
+        resting,
+        keys: keys.map(({ outage }) => outage)
+      }))
+    ),
+    update,
+    reset: Effect.sync(() => {
+      for (const entry of accounts.values()) {
+        entry.outage = undefined
+        for (const key of entry.keys) key.outage = undefined
+        told(entry)
+      }
+    })
+  }
+  return pool
+})
