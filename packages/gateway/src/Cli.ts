@@ -38,6 +38,8 @@ Environment:
   DEEPSEEK_API_KEY              key for DeepSeek; none: the simulator answers
   DEEPSEEK_BASE_URL             where DeepSeek is (https://api.deepseek.com)
   BALLAST_CLIENT_KEYS           comma-separated keys that clients must send; needed beyond loopback
+  BALLAST_MAX_BODY_SIZE         largest body of a request, at most 48MiB (16MiB)
+  BALLAST_BODY_MEMORY           memory for the bodies of all requests (a quarter of the heap limit)
   BALLAST_SHUTDOWN_TIMEOUT      how long requests may run on when stopping (30s)
   BALLAST_LOG_LEVEL             trace, debug, info, warn, error, fatal or none (info)
   BALLAST_LOG_FORMAT            json or pretty (pretty on a terminal, else json); logs go to standard error

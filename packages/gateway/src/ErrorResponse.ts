@@ -235,6 +235,9 @@ const rows: { readonly [K in Key]: Row } = {
   UnsupportedMediaType: { status: 415, type: "invalid_request_error", code: "unsupported_media_type" },
   BodyTooLarge: { status: 413, type: "invalid_request_error", code: "body_too_large" },
   BodyUnreadable: { status: 400, type: "invalid_request_error", code: "body_unreadable" },
+  Busy: { status: 503, type: "gateway_error", code: "gateway_busy" },
+  ModelNotFound: { status: 404, type: "invalid_request_error", code: "model_not_found" },
+  ClientDeadline: { status: 504, type: "timeout_error", code: "deadline_exceeded" },
   WrongClientKey: { status: 401, type: "authentication_error", code: "invalid_api_key" },
   UnknownRoute: { status: 404, type: "invalid_request_error", code: "unknown_url" },
   MethodNotAllowed: { status: 405, type: "invalid_request_error", code: "method_not_allowed" },
@@ -339,10 +342,13 @@ export const fromCause = (cause: Cause.Cause<Failure>): ErrorResponse => {
 }
 
 /**
- * The response of `node:http` for an error.
+ * The response of `node:http` for an error, whose body is the JSON given, by default OpenAI's.
  *
  * @category conversions
  * @since 0.1.0
  */
-export const toResponse = (error: ErrorResponse): HttpServerResponse.HttpServerResponse =>
-  HttpServerResponse.jsonUnsafe(error.body, { status: error.status, headers: error.headers })
+export const toResponse = (
+  error: ErrorResponse,
+  body: string = JSON.stringify(error.body)
+): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.text(body, { contentType: "application/json", status: error.status, headers: error.headers })

@@ -20,7 +20,6 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { ClientAbort } from "effect/http/HttpServerError"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Metric from "effect/Metric"
@@ -28,7 +27,10 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import { randomUUID } from "node:crypto"
+import * as Client from "./Client.ts"
 import type { ErrorResponse } from "./ErrorResponse.ts"
+import { isClientGone } from "./EventStream.ts"
+import type { Match, Route, Routes } from "./Routes.ts"
 
 /**
  * What is known of an exchange; handlers fill in what they learn.
@@ -42,12 +44,19 @@ export interface Exchange {
   readonly method: string
   /** Its beginning, when it is longer than 256 characters. */
   readonly path: string
-  /** The path when it is one that the gateway serves, else `unknown`: a bounded set, for metrics. */
+  /** The name of the route, else `unknown`: a bounded set, for metrics. */
   readonly route: string
+  /** What the path has in place of the route's parameters. */
+  readonly params: Readonly<Record<string, string | undefined>>
+  /** The headers that every answer has. */
+  readonly headers: Readonly<Record<string, string>>
+  client: Client.Client
   status: number
   stream?: boolean
   model?: string
   usage?: Usage | null | undefined
+  /** When the answer's first items came, in milliseconds of the clock. */
+  firstAt?: number
   /** The code of the error that was answered. */
   error?: string
   /** The service's trace id of a failed call. */
@@ -77,35 +86,65 @@ const maxLength = 256
 /** The beginning of a text that a client chose, as spans and logs keep it. */
 const clip = (text: string): string => text.length > maxLength ? `${text.slice(0, maxLength)}…` : text
 
-const start = (request: HttpServerRequest, routes: ReadonlyMap<string, unknown>): Exchange => {
-  const path = clip(pathOf(request.url))
-  const id = request.headers["x-request-id"]
+const start = (
+  request: HttpServerRequest,
+  path: string,
+  match: Match | undefined,
+  headers: Readonly<Record<string, string>>
+): Exchange => {
+  const given = request.headers["x-request-id"]
+  const id = given !== undefined && saneId.test(given) ? given : randomUUID()
   return {
-    id: id !== undefined && saneId.test(id) ? id : randomUUID(),
+    id,
     method: request.method,
-    path,
-    route: routes.has(path) ? path : "unknown",
-    status: 499
+    path: clip(path),
+    route: match === undefined ? "unknown" : nameOf(match.route),
+    params: match?.params ?? {},
+    headers: { ...headers, "x-request-id": id },
+    client: Client.anonymous,
+    status: unanswered
   }
 }
 
-const fieldsOf = (exchange: Exchange, millis: number) => ({
-  method: exchange.method,
-  path: exchange.path,
-  status: exchange.status,
-  duration_ms: Math.round(millis * 10) / 10,
-  request_id: exchange.id,
-  stream: exchange.stream,
-  model: exchange.model,
-  input_tokens: exchange.usage?.prompt_tokens,
-  output_tokens: exchange.usage?.completion_tokens,
-  error: exchange.error,
-  upstream_trace_id: exchange.upstreamTraceId,
-  upstream_detail: exchange.upstreamDetail
-})
+/** The status of an exchange whose client went away first. */
+const unanswered = 499
 
-const log = (exchange: Exchange, millis: number, quiet: boolean) => {
-  const fields = fieldsOf(exchange, millis)
+/**
+ * Notes the status that an answer begins with. It has one: what happens later is in its body.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const begin = (exchange: Exchange, status: number): void => {
+  if (exchange.status === unanswered) exchange.status = status
+}
+
+const nameOf = (route: Route): string => route.name ?? route.path
+
+const fieldsOf = (exchange: Exchange, began: number, millis: number) => {
+  const { firstAt, usage } = exchange
+  return {
+    method: exchange.method,
+    path: exchange.path,
+    status: exchange.status,
+    duration_ms: Math.round(millis * 10) / 10,
+    request_id: exchange.id,
+    client: exchange.client.name,
+    stream: exchange.stream,
+    model: exchange.model,
+    ttft_ms: firstAt === undefined ? undefined : firstAt - began,
+    input_tokens: usage?.prompt_tokens,
+    cached_tokens: usage?.prompt_cache_hit_tokens ?? usage?.prompt_tokens_details?.cached_tokens ?? undefined,
+    output_tokens: usage?.completion_tokens,
+    reasoning_tokens: usage?.completion_tokens_details?.reasoning_tokens ?? undefined,
+    error: exchange.error,
+    upstream_trace_id: exchange.upstreamTraceId,
+    upstream_detail: exchange.upstreamDetail
+  }
+}
+
+const log = (exchange: Exchange, began: number, millis: number, quiet: boolean) => {
+  const fields = fieldsOf(exchange, began, millis)
   if (exchange.status >= 500 || (exchange.error !== undefined && exchange.status < 400)) {
     return Effect.logWarning("request", fields)
   }
@@ -118,6 +157,7 @@ const attributesOf = (exchange: Exchange): ReadonlyArray<readonly [string, unkno
   [Attribute.urlPath, exchange.path],
   ["http.route", exchange.route],
   ["ballast.request.id", exchange.id],
+  ["ballast.client", exchange.client.name],
   [Attribute.errorType, exchange.error]
 ]
 
@@ -127,15 +167,6 @@ const endSpan = (span: Tracer.Span, exchange: Exchange, endTime: bigint): void =
   }
   span.end(endTime, exchange.status >= 500 ? Exit.fail(exchange.error) : Exit.void)
 }
-
-/**
- * Whether the client's going away is what ended an exchange.
- *
- * @category predicates
- * @since 0.1.0
- */
-export const isClientGone = (cause: Cause.Cause<unknown>): boolean =>
-  cause.reasons.some((reason) => reason.annotations.has(ClientAbort.key))
 
 /** How an exchange ended whose answer is not complete. */
 const endOf = (cause: Cause.Cause<unknown>): string =>
@@ -154,19 +185,25 @@ export const fail = (exchange: Exchange, error: ErrorResponse): void => {
 }
 
 /**
- * Runs `handle` for the current request and observes the exchange. `quiet` names the routes that are logged at `Debug`.
+ * Runs `handle` for the current request and observes the exchange. Every answer has `headers`.
  *
  * @category combinators
  * @since 0.1.0
  */
 export const observe = <E, R>(
-  handle: (exchange: Exchange, request: HttpServerRequest) => Effect.Effect<HttpServerResponse, E, R>,
-  options: { readonly routes: ReadonlyMap<string, unknown>; readonly quiet: ReadonlySet<string> }
+  handle: (
+    exchange: Exchange,
+    request: HttpServerRequest,
+    route: Route | undefined
+  ) => Effect.Effect<HttpServerResponse, E, R>,
+  options: { readonly routes: Routes; readonly headers: Readonly<Record<string, string>> }
 ): Effect.Effect<HttpServerResponse, E, R | HttpServerRequest | Scope.Scope> => {
   let running = 0
   return Effect.contextWith((context: Context.Context<HttpServerRequest | Scope.Scope>) => {
     const request = Context.get(context, HttpServerRequest)
-    const exchange = start(request, options.routes)
+    const path = pathOf(request.url)
+    const match = options.routes(path)
+    const exchange = start(request, path, match, options.headers)
     const clock = Context.get(context, Clock.Clock)
     const began = clock.currentTimeMillisUnsafe()
     active.updateUnsafe(++running, context)
@@ -187,11 +224,11 @@ export const observe = <E, R>(
             status: String(exchange.status)
           }).updateUnsafe(millis / 1000, context)
           endSpan(span, exchange, clock.currentTimeNanosUnsafe())
-          return Effect.withParentSpan(log(exchange, millis, options.quiet.has(exchange.route)), span)
+          return Effect.withParentSpan(log(exchange, began, millis, match?.route.quiet === true), span)
         }
         return Effect.andThen(
           Scope.addFinalizerExit(Context.get(context, Scope.Scope), finish),
-          Effect.withParentSpan(handle(exchange, request), span)
+          Effect.withParentSpan(handle(exchange, request, match?.route), span)
         )
       }
     )

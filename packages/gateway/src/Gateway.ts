@@ -5,6 +5,7 @@
  * |---|---|---|
  * | `POST /v1/chat/completions`, `/chat/completions` | chat, whole or streamed | yes |
  * | `GET /v1/models`, `/models` | the service's models | yes |
+ * | `GET /v1/models/{id}`, `/models/{id}` | one of them | yes |
  * | `GET /user/balance` | the account's balance | yes |
  * | `GET /metrics` | Prometheus metrics | yes: they tell what is used, and how much |
  * | `GET /healthz` | the process is alive | no |
@@ -16,6 +17,7 @@
  * @since 0.1.0
  */
 import * as DeepSeek from "@ballast/deepseek/DeepSeek"
+import { CurrentTenant } from "@ballast/resilience/ConcurrencyLimit"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Cause from "effect/Cause"
@@ -28,15 +30,23 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import { createServer } from "node:http"
-import * as ChatCompletions from "./ChatCompletions.ts"
+import { createServer, type ServerResponse } from "node:http"
+import * as Body from "./Body.ts"
+import * as ChatRoute from "./ChatRoute.ts"
+import * as Client from "./Client.ts"
 import * as ClientKeys from "./ClientKeys.ts"
+import type { Dialect } from "./Dialect.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
+import * as EventStream from "./EventStream.ts"
+import { isClientGone } from "./EventStream.ts"
 import * as Exchange from "./Exchange.ts"
 import * as HostCheck from "./HostCheck.ts"
 import * as circuits from "./internal/circuits.ts"
 import * as unread from "./internal/unread.ts"
+import * as Models from "./Models.ts"
+import * as OpenAiChat from "./OpenAiChat.ts"
 import { Rejection } from "./Rejection.ts"
+import * as Routes from "./Routes.ts"
 import * as Shutdown from "./Shutdown.ts"
 import * as Startup from "./Startup.ts"
 import { Upstream } from "./Upstream.ts"
@@ -58,78 +68,60 @@ export interface Options {
   readonly allowedOrigins: ReadonlyArray<string>
   /** How long requests may run on when the scope closes. */
   readonly shutdownTimeout: Duration.Duration
+  /** The largest body in bytes, at most 48 MiB. Default 16 MiB. */
+  readonly maxBodySize?: number | undefined
+  /** Bytes of memory for the bodies of all requests at once. Default a quarter of the heap limit. */
+  readonly bodyMemory?: number | undefined
 }
-
-type Handler = (
-  exchange: Exchange.Exchange,
-  request: HttpServerRequest
-) => Effect.Effect<HttpServerResponse.HttpServerResponse, ErrorResponse.Failure, Scope.Scope>
-
-interface Route {
-  readonly method: "GET" | "POST"
-  readonly handle: Handler
-  /** Needs no client key. */
-  readonly open?: boolean
-}
-
-const get = (handle: Handler, options?: Pick<Route, "open">): Route => ({ method: "GET", handle, ...options })
-
-const post = (handle: Handler): Route => ({ method: "POST", handle })
 
 const json = (body: unknown, status = 200) => HttpServerResponse.jsonUnsafe(body, { status })
 
-const metrics: Handler = () =>
+const metrics: Routes.Handler = () =>
   Effect.promise(() => import("effect/observability/PrometheusMetrics")).pipe(
     Effect.flatMap((PrometheusMetrics) => PrometheusMetrics.format()),
     Effect.map((text) => HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8" }))
   )
 
+const twice = (path: `/${string}`, route: Omit<Routes.Route, "path">): ReadonlyArray<Routes.Route> => [
+  { ...route, path: `/v1${path}` },
+  { ...route, path }
+]
+
 const makeRoutes = (
   model: DeepSeek.DeepSeek["Service"],
+  chat: Routes.Handler,
+  ready: Routes.Handler
+): Routes.Routes =>
+  Routes.make([
+    ...twice("/chat/completions", { methods: { POST: chat }, dialect: OpenAiChat.dialect }),
+    ...twice("/models", { methods: { GET: () => Models.all(model.models) } }),
+    // Names of models may have slashes.
+    ...["/v1/models", "/models"].map((path): Routes.Route => ({
+      path: `${path as "/models"}/*`,
+      name: `${path}/{id}`,
+      methods: { GET: ({ params }) => Models.one(model.models, params["*"] ?? "") }
+    })),
+    { path: "/user/balance", methods: { GET: () => Effect.map(model.balance, (balance) => json(balance)) } },
+    { path: "/healthz", methods: { GET: () => Effect.succeed(json({ status: "ok" })) }, open: true, quiet: true },
+    { path: "/readyz", methods: { GET: ready }, open: true, quiet: true },
+    { path: "/metrics", methods: { GET: metrics }, quiet: true }
+  ])
+
+/** An open circuit does not make a gateway unready: the others have the same upstream, and all would leave the balancer at once. */
+const makeReady = (
   upstream: Upstream["Service"],
   checkKey: ClientKeys.ClientKeys,
   shutdown: Shutdown.Shutdown
-): ReadonlyMap<string, Route> => {
-  const chat = post(ChatCompletions.handle(model, shutdown.cut))
-  const models = get(() => Effect.map(model.models, (list) => json(list)))
-  // An open circuit does not make a gateway unready: the others have the same upstream, and all would leave the balancer at once.
-  const ready: Handler = (_, request) =>
-    checkKey(request.headers["authorization"]).pipe(
-      Effect.matchEffect({ onSuccess: () => circuits.states, onFailure: () => circuits.counts }),
-      Effect.map((circuits) =>
-        shutdown.stopping()
-          ? json({ status: "stopping", upstream: upstream.kind, circuits }, 503)
-          : json({ status: "ready", upstream: upstream.kind, circuits })
-      )
+): Routes.Handler =>
+(_, request) =>
+  checkKey(request.headers["authorization"]).pipe(
+    Effect.matchEffect({ onSuccess: () => circuits.states, onFailure: () => circuits.counts }),
+    Effect.map((circuits) =>
+      shutdown.stopping()
+        ? json({ status: "stopping", upstream: upstream.kind, circuits }, 503)
+        : json({ status: "ready", upstream: upstream.kind, circuits })
     )
-  return new Map([
-    ["/v1/chat/completions", chat],
-    ["/chat/completions", chat],
-    ["/v1/models", models],
-    ["/models", models],
-    ["/user/balance", get(() => Effect.map(model.balance, (balance) => json(balance)))],
-    ["/healthz", get(() => Effect.succeed(json({ status: "ok" })), { open: true })],
-    ["/readyz", get(ready, { open: true })],
-    ["/metrics", get(metrics)]
-  ])
-}
-
-const quiet: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/metrics"])
-
-const methodsOf = (route: Route): string => route.method === "GET" ? "GET, HEAD, OPTIONS" : "POST, OPTIONS"
-
-const unknownRoute = (path: string) =>
-  new Rejection({
-    case: "UnknownRoute",
-    detail: `There is no ${path} here. Chat is at POST /v1/chat/completions, the models are at GET /v1/models.`
-  })
-
-const wrongMethod = (route: Route, { method, path }: Exchange.Exchange) =>
-  new Rejection({
-    case: "MethodNotAllowed",
-    detail: `${path} takes ${route.method}, not ${method}.`,
-    allow: methodsOf(route)
-  })
+  )
 
 const unmet = new Rejection({
   case: "ExpectationFailed",
@@ -140,70 +132,75 @@ const unmet = new Rejection({
 const checkHead = ({ headers }: HttpServerRequest): Rejection | undefined =>
   headers["expect"] === undefined || /\b100-continue\b/i.test(headers["expect"]) ? undefined : unmet
 
-/** Checks the head, chooses the route and checks the method and the key. */
+/** Runs a handler for a client, which the policies inside see as their tenant. */
+const as = (client: Client.Client, handler: Routes.Handler): Routes.Handler => (exchange, request) => {
+  exchange.client = client
+  const answer = handler(exchange, request)
+  return client === Client.anonymous ? answer : answer.pipe(
+    Effect.provideService(Client.CurrentClient, client),
+    Effect.provideService(CurrentTenant, client.name)
+  )
+}
+
+/** Checks the head, the method and the key, and runs the route's handler. */
 const dispatch = (
-  routes: ReadonlyMap<string, Route>,
   checkKey: ClientKeys.ClientKeys,
-  checkHost: ReturnType<typeof HostCheck.make>
-): Handler =>
-(exchange, request) => {
+  checkHost: ReturnType<typeof HostCheck.make>,
+  route: Routes.Route | undefined,
+  exchange: Exchange.Exchange,
+  request: HttpServerRequest
+): ReturnType<Routes.Handler> => {
   const refused = checkHost(NodeHttpServerRequest.toIncomingMessage(request)) ?? checkHead(request)
   if (refused !== undefined) return Effect.fail(refused)
-  const route = routes.get(exchange.path)
-  if (route === undefined) return Effect.fail(unknownRoute(exchange.path))
-  if (exchange.method === "OPTIONS") {
-    return Effect.succeed(HttpServerResponse.empty({ headers: { allow: methodsOf(route) } }))
-  }
-  const method = exchange.method === "HEAD" ? "GET" : exchange.method
-  if (method !== route.method) return Effect.fail(wrongMethod(route, exchange))
-  return route.open === true
-    ? route.handle(exchange, request)
-    : Effect.andThen(
-      checkKey(request.headers["authorization"]),
-      Effect.suspend(() => route.handle(exchange, request))
-    )
+  return Effect.flatMap(
+    Routes.dispatch(route, exchange),
+    (handler) =>
+      route?.open === true || exchange.method === "OPTIONS"
+        ? handler(exchange, request)
+        : Effect.flatMap(
+          checkKey(request.headers["authorization"]),
+          (client) => as(client, handler)(exchange, request)
+        )
+  )
 }
 
 /** Turns every failure into an answer, and an interruption too, unless it is the client who went away. */
-const answer = (exchange: Exchange.Exchange, cause: Cause.Cause<ErrorResponse.Failure>) => {
+const answer = (dialect: Dialect, exchange: Exchange.Exchange, cause: Cause.Cause<ErrorResponse.Failure>) => {
   const isInterrupted = Cause.hasInterruptsOnly(cause)
-  if (isInterrupted && Exchange.isClientGone(cause)) return Effect.failCause(cause as Cause.Cause<never>) // only interruptions in it
+  if (isInterrupted && isClientGone(cause)) return Effect.failCause(cause as Cause.Cause<never>) // only interruptions in it
   const error = isInterrupted ? ErrorResponse.make(Shutdown.stopped) : ErrorResponse.fromCause(cause)
   Exchange.fail(exchange, error)
-  const response = Effect.succeed(ErrorResponse.toResponse(error))
+  const response = Effect.succeed(ErrorResponse.toResponse(error, dialect.error(error)))
   return Cause.hasDies(cause)
     ? Effect.andThen(Effect.logError("a request failed with a defect", cause), response)
     : response
 }
 
 /** Lets a client try the simulator's faults; DeepSeek never sees its clients' headers. */
-const simulated = (handle: Handler): Handler => (exchange, request) => {
+const simulated = <A, E, R>(handled: Effect.Effect<A, E, R>, request: HttpServerRequest): Effect.Effect<A, E, R> => {
   const faults = request.headers["x-simulate"]
   return faults === undefined
-    ? handle(exchange, request)
-    : Effect.provideService(handle(exchange, request), DeepSeek.CurrentHeaders, { "x-simulate": faults })
+    ? handled
+    : Effect.provideService(handled, DeepSeek.CurrentHeaders, { "x-simulate": faults })
 }
 
 const makeApp = (
-  routes: ReadonlyMap<string, Route>,
+  routes: Routes.Routes,
   checkKey: ClientKeys.ClientKeys,
   checkHost: ReturnType<typeof HostCheck.make>,
   upstream: Upstream["Service"]
-) => {
-  const plain = dispatch(routes, checkKey, checkHost)
-  const handle = upstream.kind === "simulator" ? simulated(plain) : plain
-  return Exchange.observe((exchange, request) =>
-    Effect.interruptible(handle(exchange, request)).pipe(
-      Effect.catchCause((cause) => answer(exchange, cause)),
+) =>
+  Exchange.observe((exchange, request, route) => {
+    const handled = Effect.suspend(() => dispatch(checkKey, checkHost, route, exchange, request))
+    const interruptible = Effect.interruptible(upstream.kind === "simulator" ? simulated(handled, request) : handled)
+    return interruptible.pipe(
+      Effect.catchCause((cause) => answer(route?.dialect ?? OpenAiChat.dialect, exchange, cause)),
       Effect.map((response) => {
-        exchange.status = response.status
-        return HttpServerResponse.setHeaders(response, {
-          "x-request-id": exchange.id,
-          "x-ballast-upstream": upstream.kind
-        })
+        Exchange.begin(exchange, response.status)
+        return HttpServerResponse.setHeaders(response, exchange.headers)
       })
-    ), { routes, quiet })
-}
+    )
+  }, { routes, headers: { "x-ballast-upstream": upstream.kind } })
 
 /** Longer than the idle timeout of common load balancers (60 s), so that they close a connection first. */
 const keepAliveTimeout = 75_000
@@ -238,7 +235,15 @@ export const serve = Effect.fnUntraced(function*(
     allowedHosts: options.allowedHosts,
     allowedOrigins: options.allowedOrigins
   })
-  const app = makeApp(makeRoutes(model, upstream, checkKey, shutdown), checkKey, checkHost, upstream)
+  const chat = ChatRoute.make({
+    model,
+    dialect: OpenAiChat.dialect,
+    bodies: Body.make({ maxBodySize: options.maxBodySize, memory: options.bodyMemory }),
+    streams: yield* EventStream.make(shutdown.cut),
+    // `node:http` serves HTTP/1 only.
+    out: (request) => NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+  })
+  const app = makeApp(makeRoutes(model, chat, makeReady(upstream, checkKey, shutdown)), checkKey, checkHost, upstream)
   // Added before the requests' own, so it runs after they are interrupted.
   yield* Effect.addFinalizer(() => shutdown.closed)
   yield* http.serve(app).pipe(

@@ -7,9 +7,11 @@
  * | `PORT` | `8787` | port to listen on, 0 to 65535; 0 takes a free one |
  * | `DEEPSEEK_API_KEY` | none | key for DeepSeek; without one the embedded simulator answers |
  * | `DEEPSEEK_BASE_URL` | `https://api.deepseek.com` | where DeepSeek, or a service that speaks its API, is |
- * | `BALLAST_CLIENT_KEYS` | none | comma-separated keys; when set, clients must send one as `Authorization: Bearer <key>` |
+ * | `BALLAST_CLIENT_KEYS` | none | comma-separated keys, each `key` or `name:key`; when set, clients must send one as `Authorization: Bearer <key>` |
  * | `BALLAST_ALLOWED_HOSTS` | none | comma-separated names that a gateway without client keys is called by, beside `localhost` |
  * | `BALLAST_ALLOWED_ORIGINS` | none | comma-separated origins of web pages that may call, beside pages on loopback |
+ * | `BALLAST_MAX_BODY_SIZE` | `16MiB` | the largest body of a request, at most `48MiB`: a whole number of `KiB`, `MiB` or `GiB` |
+ * | `BALLAST_BODY_MEMORY` | a quarter of the heap limit | memory for the bodies of all requests at once |
  * | `BALLAST_SHUTDOWN_TIMEOUT` | `30s` | how long requests may run on after SIGTERM or Ctrl-C: `500ms`, `30s`, `5m`, `1h` |
  * | `BALLAST_LOG_LEVEL`, `BALLAST_LOG_FORMAT` | `info`, by terminal | see `@ballast/telemetry/Logs` |
  * | `OTEL_EXPORTER_OTLP_ENDPOINT` and others | none | see `@ballast/telemetry/Exporter` |
@@ -25,6 +27,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Redacted from "effect/Redacted"
+import * as Body from "./Body.ts"
 
 /**
  * @category models
@@ -39,6 +42,10 @@ export interface Settings {
   readonly allowedHosts: ReadonlyArray<string>
   readonly allowedOrigins: ReadonlyArray<string>
   readonly shutdownTimeout: Duration.Duration
+  /** Bytes. */
+  readonly maxBodySize: number
+  /** Bytes; absent for the default of `Body`. */
+  readonly bodyMemory: number | undefined
 }
 
 /**
@@ -168,6 +175,24 @@ const parseDuration = (text: string): Duration.Duration | undefined => {
   return match === null ? undefined : Duration.millis(Number(match[1]) * units[match[2] as keyof typeof units]) // the pattern's units
 }
 
+const sizes = { KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 }
+
+/** A number of bytes up to `most`. */
+const size = (name: string, most: number, example: string): Config.Config<number> =>
+  setting(
+    name,
+    `a whole number of KiB, MiB or GiB${
+      most === Infinity ? "" : `, at most ${most / sizes.MiB}MiB`
+    }, for example ${name}=${example}`,
+    (text) => {
+      const match = /^(\d{1,9}) ?(KiB|MiB|GiB)$/i.exec(text)
+      if (match === null) return undefined
+      const unit = Object.entries(sizes).find(([unit]) => unit.toLowerCase() === match[2]?.toLowerCase())
+      const bytes = Number(match[1]) * (unit?.[1] ?? NaN)
+      return bytes > 0 && bytes <= most ? bytes : undefined
+    }
+  )
+
 /**
  * All settings of `ballast serve`.
  *
@@ -197,5 +222,9 @@ export const config: Config.Config<Settings> = Config.all({
     "BALLAST_SHUTDOWN_TIMEOUT",
     "a number with a unit (ms, s, m, h), for example BALLAST_SHUTDOWN_TIMEOUT=30s",
     parseDuration
-  ).pipe(Config.withDefault(Duration.seconds(30)))
+  ).pipe(Config.withDefault(Duration.seconds(30))),
+  maxBodySize: size("BALLAST_MAX_BODY_SIZE", Body.largest, "16MiB").pipe(
+    Config.withDefault(Body.defaults.maxBodySize)
+  ),
+  bodyMemory: size("BALLAST_BODY_MEMORY", Infinity, "512MiB").pipe(Config.withDefault(undefined))
 }).pipe(Config.map(({ upstream, ...settings }) => ({ ...settings, ...upstream })))

@@ -408,7 +408,7 @@ describe("ballast", { timeout: 60_000 }, () => {
       [
         ["waits", `content-length: 1000000\r\n\r\n{`, ""],
         ["waits in a chunk", `transfer-encoding: chunked\r\n\r\n1\r\n{\r\n`, ""],
-        ["sends on", `content-length: 40000000\r\n\r\n{`, " ".repeat(10_000)]
+        ["sends on", `content-length: 16000000\r\n\r\n{`, " ".repeat(10_000)]
       ] as const
     )(
       "within BALLAST_SHUTDOWN_TIMEOUT, and says so to whoever has not sent its request: %s",

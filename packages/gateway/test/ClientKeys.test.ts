@@ -33,6 +33,27 @@ describe("ClientKeys", () => {
     }
   )
 
+  it.each(
+    [["alice:one", "Bearer one", "alice"], ["one", "Bearer one", "client-1"], [
+      "a b:one",
+      "Bearer a",
+      undefined
+    ]] as const
+  )(
+    "finds the client of %j by %j: %s",
+    (key, authorization, name) => {
+      const found = Effect.runSyncExit(ClientKeys.make([Redacted.make(key)])(authorization))
+      assert.strictEqual(Exit.isSuccess(found) ? found.value.name : undefined, name)
+    }
+  )
+
+  it("knows several keys of one client", () => {
+    const check = ClientKeys.make(["alice:old", "bob:key", "alice:new"].map((key) => Redacted.make(key)))
+    const names = ["old", "key", "new"].map((key) => Effect.runSync(check(`Bearer ${key}`)).name)
+    assert.deepStrictEqual(names, ["alice", "bob", "alice"])
+    assert.isTrue(Exit.isFailure(Effect.runSyncExit(check("Bearer alice:old"))))
+  })
+
   it("says nothing of the keys", () => {
     const error = Effect.runSync(Effect.flip(ClientKeys.make([Redacted.make("secret-one")])("Bearer guess")))
     assert.notInclude(JSON.stringify(error), "secret-one")

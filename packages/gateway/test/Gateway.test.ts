@@ -62,6 +62,29 @@ describe("Gateway", () => {
         assert.strictEqual((yield* inspect).requests, before.requests)
       }))
 
+    it.effect.each(["/v1/models/deepseek-flash", "/models/deepseek-flash", "//v1/models/deepseek%2Dflash?x=1"])(
+      "one model at %s",
+      (path) =>
+        Effect.gen(function*() {
+          const { url } = yield* Running
+          const answer = yield* send(url + path)
+          assert.deepStrictEqual([answer.status, answer.json.id], [200, "deepseek-flash"])
+        })
+    )
+
+    it.effect("for a model that there is not, with those that there are", () =>
+      Effect.gen(function*() {
+        const { log, url } = yield* Running
+        const id = "no-model"
+        const answer = yield* send(`${url}/v1/models/deep/seek`, { headers: { "x-request-id": id } })
+        assert.deepStrictEqual([answer.status, answer.json.error.code], [404, "model_not_found"])
+        assert.include(answer.json.error.message, "\"deep/seek\"")
+        assert.include(answer.json.error.message, "deepseek-flash")
+        assert.isDefined(log.find((line) => line["request_id"] === id))
+        const metrics = yield* send(`${url}/metrics`)
+        assert.include(metrics.text, "route=\"/v1/models/{id}\",status=\"404\"")
+      }))
+
     it.effect("HEAD where GET works, without a body", () =>
       Effect.gen(function*() {
         const { url } = yield* Running
@@ -285,27 +308,39 @@ describe("Gateway", () => {
         assert.strictEqual((yield* inspect).requests, before.requests + 1)
       }))
 
-    it.effect("a body over 48 MiB, by its announced and by its real length", () =>
+    it.effect("a body over 16 MiB, by its announced and by its real length, and names the setting", () =>
       Effect.gen(function*() {
         const { inspect, url } = yield* Running
         const before = yield* inspect
         const announced = yield* raw(
           url,
-          `POST ${chat} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 50331649\r\n\r\n{`
+          `POST ${chat} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 16777217\r\n\r\n{`
         )
         assert.match(announced, /^HTTP\/1.1 413 /)
         assert.include(announced, "body_too_large")
+        assert.include(announced, "16 MiB, the gateway's BALLAST_MAX_BODY_SIZE")
         const head =
           `POST ${chat} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n`
         const piece = Buffer.concat([
-          Buffer.from("3100000\r\n"),
-          Buffer.alloc(0x3100000, " "),
+          Buffer.from("1100000\r\n"),
+          Buffer.alloc(0x1100000, " "),
           Buffer.from("\r\n0\r\n\r\n")
         ])
         const real = yield* raw(url, Buffer.concat([Buffer.from(head), piece]))
         assert.match(real, /^HTTP\/1.1 413 /)
         assert.strictEqual((yield* inspect).requests, before.requests)
       }))
+
+    it.effect.each([["[", 128, "128 levels"], ["{},", 250_000, "250000 values"]] as const)(
+      "JSON that would build too much: %s more often than %d times",
+      ([piece, times, text]) =>
+        Effect.gen(function*() {
+          const { url } = yield* Running
+          const answer = yield* post(url + chat, piece.repeat(times + 1))
+          assert.deepStrictEqual([answer.status, error(answer).code], [400, "malformed_json"])
+          assert.include(error(answer).message, text)
+        })
+    )
 
     it.effect("what the service refuses, in the service's words", () =>
       Effect.gen(function*() {

@@ -23,6 +23,8 @@ export interface Options {
   readonly allowedOrigins?: ReadonlyArray<string>
   readonly apiKey?: string
   readonly circuitBreaker?: DeepSeek.Options["circuitBreaker"]
+  readonly maxBodySize?: number
+  readonly bodyMemory?: number
   readonly kind?: "simulator" | "deepseek"
   /** Answers in place of the simulator's, chosen by `x-simulate`. */
   readonly answers?: Readonly<Record<string, () => Response>>
@@ -57,7 +59,9 @@ export const layer = (options: Options = {}): Layer.Layer<Running> => {
         clientKeys: (options.clientKeys ?? []).map((key) => Redacted.make(key)),
         allowedHosts: options.allowedHosts ?? [],
         allowedOrigins: options.allowedOrigins ?? [],
-        shutdownTimeout: Duration.seconds(5)
+        shutdownTimeout: Duration.seconds(5),
+        maxBodySize: options.maxBodySize,
+        bodyMemory: options.bodyMemory
       }))
       const port = address._tag === "UnixPathAddress" ? 0 : address.port
       return { url: `http://127.0.0.1:${port}`, log: lines, inspect }

@@ -2,6 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import * as jsonError from "../src/internal/jsonError.ts"
 
+const find = (text: string) => jsonError.find(new TextEncoder().encode(text))
+
 const parses = (text: string): boolean => {
   try {
     JSON.parse(text)
@@ -26,26 +28,26 @@ describe("jsonError", () => {
     ["", 0, "the end"]
   ])("finds where %j breaks", (text, position, found) => {
     assert.isFalse(parses(text))
-    const error = jsonError.find(text)
+    const error = find(text)
     assert.strictEqual(error.position, position)
     assert.strictEqual(error.found, found)
   })
 
   it("counts lines and columns from 1", () => {
-    const { column, line } = jsonError.find("{\n  \"a\": 1,\n  b\n}")
+    const { column, line } = find("{\n  \"a\": 1,\n  b\n}")
     assert.deepStrictEqual([line, column], [3, 3])
   })
 
   it("has no limit of depth or length", () => {
-    assert.strictEqual(jsonError.find("[".repeat(200_000)).position, 200_000)
+    assert.strictEqual(find("[".repeat(200_000)).position, 200_000)
     const long = `"${"a\\n".repeat(500_000)}"`
-    assert.strictEqual(jsonError.find(`${long}x`).position, long.length)
+    assert.strictEqual(find(`${long}x`).position, long.length)
   })
 
   it.effect.prop("agrees with JSON.parse on what is whole", { value: Schema.Json }, ({ value }) =>
     Effect.sync(() => {
       const text = JSON.stringify(value, null, 1)
-      assert.strictEqual(jsonError.find(text).position, text.length)
+      assert.strictEqual(find(text).position, text.length)
     }))
 
   it.effect.prop(
@@ -57,7 +59,7 @@ describe("jsonError", () => {
         for (let end = 0; end < Math.min(text.length, 60); end++) {
           const cut = text.slice(0, end)
           assert.isFalse(parses(cut))
-          assert.isAtMost(jsonError.find(cut).position, end)
+          assert.isAtMost(find(cut).position, end)
         }
       })
   )

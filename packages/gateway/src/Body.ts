@@ -1,0 +1,272 @@
+/**
+ * Reads JSON bodies of requests, within bounds.
+ *
+ * | bound | default | past it |
+ * |---|---|---|
+ * | size of a body | `maxBodySize`, 16 MiB; at most 48 MiB, the service's own cap | `413` that names the setting |
+ * | memory for the bodies of all requests | `memory`, a quarter of the heap limit | wait of at most a second, then `503` with `Retry-After` |
+ * | depth of objects and arrays | 128 | `400` |
+ * | values: objects, arrays and what they hold | 250,000 | `400` |
+ *
+ * Depth and values are counted before anything is built: a short text can build a lot. A body counts with four times its bytes (as they came,
+ * as text, as values, and as it goes upstream) and 100 bytes a value, which is what the largest of them, small objects of different
+ * shapes, take. It counts until `release`, or until the scope closes. All work is linear in the size of the body.
+ *
+ * @since 0.1.0
+ */
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as Scope from "effect/Scope"
+import type { IncomingMessage, ServerResponse } from "node:http"
+import { getHeapStatistics } from "node:v8"
+import { ByteBudget, Hold } from "./internal/byteBudget.ts"
+import * as jsonBounds from "./internal/jsonBounds.ts"
+import * as jsonError from "./internal/jsonError.ts"
+import * as surrogates from "./internal/surrogates.ts"
+import { Rejection } from "./Rejection.ts"
+
+/**
+ * The largest `maxBodySize`: 48 MiB, the service's own cap.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const largest: number = 48 * 1024 * 1024
+
+/**
+ * What is used where `Options` say nothing.
+ *
+ * @category defaults
+ * @since 0.1.0
+ */
+export const defaults = {
+  maxBodySize: 16 * 1024 * 1024,
+  /** Part of the heap limit. */
+  memory: 1 / 4
+} as const
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Bytes of a body, a whole number from 1 to `largest`. Default 16 MiB. */
+  readonly maxBodySize?: number | undefined
+  /** Bytes of memory for the bodies of all requests at once, from 1. Default a quarter of the heap limit. */
+  readonly memory?: number | undefined
+}
+
+/**
+ * The body of a request.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Body {
+  readonly json: unknown
+  /** The text that `json` was read from. */
+  readonly text: string
+  /** Says that the body is no longer kept. The scope's end says so, too. */
+  readonly release: () => void
+}
+
+/**
+ * Reads bodies that share one budget of memory.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Bodies {
+  readonly read: (request: HttpServerRequest) => Effect.Effect<Body, Rejection, Scope.Scope>
+}
+
+const bounds: jsonBounds.Bounds = { depth: 128, values: 250_000 }
+const bytesOfValue = 100
+
+/** How often a body is kept at once. */
+const copies = 4
+
+const sizeOf = (bytes: number): string =>
+  bytes % (1024 * 1024) === 0
+    ? `${bytes / 1024 / 1024} MiB`
+    : bytes % 1024 === 0
+    ? `${bytes / 1024} KiB`
+    : `${bytes} bytes`
+
+const checkOption = (name: keyof Options, value: number, most: number): number => {
+  if (Number.isInteger(value) && value >= 1 && value <= most) return value
+  throw new RangeError(`Body.make: ${name} must be a whole number of bytes from 1 to ${most}, got ${value}`)
+}
+
+/**
+ * Makes a reader of bodies. Throws a `RangeError` when an option is out of its bounds.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options: Options = {}): Bodies => {
+  const limit = checkOption("maxBodySize", options.maxBodySize ?? defaults.maxBodySize, largest)
+  const memory = options.memory ?? Math.floor(getHeapStatistics().heap_size_limit * defaults.memory)
+  const budget = new ByteBudget(checkOption("memory", memory, Number.MAX_SAFE_INTEGER))
+  const tooLarge = new Rejection({
+    case: "BodyTooLarge",
+    detail: `The body is larger than ${sizeOf(limit)}, the gateway's BALLAST_MAX_BODY_SIZE.`
+  })
+  return {
+    read: (request) => {
+      const refused = checkHeaders(request.headers)
+      if (refused !== undefined) return Effect.fail(refused)
+      if (Number(request.headers["content-length"] ?? 0) > limit) return Effect.fail(tooLarge)
+      return Effect.flatMap(Effect.scope, (scope) => {
+        const hold = new Hold(budget)
+        const release = () => hold.releaseAll()
+        const reading = new Reading(sourceOf(request), hold, limit, tooLarge)
+        return Effect.andThen(
+          Scope.addFinalizer(scope, Effect.sync(release)),
+          Effect.flatMap(collect(reading), (bytes) => parse(bytes, hold, release))
+        )
+      })
+    }
+  }
+}
+
+const jsonType = /^application\/json *(?:;|$)/i
+
+/**
+ * JSON only, and by name: a web page can make a browser post other types to this machine without asking first, but not this one.
+ */
+const checkHeaders = (headers: Readonly<Record<string, string | undefined>>): Rejection | undefined => {
+  const type = headers["content-type"]
+  if (type === undefined || !jsonType.test(type)) {
+    const given = type === undefined ? "no content type" : `content type ${JSON.stringify(type)}`
+    return new Rejection({
+      case: "UnsupportedMediaType",
+      detail: `The request has ${given}. Send JSON with the header "content-type: application/json".`
+    })
+  }
+  const encoding = headers["content-encoding"]
+  return encoding === undefined || encoding.toLowerCase() === "identity" ? undefined : new Rejection({
+    case: "UnsupportedMediaType",
+    detail: `The body is encoded as ${JSON.stringify(encoding)}. Send it without a content encoding.`
+  })
+}
+
+const sourceOf = (request: HttpServerRequest): IncomingMessage => {
+  // `Gateway` serves HTTP/1 only.
+  const source = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
+  if (source.headers.expect !== undefined) {
+    const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+    response.writeContinue()
+  }
+  return source
+}
+
+const unreadable = new Rejection({ case: "BodyUnreadable", detail: "The body could not be read to its end." })
+
+const busy = new Rejection({
+  case: "Busy",
+  detail: "The gateway holds as many bytes of requests as it may (BALLAST_BODY_MEMORY). Send the request again.",
+  retryAfter: Duration.seconds(1)
+})
+
+/** A body on its way. */
+class Reading {
+  readonly source: IncomingMessage
+  readonly hold: Hold
+  readonly limit: number
+  readonly tooLarge: Rejection
+  readonly chunks: Array<Buffer> = []
+  size = 0
+
+  constructor(source: IncomingMessage, hold: Hold, limit: number, tooLarge: Rejection) {
+    this.source = source
+    this.hold = hold
+    this.limit = limit
+    this.tooLarge = tooLarge
+  }
+
+  /**
+   * Reads until the end, or until there is no memory for a chunk: then succeeds with its length. Interrupting it leaves the rest of the body
+   * unread, and the connection whole, so that an answer can still be sent.
+   */
+  readonly next: Effect.Effect<number, Rejection> = Effect.callback((resume) => {
+    const { source } = this
+    if (source.destroyed && !source.readableEnded) return resume(Effect.fail(unreadable))
+    const stop = () => {
+      source.off("data", onData).off("end", onEnd).off("error", onLost).off("close", onLost)
+      if (!source.readableEnded) source.pause()
+    }
+    const settle = (effect: Effect.Effect<number, Rejection>) => {
+      stop()
+      resume(effect)
+    }
+    const onData = (chunk: Buffer) => {
+      this.size += chunk.length
+      if (this.size > this.limit) return settle(Effect.fail(this.tooLarge))
+      this.chunks.push(chunk)
+      if (!this.hold.take(chunk.length)) settle(Effect.succeed(chunk.length))
+    }
+    const onEnd = () => settle(Effect.succeed(0))
+    const onLost = () => settle(Effect.fail(unreadable))
+    source.on("data", onData).on("end", onEnd).on("error", onLost).on("close", onLost).resume()
+    return Effect.sync(stop)
+  })
+}
+
+const collect = (reading: Reading): Effect.Effect<Buffer, Rejection> =>
+  Effect.flatMap(reading.next, (owed) => {
+    if (owed > 0) return Effect.andThen(hold(reading.hold, owed), collect(reading))
+    const [first] = reading.chunks
+    return Effect.succeed(first !== undefined && reading.chunks.length === 1 ? first : Buffer.concat(reading.chunks))
+  })
+
+const hold = (hold: Hold, bytes: number): Effect.Effect<void, Rejection> => {
+  if (hold.take(bytes)) return Effect.void
+  const { budget } = hold
+  return hold.bytes + bytes > budget.capacity
+    ? Effect.fail(
+      new Rejection({
+        case: "BodyTooLarge",
+        detail:
+          `The body takes more memory than the gateway has for all bodies together: ${budget.capacity} bytes, its BALLAST_BODY_MEMORY.`
+      })
+    )
+    : Effect.flatMap(hold.wait(bytes), (taken) => taken ? Effect.void : Effect.fail(busy))
+}
+
+const decoder = new TextDecoder()
+
+const parse = (bytes: Buffer, holder: Hold, release: () => void): Effect.Effect<Body, Rejection> => {
+  const { exceeded, surrogates: escaped, values } = jsonBounds.measure(bytes, bounds)
+  if (exceeded !== undefined) return Effect.fail(tooComplex(exceeded))
+  return Effect.flatMap(hold(holder, bytes.length * (copies - 1) + values * bytesOfValue), () => {
+    const decoded = decoder.decode(bytes)
+    try {
+      const json: unknown = JSON.parse(decoded)
+      const text = escaped ? surrogates.mend(decoded) : decoded
+      return Effect.succeed({ json: text === decoded ? json : JSON.parse(text), text, release })
+    } catch {
+      return Effect.fail(decoded.trim() === "" ? empty : malformed(bytes))
+    }
+  })
+}
+
+const tooComplex = (bound: "depth" | "values"): Rejection =>
+  new Rejection({
+    case: "MalformedJson",
+    detail: bound === "depth"
+      ? `The body is nested deeper than ${bounds.depth} levels.`
+      : `The body holds more than ${bounds.values} values.`
+  })
+
+const empty = new Rejection({ case: "MalformedJson", detail: "The body is empty. It must be a JSON object." })
+
+const malformed = (bytes: Buffer): Rejection => {
+  const { column, found, line, position } = jsonError.find(bytes)
+  return new Rejection({
+    case: "MalformedJson",
+    detail: `The body is not valid JSON: unexpected ${found} at position ${position} (line ${line}, column ${column}).`
+  })
+}

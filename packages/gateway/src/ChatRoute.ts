@@ -1,0 +1,135 @@
+/**
+ * The road of every chat call, whole or streamed: reads the body, lets the dialect decode it, calls the model within the client's deadline,
+ * and answers as the dialect encodes.
+ *
+ * **Whole answers** have the status that the call deserves, and nothing is sent before it ended. **Streams** are `EventStream`'s.
+ *
+ * When the client goes away, the call upstream is interrupted at once in both cases. When the gateway stops and cuts a stream off, that is an
+ * error like any other.
+ *
+ * @since 0.1.0
+ */
+import type { ChatChunk } from "@ballast/chat/ChatChunk"
+import type { ChatModel } from "@ballast/chat/ChatModel"
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import type { CallError } from "@ballast/deepseek/DeepSeek"
+import type * as Arr from "effect/Array"
+import type * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { Bodies, Body } from "./Body.ts"
+import * as ClientDeadline from "./ClientDeadline.ts"
+import type * as Dialect from "./Dialect.ts"
+import type { Failure } from "./ErrorResponse.ts"
+import * as ErrorResponse from "./ErrorResponse.ts"
+import type * as EventStream from "./EventStream.ts"
+import * as Exchange from "./Exchange.ts"
+import type { Rejection } from "./Rejection.ts"
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly model: ChatModel<CallError>
+  readonly dialect: Dialect.Dialect
+  readonly bodies: Bodies
+  readonly streams: EventStream.EventStreams<Rejection>
+  /** Where the events of a request go. */
+  readonly out: (request: HttpServerRequest) => EventStream.Out
+}
+
+/** What an event stream answers with: its own bytes have been written. */
+const written = HttpServerResponse.empty({ status: 200 })
+
+/**
+ * Answers a request by a call to the model.
+ *
+ * @category handlers
+ * @since 0.1.0
+ */
+export const make = (options: Options) =>
+(
+  exchange: Exchange.Exchange,
+  request: HttpServerRequest
+): Effect.Effect<HttpServerResponse.HttpServerResponse, Failure, Scope.Scope> =>
+  Effect.flatMap(options.bodies.read(request), (body) => {
+    const decoded = options.dialect.decode(body)
+    if (Result.isFailure(decoded)) return Effect.fail(decoded.failure)
+    const { events, request: chat } = decoded.success
+    exchange.model = chat.model
+    const deadline = ClientDeadline.read(request.headers)
+    return events === undefined
+      ? complete(options, exchange, chat, deadline, body)
+      : stream(options, exchange, chat, deadline, events, options.out(request), body)
+  })
+
+const complete = (
+  { dialect, model }: Options,
+  exchange: Exchange.Exchange,
+  request: ChatRequest,
+  { beginning }: ClientDeadline.ClientDeadline,
+  body: Body
+) => {
+  const call = model.complete(request)
+  return Effect.map(beginning === Infinity ? call : ClientDeadline.whole(beginning)(call), (completion) => {
+    body.release()
+    exchange.usage = completion.usage
+    return HttpServerResponse.text(dialect.completion(completion), { contentType: "application/json" })
+  })
+}
+
+/** A stream begins by a ping at the latest then. */
+const firstPing = 15_000
+
+type Chunks = Stream.Stream<ChatChunk, Failure>
+
+const within = (source: Chunks, { beginning, whole }: ClientDeadline.ClientDeadline): Chunks => {
+  const bounded: Chunks = whole === Infinity ? source : ClientDeadline.whole(whole).stream(source)
+  return beginning < whole && beginning < firstPing ? ClientDeadline.beginning(beginning).stream(bounded) : bounded
+}
+
+const stream = (
+  { model, streams }: Options,
+  exchange: Exchange.Exchange,
+  request: ChatRequest,
+  deadline: ClientDeadline.ClientDeadline,
+  events: Dialect.Events,
+  out: EventStream.Out,
+  body: Body
+) =>
+  Effect.withFiber((fiber) => {
+    exchange.stream = true
+    const clock = fiber.getRef(Clock.Clock)
+    const write = streams.write<ChatChunk, Failure>(out, within(model.stream(request), deadline), {
+      headers: () => {
+        Exchange.begin(exchange, 200)
+        return exchange.headers
+      },
+      items: (chunks: Arr.NonEmptyReadonlyArray<ChatChunk>) => {
+        if (exchange.firstAt === undefined) {
+          exchange.firstAt = clock.currentTimeMillisUnsafe()
+          body.release()
+        }
+        let text = ""
+        for (const chunk of chunks) {
+          if (chunk.usage != null) exchange.usage = chunk.usage
+          text += events.chunk(chunk)
+        }
+        return text
+      },
+      end: events.end,
+      error: (cause: Cause.Cause<Failure>) => {
+        const error = ErrorResponse.fromCause(cause)
+        Exchange.fail(exchange, error)
+        return events.error(error)
+      },
+      ping: events.ping
+    })
+    return Effect.as(write, written)
+  })

@@ -1,0 +1,112 @@
+/**
+ * The dialect of OpenAI's chat completions.
+ *
+ * Only what the gateway itself relies on is checked: a JSON object with a `model` of a sane length, `messages` and a sane `stream`.
+ * Everything else, unknown fields included, goes to the service as it came; the service knows best what it accepts, and its text comes back.
+ * A request is changed only where clients have habits that the service refuses:
+ *
+ * | a client sends | the service gets |
+ * |---|---|
+ * | a message of the role `developer` | the role `system` |
+ * | `max_completion_tokens` without `max_tokens` | `max_tokens` |
+ *
+ * Chunks and answers are sent as the service wrote them. Usage that the client did not ask for, and that comes in a chunk without
+ * choices, is left out.
+ *
+ * @since 0.1.0
+ */
+import type { ChatChunk } from "@ballast/chat/ChatChunk"
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import * as WireText from "@ballast/chat/WireText"
+import * as GenAi from "@ballast/telemetry/GenAi"
+import * as Result from "effect/Result"
+import type { Dialect, Events } from "./Dialect.ts"
+import type { ErrorResponse } from "./ErrorResponse.ts"
+import { Rejection } from "./Rejection.ts"
+
+interface Problem {
+  readonly param?: string
+  readonly detail: string
+}
+
+type Fields = Record<string, unknown>
+
+const isObject = (u: unknown): u is Fields => typeof u === "object" && u !== null && !Array.isArray(u)
+
+/** What is wrong with the envelope of a body; `undefined` when it is one. */
+const problemOf = (body: unknown): Problem | undefined => {
+  if (!isObject(body)) return { detail: "The body must be a JSON object." }
+  if (typeof body["model"] !== "string" || body["model"] === "") {
+    return { param: "model", detail: "`model` must be the name of a model, for example \"deepseek-flash\"." }
+  }
+  if (body["model"].length > GenAi.maxModelLength) {
+    return { param: "model", detail: `\`model\` must not be longer than ${GenAi.maxModelLength} characters.` }
+  }
+  if (!Array.isArray(body["messages"]) || body["messages"].length === 0) {
+    return { param: "messages", detail: "`messages` must be an array with at least one message." }
+  }
+  if (typeof body["stream"] !== "boolean" && body["stream"] != null) {
+    return { param: "stream", detail: "`stream` must be true, false or null." }
+  }
+  return undefined
+}
+
+// The type promises more than is checked. That is meant: fields of the inside are only passed on, never read.
+const isChat = (body: unknown): body is ChatRequest => problemOf(body) === undefined
+
+const isDeveloper = (message: unknown): message is Fields => isObject(message) && message["role"] === "developer"
+
+/** What clients send that the service refuses, and what it gets instead. A habit that a request doesn't have costs a look. */
+const habits: ReadonlyArray<(request: Fields) => Fields> = [
+  (request) => {
+    const messages = request["messages"]
+    if (!Array.isArray(messages) || !messages.some(isDeveloper)) return request
+    return { ...request, messages: messages.map((one) => isDeveloper(one) ? { ...one, role: "system" } : one) }
+  },
+  (request) => {
+    if (request["max_completion_tokens"] == null || request["max_tokens"] != null) return request
+    const { max_completion_tokens, ...rest } = request
+    return { ...rest, max_tokens: max_completion_tokens }
+  }
+]
+
+const withoutHabits = (request: ChatRequest): ChatRequest =>
+  // Each keeps the shape.
+  habits.reduce<Fields>((request, habit) => habit(request), request as object as Fields) as object as ChatRequest
+
+const event = (json: string): string => `data: ${json}\n\n`
+
+/** Whether a chunk carries usage and nothing else. */
+const isUsageAlone = (chunk: ChatChunk): boolean => chunk.usage != null && (chunk.choices?.length ?? 0) === 0
+
+const error = ({ body }: ErrorResponse): string => JSON.stringify(body)
+
+const eventsOf = (wantsUsage: boolean): Events => ({
+  chunk: (chunk) => !wantsUsage && isUsageAlone(chunk) ? "" : event(WireText.stringify(chunk)),
+  end: () => event("[DONE]"),
+  error: (failure) => event(error(failure)),
+  ping: ": keep-alive\n\n"
+})
+
+const withUsage = eventsOf(true)
+const withoutUsage = eventsOf(false)
+
+/**
+ * @category dialects
+ * @since 0.1.0
+ */
+export const dialect: Dialect = {
+  decode: ({ json, text }) => {
+    if (!isChat(json)) {
+      return Result.fail(new Rejection({ case: "InvalidField", detail: "", ...problemOf(json) }))
+    }
+    const events = json.stream !== true
+      ? undefined
+      : json.stream_options?.include_usage === true
+      ? withUsage
+      : withoutUsage
+    return Result.succeed({ request: withoutHabits(WireText.attach(json, text)), events })
+  },
+  completion: WireText.stringify,
+  error
+}
