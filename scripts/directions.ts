@@ -15,6 +15,7 @@ const allowed: Record<string, ReadonlyArray<string>> = {
   simulator: ["chat"],
   deepseek: ["chat", "telemetry", "resilience"],
   chat: ["resilience"],
+  settings: [],
   telemetry: [],
   resilience: []
 }

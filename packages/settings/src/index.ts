@@ -1,0 +1,8 @@
+export * as EnvironmentSource from "./EnvironmentSource.ts"
+export * as Field from "./Field.ts"
+export * as FileSource from "./FileSource.ts"
+export * as FolderSource from "./FolderSource.ts"
+export * as Settings from "./Settings.ts"
+export * as SettingsRefused from "./SettingsRefused.ts"
+export * as Source from "./Source.ts"
+export * as ValuesSource from "./ValuesSource.ts"
