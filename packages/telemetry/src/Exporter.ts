@@ -15,7 +15,7 @@
  * | `OTEL_EXPORTER_OTLP_TIMEOUT` | `1000` | how long the end of the program waits for the last export, in milliseconds; others take 10 s at most |
  * | `OTEL_EXPORTER_OTLP_COMPRESSION` | `none` | `gzip` or `none` |
  * | `OTEL_{TRACES,METRICS,LOGS}_EXPORTER` | `otlp` | `none` switches one signal off |
- * | `OTEL_SERVICE_NAME` | `ballast` | `service.name` of the resource |
+ * | `OTEL_SERVICE_NAME` | `serviceName` of the options | `service.name` of the resource; so does `OTEL_RESOURCE_ATTRIBUTES` |
  * | `OTEL_RESOURCE_ATTRIBUTES` | none | further attributes, `key=value,key=value` |
  * | `OTEL_SDK_DISABLED` | `false` | `true` switches all export off |
  *
@@ -26,6 +26,17 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 
+/**
+ * Options of the exporter.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** `service.name` where the environment gives none. Default `unknown_service:node`, as OpenTelemetry has it. */
+  readonly serviceName?: string | undefined
+}
+
 const endpoint = (name: string) => Config.option(Config.URL(name))
 
 /**
@@ -33,13 +44,13 @@ const endpoint = (name: string) => Config.option(Config.URL(name))
  *
  * **Gotchas**
  *
- * Keeps the loggers that are there when it is built, so provide those first: `Exporter.layer.pipe(Layer.provideMerge(Logs.layerConfig))`.
+ * Keeps the loggers that are there when it is built, so provide those first: `Exporter.layer().pipe(Layer.provideMerge(Logs.layerConfig))`.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
-  Effect.gen(function*() {
+export const layer = (options?: Options): Layer.Layer<never, Config.ConfigError> =>
+  Layer.unwrap(Effect.gen(function*() {
     const endpoints = yield* Config.all([
       endpoint("OTEL_EXPORTER_OTLP_ENDPOINT"),
       endpoint("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
@@ -48,6 +59,5 @@ export const layer: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
     ])
     if (endpoints.every((endpoint) => endpoint._tag === "None")) return Layer.empty
     const otlp = yield* Effect.promise(() => import("./internal/otlp.ts"))
-    return otlp.layer
-  })
-)
+    return otlp.layer(options?.serviceName ?? "unknown_service:node")
+  }))

@@ -28,11 +28,11 @@ const collector = Effect.acquireRelease(
     Effect.sync(() => server.closeAllConnections()).pipe(Effect.andThen(Effect.sync(() => server.close())))
 )
 
-const withEnv = (env: Record<string, string>) => {
+const withEnv = (env: Record<string, string>, options?: Exporter.Options) => {
   const lines: Array<string> = []
   return {
     lines,
-    layer: Exporter.layer.pipe(
+    layer: Exporter.layer(options).pipe(
       Layer.provideMerge(Logs.layer({ write: (line) => lines.push(line) })),
       Layer.provide(
         ConfigProvider.layer(ConfigProvider.fromEnv({ env: { OTEL_EXPORTER_OTLP_TIMEOUT: "20000", ...env } }))
@@ -66,12 +66,30 @@ describe("Exporter", () => {
       yield* work.pipe(Effect.provide(layer))
       assert.deepStrictEqual([...received.keys()].sort(), ["/v1/logs", "/v1/metrics", "/v1/traces"])
       assert.include(received.get("/v1/traces"), "\"work\"")
-      assert.include(received.get("/v1/traces"), "\"ballast\"")
       assert.include(received.get("/v1/traces"), "deployment.environment.name")
       assert.match(received.get("/v1/traces")!, /^blue /)
       assert.include(received.get("/v1/metrics"), "exporter_test_total")
       assert.include(received.get("/v1/logs"), "working")
       assert.strictEqual(lines.length, 1)
+    })))
+
+  it.live("names the service as the environment says, else the options, else as unknown", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector
+      const names: Array<string> = []
+      for (
+        const [env, options] of [
+          [{ OTEL_SERVICE_NAME: "env" }, { serviceName: "given" }],
+          [{ OTEL_RESOURCE_ATTRIBUTES: "a=b, service.name=attribute" }, { serviceName: "given" }],
+          [{}, { serviceName: "given" }],
+          [{}, undefined]
+        ] as const
+      ) {
+        yield* Effect.provide(work, withEnv({ OTEL_EXPORTER_OTLP_ENDPOINT: url, ...env }, options).layer)
+        const attributes = /"key":"service.name","value":\{"stringValue":"([^"]*)"/.exec(received.get("/v1/traces")!)
+        names.push(attributes?.[1] ?? "none")
+      }
+      assert.deepStrictEqual(names, ["env", "attribute", "given", "unknown_service:node"])
     })))
 
   it.live("sends the message of an entry as the body of its record, and fields and annotations as attributes", () =>

@@ -79,7 +79,7 @@ export const make = (client: HttpClient.HttpClient, provider: Provider.Provider,
   const stream = (request: ChatRequest) =>
     Stream.fromChannel(Channel.fromTransform((_, scope) =>
       Effect.sync(() => {
-        const body = streamBody(Provider.adapt(provider, request))
+        const body = streamBody(provider, Provider.adapt(provider, request))
         let pull: chunks.ChunkPull | undefined
         const open = Effect.flatMap(
           send("POST", paths.chat, "text/event-stream", body),
@@ -107,9 +107,9 @@ const absent = ({ name }: Provider.Provider) =>
 const maxBytes = 48 * 1024 * 1024
 
 /** The body that asks for a stream, and for its usage unless the caller says otherwise or there is no room for that. */
-const streamBody = (request: ChatRequest): HttpBody.Uint8Array => {
+const streamBody = (provider: Provider.Provider, request: ChatRequest): HttpBody.Uint8Array => {
   const asked = { ...request, stream: true }
-  if (request.stream_options != null) return HttpBody.jsonUnsafe(asked)
+  if (request.stream_options != null || provider.omit.includes("stream_options")) return HttpBody.jsonUnsafe(asked)
   const body = HttpBody.jsonUnsafe({ ...asked, stream_options: { include_usage: true } })
   return body.contentLength > maxBytes ? HttpBody.jsonUnsafe(asked) : body
 }

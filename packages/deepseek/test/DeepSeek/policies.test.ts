@@ -396,6 +396,20 @@ describe("DeepSeek policies", () => {
         }
       }))
 
+    it.effect("come beside the configuration", () =>
+      Effect.gen(function*() {
+        const script = Scripted.make(busy)
+        const env = { DEEPSEEK_API_KEY: key }
+        const deepseek = yield* DeepSeek.layerConfig({ name: "mine", retry: false }).pipe(
+          Layer.provide(script.layer),
+          Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env }))),
+          Layer.build,
+          Effect.map((context) => Context.get(context, DeepSeek.DeepSeek))
+        )
+        assert.deepInclude(yield* reasonOf(deepseek.complete(request)), { _tag: "Overloaded" })
+        assert.lengthOf(script.seen, 1)
+      }))
+
     it.effect("may have a path in the base URL", () =>
       Effect.gen(function*() {
         for (const path of ["/beta", "//beta"]) {

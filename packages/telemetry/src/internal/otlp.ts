@@ -1,4 +1,5 @@
 import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -46,26 +47,31 @@ const Client = Layer.effect(
   })
 ).pipe(Layer.provide(FetchHttpClient.layer))
 
+/** Whether the environment's attributes name the service. */
+const namesService = (attributes: string): boolean => /(?:^|,)\s*service\.name\s*=/.test(attributes)
+
 /**
  * OpenTelemetry's defaults, where Effect has others: export every signal, and a service always has a name. The timeout is that of the last
  * export, by which a collector that is down holds up the end of the program.
  */
-const Defaults = Layer.effect(
-  ConfigProvider.ConfigProvider,
-  Effect.gen(function*() {
-    const provider = yield* ConfigProvider.ConfigProvider
-    return ConfigProvider.orElse(
-      provider,
-      ConfigProvider.fromUnknown({
-        OTEL_TRACES_EXPORTER: "otlp",
-        OTEL_METRICS_EXPORTER: "otlp",
-        OTEL_LOGS_EXPORTER: "otlp",
-        OTEL_EXPORTER_OTLP_TIMEOUT: "1000",
-        OTEL_SERVICE_NAME: "ballast"
-      })
-    )
-  })
-)
+const defaults = (serviceName: string) =>
+  Layer.effect(
+    ConfigProvider.ConfigProvider,
+    Effect.gen(function*() {
+      const provider = yield* ConfigProvider.ConfigProvider
+      const attributes = yield* Config.withDefault(Config.String("OTEL_RESOURCE_ATTRIBUTES"), "")
+      return ConfigProvider.orElse(
+        provider,
+        ConfigProvider.fromUnknown({
+          OTEL_TRACES_EXPORTER: "otlp",
+          OTEL_METRICS_EXPORTER: "otlp",
+          OTEL_LOGS_EXPORTER: "otlp",
+          OTEL_EXPORTER_OTLP_TIMEOUT: "1000",
+          ...(namesService(attributes) ? {} : { OTEL_SERVICE_NAME: serviceName })
+        })
+      )
+    })
+  )
 
 const decoder = new TextDecoder()
 
@@ -106,6 +112,5 @@ const Exporters = Layer.effectContext(Effect.gen(function*() {
   return Context.add(built, Logger.CurrentLoggers, new Set(loggers))
 }))
 
-export const layer: Layer.Layer<never> = Exporters.pipe(
-  Layer.provide([Client, Serialization, Defaults])
-)
+export const layer = (serviceName: string): Layer.Layer<never, Config.ConfigError> =>
+  Exporters.pipe(Layer.provide([Client, Serialization, defaults(serviceName)]))

@@ -35,6 +35,6 @@ export const serve = Effect.fnUntraced(function*(options: {
   }
   const refusal = Startup.refusal(settings)
   if (Option.isSome(refusal)) return yield* refusal.value
-  const Telemetry = Exporter.layer.pipe(Layer.provideMerge(Logs.layerConfig))
+  const Telemetry = Exporter.layer({ serviceName: "ballast" }).pipe(Layer.provideMerge(Logs.layerConfig))
   return yield* Effect.provide(run(settings), Upstream.layer(settings).pipe(Layer.provideMerge(Telemetry)))
 })
