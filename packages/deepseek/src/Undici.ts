@@ -7,11 +7,17 @@
  * and frees its connection. Time limits are left to the caller's deadlines; only connecting has one of its own. Redirects are not
  * followed, and no spans are made: that is for whoever knows what the call means.
  *
+ * A body that the service has compressed with gzip, deflate, br or zstd is decoded as it comes, whether that was asked for or not; ask with
+ * an `accept-encoding` header. Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in small letters too, which win;
+ * HTTP_PROXY also serves https where HTTPS_PROXY is not set. Further certificate authorities are Node's `NODE_EXTRA_CA_CERTS`. A host with addresses of
+ * both families is tried on both, and its name is looked up for each new connection, so that a change arrives when idle connections end.
+ *
  * A failure is an `HttpClientError` whose `reason` is a `TransportError` before the response and a `DecodeError` in its body;
  * `cause` is undici's error, with its `code`.
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
@@ -22,8 +28,8 @@ import * as Url from "effect/http/Url"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import { Agent, type Dispatcher } from "undici"
-import { Exchange } from "./internal/exchange.ts"
+import { Agent, type Dispatcher, EnvHttpProxyAgent } from "undici"
+import { type Bounds, Exchange } from "./internal/exchange.ts"
 
 /**
  * Options of the client. Times have no upper bound unless one is named.
@@ -43,6 +49,10 @@ export interface Options {
   readonly connectTimeout?: Duration.Input | undefined
   /** Bytes of a response that may wait for a slow consumer before its socket is paused, above zero. Default 64 KiB. */
   readonly bufferSize?: number | undefined
+  /** Bytes of a body that is read whole, decoded, above zero; past it the request is aborted and reading fails. Default 64 MiB. */
+  readonly maxBodySize?: number | undefined
+  /** Whether the proxies that the environment names are used. Default `true`. */
+  readonly proxy?: boolean | undefined
 }
 
 /**
@@ -55,7 +65,9 @@ export const defaults = {
   connections: "unbounded",
   keepAliveTimeout: "20 seconds",
   connectTimeout: "10 seconds",
-  bufferSize: 64 * 1024
+  bufferSize: 64 * 1024,
+  maxBodySize: 64 * 1024 * 1024,
+  proxy: true
 } as const satisfies Options
 
 /**
@@ -67,14 +79,18 @@ export const defaults = {
  *
  * **Details**
  *
- * Throws a `RangeError` when an option is out of its bounds.
+ * Throws a `RangeError` when an option is out of its bounds. Building the layer dies of one when a variable names no proxy; the text names the
+ * variable and does not show its value, which may hold a password.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layer = (options?: Options): Layer.Layer<HttpClient.HttpClient> => {
   const connections = options?.connections ?? defaults.connections
-  const bufferSize = options?.bufferSize ?? defaults.bufferSize
+  const bounds = {
+    buffer: positive("bufferSize", options?.bufferSize ?? defaults.bufferSize),
+    body: positive("maxBodySize", options?.maxBodySize ?? defaults.maxBodySize)
+  }
   const agent = {
     connections: connections === "unbounded" ? null : positive("connections", connections),
     keepAliveTimeout: positive(
@@ -84,20 +100,47 @@ export const layer = (options?: Options): Layer.Layer<HttpClient.HttpClient> => 
     connectTimeout: positive("connectTimeout", Duration.toMillis(options?.connectTimeout ?? defaults.connectTimeout)),
     headersTimeout: 0,
     bodyTimeout: 0,
+    autoSelectFamily: true,
     // One connection per call: a multiplexed connection would couple calls that have nothing to do with each other.
     allowH2: false
   }
-  positive("bufferSize", bufferSize)
+  const dispatcher = (options?.proxy ?? defaults.proxy)
+    ? Effect.map(
+      proxies,
+      (proxies): Dispatcher =>
+        proxies === undefined
+          ? new Agent(agent)
+          : new EnvHttpProxyAgent({ ...agent, ...proxies })
+    )
+    : Effect.sync((): Dispatcher => new Agent(agent))
   return Layer.effect(
     HttpClient.HttpClient,
     Effect.map(
-      Effect.acquireRelease(
-        Effect.sync(() => new Agent(agent)),
-        (agent) => Effect.promise(() => agent.destroy())
-      ),
-      (agent) => make(agent, bufferSize)
+      Effect.acquireRelease(dispatcher, (dispatcher) => Effect.promise(() => dispatcher.destroy())),
+      (dispatcher) => make(dispatcher, bounds)
     )
   )
+}
+
+/** A variable of the environment by its two names. An empty one counts as given, and means none. */
+const variable = (name: string): Config.Config<string> =>
+  Config.withDefault(Config.orElse(Config.String(name.toLowerCase()), () => Config.String(name)), "")
+
+/** The proxies that the environment names, if it does. An empty text keeps undici from looking for itself. */
+const proxies = Effect.gen(function*() {
+  const [httpsProxy, httpProxy, noProxy] = yield* Config.all([
+    variable("HTTPS_PROXY"),
+    variable("HTTP_PROXY"),
+    variable("NO_PROXY")
+  ])
+  checkProxy("HTTPS_PROXY", httpsProxy)
+  checkProxy("HTTP_PROXY", httpProxy)
+  return httpsProxy || httpProxy ? { httpsProxy, httpProxy, noProxy } : undefined
+}).pipe(Effect.orDie)
+
+const checkProxy = (name: string, value: string): void => {
+  if (value === "" || /^https?:$/.test(URL.parse(value)?.protocol ?? "")) return
+  throw new RangeError(`Undici.layer: ${name} must be an http or https URL`)
 }
 
 const positive = (field: string, value: number): number => {
@@ -105,7 +148,7 @@ const positive = (field: string, value: number): number => {
   throw new RangeError(`Undici.layer: ${field} must be a finite number above zero, got ${value}`)
 }
 
-const make = (dispatcher: Dispatcher, bufferSize: number): HttpClient.HttpClient =>
+const make = (dispatcher: Dispatcher, bounds: Bounds): HttpClient.HttpClient =>
   HttpClient.makeWith(
     Effect.flatMap((request: HttpClientRequest) => {
       const url = Url.make(request.url, request.urlParams, Option.getOrUndefined(request.hash))
@@ -113,7 +156,7 @@ const make = (dispatcher: Dispatcher, bufferSize: number): HttpClient.HttpClient
         return Effect.fail(new HttpClientError({ reason: new InvalidUrlError({ request, cause: url.failure }) }))
       }
       return Effect.callback<HttpClientResponse, HttpClientError>((resume) => {
-        const exchange = new Exchange(request, url.success, bufferSize, resume)
+        const exchange = new Exchange(request, url.success, bounds, resume)
         exchange.dispatch(dispatcher)
         return exchange.abort
       })

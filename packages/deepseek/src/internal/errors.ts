@@ -1,7 +1,7 @@
 import * as ChatError from "@ballast/chat/ChatError"
 import * as RetryAfter from "@ballast/resilience/RetryAfter"
 import { HttpClientError } from "effect/http/HttpClientError"
-import { hasProperty, isString } from "effect/Predicate"
+import { hasProperty, isNumber, isString } from "effect/Predicate"
 import { cut, masked, maxExcerpt } from "./mask.ts"
 import { find, impliedStatuses, type Name } from "./meanings.ts"
 import { type Stated, stated } from "./stated.ts"
@@ -204,27 +204,46 @@ const connectCodes = new Set([
   "EPROTO",
   "UND_ERR_CONNECT_TIMEOUT",
   "UND_ERR_CONNECT",
-  "UND_ERR_PRX_TLS"
+  "UND_ERR_PRX_TLS",
+  "PROXY_AUTHENTICATION_REQUIRED"
 ])
 
 const certificateCode = /^(ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|HOSTNAME_MISMATCH)/
 
-/** The code deepest in the causes of an error, where the platform says what went wrong. */
-export const codeOf = (error: unknown, depth = 0): string | undefined => {
+/** The error deepest in the causes that has a code, where the platform says what went wrong. */
+const codedIn = (error: unknown, depth = 0): { readonly code: string } | undefined => {
   if (depth === 5 || typeof error !== "object" || error === null) return undefined
-  const inner = hasProperty(error, "cause") ? codeOf(error.cause, depth + 1) : undefined
-  return inner ?? (hasProperty(error, "code") && isString(error.code) ? error.code : undefined)
+  const inner = hasProperty(error, "cause") ? codedIn(error.cause, depth + 1) : undefined
+  return inner ?? (hasProperty(error, "code") && isString(error.code) ? { ...error, code: error.code } : undefined)
 }
+
+export const codeOf = (error: unknown): string | undefined => codedIn(error)?.code
+
+/** A proxy that refuses to open a tunnel: undici says its status in the message alone. */
+const tunnelRefused = ({ cause }: HttpClientError["reason"]): string | undefined =>
+  cause instanceof Error ? /^Proxy response \((\d{3})\)/.exec(cause.message.slice(0, 100))?.[1] : undefined
+
+/** The address of the end that refused, where it is not the one asked for: a proxy's, or one that a name stands for. */
+const addressIn = (error: object | undefined): string | undefined =>
+  hasProperty(error, "address") && isString(error.address) && hasProperty(error, "port") && isNumber(error.port)
+    ? `${error.address.includes(":") ? `[${error.address}]` : error.address}:${error.port}`
+    : undefined
 
 /** The error of a connection that could not be made, or broke. It names the host, and nothing else of the URL, which may hold secrets. */
 export const fromTransport = (error: HttpClientError | HttpClientError["reason"]): ChatError.TransportError => {
-  const { request } = error instanceof HttpClientError ? error.reason : error
-  const host = URL.parse(request.url)?.host
-  const code = codeOf(error)
-  const detail = (what: string) => host === undefined ? what : `${what} at ${host}`
+  const reason = error instanceof HttpClientError ? error.reason : error
+  const host = URL.parse(reason.request.url)?.host
+  const refused = tunnelRefused(reason)
+  const coded = codedIn(reason)
+  const address = addressIn(coded)
+  const what = refused === undefined ? coded?.code ?? "the connection ended early" : `the proxy answered ${refused}`
+  const where = host === undefined
+    ? ""
+    : ` at ${host}${address === undefined || address === host ? "" : ` (${address})`}`
+  const isConnect = coded !== undefined && (connectCodes.has(coded.code) || certificateCode.test(coded.code))
   return new ChatError.TransportError({
-    reason: code !== undefined && (connectCodes.has(code) || certificateCode.test(code))
-      ? new ChatError.ConnectFailed({ detail: detail(code) })
-      : new ChatError.ConnectionLost({ detail: detail(code ?? "the connection ended early") })
+    reason: refused !== undefined || isConnect
+      ? new ChatError.ConnectFailed({ detail: what + where })
+      : new ChatError.ConnectionLost({ detail: what + where })
   })
 }

@@ -21,19 +21,44 @@ import type { Socket } from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import { Readable } from "node:stream"
 import * as Undici from "undici"
+import { codingsOf, Inflate } from "./inflate.ts"
 
 type Resume = (effect: Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError>) => void
 type ResponseHeaders = Record<string, string | Array<string> | undefined>
 
+/** Responses such as `102` and `103` that may come before the real one. Services send one or two. */
+const maxInformational = 16
+
+/** Why this client itself says that an exchange failed. */
+class ExchangeError extends Error {
+  readonly code: string
+  constructor(code: string, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+/** Bounds of what is held, in bytes. */
+export interface Bounds {
+  /** Of a body that waits for a slow consumer. */
+  readonly buffer: number
+  /** Of a body that is read whole, decoded. */
+  readonly body: number
+}
+
 /**
- * One request and its response, as undici's callbacks tell it. What has arrived of the body waits in `chunks`; a reader that finds
- * none leaves a callback in `wake`.
+ * One request and its response, as undici's callbacks tell it. What has arrived of the body waits in `chunks`, decoded where the service has
+ * compressed it; a reader that finds none leaves a callback in `wake`.
  */
 export class Exchange implements Undici.Dispatcher.DispatchHandler {
   readonly request: HttpClientRequest
   readonly url: URL
-  readonly bufferSize: number
+  readonly bounds: Bounds
   readonly resume: Resume
+  informational = 0
+  codings: ReadonlyArray<string> = []
+  inflate: Inflate | undefined
+  broken: Error | undefined
   controller: Undici.Dispatcher.DispatchController | undefined
   response: UndiciResponse | undefined
   aborted = false
@@ -45,10 +70,10 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
   size = 0
   wake: (() => void) | undefined
 
-  constructor(request: HttpClientRequest, url: URL, bufferSize: number, resume: Resume) {
+  constructor(request: HttpClientRequest, url: URL, bounds: Bounds, resume: Resume) {
     this.request = request
     this.url = url
-    this.bufferSize = bufferSize
+    this.bounds = bounds
     this.resume = resume
   }
 
@@ -59,6 +84,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
     this.aborted = true
     // Without a connection yet, `onRequestStart` aborts.
     this.controller?.abort(new Undici.errors.RequestAbortedError())
+    this.inflate?.destroy()
   }
 
   /** Aborts the request and interrupts whoever reads its body, now or next. */
@@ -73,30 +99,89 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
     if (this.aborted) controller.abort(new Undici.errors.RequestAbortedError())
   }
 
-  onResponseStart(_: Undici.Dispatcher.DispatchController, status: number, headers: ResponseHeaders): void {
-    if (status < 200) return
+  onResponseStart(controller: Undici.Dispatcher.DispatchController, status: number, headers: ResponseHeaders): void {
+    if (status < 200) {
+      if (++this.informational > maxInformational) {
+        controller.abort(new ExchangeError("TOO_MANY_INFORMATIONAL", `more than ${maxInformational} responses of 1xx`))
+      }
+      return
+    }
+    this.codings = codingsOf(headers["content-encoding"])
     this.response = new UndiciResponse(this, status, headers)
     this.resume(Effect.succeed(this.response))
   }
 
-  onResponseData(controller: Undici.Dispatcher.DispatchController, chunk: Uint8Array): void {
+  onResponseData(_: Undici.Dispatcher.DispatchController, chunk: Uint8Array): void {
+    const [first] = chunk
+    if (this.codings.length === 0 || first === undefined) return this.take(chunk)
+    this.inflate ??= this.makeInflate(first)
+    this.inflate.write(chunk)
+  }
+
+  private makeInflate(first: number): Inflate {
+    return new Inflate(this.codings, first, {
+      onBytes: (bytes) => this.take(bytes),
+      onEnd: () => {
+        if (this.broken !== undefined) this.fail(this.broken)
+        this.end()
+      },
+      onError: (cause) => this.breakOff(cause),
+      onFull: () => this.controller?.pause(),
+      onDrain: () => this.controller?.resume()
+    })
+  }
+
+  private take(chunk: Uint8Array): void {
+    if (this.ended) return
     this.chunks.push(chunk)
     this.size += chunk.byteLength
-    if (this.size >= this.bufferSize && !this.collecting) controller.pause()
+    if (!this.collecting) {
+      if (this.size >= this.bounds.buffer) (this.inflate ?? this.controller)?.pause()
+    } else if (this.size > this.bounds.body) {
+      this.chunks = []
+      return this.breakOff(new ExchangeError("BODY_TOO_LARGE", `a body larger than ${this.bounds.body} bytes`))
+    }
     this.wakeReader()
   }
 
-  onResponseEnd(): void {
+  private more(): void {
+    ;(this.inflate ?? this.controller)?.resume()
+  }
+
+  /** Fails whoever reads the body, and lets the connection go. */
+  private breakOff(cause: Error): void {
+    this.fail(cause)
+    this.abortNow()
     this.end()
   }
 
-  onResponseError(_: Undici.Dispatcher.DispatchController | null, cause: Error): void {
+  private fail(cause: Error): void {
     const { request, response } = this
     if (response === undefined) {
       this.resume(Effect.fail(new HttpClientError({ reason: new TransportError({ request, cause }) })))
     } else {
-      this.failure = new HttpClientError({ reason: new DecodeError({ request, response, cause }) })
+      this.failure ??= new HttpClientError({ reason: new DecodeError({ request, response, cause }) })
     }
+  }
+
+  onResponseEnd(): void {
+    if (this.inflate === undefined) this.end()
+    else this.inflate.end()
+  }
+
+  onResponseError(_: Undici.Dispatcher.DispatchController | null, cause: Error): void {
+    if (this.ended) return
+    // Undici means an invalid argument, as a header of the request would be.
+    if (cause.message.startsWith("Proxy Authentication Required")) {
+      this.fail(new ExchangeError("PROXY_AUTHENTICATION_REQUIRED", cause.message))
+      return this.end()
+    }
+    if (this.inflate !== undefined && !this.aborted) {
+      // What has come before is decoded first.
+      this.broken = cause
+      return this.inflate.end()
+    }
+    this.fail(cause)
     this.end()
   }
 
@@ -132,7 +217,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
     if (Arr.isArrayNonEmpty(chunks)) {
       this.chunks = []
       this.size = 0
-      this.controller?.resume()
+      this.more()
       return Effect.succeed(chunks)
     }
     if (this.failure !== undefined) return Effect.fail(this.failure)
@@ -149,7 +234,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
     if (this.failure !== undefined) return Effect.fail(this.failure)
     if (!this.ended) {
       this.collecting = true
-      this.controller?.resume()
+      this.more()
       return this.afterArrival(this.bytes, () => this.ended)
     }
     const [first] = this.chunks
