@@ -6,6 +6,7 @@ import { spawnSync } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { packages } from "./build.ts"
+import { showHelp } from "./help.ts"
 
 type Command = readonly [program: string, ...args: ReadonlyArray<string>]
 
@@ -59,6 +60,10 @@ const passes = (name: string, commands: Iterable<Command>): boolean => {
   console.log(`✓ ${name} (${((performance.now() - start) / 1000).toFixed(1)} s)`)
   return true
 }
+
+showHelp(`npm run check [-- NAME ...]
+
+Runs the checks, or only the named ones: ${Object.keys(checks).join(", ")}.`)
 
 const chosen = process.argv.slice(2)
 for (const name of chosen) {

@@ -6,6 +6,7 @@ import * as Fs from "node:fs"
 import { isBuiltin } from "node:module"
 import * as Path from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
+import { showHelp } from "./help.ts"
 import { importsOf } from "./imports.ts"
 
 /** The packages from the top down, with the packages of ours that the sources of each may import. */
@@ -123,6 +124,9 @@ export const check = (root: string): Array<string> =>
     .flatMap((entry) => checkPackage(root, entry.name))
 
 if (import.meta.main) {
+  showHelp(`npm run check -- directions
+
+Says which import points up the list of packages, and which package.json or tsconfig.build.json does not fit the imports.`)
   const problems = check(Path.resolve(import.meta.dirname, ".."))
   for (const problem of problems) console.error(problem)
   process.exitCode = problems.length === 0 ? 0 : 1

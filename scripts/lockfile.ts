@@ -1,16 +1,19 @@
 /**
  * Keeps `package-lock.json` installable everywhere. npm leaves out of it the optional packages of other platforms that its registry did
- * not serve, and `npm ci` then refuses the file; and it may record the address of a registry that others cannot reach. `--write` repairs
- * the file, without it the script only reports.
+ * not serve, and `npm ci` then refuses the file; it may record the address of a registry that others cannot reach; and it records which
+ * Node each package wants, and warns of every one that the machine's own does not suit, though the repository runs on the Node that it
+ * brings. `--write` repairs the file, without it the script only reports.
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import { showHelp } from "./help.ts"
 
 interface Entry {
   readonly version?: string
   readonly cpu?: ReadonlyArray<string>
   readonly libc?: ReadonlyArray<string>
   readonly os?: ReadonlyArray<string>
+  readonly engines?: unknown
   readonly resolved?: string
   readonly dev?: boolean
   readonly optional?: boolean
@@ -67,10 +70,16 @@ const namesRegistry = (entry: Entry): boolean => entry.resolved?.startsWith("htt
 
 const withoutRegistry = ({ resolved: _, ...entry }: Entry): Entry => entry
 
-/** The lock file with every optional package and without registry addresses. */
+/** The root's own engines say what is enough to install. */
+const wantsNode = (path: string, entry: Entry): boolean => path !== "" && entry.engines !== undefined
+
+const withoutEngines = ({ engines: _, ...entry }: Entry): Entry => entry
+
+/** The lock file with every optional package, and without registry addresses and engines. */
 export const complete = (lockfile: Lockfile): Lockfile => {
   const packages = Object.entries({ ...lockfile.packages, ...missing(lockfile) })
     .map(([path, entry]) => [path, namesRegistry(entry) ? withoutRegistry(entry) : entry] as const)
+    .map(([path, entry]) => [path, wantsNode(path, entry) ? withoutEngines(entry) : entry] as const)
     .sort(([a], [b]) => a.localeCompare(b, "en"))
   return { ...lockfile, packages: Object.fromEntries(packages) }
 }
@@ -79,10 +88,16 @@ export const complete = (lockfile: Lockfile): Lockfile => {
 export const problems = (lockfile: Lockfile): Array<string> => [
   ...Object.keys(missing(lockfile)).map((path) => `package-lock.json: ${path} has no entry`),
   ...Object.entries(lockfile.packages).filter(([, entry]) => namesRegistry(entry))
-    .map(([path]) => `package-lock.json: ${path} names a registry`)
+    .map(([path]) => `package-lock.json: ${path} names a registry`),
+  ...Object.entries(lockfile.packages).filter(([path, entry]) => wantsNode(path, entry))
+    .map(([path]) => `package-lock.json: ${path} names engines`)
 ]
 
 if (import.meta.main) {
+  showHelp(`npm run lockfile
+
+Repairs package-lock.json after a change of dependencies: adds the optional packages of other platforms, and takes out the addresses of registries
+and the engines of packages. npm run check -- lockfile only reports.`)
   const path = Path.resolve(import.meta.dirname, "../package-lock.json")
   const lockfile: Lockfile = JSON.parse(Fs.readFileSync(path, "utf8"))
   if (process.argv.includes("--write")) {

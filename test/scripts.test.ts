@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
+import { spawnSync } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { onTestFinished } from "vitest"
+import { packages } from "../scripts/build.ts"
 import * as Directions from "../scripts/directions.ts"
 import * as Lockfile from "../scripts/lockfile.ts"
 
@@ -127,12 +129,13 @@ describe("lockfile", () => {
   const lockfile = {
     packages: {
       "node_modules/tool": { version: "1.0.0", dev: true, optionalDependencies: { "@tool/linux-arm64-musl": "1.0.0" } },
-      "node_modules/other": { version: "2.0.0", resolved: "https://registry.example/other-2.0.0.tgz" }
+      "node_modules/other": { version: "2.0.0", resolved: "https://registry.example/other-2.0.0.tgz" },
+      "node_modules/strict": { version: "3.0.0", engines: { node: ">=26" } }
     }
   }
 
-  it("reports a missing optional package and a registry", () => {
-    assert.lengthOf(Lockfile.problems(lockfile), 2)
+  it("reports a missing optional package, a registry, and engines", () => {
+    assert.lengthOf(Lockfile.problems(lockfile), 3)
   })
 
   it("is complete after a repair", () => {
@@ -146,5 +149,29 @@ describe("lockfile", () => {
       optional: true,
       os: ["linux"]
     })
+  })
+})
+
+describe("scripts", () => {
+  const root = Path.resolve(import.meta.dirname, "..")
+  const node = (script: string, args: ReadonlyArray<string>, cwd = root) =>
+    spawnSync(process.execPath, [Path.join(root, script), ...args], { cwd, encoding: "utf8" })
+
+  it("know --help", { timeout: 30_000 }, () => {
+    for (const name of ["build", "check", "lockfile"]) {
+      const { status, stderr, stdout } = node(`scripts/${name}.ts`, ["--help"])
+      assert.deepStrictEqual([status, stderr], [0, ""])
+      assert.match(stdout, /^npm run /)
+    }
+  })
+
+  it("refuse to pack sources, and say what to pack", () => {
+    for (const folder of packages) {
+      const { scripts } = JSON.parse(Fs.readFileSync(Path.join(folder, "package.json"), "utf8"))
+      assert.strictEqual(scripts?.prepack, "node ../../scripts/prepack.ts", folder)
+    }
+    const { status, stderr } = node("scripts/prepack.ts", [], Path.join(root, "packages/chat"))
+    assert.strictEqual(status, 1)
+    assert.include(stderr, "npm run build && npm pack ./packages/chat/dist")
   })
 })

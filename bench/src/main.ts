@@ -1,11 +1,16 @@
 /** `npm run bench [-- --only NAME] [-- --json FILE]` */
 import * as Fs from "node:fs"
 import { parseArgs } from "node:util"
+import { showHelp } from "../../scripts/help.ts"
 import type { Bench } from "./bench.ts"
 import { benches } from "./benches.ts"
 import { concurrency, measure } from "./measure.ts"
 import { startServer } from "./process.ts"
 import { circumstances, type Outcome, outcome, showCircumstances, showOutcome } from "./report.ts"
+
+showHelp(`npm run bench [-- --only NAME ...] [-- --json FILE]
+
+Runs the comparisons, or only the named ones: ${Object.keys(benches).join(", ")}. --json writes the numbers to a file.`)
 
 const { values } = parseArgs({ options: { only: { type: "string", multiple: true }, json: { type: "string" } } })
 
