@@ -13,6 +13,7 @@ import type { ChatChunk } from "@ballast/chat/ChatChunk"
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import type { CallError } from "@ballast/deepseek/DeepSeek"
+import * as CallInfo from "@ballast/resilience/CallInfo"
 import type * as Arr from "effect/Array"
 import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -64,9 +65,11 @@ export const make = (options: Options) =>
     const { events, request: chat } = decoded.success
     exchange.model = chat.model
     const deadline = ClientDeadline.read(request.headers)
-    return events === undefined
+    const call = exchange.call = CallInfo.make()
+    const answer = events === undefined
       ? complete(options, exchange, chat, deadline, body)
       : stream(options, exchange, chat, deadline, events, options.out(request), body)
+    return Effect.provideService(answer, CallInfo.Current, call)
   })
 
 const complete = (
@@ -109,7 +112,7 @@ const stream = (
     const write = streams.write<ChatChunk, Failure>(out, within(model.stream(request), deadline), {
       headers: () => {
         Exchange.begin(exchange, 200)
-        return exchange.headers
+        return Exchange.headers(exchange)
       },
       items: (chunks: Arr.NonEmptyReadonlyArray<ChatChunk>) => {
         if (exchange.firstAt === undefined) {

@@ -13,6 +13,7 @@
  * @since 0.1.0
  */
 import type { Usage } from "@ballast/chat/Usage"
+import type { CallInfo } from "@ballast/resilience/CallInfo"
 import { Attribute } from "@ballast/telemetry/GenAi"
 import * as TraceContext from "@ballast/telemetry/TraceContext"
 import * as Cause from "effect/Cause"
@@ -48,13 +49,15 @@ export interface Exchange {
   readonly route: string
   /** What the path has in place of the route's parameters. */
   readonly params: Readonly<Record<string, string | undefined>>
-  /** The headers that every answer has. */
-  readonly headers: Readonly<Record<string, string>>
+  /** What every answer says. */
+  readonly upstream: string
   client: Client.Client
   status: number
   stream?: boolean
   model?: string
   usage?: Usage | null | undefined
+  /** What the call upstream cost so far. */
+  call?: CallInfo
   /** When the answer's first items came, in milliseconds of the clock. */
   firstAt?: number
   /** The code of the error that was answered. */
@@ -90,7 +93,7 @@ const start = (
   request: HttpServerRequest,
   path: string,
   match: Match | undefined,
-  headers: Readonly<Record<string, string>>
+  upstream: string
 ): Exchange => {
   const given = request.headers["x-request-id"]
   const id = given !== undefined && saneId.test(given) ? given : randomUUID()
@@ -100,11 +103,23 @@ const start = (
     path: clip(path),
     route: match === undefined ? "unknown" : nameOf(match.route),
     params: match?.params ?? {},
-    headers: { ...headers, "x-request-id": id },
+    upstream,
     client: Client.anonymous,
     status: unanswered
   }
 }
+
+/**
+ * The headers of the answer as far as the exchange has come: the request's id, the kind of upstream, and how many attempts its call took.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const headers = ({ call, id, upstream }: Exchange): Record<string, string> => ({
+  "x-request-id": id,
+  "x-ballast-upstream": upstream,
+  ...(call === undefined ? undefined : { "x-ballast-attempts": String(call.attempts) })
+})
 
 /** The status of an exchange whose client went away first. */
 const unanswered = 499
@@ -122,7 +137,7 @@ export const begin = (exchange: Exchange, status: number): void => {
 const nameOf = (route: Route): string => route.name ?? route.path
 
 const fieldsOf = (exchange: Exchange, began: number, millis: number) => {
-  const { firstAt, usage } = exchange
+  const { call, firstAt, usage } = exchange
   return {
     method: exchange.method,
     path: exchange.path,
@@ -132,12 +147,15 @@ const fieldsOf = (exchange: Exchange, began: number, millis: number) => {
     client: exchange.client.name,
     stream: exchange.stream,
     model: exchange.model,
+    attempts: call?.attempts,
+    waited_ms: call && Math.round(call.waited),
     ttft_ms: firstAt === undefined ? undefined : firstAt - began,
     input_tokens: usage?.prompt_tokens,
     cached_tokens: usage?.prompt_cache_hit_tokens ?? usage?.prompt_tokens_details?.cached_tokens ?? undefined,
     output_tokens: usage?.completion_tokens,
     reasoning_tokens: usage?.completion_tokens_details?.reasoning_tokens ?? undefined,
     error: exchange.error,
+    last_failure: call?.failure,
     upstream_trace_id: exchange.upstreamTraceId,
     upstream_detail: exchange.upstreamDetail
   }
@@ -185,7 +203,7 @@ export const fail = (exchange: Exchange, error: ErrorResponse): void => {
 }
 
 /**
- * Runs `handle` for the current request and observes the exchange. Every answer has `headers`.
+ * Runs `handle` for the current request and observes the exchange. `upstream` is the kind of upstream that answers.
  *
  * @category combinators
  * @since 0.1.0
@@ -196,14 +214,14 @@ export const observe = <E, R>(
     request: HttpServerRequest,
     route: Route | undefined
   ) => Effect.Effect<HttpServerResponse, E, R>,
-  options: { readonly routes: Routes; readonly headers: Readonly<Record<string, string>> }
+  options: { readonly routes: Routes; readonly upstream: string }
 ): Effect.Effect<HttpServerResponse, E, R | HttpServerRequest | Scope.Scope> => {
   let running = 0
   return Effect.contextWith((context: Context.Context<HttpServerRequest | Scope.Scope>) => {
     const request = Context.get(context, HttpServerRequest)
     const path = pathOf(request.url)
     const match = options.routes(path)
-    const exchange = start(request, path, match, options.headers)
+    const exchange = start(request, path, match, options.upstream)
     const clock = Context.get(context, Clock.Clock)
     const began = clock.currentTimeMillisUnsafe()
     active.updateUnsafe(++running, context)

@@ -45,6 +45,7 @@ import * as circuits from "./internal/circuits.ts"
 import * as unread from "./internal/unread.ts"
 import * as Models from "./Models.ts"
 import * as OpenAiChat from "./OpenAiChat.ts"
+import * as PolicyLog from "./PolicyLog.ts"
 import { Rejection } from "./Rejection.ts"
 import * as Routes from "./Routes.ts"
 import * as Shutdown from "./Shutdown.ts"
@@ -197,10 +198,10 @@ const makeApp = (
       Effect.catchCause((cause) => answer(route?.dialect ?? OpenAiChat.dialect, exchange, cause)),
       Effect.map((response) => {
         Exchange.begin(exchange, response.status)
-        return HttpServerResponse.setHeaders(response, exchange.headers)
+        return HttpServerResponse.setHeaders(response, Exchange.headers(exchange))
       })
     )
-  }, { routes, headers: { "x-ballast-upstream": upstream.kind } })
+  }, { routes, upstream: upstream.kind })
 
 /** Longer than the idle timeout of common load balancers (60 s), so that they close a connection first. */
 const keepAliveTimeout = 75_000
@@ -229,6 +230,7 @@ export const serve = Effect.fnUntraced(function*(
     port: options.port,
     disablePreemptiveShutdown: true
   })
+  yield* PolicyLog.make
   const checkKey = ClientKeys.make(options.clientKeys)
   const checkHost = HostCheck.make({
     onlyKnownHosts: options.clientKeys.length === 0 && Startup.isLoopback(options.host),

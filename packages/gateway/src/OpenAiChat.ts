@@ -15,7 +15,7 @@
  *
  * @since 0.1.0
  */
-import type { ChatChunk } from "@ballast/chat/ChatChunk"
+import * as ChatChunk from "@ballast/chat/ChatChunk"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as WireText from "@ballast/chat/WireText"
 import * as GenAi from "@ballast/telemetry/GenAi"
@@ -76,13 +76,10 @@ const withoutHabits = (request: ChatRequest): ChatRequest =>
 
 const event = (json: string): string => `data: ${json}\n\n`
 
-/** Whether a chunk carries usage and nothing else. */
-const isUsageAlone = (chunk: ChatChunk): boolean => chunk.usage != null && (chunk.choices?.length ?? 0) === 0
-
 const error = ({ body }: ErrorResponse): string => JSON.stringify(body)
 
 const eventsOf = (wantsUsage: boolean): Events => ({
-  chunk: (chunk) => !wantsUsage && isUsageAlone(chunk) ? "" : event(WireText.stringify(chunk)),
+  chunk: (chunk) => !wantsUsage && ChatChunk.isUsageOnly(chunk) ? "" : event(WireText.stringify(chunk)),
   end: () => event("[DONE]"),
   error: (failure) => event(error(failure)),
   ping: ": keep-alive\n\n"

@@ -24,7 +24,7 @@ const exchange = (): Exchange.Exchange => ({
   path: "/",
   route: "/",
   params: {},
-  headers: { "x-request-id": "x" },
+  upstream: "simulator",
   client: Client.anonymous,
   status: 499
 })
@@ -103,7 +103,7 @@ describe("EventStream", () => {
       yield* Fiber.join(answering)
       assert.strictEqual(sent.join(""), `${event(chunk("a"))}${event(chunk("b"))}${done}`)
       assert.deepStrictEqual([out.status, out.ended, seen.status], [200, true, 200])
-      assert.deepInclude(out.headers, { "cache-control": "no-cache", "x-request-id": "x" })
+      assert.deepInclude(out.headers, { "cache-control": "no-cache", "x-request-id": "x", "x-ballast-attempts": "0" })
     }))
 
   it.effect("writes at once what arrives at once", () =>

@@ -473,7 +473,7 @@ describe("Gateway", () => {
     )
   })
 
-  layer(gateway({ clientKeys: ["key-of-alice", "key-of-bob"], circuitBreaker: {} }), { excludeTestServices: true })(
+  layer(gateway({ clientKeys: ["key-of-alice", "bob:key-of-bob"], circuitBreaker: {} }), { excludeTestServices: true })(
     "client keys",
     (it) => {
       it.effect("are needed, except for probes", () =>
@@ -502,6 +502,15 @@ describe("Gateway", () => {
             assert.hasAllKeys(answer.json.circuits, ["closed", "half-open", "open"])
             assert.isAbove(answer.json.circuits.closed, 0)
           }
+        }))
+
+      it.effect("name the client in the log", () =>
+        Effect.gen(function*() {
+          const { log, url } = yield* Running
+          const key = { authorization: "Bearer key-of-bob", "x-request-id": "bob" }
+          yield* post(url + chat, hello, key)
+          yield* eventually(Effect.sync(() => log.some((line) => line["request_id"] === "bob")))
+          assert.strictEqual(log.find((line) => line["request_id"] === "bob")!["client"], "bob")
         }))
 
       it.effect("let pass, and go no further", () =>
@@ -550,9 +559,13 @@ describe("Gateway", () => {
     (it) => {
       it.effect("is answered at once, says when to come back, and shows in /readyz", () =>
         Effect.gen(function*() {
-          const { inspect, url } = yield* Running
+          const { inspect, log, url } = yield* Running
           const model = "deepseek-v4-flash-vision-exp"
           for (let i = 0; i < 2; i++) yield* post(url + chat, { ...hello, model }, { "x-simulate": "status=503" })
+          yield* eventually(Effect.sync(() => log.some((line) => line["message"] === "circuit opened")))
+          const line = log.find((line) => line["message"] === "circuit opened")!
+          assert.include(String(line["circuit"]), model)
+          assert.deepInclude(line, { level: "warn", open_for_ms: 90_000 })
           const before = yield* inspect
           const answer = yield* post(url + chat, { ...hello, model })
           assert.deepStrictEqual([answer.status, answer.json.error.code], [503, "circuit_open"])
@@ -564,6 +577,26 @@ describe("Gateway", () => {
         }))
     }
   )
+
+  layer(gateway({ retry: { times: 2, base: "1 millis" } }), { excludeTestServices: true })("attempts", (it) => {
+    it.effect.each([[false, "status=503", 503, "3"], [true, "status=503", 503, "3"], [true, "", 200, "1"]] as const)(
+      "are counted in the answer and in the log; stream %s, %s",
+      ([stream, fault, status, attempts]) =>
+        Effect.gen(function*() {
+          const { log, url } = yield* Running
+          const id = `attempts-${stream}-${attempts}`
+          const answer = yield* post(url + chat, { ...hello, stream }, { "x-simulate": fault, "x-request-id": id })
+          assert.deepStrictEqual([answer.status, answer.headers.get("x-ballast-attempts")], [status, attempts])
+          yield* eventually(Effect.sync(() => log.some((line) => line["request_id"] === id)))
+          const line = log.find((line) => line["request_id"] === id)!
+          assert.strictEqual(line["attempts"], Number(attempts))
+          assert.strictEqual(line["last_failure"], status === 503 ? "Overloaded" : undefined)
+          assert.isNumber(line["waited_ms"])
+          assert.strictEqual(line["client"], "anonymous")
+          if (stream && status === 200) assert.isNumber(line["ttft_ms"])
+        })
+    )
+  })
 
   layer(gateway(), { excludeTestServices: true })("observes", (it) => {
     it.effect("the request id: a sane one is kept, another replaced", () =>

@@ -23,6 +23,7 @@ export interface Options {
   readonly allowedOrigins?: ReadonlyArray<string>
   readonly apiKey?: string
   readonly circuitBreaker?: DeepSeek.Options["circuitBreaker"]
+  readonly retry?: DeepSeek.Options["retry"]
   readonly maxBodySize?: number
   readonly bodyMemory?: number
   readonly kind?: "simulator" | "deepseek"
@@ -43,7 +44,7 @@ export const layer = (options: Options = {}): Layer.Layer<Running> => {
   const write = (line: string) => lines.push(JSON.parse(line))
   const Model = DeepSeek.layer({
     apiKey: Redacted.make(options.apiKey ?? "sk-test"),
-    retry: false,
+    retry: options.retry ?? false,
     circuitBreaker: options.circuitBreaker ?? false
   }).pipe(
     options.answers === undefined ? identity : Layer.provide(answering(options.answers)),

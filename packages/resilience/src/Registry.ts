@@ -10,10 +10,13 @@
  *
  * @since 0.1.0
  */
+import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import type { AdaptiveLimit } from "./AdaptiveLimit.ts"
 import type { CircuitBreaker } from "./CircuitBreaker.ts"
 import type { ConcurrencyLimit } from "./ConcurrencyLimit.ts"
@@ -66,6 +69,17 @@ export interface Filter<K extends keyof Kinds = keyof Kinds> {
 }
 
 /**
+ * An entry that comes or goes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Change {
+  readonly _tag: "Added" | "Removed"
+  readonly entry: Entry
+}
+
+/**
  * Handles by kind; what is undefined is not there.
  *
  * @category models
@@ -90,6 +104,8 @@ export interface Registry {
   readonly register: (owner: string, name: string, handles: Handles) => Effect.Effect<void, never, Scope.Scope>
   /** The entries that match, in the order of registration. */
   readonly list: <K extends keyof Kinds = keyof Kinds>(filter?: Filter<K>) => Effect.Effect<ReadonlyArray<Entry<K>>>
+  /** The entries that there are, then what comes and goes. */
+  readonly changes: Stream.Stream<Change>
   /** The handle of this kind and name; of two with the same name, that which was registered first. */
   readonly find: <K extends keyof Kinds>(kind: K, name: string) => Effect.Effect<Kinds[K] | undefined>
 }
@@ -103,13 +119,33 @@ export interface Registry {
 export const make = (): Registry => {
   const owners = new Set<string>()
   const entries = new Set<Entry>()
+  const listeners = new Set<Queue.Queue<Change, Cause.Done>>()
+
+  const tell = (_tag: Change["_tag"], changed: ReadonlyArray<Entry>): void => {
+    for (const listener of listeners) for (const entry of changed) Queue.offerUnsafe(listener, { _tag, entry })
+  }
+
+  const changes = Stream.callback<Change>((queue) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        for (const entry of entries) Queue.offerUnsafe(queue, { _tag: "Added", entry })
+        listeners.add(queue)
+      }),
+      () => Effect.sync(() => listeners.delete(queue))
+    ), { bufferSize: Infinity })
 
   /** Adds to a set until the scope closes. The finalizer stands before the step: the fiber may be interrupted between the two. */
-  const held = <A, B>(set: Set<A>, add: () => B, added: (result: B) => ReadonlyArray<A>) =>
+  const held = <A, B>(
+    set: Set<A>,
+    add: () => B,
+    added: (result: B) => ReadonlyArray<A>,
+    tell: (_tag: Change["_tag"], changed: ReadonlyArray<A>) => void = () => {}
+  ) =>
     Effect.suspend(() => {
       let mine: ReadonlyArray<A> = []
       const remove = Effect.sync(() => {
         for (const value of mine) set.delete(value)
+        tell("Removed", mine)
       })
       return Effect.andThen(
         Effect.addFinalizer(() => remove),
@@ -117,6 +153,7 @@ export const make = (): Registry => {
           const result = add()
           mine = added(result)
           for (const value of mine) set.add(value)
+          tell("Added", mine)
           return result
         })
       )
@@ -139,7 +176,8 @@ export const make = (): Registry => {
   return {
     claim: (owner) => held(owners, () => free(owner), (name) => [name]),
     register: (owner, name, handles) =>
-      Effect.asVoid(held(entries, () => entriesOf(owner, name, handles), (made) => made)),
+      Effect.asVoid(held(entries, () => entriesOf(owner, name, handles), (made) => made, tell)),
+    changes,
     list: (filter) => Effect.sync(() => select(filter ?? {})),
     find: (kind, name) => Effect.sync(() => select({ kind, name })[0]?.handle)
   }

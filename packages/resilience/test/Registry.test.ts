@@ -1,6 +1,6 @@
 import { CircuitBreaker, Registry, Retry } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Scope } from "effect"
+import { Effect, Exit, Fiber, Scope, Stream } from "effect"
 
 describe("Registry", () => {
   it.effect("finds handles by owner, kind and name", () =>
@@ -33,6 +33,22 @@ describe("Registry", () => {
       yield* Scope.close(first, Exit.void)
       assert.deepStrictEqual((yield* registry.list()).map(({ owner }) => owner), ["deepseek-2"])
       assert.strictEqual(yield* registry.claim("deepseek"), "deepseek")
+    }))
+
+  it.effect("tells what is there, then what comes and goes", () =>
+    Effect.gen(function*() {
+      const registry = Registry.make()
+      yield* registry.register("a", "x", { retry: Retry.noop })
+      const seen: Array<string> = []
+      const listening = yield* Effect.forkChild(
+        Stream.runForEach(registry.changes, ({ _tag, entry }) => Effect.sync(() => seen.push(`${_tag} ${entry.name}`))),
+        { startImmediately: true }
+      )
+      yield* Effect.scoped(registry.register("a", "y", { retry: Retry.noop }))
+      yield* Effect.yieldNow
+      yield* Fiber.interrupt(listening)
+      yield* registry.register("a", "z", { retry: Retry.noop })
+      assert.deepStrictEqual(seen, ["Added x", "Added y", "Removed y"])
     }))
 
   it.effect("is that of the process, or the one provided", () =>
