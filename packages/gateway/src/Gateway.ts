@@ -21,7 +21,7 @@ import { CurrentTenant } from "@ballast/resilience/ConcurrencyLimit"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Cause from "effect/Cause"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpMiddleware from "effect/http/HttpMiddleware"
 import type { HttpServer } from "effect/http/HttpServer"
@@ -42,6 +42,7 @@ import { isClientGone } from "./EventStream.ts"
 import * as Exchange from "./Exchange.ts"
 import * as HostCheck from "./HostCheck.ts"
 import * as circuits from "./internal/circuits.ts"
+import * as halfOpen from "./internal/halfOpen.ts"
 import * as unread from "./internal/unread.ts"
 import * as Models from "./Models.ts"
 import * as OpenAiChat from "./OpenAiChat.ts"
@@ -67,6 +68,8 @@ export interface Options {
   readonly allowedHosts: ReadonlyArray<string>
   /** Origins of web pages that may call, beside those that are same-site. */
   readonly allowedOrigins: ReadonlyArray<string>
+  /** How long a request may take to arrive, from its first byte to the end of its body, above zero. */
+  readonly requestTimeout: Duration.Duration
   /** How long requests may run on when the scope closes. */
   readonly shutdownTimeout: Duration.Duration
   /** The largest body in bytes, at most 48 MiB. Default 16 MiB. */
@@ -206,6 +209,12 @@ const makeApp = (
 /** Longer than the idle timeout of common load balancers (60 s), so that they close a connection first. */
 const keepAliveTimeout = 75_000
 
+/** Node looks at the times of connections now and then only, by default each half minute. */
+const requestTimes = (requestTimeout: Duration.Duration) => {
+  const millis = Math.max(1, Math.ceil(Duration.toMillis(requestTimeout)))
+  return { requestTimeout: millis, headersTimeout: millis, connectionsCheckingInterval: Math.min(1_000, millis) }
+}
+
 /**
  * Serves until the scope closes: then stops accepting, lets running requests end within `shutdownTimeout`, and answers the rest with an error.
  *
@@ -221,8 +230,9 @@ export const serve = Effect.fnUntraced(function*(
 ): Effect.fn.Return<HttpServer["Service"]["address"], ServeError, DeepSeek.DeepSeek | Upstream | Scope.Scope> {
   const model = yield* DeepSeek.DeepSeek
   const upstream = yield* Upstream
-  const server = createServer({ keepAliveTimeout, requireHostHeader: false })
+  const server = createServer({ keepAliveTimeout, requireHostHeader: false, ...requestTimes(options.requestTimeout) })
   server.on("checkExpectation", (request, response) => server.emit("request", request, response))
+  yield* halfOpen.accept(server)
   yield* unread.answer(server, { "x-ballast-upstream": upstream.kind })
   const shutdown = Shutdown.make(server, { timeout: options.shutdownTimeout })
   const http = yield* NodeHttpServer.make(() => server, {

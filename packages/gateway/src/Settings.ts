@@ -12,6 +12,7 @@
  * | `BALLAST_ALLOWED_ORIGINS` | none | comma-separated origins of web pages that may call, beside pages on loopback |
  * | `BALLAST_MAX_BODY_SIZE` | `16MiB` | the largest body of a request, at most `48MiB`: a whole number of `KiB`, `MiB` or `GiB` |
  * | `BALLAST_BODY_MEMORY` | a quarter of the heap limit | memory for the bodies of all requests at once |
+ * | `BALLAST_REQUEST_TIMEOUT` | `60s` | how long a request may take to arrive, its body included; then `408` |
  * | `BALLAST_SHUTDOWN_TIMEOUT` | `30s` | how long requests may run on after SIGTERM or Ctrl-C: `500ms`, `30s`, `5m`, `1h` |
  * | `BALLAST_LOG_LEVEL`, `BALLAST_LOG_FORMAT` | `info`, by terminal | see `@ballast/telemetry/Logs` |
  * | `OTEL_EXPORTER_OTLP_ENDPOINT` and others | none | see `@ballast/telemetry/Exporter` |
@@ -41,6 +42,7 @@ export interface Settings {
   readonly clientKeys: ReadonlyArray<Redacted.Redacted>
   readonly allowedHosts: ReadonlyArray<string>
   readonly allowedOrigins: ReadonlyArray<string>
+  readonly requestTimeout: Duration.Duration
   readonly shutdownTimeout: Duration.Duration
   /** Bytes. */
   readonly maxBodySize: number
@@ -218,6 +220,14 @@ export const config: Config.Config<Settings> = Config.all({
     "one or more origins without path, separated by commas, for example BALLAST_ALLOWED_ORIGINS=https://chat.example.com",
     parseList(/^(?:null|[a-z][a-z\d+.-]*:\/\/[^\s/?#@]+)$/i)
   ).pipe(Config.withDefault([])),
+  requestTimeout: setting(
+    "BALLAST_REQUEST_TIMEOUT",
+    "a number above zero with a unit (ms, s, m, h), for example BALLAST_REQUEST_TIMEOUT=60s",
+    (text) => {
+      const duration = parseDuration(text)
+      return duration !== undefined && Duration.toMillis(duration) > 0 ? duration : undefined
+    }
+  ).pipe(Config.withDefault(Duration.seconds(60))),
   shutdownTimeout: setting(
     "BALLAST_SHUTDOWN_TIMEOUT",
     "a number with a unit (ms, s, m, h), for example BALLAST_SHUTDOWN_TIMEOUT=30s",

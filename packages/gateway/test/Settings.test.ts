@@ -30,7 +30,10 @@ describe("Settings", () => {
         DEEPSEEK_API_KEY: " sk-secret ",
         DEEPSEEK_BASE_URL: "http://127.0.0.1:8788/v1/",
         BALLAST_CLIENT_KEYS: "one, two,",
-        BALLAST_SHUTDOWN_TIMEOUT: "1.5m"
+        BALLAST_SHUTDOWN_TIMEOUT: "1.5m",
+        BALLAST_REQUEST_TIMEOUT: "1.5s",
+        BALLAST_ALLOWED_HOSTS: "gateway.test, ::1",
+        BALLAST_ALLOWED_ORIGINS: "https://chat.example.com:8443,app://notes,null"
       }),
       (settings) => {
         assert.strictEqual(settings.host, "::1")
@@ -39,6 +42,9 @@ describe("Settings", () => {
         assert.strictEqual(settings.baseUrl, "http://127.0.0.1:8788/v1")
         assert.deepStrictEqual(settings.clientKeys.map(Redacted.value), ["one", "two"])
         assert.strictEqual(Duration.toSeconds(settings.shutdownTimeout), 90)
+        assert.strictEqual(Duration.toMillis(settings.requestTimeout), 1500)
+        assert.deepStrictEqual(settings.allowedHosts, ["gateway.test", "::1"])
+        assert.deepStrictEqual(settings.allowedOrigins, ["https://chat.example.com:8443", "app://notes", "null"])
       }
     ))
 
@@ -54,6 +60,12 @@ describe("Settings", () => {
       ],
       [{ DEEPSEEK_BASE_URL: "ftp://x" }, "DEEPSEEK_BASE_URL is \"ftp://x\""],
       [{ DEEPSEEK_BASE_URL: "https://x/v1?key=secret" }, "DEEPSEEK_BASE_URL is \"https://x/v1?***\""],
+      [{ BALLAST_REQUEST_TIMEOUT: "0s" }, "BALLAST_REQUEST_TIMEOUT is \"0s\". Expected a number above zero"],
+      [{ BALLAST_ALLOWED_HOSTS: "http://x" }, "BALLAST_ALLOWED_HOSTS is \"http://x\". Expected one or more names"],
+      [
+        { BALLAST_ALLOWED_ORIGINS: "https://x/y" },
+        "BALLAST_ALLOWED_ORIGINS is \"https://x/y\". Expected one or more origins"
+      ],
       [{ BALLAST_SHUTDOWN_TIMEOUT: "soon" }, "BALLAST_SHUTDOWN_TIMEOUT is \"soon\". Expected a number with a unit"]
     ] as const
   )(

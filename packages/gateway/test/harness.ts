@@ -21,6 +21,7 @@ export interface Options {
   readonly clientKeys?: ReadonlyArray<string>
   readonly allowedHosts?: ReadonlyArray<string>
   readonly allowedOrigins?: ReadonlyArray<string>
+  readonly requestTimeout?: Duration.Input
   readonly apiKey?: string
   readonly circuitBreaker?: DeepSeek.Options["circuitBreaker"]
   readonly retry?: DeepSeek.Options["retry"]
@@ -60,6 +61,7 @@ export const layer = (options: Options = {}): Layer.Layer<Running> => {
         clientKeys: (options.clientKeys ?? []).map((key) => Redacted.make(key)),
         allowedHosts: options.allowedHosts ?? [],
         allowedOrigins: options.allowedOrigins ?? [],
+        requestTimeout: Duration.fromInputUnsafe(options.requestTimeout ?? "1 minute"),
         shutdownTimeout: Duration.seconds(5),
         maxBodySize: options.maxBodySize,
         bodyMemory: options.bodyMemory
