@@ -1,4 +1,3 @@
-import { CurrentStop } from "@ballast/resilience/Deadline"
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
@@ -22,6 +21,7 @@ import * as Stream from "effect/Stream"
 import { Readable } from "node:stream"
 import * as Undici from "undici"
 import { codingsOf, Inflate } from "./inflate.ts"
+import * as stop from "./stop.ts"
 
 type Resume = (effect: Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError>) => void
 type ResponseHeaders = Record<string, string | Array<string> | undefined>
@@ -322,7 +322,7 @@ class UndiciResponse extends Inspectable.Class implements HttpClientResponse.Htt
     return Stream.fromChannel(
       Channel.fromTransform((_, scope) =>
         Effect.withFiber((fiber) => {
-          const release = fiber.getRef(CurrentStop)?.claim(exchange.interrupt)
+          const release = stop.claim(fiber, exchange.interrupt)
           const abort = release === undefined
             ? exchange.abort
             : Effect.andThen(exchange.abort, Effect.sync(release))
