@@ -43,7 +43,9 @@ export const malformed = (detail: string, answer: Answer, json = false): ChatErr
     })
   })
 
-export const optionalTraceId = (traceId: string | undefined) => traceId === undefined ? undefined : { traceId }
+/** A header, which may be as long as all headers may. */
+export const optionalTraceId = (traceId: string | undefined) =>
+  traceId === undefined ? undefined : { traceId: traceId.slice(0, 128) }
 
 const bodyOf = ({ body, status }: Answer): string => cut(body, 1) === "" ? `status ${status} without a body` : body
 

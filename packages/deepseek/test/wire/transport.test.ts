@@ -1,6 +1,6 @@
 import { Undici } from "@ballast/deepseek"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Context, Effect, Layer, Queue, Stream } from "effect"
+import { ConfigProvider, Context, Effect, Latch, Layer, Queue, Stream } from "effect"
 import { HttpClient } from "effect/http"
 import { execFile } from "node:child_process"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
@@ -115,6 +115,65 @@ describe("a compressed answer", () => {
       assert.deepInclude(Object(error.cause), { code: "Z_DATA_ERROR" })
     }))
 
+  it.live("waits on its socket for a slow reader", () =>
+    Effect.gen(function*() {
+      const size = 32 * 1024 * 1024
+      // Stored, not compressed: as large on the wire.
+      const body = Zlib.gzipSync(Buffer.alloc(size), { level: 0 })
+      let drained = false
+      const url = yield* serve((_, response) => {
+        response.writeHead(200, { "content-encoding": "gzip" }).write(body, () => drained = true)
+        response.end()
+      })
+      let early: boolean | undefined
+      let read = 0
+      yield* Stream.runForEach((yield* (yield* client()).get(url)).stream, (bytes) =>
+        Effect.promise(async () => {
+          read += bytes.byteLength
+          if (early !== undefined) return
+          for (let turn = 0; turn < 500; turn++) await new Promise((resolve) => setImmediate(resolve))
+          early = drained
+        }))
+      assert.deepStrictEqual([read, early], [size, false])
+    }))
+
+  it.live("that breaks off is given as far as it came, and fails then", () =>
+    Effect.gen(function*() {
+      const url = yield* serve((_, response) => {
+        response.writeHead(200, { "content-encoding": "gzip" })
+        const encoder = Zlib.createGzip()
+        encoder.on("data", (bytes: Buffer) => response.write(bytes))
+        encoder.write("Hello")
+        encoder.flush(() => setImmediate(() => response.destroy()))
+      })
+      const http = yield* client()
+      const seen: Array<string> = []
+      const error = yield* Effect.flip(
+        Stream.runForEach(
+          Stream.decodeText((yield* http.get(url)).stream),
+          (text) => Effect.sync(() => seen.push(text))
+        )
+      )
+      assert.deepStrictEqual([error.reason._tag, seen.join("")], ["DecodeError", "Hello"])
+      const whole = yield* Effect.flip(Effect.flatMap(http.get(url), ({ text }) => text))
+      assert.deepInclude(Object(whole.cause), { code: "UND_ERR_SOCKET" })
+    }))
+
+  it.live("lets its connection go when the reader leaves", () =>
+    Effect.gen(function*() {
+      const gone = yield* Latch.make()
+      const url = yield* serve((_, response) => {
+        response.on("close", () => Latch.openUnsafe(gone))
+        response.writeHead(200, { "content-encoding": "gzip" })
+        const encoder = Zlib.createGzip()
+        encoder.on("data", (bytes: Buffer) => response.write(bytes))
+        encoder.write("Hello")
+        encoder.flush()
+      })
+      yield* Stream.runHead((yield* (yield* client()).get(url)).stream)
+      yield* gone.await
+    }))
+
   it.live("that decodes to a huge one is read to the limit, and no faster than asked", () =>
     Effect.gen(function*() {
       const size = 64 * 1024 * 1024
@@ -126,11 +185,12 @@ describe("a compressed answer", () => {
       let largest = 0
       let read = 0
       yield* Stream.runForEachArray((yield* http.get(url)).stream, (pieces) =>
-        Effect.promise(() => {
+        Effect.promise(async () => {
           const bytes = pieces.reduce((sum, piece) => sum + piece.byteLength, 0)
           largest = Math.max(largest, bytes)
+          // The decoder has time to run ahead, at first.
+          for (let turn = read === 0 ? 500 : 1; turn > 0; turn--) await new Promise((resolve) => setImmediate(resolve))
           read += bytes
-          return new Promise((resolve) => setImmediate(resolve))
         }))
       assert.strictEqual(read, size)
       assert.isAtMost(largest, 256 * 1024)
