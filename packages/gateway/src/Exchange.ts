@@ -79,6 +79,22 @@ const saneId = /^[\w.:@/+=-]{1,128}$/
 
 const methods: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 
+const durations = new Map<string, typeof duration>()
+
+/** Routes, methods and statuses are few, so every combination is made once. */
+const durationOf = ({ method: given, route, status }: Exchange): typeof duration => {
+  const method = methods.has(given) ? given : "other"
+  const key = `${method} ${status} ${route}`
+  let metric = durations.get(key)
+  if (metric === undefined) {
+    metric = Metric.withAttributes(duration, { method, route, status: String(status) })
+    durations.set(key, metric)
+  }
+  return metric
+}
+
+const noStack = { captureStackTrace: false } as const
+
 const pathOf = (url: string): string => {
   const end = url.search(/[?#]/)
   return end === -1 ? url : url.slice(0, end)
@@ -228,6 +244,7 @@ export const observe = <E, R>(
 
     return Effect.flatMap(
       Effect.makeSpan(exchange.route === "unknown" ? exchange.method : `${exchange.method} ${exchange.route}`, {
+        ...noStack,
         kind: "server",
         parent: Option.getOrUndefined(TraceContext.parent(request.headers))
       }),
@@ -236,17 +253,13 @@ export const observe = <E, R>(
           if (Exit.isFailure(exit)) exchange.error ??= endOf(exit.cause)
           const millis = clock.currentTimeMillisUnsafe() - began
           active.updateUnsafe(--running, context)
-          Metric.withAttributes(duration, {
-            method: methods.has(exchange.method) ? exchange.method : "other",
-            route: exchange.route,
-            status: String(exchange.status)
-          }).updateUnsafe(millis / 1000, context)
+          durationOf(exchange).updateUnsafe(millis / 1000, context)
           endSpan(span, exchange, clock.currentTimeNanosUnsafe())
-          return Effect.withParentSpan(log(exchange, began, millis, match?.route.quiet === true), span)
+          return Effect.withParentSpan(log(exchange, began, millis, match?.route.quiet === true), span, noStack)
         }
         return Effect.andThen(
           Scope.addFinalizerExit(Context.get(context, Scope.Scope), finish),
-          Effect.withParentSpan(handle(exchange, request, match?.route), span)
+          Effect.withParentSpan(handle(exchange, request, match?.route), span, noStack)
         )
       }
     )
