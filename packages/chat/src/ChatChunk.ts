@@ -9,8 +9,12 @@
 import * as Schema from "effect/Schema"
 import { Logprobs } from "./ChatCompletion.ts"
 import { isEmpty } from "./internal/message.ts"
+import * as read from "./internal/read.ts"
+import { ToolCalls } from "./internal/toolCalls.ts"
 import { filled, nullable } from "./internal/wire.ts"
+import { limits } from "./Limits.ts"
 import { Usage } from "./Usage.ts"
+import * as WireText from "./WireText.ts"
 
 /**
  * The data of one event. `choices` has one entry, or none in a chunk that carries only usage.
@@ -120,18 +124,104 @@ export const ChatChunk: Schema.Codec<ChatChunk, object> = Schema.Struct({
 })
 
 /**
- * Whether a chunk moves the answer on: text, reasoning, a tool call, a field that is new, or the end. Opening chunks with empty
- * content and keep-alive comments do not.
+ * Creates a reader of the chunks of one stream.
+ *
+ * **Details**
+ *
+ * The reader takes the data of the events in their order, and looks at the fields in use only. A field of another type than documented
+ * is read as missing and can not cost the answer; fields that are not named here stay as they came. Repairs:
+ *
+ * | what comes | what is read |
+ * |---|---|
+ * | no `delta`, or `null` | an empty one; a `message` in its place |
+ * | `content` as a list of parts | their text, joined; parts of type `thinking` as `reasoning_content` |
+ * | `reasoning` without `reasoning_content` | both |
+ * | `finish_reason` that is empty or says `null` | none |
+ * | tool calls without `index` or `id`, or all with the same index | told apart by id, name and order; index and id are given |
+ * | a later empty `id` or `name` of a call, or the same again | none: it would erase or double the first |
+ * | `arguments` that are no text | their JSON |
+ *
+ * A chunk keeps its text (`WireText`) where no repair matters to those who read the text. A text that is no chunk comes back as
+ * `WireText.Unreadable`. All work is linear in the text.
+ *
+ * @category parsing
+ * @since 0.1.0
+ */
+export const reader = (): (text: string) => ChatChunk | WireText.Unreadable => {
+  const calls = new Map<number, ToolCalls>()
+  const repairs: read.Repairs = { changed: false }
+
+  const readChoice = (choice: read.Json, position: number, answer: read.Json): boolean => {
+    read.choice(choice, repairs)
+    const delta = deltaOf(choice, answer, repairs)
+    read.says(delta, repairs)
+    if (delta["tool_calls"] == null) return true
+    const index = typeof choice["index"] === "number" ? choice["index"] : position
+    let known = calls.get(index)
+    if (known === undefined) calls.set(index, known = new ToolCalls())
+    for (const call of read.toolCallsOf(delta, repairs)) if (!known.add(call, answer["id"], repairs)) return false
+    return true
+  }
+
+  return (text) => {
+    const json = read.parse(text)
+    if (json instanceof WireText.Unreadable) return json
+    repairs.changed = false
+    if (json["choices"] == null && isChunk(json)) {
+      json["choices"] = []
+      repairs.changed = true
+    }
+    const choices = read.choicesOf(json, repairs)
+    if (choices instanceof WireText.Unreadable) return choices
+    read.head(json)
+    for (const [position, choice] of choices.entries()) {
+      if (!readChoice(choice, position, json)) {
+        return new WireText.Unreadable(json, `more than ${limits.toolCalls} tool calls`)
+      }
+      if (calls.size > limits.choices) return new WireText.Unreadable(json, `more than ${limits.choices} choices`)
+    }
+    // All that the type names has been looked at.
+    const chunk = json as unknown as ChatChunk
+    return repairs.changed ? chunk : WireText.attach(chunk, text)
+  }
+}
+
+const isChunk = ({ object, usage }: read.Json): boolean => object === "chat.completion.chunk" || read.isObject(usage)
+
+/** What a choice adds. A service that does not stream says it as a `message`. */
+const deltaOf = (choice: read.Json, answer: read.Json, repairs: read.Repairs): read.Json => {
+  const { delta, message } = choice
+  if (read.isObject(delta)) return delta
+  repairs.changed = true
+  const isWhole = read.isObject(message)
+  if (isWhole) {
+    delete choice["message"]
+    answer["object"] = "chat.completion.chunk"
+  }
+  const given = isWhole ? message : {}
+  choice["delta"] = given
+  return given
+}
+
+/**
+ * Whether a choice of a chunk says anything: text, reasoning, a tool call, or a field that is new.
  *
  * @category predicates
  * @since 0.1.0
  */
-export const isProgress = (chunk: ChatChunk): boolean => {
-  const choice = chunk.choices[0]
-  if (choice === undefined) return chunk.usage != null
-  const { content, reasoning_content } = choice.delta
-  return !!content || !!reasoning_content || choice.finish_reason != null || !isEmpty(choice.delta)
-}
+export const isSaying = ({ delta }: Choice): boolean => !!delta.content || !!delta.reasoning_content || !isEmpty(delta)
+
+/**
+ * Whether a chunk moves the answer on: text, reasoning, a tool call, a field that is new, the end, or usage alone. Opening chunks with
+ * empty content and keep-alive comments do not.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isProgress = (chunk: ChatChunk): boolean =>
+  chunk.choices.length === 0
+    ? chunk.usage != null
+    : chunk.choices.some((choice) => isSaying(choice) || choice.finish_reason != null)
 
 /**
  * Whether a chunk carries usage and no choice: what `stream_options.include_usage` adds to a stream.

@@ -9,8 +9,11 @@
 import * as Schema from "effect/Schema"
 import type { ToolCall } from "./ChatRequest.ts"
 import * as message from "./internal/message.ts"
+import * as read from "./internal/read.ts"
 import { filled, nullable, optional } from "./internal/wire.ts"
+import { limits } from "./Limits.ts"
 import { Usage } from "./Usage.ts"
+import * as WireText from "./WireText.ts"
 
 /**
  * The body of a `200` to a request without `stream`. DeepSeek gives exactly one choice.
@@ -157,6 +160,71 @@ export const ChatCompletion: Schema.Codec<ChatCompletion, object> = Schema.Struc
   usage: nullable(Usage),
   system_fingerprint: nullable(Schema.String)
 })
+
+/**
+ * Reads a completion from its text, with the repairs of `ChatChunk.reader`.
+ *
+ * **Details**
+ *
+ * An answer is a list of at least one choice with a message; no other field can cost it. A completion keeps its text (`WireText`) where
+ * no repair matters to those who read the text. A text that is no completion comes back as `WireText.Unreadable`. All work is linear in
+ * the text.
+ *
+ * @category parsing
+ * @since 0.1.0
+ */
+export const parse = (text: string): ChatCompletion | WireText.Unreadable => {
+  const json = read.parse(text)
+  if (json instanceof WireText.Unreadable) return json
+  const repairs: read.Repairs = { changed: false }
+  const choices = read.choicesOf(json, repairs)
+  if (choices instanceof WireText.Unreadable) return choices
+  if (choices.length === 0) return new WireText.Unreadable(json, "JSON with an empty list of choices")
+  read.head(json)
+  for (const choice of choices) {
+    read.choice(choice, repairs)
+    const message = messageOf(choice, repairs)
+    if (message === undefined) return new WireText.Unreadable(json, "a choice without a message")
+    message["role"] = "assistant"
+    read.says(message, repairs)
+    const calls = read.toolCallsOf(message, repairs)
+    if (calls.length > limits.toolCalls) {
+      return new WireText.Unreadable(json, `more than ${limits.toolCalls} tool calls`)
+    }
+    for (const [position, call] of calls.entries()) readCall(call, position, json["id"], repairs)
+  }
+  // All that the type names has been looked at.
+  const completion = json as unknown as ChatCompletion
+  return repairs.changed ? completion : WireText.attach(completion, text)
+}
+
+/** What a choice says. A service may say it as a `delta`, though no stream was asked for: with its end it is whole. */
+const messageOf = (choice: read.Json, repairs: read.Repairs): read.Json | undefined => {
+  const { delta, message } = choice
+  if (read.isObject(message)) return message
+  if (!read.isObject(delta) || choice["finish_reason"] == null) return undefined
+  delete choice["delta"]
+  choice["message"] = delta
+  repairs.changed = true
+  return delta
+}
+
+const readCall = (call: read.Json, position: number, answer: unknown, repairs: read.Repairs): void => {
+  if ("index" in call && typeof call["index"] !== "number") delete call["index"]
+  const named = read.isObject(call["function"]) ? call["function"] : {}
+  const given = read.argumentsOf(call, repairs)
+  const hasId = isText(call["id"])
+  const hasType = isText(call["type"])
+  if (hasId && hasType && typeof named["name"] === "string" && typeof named["arguments"] === "string") return
+  repairs.changed = true
+  if (!hasId) call["id"] = read.makeId(position, answer)
+  if (!hasType) call["type"] = "function"
+  named["name"] = typeof named["name"] === "string" ? named["name"] : ""
+  named["arguments"] = given
+  call["function"] = named
+}
+
+const isText = (value: unknown): boolean => typeof value === "string" && value !== ""
 
 /**
  * Whether a message says nothing: no text, no reasoning, no tool call, no field that is new.

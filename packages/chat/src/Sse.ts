@@ -1,10 +1,17 @@
 /**
  * Reads Server-Sent Events from bytes, as they come.
  *
- * Follows the WHATWG algorithm as far as `data` goes: lines end in LF, CR or CRLF, a blank line ends an event, the `data` lines of
- * one event are joined by LF, lines that start with a colon are comments, other fields are read over, a leading byte order mark is
- * dropped, and an event that the end of the stream cuts off does not count. Bytes may be split anywhere, in the middle of a
- * character or of a CRLF too: the events are the same for every split.
+ * Follows the WHATWG algorithm as far as `data` and `event` go: lines end in LF, CR or CRLF, a blank line ends an event, the `data` lines
+ * of one event are joined by LF, lines that start with a colon are comments, other fields are read over, and a leading byte order mark is
+ * dropped. Bytes may be split anywhere, in the middle of a character or of a CRLF too: the events are the same for every split. The work is
+ * linear in the bytes, however small the pieces are.
+ *
+ * Three things that servers of chat completions do are read as they are meant:
+ *
+ * - A line feed in place of a blank line: two `data` lines of which the first is a whole JSON object are two events, and so is what stands
+ *   before a `[DONE]`.
+ * - A field `error: …` is an event of the name `error` with that data.
+ * - The end of the stream ends an event too: `end` gives it. It may have been cut off there.
  *
  * A comment is activity on the connection, but no event: `onComment` tells of it.
  *
@@ -16,6 +23,8 @@ import * as Effect from "effect/Effect"
 import type * as Pull from "effect/Pull"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { Pieces } from "./internal/pieces.ts"
+import { limits } from "./Limits.ts"
 
 /**
  * An event grew beyond its bound. `limit` is in UTF-16 code units.
@@ -36,7 +45,7 @@ export class EventTooLarge extends Schema.TaggedError<EventTooLarge>()("EventToo
  * @since 0.1.0
  */
 export interface Options {
-  /** Characters that an unfinished event may hold, at least 1. Default 4 Mi. */
+  /** Characters that an unfinished event may hold, at least 1. Default 16 Mi. */
   readonly limit?: number | undefined
   /** Called for every comment. Default: comments are read over. */
   readonly onComment?: (() => void) | undefined
@@ -48,7 +57,15 @@ export interface Options {
  * @category options
  * @since 0.1.0
  */
-export const defaults = { limit: 4 * 1024 * 1024 } as const satisfies Options
+export const defaults = { limit: limits.event } as const satisfies Options
+
+/**
+ * Takes the data of an event, and its name: `undefined` where it has none.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type OnEvent = (data: string, name: string | undefined) => void
 
 /**
  * A decoder of one stream. It keeps what has arrived of the event that is not finished yet.
@@ -57,13 +74,11 @@ export const defaults = { limit: 4 * 1024 * 1024 } as const satisfies Options
  * @since 0.1.0
  */
 export interface Decoder {
-  /** Takes the next bytes and calls `onEvent` with the data of every event that they finish. After an error, use the decoder no more. */
-  readonly feed: (bytes: Uint8Array, onEvent: (data: string) => void) => EventTooLarge | undefined
+  /** Takes the next bytes and calls `onEvent` for every event that they finish. After an error, use the decoder no more. */
+  readonly feed: (bytes: Uint8Array, onEvent: OnEvent) => EventTooLarge | undefined
+  /** Calls `onEvent` for the event that only the end of the stream finishes, if there is one. Use the decoder no more. */
+  readonly end: (onEvent: OnEvent) => void
 }
-
-const CR = 13
-const SPACE = 32
-const COLON = 58
 
 /**
  * Creates a decoder.
@@ -71,68 +86,168 @@ const COLON = 58
  * @category constructors
  * @since 0.1.0
  */
-export const makeDecoder = (options?: Options): Decoder => {
-  const limit = options?.limit ?? defaults.limit
-  const onComment = options?.onComment
-  // Keeps half a character for the next call, and drops the byte order mark.
-  const utf8 = new TextDecoder()
-  let line = ""
-  let data: string | undefined
-  let afterCr = false
+export const makeDecoder = (options?: Options): Decoder => new DecoderImpl(options)
 
-  /** The lines of `text` end in LF only afterwards. A CR at its end is a line's end already, and a LF after it belongs to it. */
-  const normalize = (text: string): string => {
-    if (afterCr && text !== "") {
-      afterCr = false
-      if (text.startsWith("\n")) text = text.slice(1)
+const LF = 10
+const CR = 13
+const SPACE = 32
+const COLON = 58
+
+class DecoderImpl implements Decoder {
+  private readonly limit: number
+  private readonly onComment: (() => void) | undefined
+  /** Keeps half a character for the next call. */
+  private readonly utf8 = new TextDecoder("utf-8", { ignoreBOM: true })
+  private started = false
+  private afterCr = false
+  private readonly line = new Pieces()
+  /** The first data line of the event, and then all of them. */
+  private first: string | undefined
+  /** Whether it has been looked at without success. */
+  private looked = false
+  private readonly data = new Pieces()
+  private name: string | undefined
+  /** Whether events have ended in a single line feed. */
+  private single = false
+
+  constructor(options?: Options) {
+    this.limit = options?.limit ?? defaults.limit
+    this.onComment = options?.onComment
+  }
+
+  feed(bytes: Uint8Array, onEvent: OnEvent): EventTooLarge | undefined {
+    this.read(this.utf8.decode(bytes, { stream: true }), onEvent)
+    // Where no blank line comes, the next event may be long in coming.
+    if (this.single && this.line.length === 0 && this.isWhole()) this.dispatch(onEvent)
+    const size = this.line.length + (this.first?.length ?? 0) + this.data.length
+    return size > this.limit ? new EventTooLarge({ limit: this.limit }) : undefined
+  }
+
+  end(onEvent: OnEvent): void {
+    this.read(this.utf8.decode(), onEvent)
+    const line = this.line.take()
+    if (line !== "") this.takeLine(line, 0, line.length, onEvent)
+    this.dispatch(onEvent)
+  }
+
+  private read(text: string, onEvent: OnEvent): void {
+    if (text === "") return
+    const read = this.normalize(text)
+    let end = read.indexOf("\n")
+    if (end === -1) {
+      if (read !== "") this.line.push(read)
+      return
+    }
+    let start = 0
+    if (this.line.length > 0) {
+      this.line.push(read.slice(0, end))
+      const line = this.line.take()
+      this.takeLine(line, 0, line.length, onEvent)
+      start = end + 1
+      end = read.indexOf("\n", start)
+    }
+    for (; end !== -1; end = read.indexOf("\n", start)) {
+      this.takeLine(read, start, end, onEvent)
+      start = end + 1
+    }
+    if (start < read.length) this.line.push(read.slice(start))
+  }
+
+  /** The lines of a text end in LF only afterwards. A CR at its end is a line's end already, and a LF after it belongs to it. */
+  private normalize(text: string): string {
+    if (!this.started) {
+      this.started = true
+      if (text.startsWith("\uFEFF")) text = text.slice(1)
+    }
+    if (this.afterCr && text !== "") {
+      this.afterCr = false
+      if (text.charCodeAt(0) === LF) text = text.slice(1)
     }
     if (!text.includes("\r")) return text
-    afterCr = text.charCodeAt(text.length - 1) === CR
+    this.afterCr = text.charCodeAt(text.length - 1) === CR
     return text.replace(/\r\n?/g, "\n")
   }
 
-  const feed: Decoder["feed"] = (bytes, onEvent) => {
-    const read = normalize(utf8.decode(bytes, { stream: true }))
-    let end = read.indexOf("\n")
-    if (end === -1) {
-      line += read
-    } else {
-      const text = line + read
-      let start = 0
-      for (end += line.length; end !== -1; end = text.indexOf("\n", start)) {
-        takeLine(text, start, end, onEvent)
-        start = end + 1
+  private takeLine(text: string, start: number, end: number, onEvent: OnEvent): void {
+    if (start === end) return this.dispatch(onEvent)
+    switch (text.charCodeAt(start)) {
+      case COLON:
+        return this.onComment?.()
+      case LETTER_D: {
+        const value = fieldValue("data", text, start, end)
+        if (value !== undefined) this.takeData(value, onEvent)
+        return
       }
-      line = text.slice(start)
+      case LETTER_E: {
+        const error = fieldValue("error", text, start, end)
+        if (error !== undefined) return this.takeError(error, onEvent)
+        const name = fieldValue("event", text, start, end)
+        if (name !== undefined) this.name = name === "" ? undefined : name
+      }
     }
-    return line.length + (data?.length ?? 0) > limit ? new EventTooLarge({ limit }) : undefined
   }
 
-  const takeLine = (text: string, start: number, end: number, onEvent: (data: string) => void): void => {
-    if (start === end) {
-      if (data === undefined) return
-      const event = data
-      data = undefined
-      onEvent(event)
-    } else if (text.startsWith("data", start)) {
-      const value = fieldValue(text, start + 4, end)
-      if (value !== undefined) data = data === undefined ? value : `${data}\n${value}`
-    } else if (onComment !== undefined && text.charCodeAt(start) === COLON) {
-      onComment()
+  private takeData(value: string, onEvent: OnEvent): void {
+    if (this.first === undefined) {
+      this.first = value
+      return
+    }
+    if (this.data.length === 0 && (value === done || this.isWhole())) {
+      this.single = true
+      this.dispatch(onEvent)
+      this.first = value
+      return
+    }
+    this.data.push("\n")
+    this.data.push(value)
+  }
+
+  private takeError(value: string, onEvent: OnEvent): void {
+    if (this.first !== undefined) this.dispatch(onEvent)
+    this.first = value
+    this.name = "error"
+  }
+
+  /** Whether the event is one line so far, and that a whole JSON object, to which no line can be added. */
+  private isWhole(): boolean {
+    const { first } = this
+    if (first === undefined || this.looked || this.data.length > 0 || !first.startsWith("{")) return false
+    this.looked = true
+    try {
+      JSON.parse(first)
+      return true
+    } catch {
+      return false
     }
   }
-  return { feed }
+
+  private dispatch(onEvent: OnEvent): void {
+    const { first, name } = this
+    this.name = undefined
+    if (first === undefined) return
+    this.first = undefined
+    this.looked = false
+    onEvent(this.data.length === 0 ? first : first + this.data.take(), name)
+  }
 }
 
-/** The value of a field whose name ends at `from`, or nothing when the name goes on. */
-const fieldValue = (text: string, from: number, end: number): string | undefined => {
+const LETTER_D = 100
+const LETTER_E = 101
+
+const done = "[DONE]"
+
+/** The value of a line of the given field; nothing when the line is of another field. */
+const fieldValue = (field: string, text: string, start: number, end: number): string | undefined => {
+  const from = start + field.length
+  if (from > end || !text.startsWith(field, start)) return undefined
   if (from === end) return ""
   if (text.charCodeAt(from) !== COLON) return undefined
   return text.slice(text.charCodeAt(from + 1) === SPACE ? from + 2 : from + 1, end)
 }
 
 /**
- * Decodes a stream of bytes into the data of its events. What one read finishes comes as one array.
+ * Decodes a stream of bytes into the data of its events. What one read finishes comes as one array. As the standard has it, an event that
+ * the end of the stream cuts off does not count.
  *
  * @category decoding
  * @since 0.1.0

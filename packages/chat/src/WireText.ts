@@ -76,3 +76,20 @@ export const of = (value: object): string | undefined => Stamp.of(value)
  * @since 0.1.0
  */
 export const stringify = (value: object): string => Stamp.of(value) ?? JSON.stringify(value)
+
+/**
+ * What came in place of the value that was expected. `json` is the parsed text, `undefined` where the text is no JSON. It is not an error
+ * by itself: who reads decides what it means.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Unreadable {
+  readonly json: unknown
+  readonly detail: string
+
+  constructor(json: unknown, detail: string) {
+    this.json = json
+    this.detail = detail
+  }
+}

@@ -1,5 +1,4 @@
 export * as DeepSeek from "./DeepSeek.ts"
-export * as Json from "./Json.ts"
 export * as Lane from "./Lane.ts"
 export * as PerModel from "./PerModel.ts"
 export * as Provider from "./Provider.ts"

@@ -1,6 +1,13 @@
 /** Whether a message, or what a chunk adds to one, says nothing: neither in a field that is known here nor in one that is new. */
-export const isEmpty = (message: object): boolean =>
-  Object.entries(message).every(([name, value]) => name === "role" || isNothing(value))
+export const isEmpty = (message: object): boolean => {
+  for (const [name, value] of Object.entries(message)) if (name !== "role" && !isNothing(value)) return false
+  return true
+}
 
-const isNothing = (value: unknown): boolean =>
-  value == null || value === "" || (typeof value === "object" && Object.keys(value).length === 0)
+/** Whether a value of the wire says nothing: `null`, an empty text, list or object. */
+export const isNothing = (value: unknown): boolean => {
+  if (value == null || value === "") return true
+  if (typeof value !== "object") return false
+  for (const _ in value) return false
+  return true
+}

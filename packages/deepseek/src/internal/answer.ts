@@ -1,9 +1,10 @@
-import { ChatCompletion, isEmpty } from "@ballast/chat/ChatCompletion"
 import * as ChatError from "@ballast/chat/ChatError"
+import { limits } from "@ballast/chat/Limits"
+import * as WireText from "@ballast/chat/WireText"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
-import * as decode from "./decode.ts"
+import * as body from "./body.ts"
 import * as errors from "./errors.ts"
 
 /** An answer of the service, and the key that nothing told of it may show. */
@@ -16,23 +17,21 @@ export const traceIdOf = ({ response }: Answer): string | undefined => response.
 
 const told = ({ response: { headers, status }, secret }: Answer, body: string) => ({ status, headers, body, secret })
 
-const text = ({ response }: Answer): Effect.Effect<string, ChatError.TransportError> =>
-  Effect.catch(
-    response.text,
-    (error) => error.reason._tag === "EmptyBodyError" ? Effect.succeed("") : Effect.fail(errors.fromTransport(error))
-  )
-
 /** Fails with the error that an answer with a status other than 2xx means. */
 export const refused = (answer: Answer): Effect.Effect<never, ChatError.ChatError> =>
   Effect.flatMap(
-    text(answer),
+    body.errorText(answer.response),
     (body) => Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.fail(errors.fromAnswer(told(answer, body), now)))
   )
+
+/** Whether JSON states an error. */
+export const isStated = (answer: Answer, json: unknown): boolean =>
+  errors.fromStated(json, told(answer, ""), 0) !== undefined
 
 /** Fails with the error that stands for a body, or an event, that is not what it should be. */
 export const unreadable = (
   answer: Answer,
-  { detail, json }: decode.Unreadable,
+  { detail, json }: WireText.Unreadable,
   body: string
 ): Effect.Effect<never, ChatError.ChatError> =>
   Effect.flatMap(
@@ -46,50 +45,50 @@ export const unreadable = (
 export const malformed = (answer: Answer, detail: string, body: string, json = false): ChatError.ProtocolError =>
   errors.malformed(detail, told(answer, body), json)
 
+/** The text of a body that is read whole. */
+export const text = (answer: Answer): Effect.Effect<string, ChatError.ChatError> =>
+  Effect.flatMap(
+    body.text(answer.response, limits.wholeAnswer),
+    ({ more, text }) => more ? Effect.fail(tooLarge(answer, text)) : Effect.succeed(text)
+  )
+
+/** The error of a whole answer that goes on past its limit. */
+const tooLarge = (answer: Answer, text: string): ChatError.ProtocolError =>
+  malformed(answer, `a whole answer larger than ${limits.wholeAnswer} bytes`, text.slice(0, 1000))
+
 /** Reads a body. */
 export const read = <A>(
   answer: Answer,
-  reader: (text: string) => decode.Decoded<A>
-): Effect.Effect<A, ChatError.ChatError> => Effect.flatMap(text(answer), (body) => readIn(answer, body, reader))
-
-const readIn = <A>(
-  answer: Answer,
-  body: string,
-  reader: (text: string) => decode.Decoded<A>
-): Effect.Effect<A, ChatError.ChatError> => {
-  const decoded = reader(body)
-  return decoded._tag === "Value" ? Effect.succeed(decoded.value) : unreadable(answer, decoded, body)
-}
-
-const readCompletion = decode.json(ChatCompletion)
-
-/** Reads the completion that an answer holds whole. */
-export const completion = (answer: Answer): Effect.Effect<ChatCompletion, ChatError.ChatError> =>
-  Effect.flatMap(text(answer), (body) => completionIn(answer, body))
-
-/** Reads the completion in the body of an answer. */
-export const completionIn = (answer: Answer, body: string): Effect.Effect<ChatCompletion, ChatError.ChatError> =>
-  Effect.flatMap(readIn(answer, body, readCompletion), (completion) => {
-    const { finish_reason, message } = completion.choices[0]
-    const error = judge(answer, finish_reason, isEmpty(message))
-    return error === undefined ? Effect.succeed(completion) : Effect.fail(error)
+  reader: (text: string) => A | WireText.Unreadable
+): Effect.Effect<A, ChatError.ChatError> =>
+  Effect.flatMap(text(answer), (body) => {
+    const value = reader(body)
+    return value instanceof WireText.Unreadable ? unreadable(answer, value, body) : Effect.succeed(value)
   })
 
+/** Finish reasons of an answer that was given up on. */
+const overloaded = new Set(["insufficient_system_resource", "aborted", "abort", "cancelled", "canceled"])
+
 /** The error that a finish reason stands for, if it does. */
-export const judge = (answer: Answer, finishReason: string | null | undefined, isEmpty: boolean) => {
-  const traceId = errors.optionalTraceId(traceIdOf(answer))
-  switch (finishReason) {
-    case "insufficient_system_resource":
-    case "aborted": {
-      const { status } = answer.response
-      const detail = `the answer ended with ${finishReason}`
-      return new ChatError.ServerError({ reason: new ChatError.Overloaded({ status, detail, ...traceId }) })
-    }
-    case "stop":
-      return isEmpty
-        ? new ChatError.ProtocolError({ reason: new ChatError.EmptyCompletion({ ...traceId }) })
-        : undefined
-    default:
-      return undefined
+export const judgeReason = (
+  answer: Answer,
+  finishReason: string | null | undefined
+): ChatError.ServerError | undefined => {
+  if (finishReason == null) return undefined
+  const isOverloaded = overloaded.has(finishReason)
+  if (!isOverloaded && finishReason !== "error") return undefined
+  const fields = {
+    status: answer.response.status,
+    detail: `the answer ended with ${finishReason}`,
+    ...errors.optionalTraceId(traceIdOf(answer))
   }
+  return new ChatError.ServerError({
+    reason: isOverloaded ? new ChatError.Overloaded(fields) : new ChatError.InternalError(fields)
+  })
 }
+
+/** The error of an answer that stops without having said anything. */
+export const empty = (answer: Answer): ChatError.ProtocolError =>
+  new ChatError.ProtocolError({
+    reason: new ChatError.EmptyCompletion(errors.optionalTraceId(traceIdOf(answer)) ?? {})
+  })

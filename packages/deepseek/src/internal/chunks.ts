@@ -1,178 +1,272 @@
 import * as ChatAccumulator from "@ballast/chat/ChatAccumulator"
 import * as ChatChunk from "@ballast/chat/ChatChunk"
-import type { ChatCompletion } from "@ballast/chat/ChatCompletion"
+import * as ChatCompletion from "@ballast/chat/ChatCompletion"
 import * as ChatError from "@ballast/chat/ChatError"
-import * as Sse from "@ballast/chat/Sse"
+import { limits } from "@ballast/chat/Limits"
+import * as WireText from "@ballast/chat/WireText"
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { HttpClientError } from "effect/http/HttpClientError"
+import { hasProperty } from "effect/Predicate"
 import * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
 import * as answers from "./answer.ts"
-import * as decode from "./decode.ts"
 import * as errors from "./errors.ts"
+import * as framing from "./framing.ts"
 
-export type ChunkPull = Pull.Pull<Arr.NonEmptyReadonlyArray<ChatChunk.ChatChunk>, ChatError.ChatError>
+type Chunks = Arr.NonEmptyReadonlyArray<ChatChunk.ChatChunk>
+export type ChunkPull = Pull.Pull<Chunks, ChatError.ChatError>
 type BytesPull = Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, HttpClientError>
 
-const readChunk = decode.json(ChatChunk.ChatChunk)
-
 /**
- * Turns reads of a body into chunks, one array for each read that finishes any. A body that begins as JSON does, which no event
- * can, is a whole answer, whatever its type says.
+ * Turns reads of a body into chunks, one array for each read that finishes any.
+ *
+ * Once every choice has its finish reason, the answer is there: what is still to come (usage, `[DONE]`, the end of the body, which lets
+ * the connection be used again) is waited for a moment only. `choices` is how many were asked for.
  */
-export const fromBytes = (answer: answers.Answer, bytes: BytesPull): ChunkPull => {
-  const state = new Arriving(answer)
-  let rest: ChunkPull | undefined
+export const fromBytes = (answer: answers.Answer, bytes: BytesPull, choices: number): ChunkPull => {
+  const arriving = new Arriving(answer, choices)
 
   const read: ChunkPull = Pull.matchEffect(bytes, {
     onSuccess: (pieces) => {
-      state.take(pieces)
-      const chunks = state.give()
-      return chunks === undefined ? next : Effect.succeed(chunks)
+      for (const piece of pieces) arriving.take(piece)
+      return given()
     },
     onFailure: (cause) => {
       const found = Cause.findError(cause)
-      return Result.isSuccess(found) ? state.lost(found.success) : Effect.failCause(found.failure)
+      if (Result.isFailure(found)) return Effect.failCause(found.failure)
+      arriving.bodyEnded(found.success)
+      return given()
     },
-    onDone: () =>
-      state.whole === undefined
-        ? state.ended()
-        : Effect.flatMap(
-          answers.completionIn(answer, state.whole.text),
-          (completion) => rest = fromCompletion(completion)
-        )
+    onDone: () => {
+      arriving.bodyEnded()
+      return given()
+    }
   })
+  const given = (): ChunkPull => {
+    const chunks = arriving.give()
+    return chunks === undefined ? next : Effect.succeed(chunks)
+  }
 
-  // All has been said. The body's own end, due at once, lets the connection be used again; nobody waits for it long.
-  const drain: ChunkPull = Effect.timeoutOrElse(read, { duration: "1 second", orElse: () => state.ended() })
-
-  const next: ChunkPull = Effect.suspend(() => rest ?? state.failure ?? (state.done ? drain : read))
+  let last: ChunkPull | undefined
+  const next: ChunkPull = Effect.suspend(() =>
+    arriving.failure ?? (arriving.over ? arriving.outcome() : arriving.finished ? last ??= makeLast() : read)
+  )
+  /** The chunks after the last finish reason, at most one array, and then the end. */
+  const makeLast = (): ChunkPull => {
+    const rest = Effect.timeoutOption(untilOver, limits.afterEnd)
+    return Effect.flatMap(rest, () => {
+      arriving.over = true
+      return given()
+    })
+  }
+  const untilOver: Effect.Effect<void> = Effect.suspend(() =>
+    arriving.over ? Effect.void : Pull.matchEffect(bytes, {
+      onSuccess: (pieces) => {
+        for (const piece of pieces) arriving.take(piece)
+        return untilOver
+      },
+      // The answer is whole: how its connection ends does not matter.
+      onFailure: (cause) => Cause.hasInterrupts(cause) ? Effect.interrupt : Effect.void,
+      onDone: () => Effect.sync(() => arriving.bodyEnded())
+    })
+  )
   return next
 }
 
-const openBrace = 0x7b
-
-/** Blank space, and the bytes of a byte order mark. */
-const isBlank = (byte: number): boolean => byte <= 0x20 || byte === 0xef || byte === 0xbb || byte === 0xbf
-
-/** The text of a whole answer as far as it has come. */
-class Whole {
-  readonly decoder = new TextDecoder()
-  text = ""
-
-  /** Takes the next bytes, and says what is wrong when they are too many. */
-  add(piece: Uint8Array): string | undefined {
-    this.text += this.decoder.decode(piece, { stream: true })
-    return this.text.length > Sse.defaults.limit
-      ? `a whole answer larger than ${Sse.defaults.limit} characters`
-      : undefined
-  }
+/** Reads a whole body of events into the completion that they are chunks of. */
+export const collect = (
+  answer: answers.Answer,
+  body: string
+): Effect.Effect<ChatCompletion.ChatCompletion, ChatError.ChatError> => {
+  const arriving = new Arriving(answer, 1)
+  const joined = ChatAccumulator.make()
+  arriving.take(encoder.encode(body))
+  arriving.bodyEnded()
+  for (const chunk of arriving.give() ?? []) ChatAccumulator.add(joined, chunk)
+  const completion = ChatAccumulator.toCompletion(joined)
+  return Pull.matchEffect(arriving.failure ?? arriving.outcome(), {
+    onSuccess: () => Effect.fail(arriving.truncated()),
+    onFailure: Effect.failCause,
+    onDone: () => completion === undefined ? Effect.fail(arriving.truncated()) : Effect.succeed(completion)
+  })
 }
 
-/** The answer of a stream as far as it has come. */
+const encoder = new TextEncoder()
+
+/** The answer of a stream as far as it has come: what waits to be given, and flags. */
 class Arriving {
   readonly answer: answers.Answer
-  readonly decoder = Sse.makeDecoder()
-  readonly arrived = ChatAccumulator.make()
+  readonly body: framing.Body
+  readonly read = ChatChunk.reader()
+  /** Whether each choice has its finish reason, by index. */
+  readonly choices = new Map<number, boolean>()
+  readonly expected: number
+  open = 0
   held: Array<ChatChunk.ChatChunk> = []
-  begun = false
-  whole: Whole | undefined
+  heldCharacters = 0
+  /** Events that are no chunks, their characters, and the first of them. */
+  others = 0
+  otherCharacters = 0
+  other: WireText.Unreadable | undefined
+  otherText = ""
+  bytesAfterEnd = 0
+  said = false
   progress = false
-  done = false
+  /** Whether all finish reasons were `stop`. */
+  stopped = true
+  isDone = false
+  finished = false
+  over = false
+  error: HttpClientError | undefined
+  /** The text of a body that is one text. */
+  only: string | undefined = undefined
   failure: Effect.Effect<never, ChatError.ChatError> | undefined
 
-  constructor(answer: answers.Answer) {
+  constructor(answer: answers.Answer, expected: number) {
     this.answer = answer
+    this.expected = expected
+    this.body = new framing.Body(this.onEvent)
   }
 
-  take(pieces: ReadonlyArray<Uint8Array>): void {
-    for (const piece of pieces) {
-      if (!this.begun) this.begin(piece)
-      const tooLarge = this.whole === undefined
-        ? this.decoder.feed(piece, this.onEvent)?.message
-        : this.whole.add(piece)
-      if (tooLarge !== undefined) this.failure ??= Effect.fail(answers.malformed(this.answer, tooLarge, ""))
-    }
+  take(piece: Uint8Array): void {
+    if (this.over || this.failure !== undefined) return this.skip(piece)
+    const error = this.body.take(piece)
+    if (error !== undefined && this.finished) this.over = true
+    else if (error !== undefined) this.failure ??= Effect.fail(answers.malformed(this.answer, error, ""))
+    if (this.finished) this.skip(piece)
   }
 
-  private begin(piece: Uint8Array): void {
-    const first = piece.find((byte) => !isBlank(byte))
-    this.begun = first !== undefined
-    if (first === openBrace) this.whole = new Whole()
+  /** What follows an answer is of no use; only the end of the body is waited for. */
+  private skip(piece: Uint8Array): void {
+    this.bytesAfterEnd += piece.byteLength
+    if (this.bytesAfterEnd > limits.afterEndBytes) this.over = true
   }
 
-  readonly onEvent = (data: string): void => {
-    if (this.failure !== undefined || this.done) return
-    if (data === "[DONE]") {
-      this.done = true
+  /** The body has ended, or broken off by an error. */
+  bodyEnded(error?: HttpClientError): void {
+    if (this.over || this.failure !== undefined) return
+    this.body.end(error !== undefined)
+    this.over = true
+    this.error = error
+    // A whole answer needs no finish reason.
+    if (this.only) this.finished ||= !(ChatCompletion.parse(this.only) instanceof WireText.Unreadable)
+  }
+
+  readonly onEvent = (data: string, name: string | undefined, isCut: boolean): void => {
+    if (this.failure !== undefined || this.isDone || data === "") return
+    if (data.length < 16 && data.trim() === "[DONE]") {
+      this.isDone = true
       return
     }
-    const decoded = readChunk(data)
-    if (decoded._tag === "Value") this.add(decoded.value)
-    else this.failure = answers.unreadable(this.answer, decoded, data)
+    this.only = this.only === undefined && this.body.isText ? data : ""
+    const chunk = this.read(data)
+    if (!(chunk instanceof WireText.Unreadable)) return this.add(chunk, data.length)
+    // After the end, nothing can make an answer worse.
+    if (this.finished || isCut && chunk.json === undefined) return
+    this.failure = this.unread(chunk, data, name)
   }
 
-  private add(chunk: ChatChunk.ChatChunk): void {
-    ChatAccumulator.add(this.arrived, chunk)
-    const finishReason = chunk.choices[0]?.finish_reason
-    if (finishReason != null) {
-      const error = answers.judge(this.answer, finishReason, ChatAccumulator.isEmpty(this.arrived))
-      if (error !== undefined) {
-        this.failure = Effect.fail(error)
-        return
-      }
+  /** What to do about an event that is no chunk: an error, unless it means something else. */
+  private unread(unreadable: WireText.Unreadable, data: string, name: string | undefined) {
+    const { answer } = this
+    if (name === "error") {
+      const json = unreadable.json ?? data
+      return answers.unreadable(
+        answer,
+        answers.isStated(answer, json) ? unreadable : new WireText.Unreadable({ error: json }, "an error"),
+        data
+      )
     }
-    this.progress ||= ChatChunk.isProgress(chunk)
+    const isOther = unreadable.json === undefined
+      ? isNamed(name) && !data.trimStart().startsWith("{")
+      : !hasProperty(unreadable.json, "choices")
+    if (!isOther || answers.isStated(answer, unreadable.json)) return answers.unreadable(answer, unreadable, data)
+    this.others++
+    this.otherCharacters += data.length
+    if (this.other === undefined) this.otherText = data.slice(0, 1000)
+    this.other ??= unreadable
+    return this.others > limits.otherEvents || this.otherCharacters > limits.otherCharacters
+      ? Effect.fail(answers.malformed(answer, "too many events that are no chunks", this.otherText, true))
+      : undefined
+  }
+
+  private add(chunk: ChatChunk.ChatChunk, characters: number): void {
+    const { choices } = chunk
+    for (let position = 0; position < choices.length; position++) {
+      const choice = choices[position]
+      if (choice !== undefined) this.addChoice(choice, position)
+    }
+    if (this.failure !== undefined) return
+    this.progress ||= choices.length === 0 && chunk.usage != null
     this.held.push(chunk)
+    this.heldCharacters += characters
+    if (this.held.length > limits.heldChunks || this.heldCharacters > limits.heldCharacters) this.progress = true
+    if (this.isFinished && !this.finished) this.finish()
+  }
+
+  private addChoice(choice: ChatChunk.Choice, position: number): void {
+    if (ChatChunk.isSaying(choice)) this.said = this.progress = true
+    const index = choice.index ?? position
+    const known = this.choices.get(index)
+    if (known === undefined) {
+      this.open++
+      this.choices.set(index, false)
+    }
+    const { finish_reason: reason } = choice
+    if (reason == null) return
+    const error = answers.judgeReason(this.answer, reason)
+    if (error !== undefined) this.failure ??= Effect.fail(error)
+    this.progress = true
+    this.stopped &&= reason === "stop"
+    if (known !== true) this.open--
+    this.choices.set(index, true)
+  }
+
+  private get isFinished(): boolean {
+    return this.open === 0 && this.choices.size >= this.expected
+  }
+
+  private finish(): void {
+    this.finished = true
+    if (this.said || !this.stopped) return
+    this.held = []
+    this.failure = Effect.fail(answers.empty(this.answer))
   }
 
   /** What may be given: opening chunks are held back until there is something to open. */
-  give(): Arr.NonEmptyReadonlyArray<ChatChunk.ChatChunk> | undefined {
+  give(): Chunks | undefined {
+    if (this.isDone && !this.finished) this.over = true
     const { held } = this
     if (!this.progress || !Arr.isArrayNonEmpty(held)) return undefined
     this.held = []
+    this.heldCharacters = 0
     return held
   }
 
-  ended(): ChunkPull {
-    return this.arrived.finishReason === undefined ? Effect.fail(this.truncated()) : Cause.done()
+  /** How an answer ends of which no more comes. */
+  outcome(): ChunkPull {
+    if (this.finished) return Cause.done()
+    const { error, said } = this
+    return error === undefined || said || error.reason._tag === "EmptyBodyError"
+      ? Effect.fail(this.truncated())
+      : Effect.fail(errors.fromTransport(error))
   }
 
-  lost(error: HttpClientError): ChunkPull {
-    const isAnswer = this.arrived.finishReason !== undefined || !ChatAccumulator.isEmpty(this.arrived)
-    return isAnswer || error.reason._tag === "EmptyBodyError" ? this.ended() : Effect.fail(errors.fromTransport(error))
-  }
-
-  private truncated(): ChatError.ProtocolError {
-    const partial = ChatAccumulator.isEmpty(this.arrived) ? undefined : ChatAccumulator.toCompletion(this.arrived)
-    if (partial === undefined && this.answer.response.status !== 200) {
-      return answers.malformed(this.answer, "no answer", "")
+  truncated(): ChatError.ProtocolError {
+    if (!this.said && this.choices.size === 0) {
+      const { other } = this
+      if (other !== undefined) return answers.malformed(this.answer, other.detail, this.otherText, true)
+      if (this.answer.response.status !== 200) return answers.malformed(this.answer, "no answer", "")
+      const text = this.body.unread
+      if (text !== "") return answers.malformed(this.answer, "not JSON", text)
     }
     return new ChatError.ProtocolError({
-      reason: new ChatError.StreamTruncated({
-        ...(partial === undefined ? undefined : { partial }),
-        ...errors.optionalTraceId(answers.traceIdOf(this.answer))
-      })
+      reason: new ChatError.StreamTruncated(errors.optionalTraceId(answers.traceIdOf(this.answer)) ?? {})
     })
   }
 }
 
-/** A stream of the one chunk that says what a completion says. */
-export const fromCompletion = ({ choices, ...completion }: ChatCompletion): ChunkPull => {
-  const chunk: ChatChunk.ChatChunk = {
-    ...completion,
-    object: "chat.completion.chunk",
-    choices: choices.map(({ message, ...rest }) => ({
-      ...rest,
-      delta: { ...message, tool_calls: message.tool_calls?.map((call, index) => ({ index, ...call })) ?? null }
-    }))
-  }
-  let given = false
-  return Effect.suspend((): ChunkPull => {
-    if (given) return Cause.done()
-    given = true
-    return Effect.succeed([chunk])
-  })
-}
+/** Whether the name of an event says that it is none of the chat's. */
+const isNamed = (name: string | undefined): boolean => name !== undefined && name !== "message"

@@ -24,6 +24,8 @@ import * as answers from "./answer.ts"
 import * as chunks from "./chunks.ts"
 import * as decode from "./decode.ts"
 import * as errors from "./errors.ts"
+import * as requests from "./request.ts"
+import * as whole from "./whole.ts"
 
 /** Extra headers of the requests of a fiber. */
 export const CurrentHeaders: Context.Reference<Readonly<Record<string, string>>> = Context.Reference(
@@ -69,29 +71,44 @@ export const make = (client: HttpClient.HttpClient, provider: Provider.Provider,
   }
 
   const complete = (request: ChatRequest) =>
+    Effect.suspend(() =>
+      Effect.flatMap(
+        send("POST", paths.chat, "application/json", requests.whole(Provider.adapt(provider, request))),
+        whole.completion
+      )
+    )
+
+  // Learned from the service, and kept.
+  let takesUsage = !provider.omit.includes("stream_options")
+
+  /** Sends a request for a stream. A service that does not know the wish for usage is asked again, without it. */
+  const open = (request: ChatRequest) =>
     Effect.suspend(() => {
-      const { stream_options: _, ...rest } = Provider.adapt(provider, request)
-      // A body that is as large as the service takes has no room for what says nothing.
-      const body = HttpBody.jsonUnsafe(rest.stream === true ? { ...rest, stream: false } : rest)
-      return Effect.flatMap(send("POST", paths.chat, "application/json", body), answers.completion)
+      const sent = (body: HttpBody.HttpBody) => send("POST", paths.chat, "text/event-stream", body)
+      const { asksForUsage, body } = requests.streamed(request, takesUsage)
+      if (!asksForUsage) return sent(body)
+      return Effect.catch(sent(body), (error) => {
+        if (!refusesUsage(error)) return Effect.fail(error)
+        takesUsage = false
+        return sent(requests.streamed(request, false).body)
+      })
     })
 
   const stream = (request: ChatRequest) =>
     Stream.fromChannel(Channel.fromTransform((_, scope) =>
       Effect.sync(() => {
-        const body = streamBody(provider, Provider.adapt(provider, request))
-        let pull: chunks.ChunkPull | undefined
-        const open = Effect.flatMap(
-          send("POST", paths.chat, "text/event-stream", body),
+        const choices = requests.choices(request)
+        const first = Effect.flatMap(
+          open(Provider.adapt(provider, request)),
           (answer): chunks.ChunkPull =>
-            isWhole(answer)
-              ? Effect.flatMap(answers.completion(answer), (completion) => pull = chunks.fromCompletion(completion))
-              : Effect.flatMap(
-                Channel.toPullScoped(Stream.toChannel(answer.response.stream), scope),
-                (bytes) => pull = chunks.fromBytes(answer, bytes)
-              )
+            Effect.flatMap(
+              Channel.toPullScoped(Stream.toChannel(answer.response.stream), scope),
+              (bytes) => pull = chunks.fromBytes(answer, bytes, choices)
+            )
         )
-        return Effect.suspend(() => pull ?? open)
+        // What opens the stream holds the request; from the first chunk on it is not needed.
+        let pull: chunks.ChunkPull = first
+        return Effect.suspend(() => pull)
       })
     ))
 
@@ -103,16 +120,10 @@ const absent = ({ name }: Provider.Provider) =>
     reason: new ChatError.NotFound({ status: 404, detail: `${name} has no such endpoint`, stated: false })
   })
 
-/** The largest body that the service takes. */
-const maxBytes = 48 * 1024 * 1024
-
-/** The body that asks for a stream, and for its usage unless the caller says otherwise or there is no room for that. */
-const streamBody = (provider: Provider.Provider, request: ChatRequest): HttpBody.Uint8Array => {
-  const asked = { ...request, stream: true }
-  if (request.stream_options != null || provider.omit.includes("stream_options")) return HttpBody.jsonUnsafe(asked)
-  const body = HttpBody.jsonUnsafe({ ...asked, stream_options: { include_usage: true } })
-  return body.contentLength > maxBytes ? HttpBody.jsonUnsafe(asked) : body
-}
+/** Whether a service refuses a request because of the wish for usage. */
+const refusesUsage = (error: ChatError.ChatError): boolean =>
+  error._tag === "ClientError" && error.reason._tag === "InvalidRequest" &&
+  /stream_options|include_usage/.test(error.reason.detail)
 
 /** Undoes a client that was told to refuse statuses, and dies of requests that no service has seen: those are our mistakes. */
 const unanswered = ({ reason }: HttpClientError): Effect.Effect<HttpClientResponse, ChatError.TransportError> => {
@@ -128,13 +139,6 @@ const unanswered = ({ reason }: HttpClientError): Effect.Effect<HttpClientRespon
         : Effect.fail(errors.fromTransport(reason))
   }
 }
-
-/**
- * A service that ignores `stream` answers whole, and what stands in front of it with a page. Where the type does not say so, the
- * body's beginning may.
- */
-const isWhole = ({ response }: answers.Answer): boolean =>
-  /\b(?:json|html)\b/i.test(response.headers["content-type"] ?? "")
 
 const traceparentOf = (fiber: Fiber.Fiber<unknown, unknown>): string | undefined => {
   const span = fiber.cache.span

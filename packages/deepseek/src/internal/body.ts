@@ -1,0 +1,67 @@
+import type * as ChatError from "@ballast/chat/ChatError"
+import { limits } from "@ballast/chat/Limits"
+import type * as Arr from "effect/Array"
+import * as Channel from "effect/Channel"
+import * as Effect from "effect/Effect"
+import type { HttpClientError } from "effect/http/HttpClientError"
+import type { HttpClientResponse } from "effect/http/HttpClientResponse"
+import * as Pull from "effect/Pull"
+import * as Stream from "effect/Stream"
+import * as errors from "./errors.ts"
+
+/** The text of a body, and whether it goes on past the limit. */
+export interface Text {
+  readonly text: string
+  readonly more: boolean
+}
+
+/** Reads a body whole, as far as `limit` bytes. What comes after them is not read, and the connection is let go. */
+export const text = (response: HttpClientResponse, limit: number): Effect.Effect<Text, ChatError.TransportError> =>
+  Effect.catch(
+    Effect.scopedWith((scope) =>
+      Effect.flatMap(
+        Channel.toPullScoped(Stream.toChannel(response.stream), scope),
+        (pull) => new Collecting(pull, limit).read
+      )
+    ),
+    (error) =>
+      error.reason._tag === "EmptyBodyError"
+        ? Effect.succeed({ text: "", more: false })
+        : Effect.fail(errors.fromTransport(error))
+  )
+
+/** The body of an answer that is an error, as far as anybody reads it. */
+export const errorText = (response: HttpClientResponse): Effect.Effect<string, ChatError.TransportError> =>
+  Effect.map(text(response, limits.errorBody), ({ text }) => text)
+
+class Collecting {
+  readonly limit: number
+  readonly pieces: Array<Uint8Array> = []
+  size = 0
+  readonly read: Effect.Effect<Text, HttpClientError>
+
+  constructor(pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, HttpClientError>, limit: number) {
+    this.limit = limit
+    this.read = Pull.matchEffect(pull, {
+      onSuccess: (pieces) => {
+        for (const piece of pieces) this.add(piece)
+        return this.size > limit ? Effect.succeed(this.text()) : this.read
+      },
+      onFailure: Effect.failCause,
+      onDone: () => Effect.succeed(this.text())
+    })
+  }
+
+  private add(piece: Uint8Array): void {
+    this.pieces.push(piece)
+    this.size += piece.byteLength
+  }
+
+  private text(): Text {
+    const [first, second] = this.pieces
+    const bytes = first !== undefined && second === undefined ? first : Buffer.concat(this.pieces)
+    return { text: decoder.decode(bytes.subarray(0, this.limit)), more: this.size > this.limit }
+  }
+}
+
+const decoder = new TextDecoder()

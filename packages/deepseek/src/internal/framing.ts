@@ -1,0 +1,141 @@
+import { limits } from "@ballast/chat/Limits"
+import * as Sse from "@ballast/chat/Sse"
+
+/** Takes the data of an event, its name, and whether only the end of the body has ended it. */
+export type OnEvent = (data: string, name: string | undefined, isCut: boolean) => void
+
+/** A way to cut a body into events. */
+interface Form {
+  /** Takes the next bytes, and says what is wrong when they are too many. */
+  readonly take: (piece: Uint8Array) => string | undefined
+  /** Ends the last event. `isBroken` says that more was to come. */
+  readonly end: (isBroken: boolean) => void
+}
+
+/**
+ * A body that is read as it comes, whatever form it has: server-sent events, lines of JSON, or one JSON text. Its beginning says which,
+ * whatever its type says: no field of an event begins like JSON or like a page.
+ */
+export class Body {
+  private readonly onEvent: OnEvent
+  private form: Form | undefined
+  private events = 0
+  private beginning = ""
+
+  constructor(onEvent: OnEvent) {
+    this.onEvent = onEvent
+  }
+
+  /** Whether the body is JSON, without the form of events. */
+  get isText(): boolean {
+    return this.form instanceof Text
+  }
+
+  /** The beginning of a body in which no event was. */
+  get unread(): string {
+    return this.events > 0 || /^(?:data|event|id|retry|error)?:/.test(this.beginning) ? "" : this.beginning
+  }
+
+  take(piece: Uint8Array): string | undefined {
+    if (this.form === undefined) {
+      const first = piece.find((byte) => !isBlank(byte))
+      if (first === undefined) return undefined
+      this.beginning = new TextDecoder().decode(piece.subarray(0, 1000)).trim()
+      this.form = texts.has(first) ? new Text(this.onEvent) : new Events(this.counted)
+    }
+    return this.form.take(piece)
+  }
+
+  /** The body has ended, or broken off. */
+  end(isBroken: boolean): void {
+    this.form?.end(isBroken)
+  }
+
+  private readonly counted: OnEvent = (data, name, isCut) => {
+    this.events++
+    this.onEvent(data, name, isCut)
+  }
+}
+
+/** Blank space, and the bytes of a byte order mark. */
+const isBlank = (byte: number): boolean => byte <= 0x20 || byte === 0xef || byte === 0xbb || byte === 0xbf
+
+/** How JSON and pages begin. */
+const texts = new Set(Array.from("{[\"<", (character) => character.charCodeAt(0)))
+
+class Events implements Form {
+  private readonly decoder: Sse.Decoder
+  private readonly onEvent: OnEvent
+
+  constructor(onEvent: OnEvent) {
+    this.onEvent = onEvent
+    this.decoder = Sse.makeDecoder()
+  }
+
+  take(piece: Uint8Array): string | undefined {
+    return this.decoder.feed(piece, this.whole)?.message
+  }
+
+  end(): void {
+    this.decoder.end((data, name) => this.onEvent(data, name, true))
+  }
+
+  private readonly whole: Sse.OnEvent = (data, name) => this.onEvent(data, name, false)
+}
+
+/** JSON: lines of it, if the first line is whole by itself, else one text. */
+class Text implements Form {
+  private readonly onEvent: OnEvent
+  private readonly decoder = new TextDecoder()
+  private pieces: Array<string> = []
+  private size = 0
+  private lines: boolean | undefined
+
+  constructor(onEvent: OnEvent) {
+    this.onEvent = onEvent
+  }
+
+  take(piece: Uint8Array): string | undefined {
+    return this.add(this.decoder.decode(piece, { stream: true }))
+  }
+
+  end(isBroken: boolean): void {
+    this.add(this.decoder.decode())
+    const text = this.pieces.join("")
+    if (text.trim() !== "") this.onEvent(text, undefined, isBroken || this.lines === true)
+  }
+
+  private add(text: string): string | undefined {
+    let rest = text
+    while (this.lines !== false) {
+      const end = rest.indexOf("\n")
+      if (end === -1) break
+      this.pieces.push(rest.slice(0, end))
+      const line = this.pieces.join("")
+      this.lines ??= line.trim() === "" ? undefined : isJson(line)
+      if (this.lines === false) {
+        // The line is the beginning of a longer text.
+        this.pieces = [line]
+        this.size = line.length
+        rest = rest.slice(end)
+        break
+      }
+      this.pieces = []
+      this.size = 0
+      if (line.trim() !== "") this.onEvent(line, undefined, false)
+      rest = rest.slice(end + 1)
+    }
+    this.pieces.push(rest)
+    this.size += rest.length
+    return this.size > limits.wholeAnswer ? `a whole answer larger than ${limits.wholeAnswer} characters` : undefined
+  }
+}
+
+const isJson = (text: string): boolean => {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}
