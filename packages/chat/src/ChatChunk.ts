@@ -141,7 +141,7 @@ export const ChatChunk: Schema.Codec<ChatChunk, object> = Schema.Struct({
  * | a later empty `id` or `name` of a call, or the same again | none: it would erase or double the first |
  * | `arguments` that are no text | their JSON |
  *
- * A chunk keeps its text (`WireText`) where no repair matters to those who read the text. A text that is no chunk comes back as
+ * A chunk keeps its text (`WireText`), in one line, where no repair matters to those who read the text. A text that is no chunk comes back as
  * `WireText.Unreadable`. All work is linear in the text.
  *
  * @category parsing
@@ -182,9 +182,13 @@ export const reader = (): (text: string) => ChatChunk | WireText.Unreadable => {
     }
     // All that the type names has been looked at.
     const chunk = json as unknown as ChatChunk
-    return repairs.changed ? chunk : WireText.attach(chunk, text)
+    return repairs.changed ? chunk : WireText.attach(chunk, oneLine(text))
   }
 }
+
+/** JSON without line ends, which are blank space there: each would begin a new line of an event. */
+const oneLine = (text: string): string =>
+  text.includes("\n") || text.includes("\r") ? text.replace(/[\r\n]/g, " ") : text
 
 const isChunk = ({ object, usage }: read.Json): boolean => object === "chat.completion.chunk" || read.isObject(usage)
 

@@ -276,7 +276,8 @@ describe("DeepSeek.stream", () => {
 
     it.effect("may be JSON under another type: an error, broken, endless, cut", () =>
       Effect.gen(function*() {
-        const endless = Array.from({ length: 5 }, () => "{\n".repeat(Limits.limits.wholeAnswer / 8))
+        const piece = new Uint8Array(Limits.limits.wholeAnswer / 8).fill(0x20)
+        const endless = ["{", ...Array.from({ length: 9 }, () => piece)]
         for (
           const [body, end, expected] of [
             [["\n{\"error\":{\"message\":\"Insufficient Balance\"}}"], "clean", { _tag: "InsufficientBalance" }],
