@@ -29,6 +29,7 @@ import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as RouteInfo from "./RouteInfo.ts"
 
 /**
  * @category options
@@ -64,7 +65,7 @@ export type Places<E> = (request: ChatRequest) => Effect.Effect<ReadonlyArray<Ch
  *
  * **Details**
  *
- * The call fails with the error of the last place that it tried. Throws a `RangeError` when an option is out of its bounds.
+ * When no place answers, the call fails with the first error that another try may mend, else with the last one. Throws a `RangeError` when an option is out of its bounds.
  *
  * @category constructors
  * @since 0.1.0
@@ -91,16 +92,18 @@ export const make: {
     attempt: (place: ChatModel<E>) => Effect.Effect<A, E>
   ): Effect.Effect<A, E> =>
     Effect.flatMap(Effect.zip(placesOf(request), Clock.currentTimeMillis), ([found, began]) => {
-      const walked = (index: number): Effect.Effect<A, E> => {
+      const walked = (index: number, mendable?: Cause.Cause<E>): Effect.Effect<A, E> => {
         const place = found[index]
         if (place === undefined) return empty === undefined ? Effect.die(noPlace) : Effect.fail(empty(request))
-        const self = attempt(place)
-        if (index + 1 >= Math.min(limit, found.length)) return self
-        return Effect.catchCause(self, (cause) => {
+        return Effect.catchCause(attempt(place), (cause) => {
           const error = Cause.findErrorOption(cause)
-          if (Option.isNone(error) || Cause.hasDies(cause) || !when(error.value)) return Effect.failCause(cause)
+          if (Option.isNone(error) || Cause.hasDies(cause)) return Effect.failCause(cause)
+          const worst = mendable ?? (isRetryable(error.value) ? cause : undefined)
+          if (index + 1 >= Math.min(limit, found.length) || !when(error.value)) return Effect.failCause(worst ?? cause)
           return Effect.flatMap(mayGoOn(error.value, began), (may) =>
-            may ? Effect.andThen(note(error.value, index + 1), walked(index + 1)) : Effect.failCause(cause))
+            may
+              ? Effect.andThen(note(error.value, index + 1), walked(index + 1, worst))
+              : Effect.failCause(worst ?? cause))
         })
       }
       return walked(0)
@@ -161,6 +164,11 @@ const wasExecuted = (error: unknown): boolean => {
   return outcome._tag === "Success" || outcome.executed !== false
 }
 
+const isRetryable = (error: unknown): boolean => {
+  const outcome = Outcome.classify(Exit.fail(error))
+  return outcome._tag !== "Success" && outcome.retryable
+}
+
 /** The name of what went wrong. */
 const nameOf = (error: unknown): string => {
   const named = typeof error === "object" && error !== null && "reason" in error ? error.reason : error
@@ -170,6 +178,8 @@ const nameOf = (error: unknown): string => {
 /** Notes on the call's span that it goes on to another place. */
 const note = (error: unknown, place: number): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
+    const info = fiber.getRef(RouteInfo.Current)
+    if (info !== undefined) info.failovers++
     const span = fiber.cache.span
     if (span?._tag === "Span") {
       span.event("failover", fiber.getRef(Clock.Clock).currentTimeNanosUnsafe(), {

@@ -47,12 +47,17 @@ export interface Account {
  * @category options
  * @since 0.1.0
  */
-export interface Options<E> {
+export interface Options<E, E2> {
   /** The provider, as messages and metrics name it. */
   readonly provider: string
   readonly accounts: Readonly<Record<string, Account>>
-  /** Makes the model of one key. It lives as long as the scope that it is made in: until the key is taken out. */
+  /** Makes the bare model of one key. It lives as long as the scope that it is made in: until the key is taken out. */
   readonly model: (account: string, key: Redacted.Redacted) => Effect.Effect<ChatModel<E>, never, Scope.Scope>
+  /** Puts policies around an account, whose keys share them. It lives as long as the account. */
+  readonly guard: (
+    account: string,
+    model: ChatModel<E | ChatError.ClientError>
+  ) => Effect.Effect<ChatModel<E2>, never, Scope.Scope>
   /** Whether a key is accepted and its account has money. A failure counts as no. Default: not asked. */
   readonly probe?: ((account: string, key: Redacted.Redacted) => Effect.Effect<boolean, unknown>) | undefined
   /** How an account is chosen. Default `Choice.weighted`. */
@@ -102,6 +107,8 @@ export interface AccountState {
  * @since 0.1.0
  */
 export interface KeyPool<E> extends ChatModel<E | ChatError.ClientError> {
+  /** The model of one account alone. */
+  readonly account: (name: string) => ChatModel<E | ChatError.ClientError>
   readonly inspect: Effect.Effect<ReadonlyArray<AccountState>>
   /** Replaces the accounts. What stays keeps its state; calls under way end with the key that they began with. */
   readonly update: (accounts: Readonly<Record<string, Account>>) => Effect.Effect<void>
@@ -123,9 +130,11 @@ interface Key<E> extends Place {
   takenOut: boolean
 }
 
-interface Entry<E> extends Choice.Candidate, Place {
+interface Entry<E, E2> extends Choice.Candidate, Place {
   weight: number
   readonly load: Load.Load
+  readonly scope: Scope.Closeable
+  readonly model: ChatModel<E2>
   keys: ReadonlyArray<Key<E>>
 }
 
@@ -133,14 +142,17 @@ const usable = Metric.gauge("ballast_account_usable", {
   description: "Whether an account can take calls: 1, or 0 when it rests or all of its keys are retired"
 })
 
-const isUsable = <E>({ keys, outage }: Entry<E>): boolean =>
+const isUsable = <E, E2>({ keys, outage }: Entry<E, E2>): boolean =>
   outage === undefined && keys.some((key) => key.outage === undefined)
+
+const isRefused = (error: unknown): boolean =>
+  error instanceof ChatError.ClientError && error.reason._tag === "Unauthorized"
 
 const timeOf = (millis: number): string => DateTime.formatIso(DateTime.makeUnsafe(millis))
 
 const secondsUntil = (millis: number, now: number): number => Math.max(0, Math.ceil((millis - now) / 1000))
 
-const describe = <E>({ keys, name, outage: resting }: Entry<E>, now: number): string => {
+const describe = <E, E2>({ keys, name, outage: resting }: Entry<E, E2>, now: number): string => {
   if (resting !== undefined) {
     return `${name} has no balance (${resting.status}) since ${timeOf(resting.since)}, next look in ${
       secondsUntil(resting.nextProbe, now)
@@ -162,8 +174,8 @@ const describe = <E>({ keys, name, outage: resting }: Entry<E>, now: number): st
  * @category constructors
  * @since 0.1.0
  */
-export const make = Effect.fnUntraced(function*<E>(options: Options<E>) {
-  const { choice = Choice.weighted, model, probe, provider } = options
+export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) {
+  const { choice = Choice.weighted, guard, model, probe, provider } = options
   const base = Duration.toMillis(options.probeBase ?? defaults.probeBase)
   const cap = Duration.toMillis(options.probeCap ?? defaults.probeCap)
   if (!(base > 0 && cap >= base)) {
@@ -171,14 +183,15 @@ export const make = Effect.fnUntraced(function*<E>(options: Options<E>) {
   }
   const scope = yield* Effect.scope
   const context = yield* Effect.context<never>()
-  let accounts = new Map<string, Entry<E>>()
+  const clock = yield* Clock.Clock
+  let accounts = new Map<string, Entry<E, E2>>()
 
-  const told = (entry: Entry<E>): void =>
+  const told = (entry: Entry<E, E2>): void =>
     Metric.withAttributes(usable, { provider, account: entry.name }).updateUnsafe(isUsable(entry) ? 1 : 0, context)
 
   /** Puts a key or an account out of use, and probes until it is back. */
   const take = (
-    entry: Entry<E>,
+    entry: Entry<E, E2>,
     place: Place,
     outage: Pick<Outage, "reason" | "status">,
     words: string,
@@ -194,7 +207,7 @@ export const make = Effect.fnUntraced(function*<E>(options: Options<E>) {
     })
 
   const recover = (
-    entry: Entry<E>,
+    entry: Entry<E, E2>,
     place: Place,
     wait: number,
     again: Effect.Effect<boolean, unknown>
@@ -215,7 +228,7 @@ export const make = Effect.fnUntraced(function*<E>(options: Options<E>) {
       return yield* recover(entry, place, next, again)
     })
 
-  const retire = (entry: Entry<E>, key: Key<E>, status: number): Effect.Effect<void> =>
+  const retire = (entry: Entry<E, E2>, key: Key<E>, status: number): Effect.Effect<void> =>
     take(
       entry,
       key,
@@ -226,7 +239,7 @@ export const make = Effect.fnUntraced(function*<E>(options: Options<E>) {
       probe === undefined ? Effect.succeed(true) : probe(entry.name, key.secret)
     )
 
-  const rest = (entry: Entry<E>, key: Key<E>, status: number): Effect.Effect<void> =>
+  const rest = (entry: Entry<E, E2>, key: Key<E>, status: number): Effect.Effect<void> =>
     take(
       entry,
       entry,
@@ -236,30 +249,38 @@ export const make = Effect.fnUntraced(function*<E>(options: Options<E>) {
     )
 
   /** Learns from the errors of a key's calls. */
-  const watch = (entry: Entry<E>, key: Key<E>): ChatModel<E> => {
+  const watch = (entry: () => Entry<E, E2>, key: Key<E>): ChatModel<E> => {
     const learn = (error: E): Effect.Effect<void> => {
       if (!(error instanceof ChatError.ClientError)) return Effect.void
       switch (error.reason._tag) {
         case "Unauthorized":
-          return retire(entry, key, error.reason.status)
+          return retire(entry(), key, error.reason.status)
         case "InsufficientBalance":
-          return rest(entry, key, error.reason.status)
+          return rest(entry(), key, error.reason.status)
         default:
           return Effect.void
       }
     }
     const close = Effect.suspend(() => key.takenOut ? closeUnused(key) : Effect.void)
-    return entry.load.watch({
+    return {
       complete: (request) => Effect.ensuring(Effect.tapError(key.model.complete(request), learn), close),
       stream: (request) => Stream.ensuring(Stream.tapError(key.model.stream(request), learn), close)
-    })
+    }
   }
+
+  /** The usable keys of an account as one model: the next one when the first is refused. */
+  const switching = (entry: () => Entry<E, E2>): ChatModel<E | ChatError.ClientError> =>
+    Failover.make<E, ChatError.ClientError>(
+      () =>
+        Effect.sync(() => entry().keys.filter(({ outage }) => outage === undefined).map((key) => watch(entry, key))),
+      { when: isRefused, limit: Number.MAX_SAFE_INTEGER, empty: () => out([entry()]) }
+    )
 
   const closeUnused = (key: Key<E>): Effect.Effect<void> =>
     key.load.inFlight() === 0 ? Scope.close(key.scope, Exit.void) : Effect.void
 
-  const out = (now: number): ChatError.ClientError => {
-    const entries = [...accounts.values()]
+  const out = (entries: ReadonlyArray<Entry<E, E2>>): ChatError.ClientError => {
+    const now = clock.currentTimeMillisUnsafe()
     const outages = entries.flatMap(({ keys, outage }) => [outage, ...keys.map(({ outage }) => outage)])
       .filter((outage) => outage !== undefined)
     const resting = outages.find(({ reason }) => reason === "InsufficientBalance")
@@ -277,16 +298,14 @@ export const make = Effect.fnUntraced(function*<E>(options: Options<E>) {
     })
   }
 
-  const places: Failover.Places<E | ChatError.ClientError> = (request) =>
-    Effect.gen(function*() {
-      const order = yield* choice([...accounts.values()].filter(isUsable), request)
-      const found: Array<ChatModel<E | ChatError.ClientError>> = order.flatMap((entry) =>
-        entry.keys.filter(({ outage }) => outage === undefined).map((key) => watch(entry, key))
-      )
-      if (found.length > 0) return found
-      const error = out(yield* Clock.currentTimeMillis)
-      return [{ complete: () => Effect.fail(error), stream: () => Stream.fail(error) }]
-    })
+  /** The accounts that a filter lets through, as one model: the next one when one can't take the call. */
+  const among = (isMeant: (name: string) => boolean): ChatModel<E2 | ChatError.ClientError> => {
+    const meant = () => [...accounts.values()].filter(({ name }) => isMeant(name))
+    return Failover.make<E2, ChatError.ClientError>(
+      (request) => Effect.map(choice(meant().filter(isUsable), request), (order) => order.map(({ model }) => model)),
+      { limit: Number.MAX_SAFE_INTEGER, empty: () => out(meant()) }
+    )
+  }
 
   const makeKey = Effect.fnUntraced(function*(account: string, secret: Redacted.Redacted) {
     const own = yield* Scope.fork(scope)
@@ -296,15 +315,32 @@ export const make = Effect.fnUntraced(function*<E>(options: Options<E>) {
     return key
   })
 
+  const makeEntry = Effect.fnUntraced(function*(name: string) {
+    const own = yield* Scope.fork(scope)
+    const load = Load.make()
+    // The account's model asks for its keys when it is called, and not before.
+    const guarded = yield* Scope.provide(guard(name, switching(() => entry)), own)
+    const entry: Entry<E, E2> = {
+      name,
+      weight: 1,
+      load,
+      scope: own,
+      model: load.watch(guarded),
+      keys: [],
+      outage: undefined
+    }
+    return entry
+  })
+
   const update = Effect.fnUntraced(function*(given: Readonly<Record<string, Account>>) {
     const before = accounts
-    const after = new Map<string, Entry<E>>()
+    const after = new Map<string, Entry<E, E2>>()
     const left = new Set([...before.values()].flatMap(({ keys }) => keys))
     for (const [name, { keys, weight = 1 }] of Object.entries(given)) {
       if (!(Number.isFinite(weight) && weight >= 0)) {
         throw new RangeError(`KeyPool: the weight of ${name} must be a finite number of zero or more, got ${weight}`)
       }
-      const entry = before.get(name) ?? { name, weight, load: Load.make(), keys: [], outage: undefined }
+      const entry = before.get(name) ?? (yield* makeEntry(name))
       const kept = yield* Effect.forEach(keys, (secret) => {
         const same = entry.keys.find((key) => Redacted.value(key.secret) === Redacted.value(secret))
         return same === undefined ? makeKey(name, secret) : Effect.succeed(same)
@@ -316,6 +352,9 @@ export const make = Effect.fnUntraced(function*<E>(options: Options<E>) {
     }
     accounts = after
     for (const entry of after.values()) told(entry)
+    for (const entry of before.values()) {
+      if (!after.has(entry.name)) yield* Scope.close(entry.scope, Exit.void)
+    }
     for (const key of left) {
       key.outage = undefined
       key.takenOut = true
@@ -324,9 +363,9 @@ export const make = Effect.fnUntraced(function*<E>(options: Options<E>) {
   })
 
   yield* update(options.accounts)
-  const pool: KeyPool<E> = {
-    // A key or account that is out is found out by one call each.
-    ...Failover.make(places, { limit: Number.MAX_SAFE_INTEGER, empty: () => out(0) }),
+  const pool: KeyPool<E2> = {
+    ...among(() => true),
+    account: (name) => among((other) => other === name),
     inspect: Effect.sync(() =>
       Array.from(accounts.values(), ({ keys, load, name, outage: resting, weight }) => ({
         name,

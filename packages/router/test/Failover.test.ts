@@ -4,7 +4,18 @@ import { Failover } from "@ballast/router"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Result, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { answered, answering, bothWays, chunk, failing, overloaded, refused, request, unauthorized } from "./support.ts"
+import {
+  answered,
+  answering,
+  bothWays,
+  chunk,
+  failing,
+  noBalance,
+  overloaded,
+  refused,
+  request,
+  unauthorized
+} from "./support.ts"
 
 type Both = [Result.Result<string>, Result.Result<string>]
 
@@ -33,9 +44,13 @@ describe("Failover", () => {
       assert.strictEqual(second.calls, 0)
     }))
 
-  it.effect("fails with the error of the last place when none answers", () =>
+  it.effect("fails with the first error that another try may mend when no place answers, else with the last", () =>
     Effect.gen(function*() {
-      const both = yield* bothWays(Failover.make([failing(overloaded), failing(unauthorized)]))
+      for (const places of [[overloaded, unauthorized], [unauthorized, overloaded]] as const) {
+        const both = yield* bothWays(Failover.make([failing(places[0]), failing(places[1])]))
+        assert.deepStrictEqual(both, [Result.fail(overloaded), Result.fail(overloaded)])
+      }
+      const both = yield* bothWays(Failover.make([failing(noBalance), failing(unauthorized)]))
       assert.deepStrictEqual(both, [Result.fail(unauthorized), Result.fail(unauthorized)])
     }))
 

@@ -40,7 +40,13 @@ const keys = (first: string, ...rest: ReadonlyArray<string>) =>
 const pair = { main: { keys: keys("main-1", "main-2"), weight: 1 }, second: { keys: keys("second-1"), weight: 0 } }
 
 const makePool = (service: ReturnType<typeof provider>, accounts: Record<string, KeyPool.Account> = pair) =>
-  KeyPool.make({ provider: "deepseek", accounts, model: service.model, probe: service.probe })
+  KeyPool.make({
+    provider: "deepseek",
+    accounts,
+    model: service.model,
+    guard: (_, model) => Effect.succeed(model),
+    probe: service.probe
+  })
 
 const both = (key: string): [Result.Result<string>, Result.Result<string>] => [Result.succeed(key), Result.succeed(key)]
 

@@ -1,0 +1,48 @@
+/**
+ * Where a call went, for the program that started it. Whoever wants to know puts a fresh record around the call; the router writes to it.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+
+/**
+ * The place that was asked last, and how many were left before. Mutable: it is written to while the call runs.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RouteInfo {
+  provider: string | undefined
+  account: string | undefined
+  /** The model as the provider names it. */
+  model: string | undefined
+  /** The arm of an A/B split, when it has a name. */
+  arm: string | undefined
+  /** Places that the call left after a failure. */
+  failovers: number
+}
+
+/**
+ * Creates an empty record.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (): RouteInfo => ({
+  provider: undefined,
+  account: undefined,
+  model: undefined,
+  arm: undefined,
+  failovers: 0
+})
+
+/**
+ * The record of the call at hand. Default none.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const Current: Context.Reference<RouteInfo | undefined> = Context.Reference(
+  "@ballast/router/RouteInfo/Current",
+  { defaultValue: (): RouteInfo | undefined => undefined }
+)

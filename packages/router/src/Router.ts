@@ -1,0 +1,423 @@
+/**
+ * Providers, accounts, models and their targets, from settings, as one `ChatModel` that follows them while calls run.
+ *
+ * From the outside in, a call passes: its model's route with the total deadline and the retries; the targets in their order (the chosen
+ * one, then those of failover); the provider's accounts; circuit breaker, rate limit, concurrency limit and deadlines of one account and
+ * model; the key. Going on to another place costs no wait. Only when all places have failed does a retry wait, and begin anew.
+ *
+ * `update` makes routes anew and keeps what stays: a provider whose type and URL are the same keeps its accounts' breakers and limits. A
+ * call sees one revision of the settings from its beginning to its end.
+ *
+ * @since 0.1.0
+ */
+import * as ChatError from "@ballast/chat/ChatError"
+import * as ChatModel from "@ballast/chat/ChatModel"
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import * as Lane from "@ballast/deepseek/Lane"
+import * as PerModel from "@ballast/deepseek/PerModel"
+import type * as Provider from "@ballast/deepseek/Provider"
+import * as Source from "@ballast/deepseek/Source"
+import * as Policy from "@ballast/resilience/Policy"
+import type * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as Exit from "effect/Exit"
+import * as HttpClient from "effect/http/HttpClient"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as ByModel from "./ByModel.ts"
+import * as Choice from "./Choice.ts"
+import * as Failover from "./Failover.ts"
+import * as noted from "./internal/noted.ts"
+import * as KeyPool from "./KeyPool.ts"
+import * as Mirror from "./Mirror.ts"
+import * as Presets from "./Presets.ts"
+import type * as Settings from "./RouterSettings.ts"
+import { armOf } from "./RouterSettings.ts"
+import * as Split from "./Split.ts"
+import * as When from "./When.ts"
+
+/**
+ * Why a routed call failed.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type RouteError = Lane.CallError
+
+/**
+ * There is no model, arm or provider of this name, or a weight is out of its bounds.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CannotSteer extends Schema.TaggedError<CannotSteer>()("CannotSteer", { detail: Schema.String }) {
+  override get message() {
+    return this.detail
+  }
+}
+
+/**
+ * The state of one route.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RouteState {
+  readonly model: string
+  readonly targets: ReadonlyArray<Split.ArmState>
+  readonly failover: ReadonlyArray<string>
+  readonly mirror: { readonly to: string; readonly share: number; readonly inFlight: number } | undefined
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface ProviderState {
+  readonly provider: string
+  readonly url: string
+  readonly accounts: ReadonlyArray<KeyPool.AccountState>
+}
+
+/**
+ * A model of the settings, and what an operator sees and steers of it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Router extends ChatModel.ChatModel<RouteError> {
+  /** The names of the models, without `*`. */
+  readonly names: Effect.Effect<ReadonlyArray<string>>
+  /** Whether a name that is not among them is served. */
+  readonly takesOthers: Effect.Effect<boolean>
+  readonly inspect: Effect.Effect<{
+    readonly providers: ReadonlyArray<ProviderState>
+    readonly routes: ReadonlyArray<RouteState>
+  }>
+  /** Follows other settings. Dies of a `RangeError` when they contradict themselves, and changes nothing then. */
+  readonly update: (settings: Settings.RouterSettings) => Effect.Effect<void>
+  /** Sets weights of a model's targets by arm, until the next change of the settings. Fails when there is no such model or arm. */
+  readonly weigh: (model: string, weights: Readonly<Record<string, number>>) => Effect.Effect<void, CannotSteer>
+  /** Ends all outages of a provider's accounts and keys. */
+  readonly reset: (provider: string) => Effect.Effect<void, CannotSteer>
+  /** A bare source of a provider's first account, for its list of models and its balance; undefined when there is none. */
+  readonly lookup: (provider: string) => Effect.Effect<Source.Source | undefined>
+}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly settings: Settings.RouterSettings
+  /** Policies of every route and target. Default: those of `Lane`. */
+  readonly policies?: Lane.Policies | undefined
+  /** The HTTP client that calls of a provider go through. */
+  readonly client: (provider: string, type: Presets.Type) => Effect.Effect<HttpClient.HttpClient>
+}
+
+interface Pool {
+  readonly settings: Settings.ProviderSettings
+  readonly url: string
+  readonly accounts: KeyPool.KeyPool<RouteError>
+  readonly source: Effect.Effect<Source.Source>
+  readonly scope: Scope.Closeable
+}
+
+interface Route {
+  readonly model: ChatModel.ChatModel<RouteError>
+  readonly split: Split.Split<RouteError>
+  readonly inspect: Effect.Effect<RouteState>
+}
+
+/** What calls see of one revision of the settings. */
+interface Revision {
+  readonly pools: ReadonlyMap<string, Pool>
+  readonly routes: ReadonlyMap<string, Route>
+  readonly model: ChatModel.ChatModel<RouteError>
+  readonly scope: Scope.Closeable
+}
+
+/** Sent to a server that wants no key. */
+const keyless = Redacted.make("none")
+
+const others = "*"
+
+const accountsOf = ({ accounts }: Settings.ProviderSettings): Readonly<Record<string, KeyPool.Account>> => {
+  const given: Record<string, KeyPool.Account> = {}
+  for (const [name, { keys, weight }] of Object.entries(accounts)) {
+    const [first, ...rest] = keys.map((key) => Redacted.make(Redacted.value(key).trim()))
+    if (first !== undefined) given[name] = { keys: [first, ...rest], weight }
+  }
+  return Object.keys(given).length === 0 ? { default: { keys: [keyless] } } : given
+}
+
+const firstKey = (settings: Settings.ProviderSettings): Redacted.Redacted =>
+  Object.values(accountsOf(settings))[0]?.keys[0] ?? keyless
+
+const accountChoice: Record<Settings.ProviderSettings["choice"], Choice.Choice> = {
+  prefix: Choice.byKey(Choice.prefix),
+  weighted: Choice.weighted,
+  "least-loaded": Choice.leastLoaded
+}
+
+const targetChoice: Record<Settings.Route["choice"], Choice.Choice> = {
+  weighted: Choice.weighted,
+  "least-loaded": Choice.leastLoaded,
+  client: Choice.byKey(Choice.client),
+  user: Choice.byKey(Choice.user)
+}
+
+/** Whether a pool can go on under other settings: only its accounts differ. */
+const isSame = (before: Settings.ProviderSettings, after: Settings.ProviderSettings): boolean =>
+  Equal.equals({ ...before, accounts: {} }, { ...after, accounts: {} })
+
+const providerOf = (name: string, settings: Settings.ProviderSettings): Provider.Provider => {
+  const preset: Presets.Preset = Presets.presets[settings.type]
+  const baseUrl = settings.baseUrl ?? preset.baseUrl
+  if (baseUrl === undefined) throw new RangeError(`Router: the provider ${name} needs a baseUrl`)
+  const made = preset.make({ name, baseUrl })
+  const limits = Object.entries(settings.concurrency).map(([model, concurrency]) => [model, { concurrency }] as const)
+  return { ...made, models: { ...made.models, ...Object.fromEntries(limits) } }
+}
+
+/** All names that a provider's accounts have no lane for yet. */
+const otherLane = "other"
+
+const noTarget = ({ model }: ChatRequest): ChatError.ClientError =>
+  new ChatError.ClientError({
+    reason: new ChatError.UnknownModel({
+      status: 404,
+      detail: `No target of ${
+        JSON.stringify(model.slice(0, 256))
+      } takes this request: each is drained, or has a condition that it does not meet.`,
+      stated: true,
+      supported: []
+    })
+  })
+
+/**
+ * Makes the router of the settings. It lives as long as the scope.
+ *
+ * **Details**
+ *
+ * Dies of a `RangeError` when the settings contradict themselves; `RouterSettings.contradictions` finds that before.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<Router, never, Scope.Scope> {
+  const { client, policies = {} } = options
+  const scope = yield* Effect.scope
+
+  const makePool = Effect.fnUntraced(function*(name: string, settings: Settings.ProviderSettings) {
+    const own = yield* Scope.fork(scope)
+    const provider = providerOf(name, settings)
+    const http = yield* client(name, settings.type)
+    const sourceOf = (key: Redacted.Redacted) =>
+      Effect.provideService(Source.make({ provider, apiKey: key }), HttpClient.HttpClient, http)
+    const lane = (account: string, model: string, source: ChatModel.ChatModel) =>
+      Lane.make(
+        {
+          ...noted.calls(source, (info) => Object.assign(info, { provider: name, account })),
+          provider,
+          url: new URL(provider.baseUrl)
+        },
+        {
+          ...policies,
+          name: `${name}/${account}`,
+          model,
+          // Of the route.
+          retry: false,
+          deadlines: policies.deadlines === false ? false : { ...policies.deadlines, total: false },
+          ...(model === otherLane ? { circuitBreaker: false } : undefined)
+        }
+      )
+    const accounts = yield* KeyPool.make<ChatError.ChatError, RouteError>({
+      provider: name,
+      accounts: accountsOf(settings),
+      choice: accountChoice[settings.choice],
+      model: (_, key) => sourceOf(key),
+      guard: (account, source) =>
+        Effect.flatMap(lane(account, otherLane, source), (unnamed) =>
+          PerModel.make({
+            names: Object.keys(provider.models),
+            make: (model) => lane(account, model, source),
+            others: unnamed
+          })),
+      ...(provider.paths.balance === undefined ? undefined : {
+        probe: (_: string, key: Redacted.Redacted) =>
+          Effect.map(Effect.flatMap(sourceOf(key), ({ balance }) => balance), ({ is_available }) => is_available)
+      })
+    }).pipe(Scope.provide(own))
+    const source = Effect.suspend(() => sourceOf(firstKey(settings)))
+    const pool: Pool = { settings, url: provider.baseUrl, accounts, source, scope: own }
+    return pool
+  })
+
+  const poolsOf = Effect.fnUntraced(function*(
+    settings: Settings.RouterSettings["providers"],
+    before: ReadonlyMap<string, Pool>
+  ) {
+    const pools = new Map<string, Pool>()
+    for (const [name, provider] of Object.entries(settings)) {
+      const old = before.get(name)
+      pools.set(
+        name,
+        old !== undefined && isSame(old.settings, provider)
+          ? { ...old, settings: provider }
+          : yield* makePool(name, provider)
+      )
+    }
+    return pools
+  })
+
+  const targetModel = (pools: ReadonlyMap<string, Pool>, target: Settings.Target): ChatModel.ChatModel<RouteError> => {
+    const pool = pools.get(target.provider)
+    if (pool === undefined) throw new RangeError(`Router: there is no provider ${target.provider}`)
+    const place = target.account === undefined ? pool.accounts : pool.accounts.account(target.account)
+    const { model } = target
+    const named: ChatModel.ChatModel<RouteError> = model === undefined ? place : {
+      complete: (request) => place.complete(request.model === model ? request : { ...request, model }),
+      stream: (request) => place.stream(request.model === model ? request : { ...request, model })
+    }
+    return noted.calls(named, (info, request) =>
+      Object.assign(info, {
+        provider: target.provider,
+        account: target.account,
+        model: model ?? request.model,
+        arm: target.arm
+      }))
+  }
+
+  const makeRoute = Effect.fnUntraced(function*(
+    name: string,
+    settings: Settings.Route,
+    pools: ReadonlyMap<string, Pool>
+  ) {
+    const split = Split.make(
+      Object.fromEntries(settings.targets.map((target) => [armOf(target), {
+        model: targetModel(pools, target),
+        weight: target.weight,
+        when: target.when === undefined ? undefined : Result.getOrThrow(When.make(target.when))
+      }])),
+      { choice: targetChoice[settings.choice], empty: noTarget }
+    )
+    const places: Arr.NonEmptyReadonlyArray<ChatModel.ChatModel<RouteError>> = [
+      split,
+      ...settings.failover.map((target) => targetModel(pools, target))
+    ]
+    const failover = Failover.make(places, { limit: places.length })
+    const { mirror: mirrored } = settings
+    const mirror = mirrored === undefined
+      ? undefined
+      : yield* Mirror.make(failover, { to: targetModel(pools, mirrored), share: mirrored.share })
+    const deadlines = policies.deadlines === false ? undefined : policies.deadlines
+    const policy = yield* Policy.common({
+      name: `route/${name}`,
+      cooperative: true,
+      error: Lane.deadlineError,
+      total: policies.deadlines === false
+        ? undefined
+        : Lane.resolveDeadline(deadlines?.total, Lane.defaults.deadlines.total),
+      retry: yield* Lane.retryOf(`route/${name}`, policies)
+    })
+    const route: Route = {
+      split,
+      model: ChatModel.withPolicy(mirror ?? failover, policy),
+      inspect: Effect.gen(function*() {
+        const copies = yield* mirror?.inspect ?? Effect.undefined
+        return {
+          model: name,
+          targets: yield* split.inspect,
+          failover: settings.failover.map(armOf),
+          mirror: mirrored === undefined || copies === undefined
+            ? undefined
+            : { to: armOf(mirrored), share: copies.share, inFlight: copies.inFlight }
+        }
+      })
+    }
+    return route
+  })
+
+  const makeRevision = Effect.fnUntraced(function*(
+    settings: Settings.RouterSettings,
+    before: ReadonlyMap<string, Pool>
+  ) {
+    const own = yield* Scope.fork(scope)
+    const pools = yield* poolsOf(settings.providers, before)
+    const routes = new Map<string, Route>()
+    for (const [name, route] of Object.entries(settings.models)) {
+      routes.set(name, yield* Scope.provide(makeRoute(name, route, pools), own))
+    }
+    const models = Object.fromEntries(
+      Array.from(routes).flatMap(([name, { model }]) => name === others ? [] : [[name, model]])
+    )
+    const revision: Revision = {
+      pools,
+      routes,
+      model: ByModel.make({ models, otherwise: routes.get(others)?.model }),
+      scope: own
+    }
+    return revision
+  })
+
+  let revision = yield* makeRevision(options.settings, new Map())
+
+  const update = Effect.fnUntraced(function*(settings: Settings.RouterSettings) {
+    const before = revision
+    const after = yield* makeRevision(settings, before.pools)
+    for (const [name, pool] of after.pools) {
+      if (before.pools.get(name)?.accounts === pool.accounts) yield* pool.accounts.update(accountsOf(pool.settings))
+    }
+    revision = after
+    for (const [name, pool] of before.pools) {
+      if (after.pools.get(name)?.accounts !== pool.accounts) yield* Scope.close(pool.scope, Exit.void)
+    }
+    yield* Scope.close(before.scope, Exit.void)
+  }, Effect.uninterruptible)
+
+  const router: Router = {
+    complete: (request) => Effect.suspend(() => revision.model.complete(request)),
+    stream: (request) => Stream.suspend(() => revision.model.stream(request)),
+    names: Effect.sync(() => [...revision.routes.keys()].filter((name) => name !== others)),
+    takesOthers: Effect.sync(() => revision.routes.has(others)),
+    inspect: Effect.suspend(() => {
+      const { pools, routes } = revision
+      return Effect.all({
+        providers: Effect.forEach(
+          pools,
+          ([provider, { accounts, url }]) => Effect.map(accounts.inspect, (accounts) => ({ provider, url, accounts }))
+        ),
+        routes: Effect.forEach(routes.values(), ({ inspect }) => inspect)
+      })
+    }),
+    update,
+    weigh: (model, weights) =>
+      Effect.suspend(() => {
+        const route = revision.routes.get(model)
+        return route === undefined
+          ? Effect.fail(unknownName("model", model, revision.routes))
+          : Effect.flatten(Effect.try({ try: () => route.split.update(weights), catch: cannotSteer }))
+      }),
+    reset: (name) =>
+      Effect.suspend(() => {
+        const pool = revision.pools.get(name)
+        return pool === undefined
+          ? Effect.fail(unknownName("provider", name, revision.pools))
+          : pool.accounts.reset
+      }),
+    lookup: (name) => Effect.suspend(() => revision.pools.get(name)?.source ?? Effect.undefined)
+  }
+  return router
+})
+
+const unknownName = (kind: string, name: string, known: ReadonlyMap<string, unknown>): CannotSteer =>
+  new CannotSteer({ detail: `There is no ${kind} ${name}, only ${[...known.keys()].join(", ")}.` })
+
+const cannotSteer = (error: unknown): CannotSteer =>
+  new CannotSteer({ detail: error instanceof Error ? error.message : String(error) })

@@ -1,0 +1,269 @@
+import type { ChatRequest } from "@ballast/chat"
+import { CallContext, RouteInfo, Router, RouterSettings } from "@ballast/router"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Redacted, Schema } from "effect"
+import { HttpClient, HttpClientResponse } from "effect/http"
+import { TestClock } from "effect/testing"
+import { answered, bothWays, request } from "./support.ts"
+
+const refusal = (status: number, message: string) => ({ status, body: { error: { message } } })
+
+interface Asked {
+  readonly host: string
+  readonly key: string
+  readonly model: string
+}
+
+/** Hosts in memory: each answers with its name and the key that it was asked with, unless `broken` has something for host or key. */
+const internet = () => {
+  const broken = new Map<string, { readonly status: number; readonly body: unknown }>()
+  const asked: Array<Asked> = []
+  const client = HttpClient.make((request, url) =>
+    Effect.sync(() => {
+      const key = request.headers["authorization"]?.replace("Bearer ", "") ?? ""
+      const text = request.body._tag === "Uint8Array" ? new TextDecoder().decode(request.body.body) : "{}"
+      if (url.pathname.endsWith("/balance")) {
+        const body = { is_available: !broken.has(key), balance_infos: [] }
+        return HttpClientResponse.fromWeb(request, Response.json(body))
+      }
+      const { model, stream } = JSON.parse(text) as ChatRequest.ChatRequest
+      asked.push({ host: url.hostname, key, model })
+      const fault = broken.get(url.hostname) ?? broken.get(key)
+      const answer = answered(`${url.hostname} ${key}`)
+      const chunk = { id: "c", choices: [{ delta: answer.choices[0].message, finish_reason: "stop" }] }
+      return HttpClientResponse.fromWeb(
+        request,
+        fault !== undefined
+          ? Response.json(fault.body, { status: fault.status })
+          : stream === true
+          ? new Response(`data: ${JSON.stringify(chunk)}\n\ndata: [DONE]\n\n`, {
+            headers: { "content-type": "text/event-stream" }
+          })
+          : Response.json(answer)
+      )
+    })
+  )
+  return { asked, broken, client: () => Effect.succeed(client) }
+}
+
+const decode = Schema.decodeUnknownSync(RouterSettings.RouterSettings)
+
+const settings = decode({
+  providers: {
+    deepseek: { type: "deepseek", accounts: { main: { keys: ["sk-main"] } } },
+    ark: { type: "openai", baseUrl: "https://ark.example/api/v3", accounts: { main: { keys: ["ark-key"] } } }
+  },
+  models: {
+    "deepseek-flash": {
+      targets: [{ provider: "deepseek" }],
+      failover: [{ provider: "ark", model: "ds-flash-endpoint" }]
+    },
+    "*": { targets: [{ provider: "deepseek" }] }
+  }
+})
+
+const makeRouter = (net: ReturnType<typeof internet>, given = settings) =>
+  Router.make({ settings: given, client: net.client })
+
+const texts = (router: Router.Router, asked = request) =>
+  Effect.map(
+    bothWays(router, asked),
+    (results) => results.map((result) => result._tag === "Success" ? result.success : result.failure._tag)
+  )
+
+const main = "api.deepseek.com sk-main"
+const ark = "ark.example ark-key"
+
+describe("Router", () => {
+  it.effect("sends each model to its targets, under the target's name, and others to *", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const router = yield* makeRouter(net)
+      assert.deepStrictEqual(yield* texts(router), [main, main])
+      assert.deepStrictEqual(yield* texts(router, { ...request, model: "another" }), [main, main])
+      assert.deepStrictEqual(net.asked.map(({ model }) => model), [
+        "deepseek-flash",
+        "deepseek-flash",
+        "another",
+        "another"
+      ])
+      assert.deepStrictEqual(yield* router.names, ["deepseek-flash"])
+    }))
+
+  it.effect("goes on to the failover target at once, and tells where the call went", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const router = yield* makeRouter(net)
+      net.broken.set("api.deepseek.com", refusal(503, "busy"))
+      const info = RouteInfo.make()
+      const answer = yield* Effect.provideService(texts(router), RouteInfo.Current, info)
+      assert.deepStrictEqual(answer, [ark, ark])
+      assert.deepStrictEqual(info, {
+        provider: "ark",
+        account: "main",
+        model: "ds-flash-endpoint",
+        arm: undefined,
+        failovers: 2
+      })
+      assert.deepStrictEqual(net.asked.map(({ model }) => model).slice(0, 2), ["deepseek-flash", "ds-flash-endpoint"])
+    }))
+
+  it.effect("waits and tries all places again when each has failed", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const router = yield* makeRouter(net)
+      for (const host of ["api.deepseek.com", "ark.example"]) net.broken.set(host, refusal(503, "busy"))
+      const fiber = yield* Effect.forkChild(texts(router), { startImmediately: true })
+      yield* TestClock.adjust("1 millis")
+      net.broken.clear()
+      yield* TestClock.adjust("5 minutes")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), [main, main])
+      assert.deepStrictEqual(net.asked.slice(0, 3).map(({ host }) => host), [
+        "api.deepseek.com",
+        "ark.example",
+        "api.deepseek.com"
+      ])
+    }))
+
+  it.effect("takes accounts out whose money is used up, and back when it is there again", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const router = yield* makeRouter(
+        net,
+        decode({
+          providers: {
+            deepseek: {
+              type: "deepseek",
+              choice: "weighted",
+              accounts: { a: { keys: ["sk-a"] }, b: { keys: ["sk-b"] } }
+            }
+          },
+          models: { "*": { targets: [{ provider: "deepseek" }] } }
+        })
+      )
+      net.broken.set("sk-a", refusal(402, "Insufficient Balance"))
+      for (let call = 0; call < 5; call++) {
+        const asked = { ...request, messages: [{ role: "user", content: `${call}` }] } as const
+        assert.deepStrictEqual(yield* texts(router, asked), ["api.deepseek.com sk-b", "api.deepseek.com sk-b"])
+      }
+      const { providers: [provider] } = yield* router.inspect
+      assert.deepStrictEqual(provider?.accounts.map(({ resting }) => resting?.reason), [
+        "InsufficientBalance",
+        undefined
+      ])
+      assert.notInclude(JSON.stringify(yield* router.inspect), "sk-")
+      net.broken.clear()
+      yield* TestClock.adjust("30 seconds")
+      const { providers: [after] } = yield* router.inspect
+      assert.deepStrictEqual(after?.accounts.map(({ resting }) => resting), [undefined, undefined])
+    }))
+
+  it.effect("chooses by condition, and says so when no target takes a request", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const router = yield* makeRouter(
+        net,
+        decode({
+          ...Schema.encodeSync(RouterSettings.RouterSettings)(settings),
+          models: {
+            "deepseek-flash": { targets: [{ provider: "ark", when: "client.name == 'alice'" }] }
+          }
+        })
+      )
+      const alice = { client: { name: "alice", labels: {} }, headers: {} }
+      assert.deepStrictEqual(yield* Effect.provideService(texts(router), CallContext.Current, alice), [ark, ark])
+      const error = yield* Effect.flip(router.complete(request))
+      assert.include(error.message, "No target of \"deepseek-flash\" takes this request")
+      const unknown = yield* Effect.flip(router.complete({ ...request, model: "gpt" }))
+      assert.include(unknown.message, "There is no model \"gpt\" here. There is deepseek-flash.")
+    }))
+
+  it.effect("follows new settings, and keeps the state of what stays", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const router = yield* makeRouter(net)
+      net.broken.set("sk-main", refusal(401, "wrong key"))
+      assert.deepStrictEqual(yield* texts(router), [ark, ark])
+      const states = Effect.map(router.inspect, ({ providers }) =>
+        providers.map(({ accounts, provider }) => [
+          provider,
+          ...accounts.flatMap(({ keys }) => keys.map((key) => key?.status))
+        ]))
+      assert.deepStrictEqual(yield* states, [["deepseek", 401], ["ark", undefined]])
+
+      // The same key and another one: the retired one stays retired, and the new one serves.
+      yield* router.update({
+        ...settings,
+        providers: {
+          ...settings.providers,
+          deepseek: {
+            ...decode({
+              ...Schema.encodeSync(RouterSettings.RouterSettings)(settings),
+              providers: { deepseek: { type: "deepseek", accounts: { main: { keys: ["sk-main", "sk-new"] } } } },
+              models: {}
+            }).providers["deepseek"]!
+          }
+        }
+      })
+      assert.deepStrictEqual(yield* texts(router), ["api.deepseek.com sk-new", "api.deepseek.com sk-new"])
+      assert.deepStrictEqual(yield* states, [["deepseek", 401, undefined], ["ark", undefined]])
+      yield* router.reset("deepseek")
+      assert.deepStrictEqual(yield* states, [["deepseek", undefined, undefined], ["ark", undefined]])
+    }))
+
+  it.effect("takes weights by hand", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const router = yield* makeRouter(
+        net,
+        decode({
+          ...Schema.encodeSync(RouterSettings.RouterSettings)(settings),
+          models: {
+            "deepseek-flash": {
+              targets: [{ provider: "deepseek", arm: "a" }, { provider: "ark", arm: "b", weight: 0 }]
+            }
+          }
+        })
+      )
+      yield* router.weigh("deepseek-flash", { a: 0, b: 1 })
+      assert.deepStrictEqual(yield* texts(router), [ark, ark])
+      assert.strictEqual(
+        (yield* Effect.flip(router.weigh("deepseek-flash", { c: 1 }))).message,
+        "Split.update: there is no arm c, only a, b"
+      )
+      assert.strictEqual(
+        (yield* Effect.flip(router.weigh("gpt", { a: 1 }))).message,
+        "There is no model gpt, only deepseek-flash."
+      )
+    }))
+})
+
+describe("RouterSettings", () => {
+  it("finds contradictions and says where", () => {
+    const found = RouterSettings.contradictions(decode({
+      providers: {
+        deepseek: { type: "deepseek" },
+        host: { type: "openai", accounts: { main: { keys: ["k"] } } },
+        local: { type: "ollama" }
+      },
+      models: {
+        a: { targets: [{ provider: "depseek" }, { provider: "host", account: "second" }] },
+        b: { targets: [{ provider: "local" }, { provider: "local" }], failover: [{ provider: "nowhere" }] }
+      }
+    }))
+    assert.deepStrictEqual(found.map(({ message, path }) => `${path.join(".")}: ${message}`), [
+      "providers.deepseek: it needs accounts with at least one key",
+      "providers.host: a provider of type openai needs a baseUrl",
+      "models.a.targets.0.provider: there is no provider depseek; there is deepseek, host, local",
+      "models.a.targets.1.account: host has no account second; there is main",
+      "models.b.failover.0.provider: there is no provider nowhere; there is deepseek, host, local",
+      "models.b.targets: two targets are called local; give one another arm"
+    ])
+  })
+
+  it("hides keys", () => {
+    const keys = settings.providers["deepseek"]?.accounts["main"]?.keys ?? []
+    assert.isTrue(keys.every(Redacted.isRedacted))
+    assert.notInclude(JSON.stringify(settings), "sk-main")
+  })
+})
