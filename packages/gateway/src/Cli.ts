@@ -24,7 +24,16 @@ import { version } from "./Version.ts"
 
 const serve = Command.make(
   "serve",
-  { host: Flags.host("127.0.0.1"), port: Flags.port(8787) },
+  {
+    host: Flags.host("127.0.0.1"),
+    port: Flags.port(8787),
+    forwardSimulate: Flag.Boolean("forward-simulate").pipe(
+      Flag.withDescription(
+        "The service is a simulator: the header x-simulate goes on to it (BALLAST_FORWARD_SIMULATE)"
+      ),
+      Flag.optional
+    )
+  },
   (options) => Effect.flatMap(Effect.promise(() => import("./internal/cli/serve.ts")), ({ serve }) => serve(options))
 ).pipe(
   Command.withShortDescription("Run the gateway"),
@@ -37,6 +46,7 @@ Environment:
   HOST, PORT                    where to listen (127.0.0.1, 8787)
   DEEPSEEK_API_KEY              key for DeepSeek; none: the simulator answers
   DEEPSEEK_BASE_URL             where DeepSeek is (https://api.deepseek.com)
+  BALLAST_FORWARD_SIMULATE      true when the service is a simulator: the header x-simulate goes on to it (false)
   BALLAST_CLIENT_KEYS           comma-separated keys that clients must send; needed beyond loopback
   BALLAST_MAX_BODY_SIZE         largest body of a request, at most 48MiB (16MiB)
   BALLAST_BODY_MEMORY           memory for the bodies of all requests (a quarter of the heap limit)
@@ -92,7 +102,7 @@ Environment:
   Command.withExamples([
     { command: "ballast simulate --tps 30 --ttft 800", description: "Answer at a human pace" },
     {
-      command: "DEEPSEEK_API_KEY=sk-any DEEPSEEK_BASE_URL=http://127.0.0.1:8788 ballast serve",
+      command: "DEEPSEEK_API_KEY=sk-any DEEPSEEK_BASE_URL=http://127.0.0.1:8788 ballast serve --forward-simulate",
       description: "Put a gateway in front of it"
     }
   ])

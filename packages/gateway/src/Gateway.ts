@@ -180,7 +180,7 @@ const answer = (dialect: Dialect, exchange: Exchange.Exchange, cause: Cause.Caus
     : response
 }
 
-/** Lets a client try the simulator's faults; DeepSeek never sees its clients' headers. */
+/** Lets a client try a simulator's faults; DeepSeek never sees its clients' headers. */
 const simulated = <A, E, R>(handled: Effect.Effect<A, E, R>, request: HttpServerRequest): Effect.Effect<A, E, R> => {
   const faults = request.headers["x-simulate"]
   return faults === undefined
@@ -196,7 +196,7 @@ const makeApp = (
 ) =>
   Exchange.observe((exchange, request, route) => {
     const handled = Effect.suspend(() => dispatch(checkKey, checkHost, route, exchange, request))
-    const interruptible = Effect.interruptible(upstream.kind === "simulator" ? simulated(handled, request) : handled)
+    const interruptible = Effect.interruptible(upstream.takesFaults ? simulated(handled, request) : handled)
     return interruptible.pipe(
       Effect.catchCause((cause) => answer(route?.dialect ?? OpenAiChat.dialect, exchange, cause)),
       Effect.map((response) => {

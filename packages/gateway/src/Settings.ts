@@ -7,6 +7,7 @@
  * | `PORT` | `8787` | port to listen on, 0 to 65535; 0 takes a free one |
  * | `DEEPSEEK_API_KEY` | none | key for DeepSeek; without one the embedded simulator answers |
  * | `DEEPSEEK_BASE_URL` | `https://api.deepseek.com` | where DeepSeek, or a service that speaks its API, is |
+ * | `BALLAST_FORWARD_SIMULATE` | `false` | `true`: the service is a simulator, and `x-simulate` goes on to it |
  * | `BALLAST_CLIENT_KEYS` | none | comma-separated keys, each `key` or `name:key`; when set, clients must send one as `Authorization: Bearer <key>` |
  * | `BALLAST_ALLOWED_HOSTS` | none | comma-separated names that a gateway without client keys is called by, beside `localhost` |
  * | `BALLAST_ALLOWED_ORIGINS` | none | comma-separated origins of web pages that may call, beside pages on loopback |
@@ -39,6 +40,8 @@ export interface Settings {
   readonly port: number
   readonly apiKey: Redacted.Redacted | undefined
   readonly baseUrl: string
+  /** Whether the service is a simulator, to which a client's `x-simulate` goes on. */
+  readonly forwardSimulate: boolean
   readonly clientKeys: ReadonlyArray<Redacted.Redacted>
   readonly allowedHosts: ReadonlyArray<string>
   readonly allowedOrigins: ReadonlyArray<string>
@@ -205,6 +208,11 @@ export const config: Config.Config<Settings> = Config.all({
   host,
   port: port(defaultPort),
   upstream,
+  forwardSimulate: setting(
+    "BALLAST_FORWARD_SIMULATE",
+    "true or false, for example BALLAST_FORWARD_SIMULATE=true",
+    (text) => text === "true" ? true : text === "false" ? false : undefined
+  ).pipe(Config.withDefault(false)),
   clientKeys: secret(
     "BALLAST_CLIENT_KEYS",
     "one or more keys without spaces, separated by commas, for example BALLAST_CLIENT_KEYS=key-of-alice,key-of-bob",

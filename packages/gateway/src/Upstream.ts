@@ -23,6 +23,8 @@ export class Upstream extends Context.Service<Upstream, {
   readonly kind: "deepseek" | "simulator"
   /** For people. */
   readonly description: string
+  /** Whether a client's `x-simulate` goes on to the upstream. */
+  readonly takesFaults: boolean
 }>()("@ballast/gateway/Upstream") {}
 
 /**
@@ -30,15 +32,23 @@ export class Upstream extends Context.Service<Upstream, {
  * @since 0.1.0
  */
 export interface Options extends Pick<Settings, "apiKey" | "baseUrl"> {
+  /** Whether the service is a simulator, to which `x-simulate` goes on. Default: false. */
+  readonly forwardSimulate?: boolean | undefined
   /** Default: that of `DeepSeek.layer`. */
   readonly retry?: DeepSeek.Options["retry"]
 }
 
-const deepseek = (apiKey: Redacted.Redacted, { baseUrl, retry }: Options) =>
+/** Faults that a person asks for one after the other do not open a circuit: it takes a load of them. */
+const faulty = { minimumCalls: 100 }
+
+const deepseek = (apiKey: Redacted.Redacted, { baseUrl, forwardSimulate: takesFaults = false, retry }: Options) =>
   Layer.unwrap(Effect.map(
     Effect.promise(() => import("@ballast/deepseek/Undici")),
-    (Undici) => DeepSeek.layer({ apiKey, baseUrl, retry }).pipe(Layer.provide(Undici.layer()))
-  )).pipe(Layer.merge(Layer.succeed(Upstream, { kind: "deepseek", description: baseUrl })))
+    (Undici) =>
+      DeepSeek.layer({ apiKey, baseUrl, retry, ...(takesFaults && { circuitBreaker: faulty }) }).pipe(
+        Layer.provide(Undici.layer())
+      )
+  )).pipe(Layer.merge(Layer.succeed(Upstream, { kind: "deepseek", description: baseUrl, takesFaults })))
 
 /** Faster than life: a visible stream, and an answer in well under a second. */
 const pace = { timeToFirstToken: "100 millis", tokensPerSecond: 600 } as const
@@ -46,10 +56,16 @@ const pace = { timeToFirstToken: "100 millis", tokensPerSecond: 600 } as const
 const simulator = Layer.unwrap(Effect.map(
   Effect.promise(() => import("@ballast/simulator/Simulator")),
   (Simulator) =>
-    DeepSeek.layer({ apiKey: Redacted.make("sk-simulated"), baseUrl: "http://simulator.invalid" }).pipe(
+    DeepSeek.layer({
+      apiKey: Redacted.make("sk-simulated"),
+      baseUrl: "http://simulator.invalid",
+      circuitBreaker: faulty
+    }).pipe(
       Layer.provide(Simulator.layerHttpClient(pace))
     )
-)).pipe(Layer.merge(Layer.succeed(Upstream, { kind: "simulator", description: "the embedded simulator" })))
+)).pipe(Layer.merge(
+  Layer.succeed(Upstream, { kind: "simulator", description: "the embedded simulator", takesFaults: true })
+))
 
 /**
  * The upstream that the options name.

@@ -148,7 +148,36 @@ describe("ballast", { timeout: 60_000 }, () => {
         assert.include(program.stdout, `DeepSeek at ${base}`)
         const answer = yield* post(url + chat, hello)
         assert.deepStrictEqual([answer.status, answer.headers.get("x-ballast-upstream")], [200, "deepseek"])
+        // A service other than a simulator never sees its clients' headers.
+        assert.strictEqual((yield* post(url + chat, hello, { "x-simulate": "status=402" })).status, 200)
         assert.notInclude(program.stdout + program.stderr, "0123456789")
+      }).pipe(Effect.scoped))
+
+    it.live("lets a simulator behind it break on demand, with --forward-simulate", () =>
+      Effect.gen(function*() {
+        const simulator = yield* start(["simulate", "--port", "0", "--reply", "Aye."])
+        const [, base] = yield* simulator.printed(/on (http:\S+)\. /)
+        const program = yield* start(["serve", "--port", "0", "--forward-simulate"], {
+          DEEPSEEK_API_KEY: "sk-any",
+          DEEPSEEK_BASE_URL: base!
+        })
+        const [, url] = yield* program.printed(/listens on (\S+) /)
+        assert.strictEqual((yield* post(url + chat, hello, { "x-simulate": "status=402" })).status, 402)
+        assert.strictEqual((yield* post(url + chat, hello)).json.choices[0].message.content, "Aye.")
+        yield* eventually(Effect.sync(() => simulator.stderr.includes("\"x_simulate\":\"status=402\"")))
+      }).pipe(Effect.scoped))
+
+    it.live("shows faults one after the other without opening a circuit", () =>
+      Effect.gen(function*() {
+        const { url } = yield* serve()
+        // Fifteen attempts fail within the window of the circuit breaker, and the next ones succeed.
+        const faults = Array.from({ length: 15 }, (_, i) => `status=503, times=1, id=${i}`)
+        const answers = yield* Effect.forEach(
+          faults,
+          (fault) => post(url + chat, hello, { "x-simulate": fault }),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(new Set(answers.map(({ status }) => status)), new Set([200]))
       }).pipe(Effect.scoped))
 
     it.live("logs one line of JSON per request on standard error", () =>

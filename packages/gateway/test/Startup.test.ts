@@ -38,7 +38,7 @@ describe("Startup", () => {
     const text = Startup.text({
       version: "1.2.3",
       url: "http://127.0.0.1:8787",
-      upstream: { kind: "simulator", description: "" },
+      upstream: { kind: "simulator", description: "", takesFaults: true },
       clientKeys: 0
     })
     assert.include(text, "http://127.0.0.1:8787")
@@ -51,7 +51,7 @@ describe("Startup", () => {
     const text = Startup.text({
       version: "1.2.3",
       url: "http://127.0.0.1:8787",
-      upstream: { kind: "deepseek", description: Settings.defaultBaseUrl },
+      upstream: { kind: "deepseek", description: Settings.defaultBaseUrl, takesFaults: false },
       clientKeys: 2
     })
     assert.include(text, "-H 'authorization: Bearer YOUR_CLIENT_KEY'")

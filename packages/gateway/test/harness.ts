@@ -71,7 +71,11 @@ export const layer = (options: Options = {}): Layer.Layer<Running> => {
     })
   ).pipe(
     Layer.provide(Model),
-    Layer.provide(Layer.succeed(Upstream.Upstream, { kind: options.kind ?? "simulator", description: "test" })),
+    Layer.provide(Layer.succeed(Upstream.Upstream, {
+      kind: options.kind ?? "simulator",
+      description: "test",
+      takesFaults: options.kind !== "deepseek"
+    })),
     Layer.provide(Logs.layer({ level: "Debug", write }))
   )
 }

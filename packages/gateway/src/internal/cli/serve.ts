@@ -26,12 +26,14 @@ const run = Effect.fnUntraced(function*(settings: Settings.Settings) {
 export const serve = Effect.fnUntraced(function*(options: {
   readonly host: Option.Option<string>
   readonly port: Option.Option<number>
+  readonly forwardSimulate: Option.Option<boolean>
 }) {
   const fromEnv = yield* Settings.config
   const settings = {
     ...fromEnv,
     host: Option.getOrElse(options.host, () => fromEnv.host),
-    port: Option.getOrElse(options.port, () => fromEnv.port)
+    port: Option.getOrElse(options.port, () => fromEnv.port),
+    forwardSimulate: Option.getOrElse(options.forwardSimulate, () => fromEnv.forwardSimulate)
   }
   const refusal = Startup.refusal(settings)
   if (Option.isSome(refusal)) return yield* refusal.value
