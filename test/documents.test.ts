@@ -53,6 +53,23 @@ describe("documents", () => {
   })
 })
 
+describe("guides", () => {
+  it("name files and folders that exist", () => {
+    const missing = ["CONTRIBUTING.md", ...documents.filter((file) => /^docs\/[^/]+\.md$/.test(file))].flatMap(
+      (file) => {
+        const text = Fs.readFileSync(Path.join(root, file), "utf8")
+        return Array.from(
+          text.matchAll(/`((?:packages|examples|scripts|bench|docs|test)\/[\w./-]*)`/g),
+          ([, path = ""]) => path
+        )
+          .filter((path) => !/[Ff]eature/.test(path) && !Fs.existsSync(Path.join(root, path)))
+          .map((path) => `${file}: ${path}`)
+      }
+    )
+    assert.deepStrictEqual(missing, [])
+  })
+})
+
 describe("ts snippets", () => {
   const folder = Path.join(root, `.snippets-${process.pid}`)
   const path = (snippet: Snippet) => Path.join(folder, `${snippet.file.replaceAll("/", "_")}.L${snippet.line}.ts`)

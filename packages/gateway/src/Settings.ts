@@ -1,22 +1,7 @@
 /**
  * Every setting of the gateway, read from the environment once at start.
  *
- * | variable | default | meaning |
- * |---|---|---|
- * | `HOST` | `127.0.0.1` | address to listen on; beyond loopback `BALLAST_CLIENT_KEYS` is needed |
- * | `PORT` | `8787` | port to listen on, 0 to 65535; 0 takes a free one |
- * | `DEEPSEEK_API_KEY` | none | key for DeepSeek; without one the embedded simulator answers |
- * | `DEEPSEEK_BASE_URL` | `https://api.deepseek.com` | where DeepSeek, or a service that speaks its API, is |
- * | `BALLAST_FORWARD_SIMULATE` | `false` | `true`: the service is a simulator, and `x-simulate` goes on to it |
- * | `BALLAST_CLIENT_KEYS` | none | comma-separated keys, each `key` or `name:key`; when set, clients must send one as `Authorization: Bearer <key>` |
- * | `BALLAST_ALLOWED_HOSTS` | none | comma-separated names that a gateway without client keys is called by, beside `localhost` |
- * | `BALLAST_ALLOWED_ORIGINS` | none | comma-separated origins of web pages that may call, beside pages on loopback |
- * | `BALLAST_MAX_BODY_SIZE` | `16MiB` | the largest body of a request, at most `48MiB`: a whole number of `KiB`, `MiB` or `GiB` |
- * | `BALLAST_BODY_MEMORY` | a quarter of the heap limit | memory for the bodies of all requests at once |
- * | `BALLAST_REQUEST_TIMEOUT` | `60s` | how long a request may take to arrive, its body included; then `408` |
- * | `BALLAST_SHUTDOWN_TIMEOUT` | `30s` | how long requests may run on after SIGTERM or Ctrl-C: `500ms`, `30s`, `5m`, `1h` |
- * | `BALLAST_LOG_LEVEL`, `BALLAST_LOG_FORMAT` | `info`, by terminal | see `@ballast/telemetry/Logs` |
- * | `OTEL_EXPORTER_OTLP_ENDPOINT` and others | none | see `@ballast/telemetry/Exporter` |
+ * The README of this package lists them with their defaults; `ballast serve --help` names them.
  *
  * An empty variable counts as absent. A wrong value stops the start with the variable's name, what is wrong and what would be right;
  * the value of a secret is never shown.
