@@ -50,6 +50,9 @@ Environment:
   BALLAST_CLIENT_KEYS           comma-separated keys that clients must send; needed beyond loopback
   BALLAST_MAX_BODY_SIZE         largest body of a request, at most 48MiB (16MiB)
   BALLAST_BODY_MEMORY           memory for the bodies of all requests (a quarter of the heap limit)
+  BALLAST_ALLOWED_HOSTS         comma-separated names that a gateway without client keys is called by, beside localhost
+  BALLAST_ALLOWED_ORIGINS       comma-separated origins of web pages that may call
+  BALLAST_REQUEST_TIMEOUT       how long a request may take to arrive (60s)
   BALLAST_SHUTDOWN_TIMEOUT      how long requests may run on when stopping (30s)
   BALLAST_LOG_LEVEL             trace, debug, info, warn, error, fatal or none (info)
   BALLAST_LOG_FORMAT            json or pretty (pretty on a terminal, else json); logs go to standard error

@@ -1,6 +1,7 @@
 import { Settings } from "@ballast/gateway"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Duration, Effect, Redacted } from "effect"
+import { readFileSync } from "node:fs"
 
 const read = (env: Record<string, string>) => Settings.config.parse(ConfigProvider.fromEnv({ env }))
 
@@ -90,4 +91,16 @@ describe("Settings", () => {
         /(DEEPSEEK_API_KEY|BALLAST_CLIENT_KEYS|DEEPSEEK_BASE_URL) has a wrong value\. Expected/
       )
     }))
+
+  it("are all described in the README and named in the help", () => {
+    const textOf = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8")
+    const names = new Set(
+      textOf("../src/Settings.ts").match(/(?<=")(?:HOST|PORT|DEEPSEEK_[A-Z_]+|BALLAST_[A-Z_]+)(?=")/g)
+    )
+    assert.isAbove(names.size, 10)
+    for (const name of names) {
+      assert.include(textOf("../README.md"), `| \`${name}\` |`)
+      assert.match(textOf("../src/Cli.ts"), new RegExp(`^  (?:\\w+, )?${name}\\b`, "m"))
+    }
+  })
 })
