@@ -258,7 +258,7 @@ export const serve = Effect.fnUntraced(function*(
   const app = makeApp(makeRoutes(model, chat, makeReady(upstream, checkKey, shutdown)), checkKey, checkHost, upstream)
   // Added before the requests' own, so it runs after they are interrupted.
   yield* Effect.addFinalizer(() => shutdown.closed)
-  yield* http.serve(app).pipe(
+  yield* http.serve(Effect.andThen(shutdown.admitted, app)).pipe(
     // `Exchange` makes the server span.
     Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)
   )

@@ -2,8 +2,9 @@
  * Stops a `node:http` server so that no accepted request is lost.
  *
  * `drain` first goes on as before, but unready: connections wait in the kernel's accept queue, and closing the listening socket would
- * reset them. Once no connection has come for a quarter of a second (at most 5 seconds, or half of `timeout`), right after the event
- * loop found the queue empty, the socket is closed. From then on `drain` lets running requests end, and asks clients to come back on
+ * reset them. Once no connection has come for a quarter of a second, right after the event loop found the queue empty, the socket is
+ * closed. Where that does not happen within 5 seconds, or half of `timeout`, what comes is held for a moment, so that clients that wait
+ * for their answers send no more. From then on `drain` lets running requests end, and asks clients to come back on
  * another connection (`connection: close`, on the last answer where several are due). Connections without a request stay open for a
  * moment, since a request may be on its way on one of them; then they are closed. After `timeout` whatever still runs is cut off: streams end by what `cut` makes them
  * say, and have a moment to say it; the rest is left to the caller, who interrupts it by closing the scope, answers it by `stopped`, and
@@ -26,6 +27,8 @@ import { Rejection } from "./Rejection.ts"
 export interface Shutdown {
   /** Whether draining has begun. */
   readonly stopping: () => boolean
+  /** Comes before each request's own work: ends at once, but for a moment before the listening socket is closed. */
+  readonly admitted: Effect.Effect<void>
   /** Fails when what still runs is cut off. */
   readonly cut: Effect.Effect<never, Rejection>
   /** Ends when all requests have ended, or have been cut off at the timeout. Runs once. */
@@ -51,6 +54,9 @@ const queueQuietMillis = 250
 
 /** How long the server accepts at most while draining. Balancers have seen by then that it is unready. */
 const acceptMillis = 5_000
+
+/** The same for a server that holds what comes. */
+const heldMillis = 100
 
 /** How often closing waits at most for a turn of the event loop that accepts nothing. */
 const maxTurns = 1_000
@@ -78,7 +84,9 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
   const connections = new Set<Net.Socket>()
   const cut = Deferred.makeUnsafe<never, Rejection>()
   const timeout = Duration.toMillis(options.timeout)
+  const closing = Deferred.makeUnsafe<void>()
   let stopping = false
+  let holding = false
   let listening = true
   let accepted = 0
 
@@ -103,14 +111,13 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
   server.on("request", watch)
   server.on("checkContinue", watch)
 
-  /** Ends at a moment when no connection waits in the queue, which gives up one in each turn of the event loop. */
-  const queueQuiet = Effect.gen(function*() {
-    const began = yield* Clock.currentTimeMillis
-    const limit = began + Math.min(acceptMillis, timeout / 2)
+  /** Waits until no connection has come for so long; `false` when that did not happen in time. */
+  const quiet = Effect.fnUntraced(function*(millis: number, patience: number) {
+    const limit = (yield* Clock.currentTimeMillis) + patience
     let seen = accepted
-    let now = began
-    let since = began
-    while (now < limit && now - since < queueQuietMillis) {
+    let now = limit - patience
+    let since = now
+    while (now < limit && now - since < millis) {
       yield* Effect.sleep(pollInterval)
       // Timers come before the queue in a turn. One that is late must not take a queue that was not looked at for a quiet one.
       yield* Effect.yieldNow
@@ -118,17 +125,32 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
       if (accepted !== seen) since = now
       seen = accepted
     }
+    return now - since >= millis
+  })
+
+  /** Ends at a moment when no connection waits in the queue, which gives up one in each turn of the event loop. */
+  const queueEmpty = Effect.gen(function*() {
     for (let turn = 0; turn < maxTurns; turn++) {
+      const seen = accepted
       yield* Effect.yieldNow
       if (accepted === seen) return
-      seen = accepted
     }
+  })
+
+  /** Where clients come again and again, their next requests are held for a moment, so that a pause comes nevertheless. */
+  const queueQuiet = Effect.gen(function*() {
+    if (!(yield* quiet(queueQuietMillis, Math.min(acceptMillis, timeout / 2)))) {
+      holding = true
+      yield* quiet(heldMillis, Math.min(acceptMillis, timeout) / 4)
+    }
+    yield* queueEmpty
   })
 
   const stopListening = Effect.sync(() => {
     listening = false
     // Not `http.Server.close`, which resets idle connections at once, with whatever request is on its way on them.
     Net.Server.prototype.close.call(server)
+    Deferred.doneUnsafe(closing, Effect.void)
     for (const response of last().values()) {
       if (!response.headersSent) response.shouldKeepAlive = false
     }
@@ -180,6 +202,7 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
 
   return {
     stopping: () => stopping,
+    admitted: Effect.suspend(() => holding ? Deferred.await(closing) : Effect.void),
     cut: Deferred.await(cut),
     drain,
     closed: Effect.asVoid(Effect.timeoutOption(closed, lastWords))
