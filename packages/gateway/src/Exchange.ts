@@ -5,10 +5,7 @@
  * complete or the client has gone, streams included. Probes and scrapes are logged at `Debug`, failures at `Warn`, the rest at `Info`.
  * Bodies and keys are never logged, and what a client chose is cut to 256 characters.
  *
- * | metric | kind, unit | attributes |
- * |---|---|---|
- * | `http_server_request_duration_seconds` | histogram, s | `method`, `route`, `status` |
- * | `http_server_active_requests` | gauge | |
+ * The metrics `http_server_*` and their attributes stand in the README of `@ballast/telemetry`.
  *
  * @since 0.1.0
  */

@@ -3,15 +3,7 @@
  * cardinality, so that the number of series stays bounded. Make a metric once for its attributes and keep it: attributes that are
  * given to the constructor cost nothing on an update.
  *
- * Each has `name` (of the client or target), `provider` and `model`; further attributes:
- *
- * | metric | kind, unit | attributes |
- * |---|---|---|
- * | `gen_ai_client_operation_duration_seconds` | histogram, s | `error_type` |
- * | `gen_ai_client_time_to_first_token_seconds` | histogram, s | |
- * | `gen_ai_client_token_usage_total` | counter, tokens | `type`: `input`, `cached`, `output`, `reasoning` |
- * | `ballast_calls_total` | counter | `outcome`: `ok`, `error`, `interrupted` |
- * | `ballast_attempts_total` | counter | `outcome`: `ok`, `interrupted`, or the error's name |
+ * Each has `name` (of the client or target), `provider` and `model`; the README of this package lists them with their further attributes.
  *
  * @since 0.1.0
  */

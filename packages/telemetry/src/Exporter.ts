@@ -7,17 +7,7 @@
  * nothing is loaded and nothing is sent. A log record has the entry's message as its body, fields and annotations as attributes. What looks
  * like a DeepSeek key is masked in everything that is sent: names, attributes, events and messages.
  *
- * | variable | default | meaning |
- * |---|---|---|
- * | `OTEL_EXPORTER_OTLP_ENDPOINT` | none: no export | base URL of the collector, e.g. `http://127.0.0.1:4318` |
- * | `OTEL_EXPORTER_OTLP_{TRACES,METRICS,LOGS}_ENDPOINT` | below the base URL | full URL for one signal |
- * | `OTEL_EXPORTER_OTLP_HEADERS` | none | `name=value,name=value`, sent with every export |
- * | `OTEL_EXPORTER_OTLP_TIMEOUT` | `1000` | how long the end of the program waits for the last export, in milliseconds; others take 10 s at most |
- * | `OTEL_EXPORTER_OTLP_COMPRESSION` | `none` | `gzip` or `none` |
- * | `OTEL_{TRACES,METRICS,LOGS}_EXPORTER` | `otlp` | `none` switches one signal off |
- * | `OTEL_SERVICE_NAME` | `serviceName` of the options | `service.name` of the resource; so does `OTEL_RESOURCE_ATTRIBUTES` |
- * | `OTEL_RESOURCE_ATTRIBUTES` | none | further attributes, `key=value,key=value` |
- * | `OTEL_SDK_DISABLED` | `false` | `true` switches all export off |
+ * The variables are those of OpenTelemetry; the README of this package lists them with their defaults.
  *
  * @see {@link https://opentelemetry.io/docs/specs/otel/protocol/exporter/}
  * @since 0.1.0

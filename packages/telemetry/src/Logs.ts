@@ -9,10 +9,7 @@
  * direction of text are escaped as in JSON (`\\u001b`), since clients and upstreams choose some of the texts: a line can't move the
  * terminal's cursor, or look like another.
  *
- * | variable | default | values |
- * |---|---|---|
- * | `BALLAST_LOG_LEVEL` | `info` | `trace`, `debug`, `info`, `warn`, `error`, `fatal`, `none`; case does not matter |
- * | `BALLAST_LOG_FORMAT` | `pretty` on a terminal, else `json` | `json`, `pretty` |
+ * `BALLAST_LOG_LEVEL` and `BALLAST_LOG_FORMAT` are described in the README of this package.
  *
  * @since 0.1.0
  */
