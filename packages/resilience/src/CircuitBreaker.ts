@@ -53,6 +53,7 @@ import * as Outcome from "./Outcome.ts"
 
 export type { Settings } from "./internal/circuit/settings.ts"
 export { Snapshot } from "./internal/circuit/snapshot.ts"
+export type { State } from "./internal/circuit/state.ts"
 export {
   allOf,
   anyOf,
@@ -81,7 +82,7 @@ export type Trip = Rule.Trip
  */
 export interface CircuitBreaker extends Policy.Policy<CircuitOpen> {
   /** Reads the state; changes nothing. */
-  readonly inspect: Effect.Effect<State>
+  readonly inspect: Effect.Effect<Shown.State>
   /** Whether a call that came now would run; takes no probe slot. */
   readonly peek: Effect.Effect<boolean>
   /** What happens from the subscription on. */
@@ -118,45 +119,6 @@ export interface CircuitBreaker extends Policy.Policy<CircuitOpen> {
 }
 
 /**
- * The state of a circuit breaker.
- *
- * **Details**
- *
- * `shadow` says that nobody is rejected.
- *
- * @category models
- * @since 0.1.0
- */
-export type State =
-  /** Calls run; the counts are those of the trip rule, of a combination those of its first one. */
-  | {
-    readonly _tag: "Closed"
-    readonly calls: number
-    readonly failures: number
-    readonly slow: number
-    readonly shadow: boolean
-  }
-  /** Calls are rejected; after `retryAfter` it is half-open. This is the `openings`-th time in a row. */
-  | {
-    readonly _tag: "Open"
-    readonly retryAfter: Duration.Duration
-    readonly openings: number
-    readonly shadow: boolean
-  }
-  /** `running` probes are under way within their limit, and the others have ended. */
-  | {
-    readonly _tag: "HalfOpen"
-    readonly running: number
-    readonly succeeded: number
-    readonly failed: number
-    readonly shadow: boolean
-  }
-  /** Calls are rejected until told otherwise. */
-  | { readonly _tag: "Isolated" }
-  /** Calls run and none is counted, until told otherwise. */
-  | { readonly _tag: "Disabled" }
-
-/**
  * Why a circuit breaker goes from one state to another.
  *
  * @category models
@@ -183,8 +145,8 @@ export type Event =
   /** A state begins. `openFor` is how long, when that is open. By hand and by import it may be the same one anew. */
   | {
     readonly _tag: "Transitioned"
-    readonly from: State["_tag"]
-    readonly to: State["_tag"]
+    readonly from: Shown.State["_tag"]
+    readonly to: Shown.State["_tag"]
     readonly because: Because
     readonly openFor: Duration.Duration | undefined
     readonly shadow: boolean
@@ -481,7 +443,7 @@ export const keyed = (
 export const noop: CircuitBreaker = Object.assign(
   Policy.make<CircuitOpen>({ effect: (self) => self, stream: (self) => self }),
   {
-    inspect: Effect.succeed<State>({ _tag: "Disabled" }),
+    inspect: Effect.succeed<Shown.State>({ _tag: "Disabled" }),
     peek: Effect.succeed(true),
     events: Stream.empty,
     update: () => Effect.void,

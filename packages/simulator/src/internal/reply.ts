@@ -1,10 +1,10 @@
 /** What the engine decides at a request's arrival: the answer as a whole, before any time passes. */
 import * as Duration from "effect/Duration"
 import type { Fault } from "../Fault.ts"
-import type { ChatSummary, SimulatorRequest } from "../Simulator.ts"
 import type { Draw } from "./draw.ts"
 import type { Family } from "./models.ts"
 import * as Refusal from "./refusal.ts"
+import type { ChatSummary, SimulatorRequest } from "./service.ts"
 import * as Timeline from "./timeline.ts"
 
 export interface Reply {

@@ -14,7 +14,7 @@ import { pipeArguments } from "effect/Pipeable"
 import type * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Simulator, SimulatorResponse } from "../Simulator.ts"
+import type { Simulator, SimulatorResponse } from "./service.ts"
 
 const cutOff = (request: HttpClientRequest.HttpClientRequest) =>
   new HttpClientError.HttpClientError({

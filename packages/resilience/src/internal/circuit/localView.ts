@@ -2,8 +2,8 @@
  * What one process knows of a shared circuit, and what it decides by that. It
  * is what the store said last, and is good for a moment only.
  */
-import type { View } from "../../CircuitBreakerStore.ts"
 import type * as Machine from "./machine.ts"
+import type { View } from "./store.ts"
 
 export interface LocalView {
   /** Undefined until the store has said something. */

@@ -1,18 +1,25 @@
 /** Shared circuits in memory: the state machine behind the store's interface. */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type {
-  Answer,
-  CircuitBreakerStore,
-  MemoryOptions,
-  Result,
-  Spec,
-  Transition,
-  View
-} from "../../CircuitBreakerStore.ts"
 import * as check from "../check.ts"
 import * as time from "../time.ts"
 import * as Machine from "./machine.ts"
 import * as State from "./state.ts"
+import type { Answer, CircuitBreakerStore, Result, Spec, Transition, View } from "./store.ts"
+
+/**
+ * Options of how long a store remembers a key.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface MemoryOptions {
+  /**
+   * How long a circuit that no call comes to is kept beyond what matters (its window, its open time), above zero.
+   * Default 1 hour.
+   */
+  readonly idleTimeToLive?: Duration.Input | undefined
+}
 
 interface Entry {
   readonly machine: Machine.Machine

@@ -3,17 +3,27 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redis from "effect/persistence/Redis"
 import * as Schema from "effect/Schema"
-import type {
-  CircuitBreakerStore,
-  CircuitBreakerStoreError,
-  RedisOptions,
-  Spec,
-  State
-} from "../../CircuitBreakerStore.ts"
 import * as check from "../check.ts"
 import { makeKey, remedy } from "../redis.ts"
 import * as lua from "./lua.ts"
-import { defaults as memoryDefaults } from "./memoryStore.ts"
+import { defaults as memoryDefaults, type MemoryOptions } from "./memoryStore.ts"
+import type { CircuitBreakerStore, CircuitBreakerStoreError, Spec, State } from "./store.ts"
+
+/**
+ * Options of the store in Redis.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface RedisOptions extends MemoryOptions {
+  /** What its keys begin with, without braces. Default `"ballast:circuit"`. */
+  readonly prefix?: string | undefined
+  /**
+   * How long what was set by hand (isolate, disable, shadow) is kept after the last request for its key, above zero;
+   * every key in Redis expires. Default 30 days.
+   */
+  readonly manualTimeToLive?: Duration.Input | undefined
+}
 
 const defaults = { ...memoryDefaults, prefix: "ballast:circuit", manualTimeToLive: "30 days" } as const
 

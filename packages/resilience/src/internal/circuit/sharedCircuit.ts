@@ -15,7 +15,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
-import type { Answer, CircuitBreakerStore, CircuitBreakerStoreError, Result, Spec } from "../../CircuitBreakerStore.ts"
 import type * as Outcome from "../../Outcome.ts"
 import { CurrentAttempt } from "../currentAttempt.ts"
 import { deadlineOf } from "../currentDeadline.ts"
@@ -25,6 +24,7 @@ import * as storeKey from "../storeKey.ts"
 import * as time from "../time.ts"
 import * as LocalView from "./localView.ts"
 import type * as Machine from "./machine.ts"
+import type { Answer, CircuitBreakerStore, CircuitBreakerStoreError, Result, Spec } from "./store.ts"
 
 export type AnyFiber = Fiber.Fiber<unknown, unknown>
 

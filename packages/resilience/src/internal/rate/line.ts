@@ -17,7 +17,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import type { Decision, Hold, RateLimiterStore, RateLimiterStoreError, Request } from "../../RateLimiterStore.ts"
 import type { Background } from "../background.ts"
 import { deadlineOf } from "../currentDeadline.ts"
 import type * as Events from "../events.ts"
@@ -31,6 +30,7 @@ import * as Lots from "./lots.ts"
 import type { SharedEvent } from "./sharedEvent.ts"
 import type { CheckedShared } from "./sharedOptions.ts"
 import type { Spec } from "./spec.ts"
+import type { Decision, Hold, RateLimiterStore, RateLimiterStoreError, Request } from "./store.ts"
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
 

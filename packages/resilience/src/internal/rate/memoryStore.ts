@@ -1,8 +1,8 @@
 /** Shared limits in memory: the arithmetic of `algorithm.ts` behind the store's interface. */
 import * as Effect from "effect/Effect"
-import type { RateLimiterStore } from "../../RateLimiterStore.ts"
 import * as time from "../time.ts"
 import * as algorithm from "./algorithm.ts"
+import type { RateLimiterStore } from "./store.ts"
 
 interface Entry {
   /** Undefined while only a hold is known. */

@@ -1,10 +1,10 @@
 /** Shared limits in Redis: each operation is one script. */
 import * as Effect from "effect/Effect"
 import * as Redis from "effect/persistence/Redis"
-import type { Decision, Hold, Request, Spec } from "../../RateLimiterStore.ts"
 import * as redisKeys from "../redis.ts"
 import * as lua from "./lua.ts"
 import type { Algorithm } from "./spec.ts"
+import type { Decision, Hold, Request, Spec } from "./store.ts"
 
 type Reply = readonly [
   admitted: number,

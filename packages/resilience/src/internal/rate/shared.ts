@@ -3,7 +3,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
-import * as Store from "../../RateLimiterStore.ts"
 import * as Background from "../background.ts"
 import * as Events from "../events.ts"
 import * as Origin from "../origin.ts"
@@ -15,6 +14,7 @@ import * as Lots from "./lots.ts"
 import type { SharedEvent } from "./sharedEvent.ts"
 import * as Options from "./sharedOptions.ts"
 import type { Spec } from "./spec.ts"
+import * as Store from "./store.ts"
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
 

@@ -1,6 +1,6 @@
 import type * as Duration from "effect/Duration"
-import type { RateLimiterStoreError } from "../../RateLimiterStore.ts"
 import type { Reason } from "./exceeded.ts"
+import type { RateLimiterStoreError } from "./store.ts"
 
 /**
  * What this process does with a shared limit; what others do is not seen.
