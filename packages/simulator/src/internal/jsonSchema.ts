@@ -57,7 +57,12 @@ export const sample = (schema: Schema, name: string, context: Context): unknown 
   value(schema, { ...context, root: schema, name, depth: 0, nesting: 0, budget: { left: steps } })
 
 const value = (input: unknown, outer: Position): unknown => {
-  if (outer.budget.left <= 0 || outer.nesting > deepestNesting) return null
+  if (outer.nesting > deepestNesting) {
+    // A step, too: an object of a hundred properties may stand at this depth ten thousand times.
+    outer.budget.left--
+    return null
+  }
+  if (outer.budget.left <= 0) return null
   const at = { ...outer, nesting: outer.nesting + 1 }
   const schema = resolve(fields(input), at)
   if (schema.const !== undefined) return schema.const
