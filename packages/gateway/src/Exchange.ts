@@ -9,8 +9,6 @@
  *
  * @since 0.1.0
  */
-import type { Usage } from "@ballast/chat/Usage"
-import type { CallInfo } from "@ballast/resilience/CallInfo"
 import { Attribute } from "@ballast/telemetry/GenAi"
 import * as TraceContext from "@ballast/telemetry/TraceContext"
 import * as Cause from "effect/Cause"
@@ -28,42 +26,10 @@ import { randomUUID } from "node:crypto"
 import * as Client from "./Client.ts"
 import type { ErrorResponse } from "./ErrorResponse.ts"
 import { isClientGone } from "./EventStream.ts"
+import type { Exchange } from "./internal/exchange.ts"
 import type { Match, Route, Routes } from "./Routes.ts"
 
-/**
- * What is known of an exchange; handlers fill in what they learn.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Exchange {
-  /** The client's `x-request-id` if it is a sane one, else a new UUID. */
-  readonly id: string
-  readonly method: string
-  /** Its beginning, when it is longer than 256 characters. */
-  readonly path: string
-  /** The name of the route, else `unknown`: a bounded set, for metrics. */
-  readonly route: string
-  /** What the path has in place of the route's parameters. */
-  readonly params: Readonly<Record<string, string | undefined>>
-  /** What every answer says. */
-  readonly upstream: string
-  client: Client.Client
-  status: number
-  stream?: boolean
-  model?: string
-  usage?: Usage | null | undefined
-  /** What the call upstream cost so far. */
-  call?: CallInfo
-  /** When the answer's first items came, in milliseconds of the clock. */
-  firstAt?: number
-  /** The code of the error that was answered. */
-  error?: string
-  /** The service's trace id of a failed call. */
-  upstreamTraceId?: string | undefined
-  /** What the upstream said of a failure, where the client was not told. */
-  upstreamDetail?: string | undefined
-}
+export type { Exchange } from "./internal/exchange.ts"
 
 const duration = Metric.histogram("http_server_request_duration_seconds", {
   description: "Time from a request to the end of its answer",

@@ -12,7 +12,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type * as Scope from "effect/Scope"
 import type { Dialect } from "./Dialect.ts"
 import type { Failure } from "./ErrorResponse.ts"
-import type { Exchange } from "./Exchange.ts"
+import type { Exchange } from "./internal/exchange.ts"
 import { Rejection } from "./Rejection.ts"
 
 /**
