@@ -110,12 +110,12 @@ export interface Judged {
 export const isJudged = (u: unknown): u is Judged => hasProperty(u, key)
 
 /**
- * Judges an exit.
+ * Judges an exit of a call that fails with `E`.
  *
  * @category models
  * @since 0.1.0
  */
-export type Classifier = (exit: Exit.Exit<unknown, unknown>) => Outcome
+export type Classifier<in E = unknown> = (exit: Exit.Exit<unknown, E>) => Outcome
 
 /**
  * The outcome of a call that the dependency answered.
@@ -247,16 +247,16 @@ export const classify: Classifier = (exit) => {
  * @category options
  * @since 0.1.0
  */
-export interface ClassifierOptions {
+export interface ClassifierOptions<in E = unknown> {
   /**
    * Judges the error of a call that failed; `undefined` leaves it to `otherwise`. It is not asked about a call that died, nor about an
    * error that itself says to ignore it, as every rejection by a policy does. Default: leaves all.
    */
-  readonly error?: ((error: unknown) => Outcome | undefined) | undefined
+  readonly error?: ((error: E) => Outcome | undefined) | undefined
   /** Judges the result of a call that succeeded, `undefined` for a stream; `undefined` leaves it to `otherwise`. Default: leaves all. */
   readonly result?: ((result: unknown) => Outcome | undefined) | undefined
   /** Judges the rest. Default `classify`. */
-  readonly otherwise?: Classifier | undefined
+  readonly otherwise?: Classifier<E> | undefined
 }
 
 /**
@@ -285,7 +285,7 @@ export interface ClassifierOptions {
  * @category classifiers
  * @since 0.1.0
  */
-export const classifier = (options: ClassifierOptions): Classifier => {
+export const classifier = <E = unknown>(options: ClassifierOptions<E>): Classifier<E> => {
   const { error, otherwise = classify, result } = options
   return (exit) => {
     if (exit._tag === "Success") return result?.(exit.value) ?? otherwise(exit)

@@ -45,12 +45,13 @@ import type * as RetryBudget from "./RetryBudget.ts"
 export { CurrentAttempt }
 
 /**
- * A retry as a policy, whose waits can be seen.
+ * A retry as a policy, whose waits can be seen. It takes programs that fail with
+ * `E`: any, unless its predicates are for some errors.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Retry extends Policy.Policy<never> {
+export interface Retry<in E = unknown> extends Policy.Policy<never, E> {
   /** Reads the state; changes nothing. */
   readonly inspect: Effect.Effect<State>
   /** What happens from the subscription on. */
@@ -127,17 +128,17 @@ export interface Settings {
  * @category options
  * @since 0.1.0
  */
-export interface Options extends Settings {
+export interface Options<in E = unknown> extends Settings {
   /** Name in metrics and span events; keep it of low cardinality. Default `"default"`. */
   readonly name?: string | undefined
   /** When to try again, in place of `times`, `base`, `factor` and `cap`. Its input is the error, or the result that was judged a failure. */
   readonly schedule?: Schedule.Schedule<unknown, unknown> | undefined
-  /** Which of the retryable errors, or results judged failures, are retried. Default: all. */
-  readonly while?: ((reason: unknown) => boolean) | undefined
+  /** Which of the retryable errors are retried; it is not asked about results and defects. Default: all. */
+  readonly while?: ((error: E) => boolean) | undefined
   /** What pays for retries; it counts the calls, too. Default: nothing, and no bound. */
   readonly budget?: RetryBudget.RetryBudget | undefined
   /** Judges an attempt; one's own is asked about results too, but not about those of a stream. Default `Outcome.classify`. */
-  readonly classify?: Outcome.Classifier | undefined
+  readonly classify?: Outcome.Classifier<E> | undefined
 }
 
 type Decision = Pull.Pull<[output: unknown, delay: Duration.Duration], never, unknown>
@@ -197,6 +198,11 @@ const refuseBesideSchedule = (where: string, settings: Settings): void => {
   }
 }
 
+const isWanted = <A, E>(exit: Exit.Exit<A, E>, wanted: (error: E) => boolean): boolean => {
+  const failed = exit._tag === "Failure" ? exit.cause.reasons.find((reason) => reason._tag === "Fail") : undefined
+  return failed === undefined || wanted(failed.error)
+}
+
 /** One call; most need none before their first failure. */
 interface Call {
   /** When its first attempt began. */
@@ -246,14 +252,15 @@ interface Call {
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options?: Options): Retry => {
+export const make = <E = unknown>(options?: Options<E>): Retry<E> => {
   const name = options?.name ?? defaults.name
   const schedule = options?.schedule
   if (options !== undefined && schedule !== undefined) refuseBesideSchedule("Retry.make", options)
   let settings = checked("Retry.make", options, defaults)
   const budget = options?.budget
-  const wanted = options?.while
-  const classify = options?.classify ?? defaults.classify
+  // Only programs that fail with `E` come here.
+  const wanted = options?.while as ((error: unknown) => boolean) | undefined
+  const classify = (options?.classify ?? defaults.classify) as Outcome.Classifier
   // The default judges no result a failure, so it need not be asked.
   const judgesResults = classify !== Outcome.classify
   const waited = telemetry.makeWaited("retry", name)
@@ -357,7 +364,7 @@ export const make = (options?: Options): Retry => {
       call.gaveUp = true
       if (!outcome.retryable) return exit
       const reason = exit._tag === "Success" ? exit.value : Cause.squash(exit.cause)
-      if (wanted !== undefined && !wanted(reason)) return exit
+      if (wanted !== undefined && !isWanted(exit, wanted)) return exit
 
       const giveUp = (because: Because) => {
         countGaveUp(fiber, because)

@@ -2,7 +2,7 @@ import { CircuitBreaker, Outcome, Retry, RetryBudget, Throttle } from "@ballast/
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { Fault } from "./support.ts"
+import { chance, Fault } from "./support.ts"
 
 describe("Outcome", () => {
   describe("classify", () => {
@@ -83,15 +83,18 @@ describe("Outcome", () => {
           runs++
           return "busy"
         })
-        const fiber = yield* Effect.forkChild(retry(breaker(throttle(call))), { startImmediately: true })
+        const guarded = breaker(throttle(call))
+        const fiber = yield* Effect.forkChild(chance(0)(retry(guarded)), { startImmediately: true })
         yield* TestClock.adjust(2_999)
         assert.strictEqual(runs, 1)
         yield* TestClock.adjust(1)
         assert.strictEqual(yield* Fiber.join(fiber), "busy")
         assert.strictEqual(runs, 2)
+        // The two attempts are one call to the breaker.
+        yield* guarded
         assert.strictEqual((yield* breaker.inspect)._tag, "Open")
         const { accepts, requests } = yield* throttle.inspect
-        assert.deepStrictEqual([requests, accepts], [2, 0])
+        assert.deepStrictEqual([requests, accepts], [3, 0])
         assert.propertyVal(yield* budget.inspect, "retries", 1)
       }))
   })

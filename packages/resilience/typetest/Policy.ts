@@ -1,6 +1,6 @@
 /** Pins the error and requirement channels of the public combinators; checked by the compiler alone. */
 import type { CircuitBreaker, ConcurrencyLimit } from "@ballast/resilience"
-import { Deadline, Policy, RateLimiter, Retry } from "@ballast/resilience"
+import { Deadline, Outcome, Policy, RateLimiter, Retry } from "@ballast/resilience"
 import type { Effect, Stream } from "effect"
 
 type Equals<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
@@ -45,3 +45,32 @@ same<typeof common, Effect.Effect<Policy.Common<Policy.Rejection | Deadline.Dead
 same<typeof commonMapped, Effect.Effect<Policy.Common<Policy.Rejection | "late">>>(true)
 same<typeof commonMade, typeof common>(true)
 same<typeof commonOther, Effect.Effect<Policy.Common<Policy.Rejection | "other" | Deadline.DeadlineExceeded>>>(true)
+
+interface Busy {
+  readonly status: number
+}
+declare const busy: Effect.Effect<"a", Busy>
+const typed = Retry.make({ while: (error: Busy) => error.status === 503 })
+const retried = typed(busy)
+const judge = Outcome.classifier({ error: (error: Busy) => error.status === 404 ? Outcome.ignored() : undefined })
+const judging = Retry.make({ classify: judge })
+const knowing = Retry.make({ while: (error: Busy | CircuitBreaker.CircuitOpen) => "status" in error })
+const nested = Policy.compose(knowing, breaker)
+const inner = Policy.compose(breaker, typed)
+const blind = Policy.compose(typed, breaker)
+
+/** Whether a policy takes programs that fail so. */
+type Takes<P, E> = P extends Policy.Policy<unknown, infer In> ? E extends In ? true : false : never
+
+same<typeof typed, Retry.Retry<Busy>>(true)
+same<typeof retried, typeof busy>(true)
+same<Takes<typeof typed, Busy>, true>(true)
+same<Takes<typeof typed, "e">, false>(true)
+same<typeof judge, Outcome.Classifier<Busy>>(true)
+same<Takes<typeof judging, Busy>, true>(true)
+same<Takes<typeof judging, "e">, false>(true)
+same<Takes<typeof retry, "e">, true>(true)
+// Nested, a predicate must know what the policies inside add.
+same<typeof nested, Policy.Policy<CircuitBreaker.CircuitOpen, Busy | CircuitBreaker.CircuitOpen>>(true)
+same<typeof inner, Policy.Policy<CircuitBreaker.CircuitOpen, Busy>>(true)
+same<Takes<typeof blind, Busy>, false>(true)

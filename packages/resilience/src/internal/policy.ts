@@ -7,7 +7,8 @@ import type * as Types from "effect/Types"
 const TypeId = "~@ballast/resilience/Policy"
 
 /**
- * A function on programs that adds the errors `E` to what can go wrong.
+ * A function on programs that adds the errors `E` to what can go wrong. Programs
+ * may fail with `In` only: any error, unless the policy was made for some.
  *
  * **Details**
  *
@@ -18,10 +19,10 @@ const TypeId = "~@ballast/resilience/Policy"
  * @category models
  * @since 0.1.0
  */
-export interface Policy<out E> {
-  <A, E1, R>(self: Effect.Effect<A, E1, R>): Effect.Effect<A, E1 | E, R>
-  readonly stream: <A, E1, R>(self: Stream.Stream<A, E1, R>) => Stream.Stream<A, E1 | E, R>
-  readonly [TypeId]: { readonly _E: Types.Covariant<E> }
+export interface Policy<out E, in In = unknown> {
+  <A, E1 extends In, R>(self: Effect.Effect<A, E1, R>): Effect.Effect<A, E1 | E, R>
+  readonly stream: <A, E1 extends In, R>(self: Stream.Stream<A, E1, R>) => Stream.Stream<A, E1 | E, R>
+  readonly [TypeId]: { readonly _E: Types.Covariant<E>; readonly _In: Types.Contravariant<In> }
 }
 
 /**
@@ -30,9 +31,9 @@ export interface Policy<out E> {
  * @category guards
  * @since 0.1.0
  */
-export const isPolicy = (u: unknown): u is Policy<unknown> => hasProperty(u, TypeId)
+export const isPolicy = (u: unknown): u is Policy<unknown, never> => hasProperty(u, TypeId)
 
-const variance = { _E: (_: never) => _ }
+const variance = { _E: (_: never) => _, _In: (_: unknown) => {} }
 
 /**
  * Creates a policy from what it does to an effect and to a stream.
@@ -40,12 +41,12 @@ const variance = { _E: (_: never) => _ }
  * @category constructors
  * @since 0.1.0
  */
-export const make = <E>(impl: {
-  readonly effect: <A, E1, R>(self: Effect.Effect<A, E1, R>) => Effect.Effect<A, E1 | E, R>
-  readonly stream: <A, E1, R>(self: Stream.Stream<A, E1, R>) => Stream.Stream<A, E1 | E, R>
-}): Policy<E> =>
+export const make = <E, In = unknown>(impl: {
+  readonly effect: <A, E1 extends In, R>(self: Effect.Effect<A, E1, R>) => Effect.Effect<A, E1 | E, R>
+  readonly stream: <A, E1 extends In, R>(self: Stream.Stream<A, E1, R>) => Stream.Stream<A, E1 | E, R>
+}): Policy<E, In> =>
   Object.assign(
-    <A, E1, R>(self: Effect.Effect<A, E1, R>): Effect.Effect<A, E1 | E, R> => impl.effect(self),
+    <A, E1 extends In, R>(self: Effect.Effect<A, E1, R>): Effect.Effect<A, E1 | E, R> => impl.effect(self),
     { stream: impl.stream, [TypeId]: variance }
   )
 
@@ -57,8 +58,27 @@ export const make = <E>(impl: {
  */
 export const identity: Policy<never> = make<never>({ effect: (self) => self, stream: (self) => self })
 
+type AnyPolicy = Policy<unknown, never>
+
+type Added<P> = P extends Policy<infer E, never> ? E : never
+
+/** What nested policies may add. */
+type ErrorOf<Policies extends ReadonlyArray<AnyPolicy>> = Added<Policies[number]>
+
+/** What programs inside nested policies may fail with: nothing, if one of them doesn't take what another inside it adds. */
+type InOf<Policies extends ReadonlyArray<AnyPolicy>> = Policies extends
+  readonly [Policy<unknown, infer In>, ...infer Rest extends ReadonlyArray<AnyPolicy>]
+  ? ErrorOf<Rest> extends In ? In & InOf<Rest> : never
+  : unknown
+
 /**
  * Nests policies: the first is outermost, the last is next to the program.
+ *
+ * **Details**
+ *
+ * A policy that was made for some errors, such as a retry with a predicate over
+ * them, must take what those inside it may add; if not, the whole takes no
+ * program that fails.
  *
  * **Example** (Retrying around a limit)
  *
@@ -76,14 +96,16 @@ export const identity: Policy<never> = make<never>({ effect: (self) => self, str
  * @category combinators
  * @since 0.1.0
  */
-export const compose = <const Errors extends ReadonlyArray<unknown>>(
-  ...policies: { readonly [I in keyof Errors]: Policy<Errors[I]> }
-): Policy<Errors[number]> => {
-  const all: ReadonlyArray<Policy<Errors[number]>> = policies
-  return make<Errors[number]>({
+export const compose = <const Policies extends ReadonlyArray<Policy<unknown, never>>>(
+  ...policies: Policies
+): Policy<ErrorOf<Policies>, InOf<Policies>> => {
+  type E = ErrorOf<Policies>
+  // Each takes what those inside it may give, or else `InOf` lets no program in that fails.
+  const all = policies as ReadonlyArray<unknown> as ReadonlyArray<Policy<E>>
+  return make<E>({
     effect: <A, E1, R>(self: Effect.Effect<A, E1, R>) =>
-      all.reduceRight<Effect.Effect<A, E1 | Errors[number], R>>((inner, policy) => policy(inner), self),
+      all.reduceRight<Effect.Effect<A, E1 | E, R>>((inner, policy) => policy(inner), self),
     stream: <A, E1, R>(self: Stream.Stream<A, E1, R>) =>
-      all.reduceRight<Stream.Stream<A, E1 | Errors[number], R>>((inner, policy) => policy.stream(inner), self)
+      all.reduceRight<Stream.Stream<A, E1 | E, R>>((inner, policy) => policy.stream(inner), self)
   })
 }
