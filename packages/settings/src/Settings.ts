@@ -281,6 +281,8 @@ export const make = Effect.fnUntraced(function*<A, R = never>(
         if (reading.status.reason !== undefined) continue
       } else yield* pause(failures++)
       yield* Effect.ignore(update([reading]))
+      // A center that tells of changes without end is read once a second.
+      if (reading.source.remote) yield* Effect.sleep("1 second")
     }
   })
   yield* Effect.forEach(readings.all, (reading) => Effect.forkScoped(watch(reading)))
