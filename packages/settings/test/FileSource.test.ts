@@ -1,6 +1,7 @@
 import { Field, FileSource, FolderSource, Settings } from "@ballast/settings"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Redacted, Schema } from "effect"
+import { TestClock } from "effect/testing"
 import * as Fs from "node:fs"
 import { files, folderWith, until } from "./support/fixtures.ts"
 
@@ -37,6 +38,9 @@ describe("FileSource", () => {
     Effect.gen(function*() {
       const { is, settings, write } = yield* start({ "app.yaml": "rate: 1\nburst: 1\n" })
       yield* write("app.yaml", "rate: 2\n")
+      // The first half is seen, but not yet settled.
+      yield* TestClock.adjust("1 second")
+      for (let i = 0; i < 50; i++) yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
       yield* write("app.yaml", "rate: 2\nburst: 2\n")
       yield* is(2)
       assert.strictEqual((yield* settings.current).burst, 2)
