@@ -6,7 +6,7 @@ import { Field, Settings, type Source } from "@ballast/settings"
 import { Effect, Schema } from "effect"
 import { DatabaseSync } from "node:sqlite"
 
-export const AppSettings = Schema.Struct({
+const AppSettings = Schema.Struct({
   features: Field.section({
     shout: Schema.Boolean.pipe(Field.withDefault(false)).annotate({ description: "Whether to greet in capitals." })
   }),
