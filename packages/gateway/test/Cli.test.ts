@@ -212,7 +212,7 @@ describe("ballast", { timeout: 60_000 }, () => {
       ([command, path]) =>
         Effect.gen(function*() {
           const port = yield* freePort
-          const program = yield* start([command, "--port", String(port)])
+          const program = yield* start([command, "--port", String(port)], { BALLAST_LOG_LEVEL: "warn" })
           program.child.stdout!.destroy()
           const answered = Effect.promise(() =>
             fetch(`http://127.0.0.1:${port}${path}`).then((response) => response.text().then(() => true), () => false)
