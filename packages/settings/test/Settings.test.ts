@@ -7,6 +7,8 @@ import {
   Effect,
   Exit,
   Fiber,
+  Logger,
+  Metric,
   Queue,
   Redacted,
   Ref,
@@ -284,6 +286,37 @@ describe("Settings", () => {
         assert.notInclude(seen, "one 3")
       }).pipe(Effect.provide(files)))
   })
+
+  it.effect("counts changes and refusals, and warns once of the same refusal", () =>
+    Effect.gen(function*() {
+      const { set, source } = settable({ a: 1, b: 1 })
+      const warnings: Array<unknown> = []
+      const logger = Logger.make(({ logLevel, message }) => {
+        if (logLevel === "Warn") warnings.push(message)
+      })
+      yield* Effect.gen(function*() {
+        const settings = yield* Settings.make(Pair, [source], { name: "counted" })
+        yield* set({ a: 2, b: 1 })
+        yield* settings.refresh
+        yield* set({ a: "x", b: 1 })
+        yield* Effect.flip(settings.refresh)
+        yield* Effect.flip(settings.refresh)
+      }).pipe(Effect.provide(Logger.layer([logger])))
+      const states = (yield* Metric.snapshot).filter(({ attributes, id }) =>
+        id.startsWith("ballast_settings_") && attributes?.name === "counted"
+      )
+      assert.deepStrictEqual(
+        states.map(({ id, state }) => [id, "count" in state ? state.count : "value" in state ? state.value : undefined])
+          .sort(),
+        [
+          ["ballast_settings_changes_total", 1],
+          ["ballast_settings_refusals_total", 1],
+          ["ballast_settings_revision", 2],
+          ["ballast_settings_source_up", 1]
+        ]
+      )
+      assert.strictEqual(warnings.length, 1)
+    }).pipe(Effect.provide(files)))
 
   it.effect("is not left half changed by an interrupted refresh", () =>
     Effect.gen(function*() {
