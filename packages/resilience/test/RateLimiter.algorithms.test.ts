@@ -425,7 +425,10 @@ describe("RateLimiter", () => {
         "RateLimiter.make: warmUp must be left out with sliding-log, got 1000ms"
       ],
       [{ ...base, warmUp: -1 }, "RateLimiter.make: warmUp must be a duration of at least zero, got -1ms"],
-      [{ ...base, warmUp: Infinity }, "RateLimiter.make: warmUp must be finite, got Infinity"]
+      [
+        { ...base, warmUp: Infinity },
+        "RateLimiter.make: warmUp must be no longer than 100 years (36500d), got Infinity"
+      ]
     ]
     for (const [options, message] of refused) {
       it(`refuses ${JSON.stringify(options)}`, () => {
