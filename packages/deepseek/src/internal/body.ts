@@ -18,16 +18,24 @@ export interface Text {
 /** Reads a body whole, as far as `limit` bytes. What comes after them is not read, and the connection is let go. */
 export const text = (response: HttpClientResponse, limit: number): Effect.Effect<Text, ChatError.TransportError> =>
   Effect.catch(
-    Effect.scopedWith((scope) =>
-      Effect.flatMap(
-        Channel.toPullScoped(Stream.toChannel(response.stream), scope),
-        (pull) => new Collecting(pull, limit).read
-      )
-    ),
+    isWithin(response, limit) ? Effect.map(response.text, (text) => ({ text, more: false })) : collect(response, limit),
     (error) =>
       error.reason._tag === "EmptyBodyError"
         ? Effect.succeed({ text: "", more: false })
         : Effect.fail(errors.fromTransport(error))
+  )
+
+/** Whether a body says that it is no longer than the limit. An encoded one does not say how long it becomes. */
+const isWithin = ({ headers }: HttpClientResponse, limit: number): boolean =>
+  headers["content-encoding"] === undefined && headers["content-length"] !== undefined &&
+  Number(headers["content-length"]) <= limit
+
+const collect = (response: HttpClientResponse, limit: number): Effect.Effect<Text, HttpClientError> =>
+  Effect.scopedWith((scope) =>
+    Effect.flatMap(
+      Channel.toPullScoped(Stream.toChannel(response.stream), scope),
+      (pull) => new Collecting(pull, limit).read
+    )
   )
 
 /** The body of an answer that is an error, as far as anybody reads it. */

@@ -232,7 +232,7 @@ export const shapes: ReadonlyArray<Shape> = [
       {
         ...head("chatcmpl-l", "model.gguf"),
         choices: [choice({}, "tool_calls")],
-        timings: { predicted_per_second: 61.250000000000003 }
+        timings: { predicted_per_second: 61.25 }
       }
     ],
     calls: [["weather", "{}"]],

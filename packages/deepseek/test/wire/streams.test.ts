@@ -10,6 +10,8 @@ import { shapes } from "./shapes.ts"
 const collect = (reply: Reply) =>
   Effect.flatMap(scripted(reply), (deepseek) => ChatAccumulator.collect(deepseek.stream(request)))
 
+const scopedCollect = (reply: Reply) => Effect.scoped(collect(reply))
+
 const textOf = (reply: Reply) => Effect.map(collect(reply), (answer) => answer?.choices[0].message.content)
 
 const says = (reply: Reply, text = "Hello") => Effect.map(textOf(reply), (content) => assert.strictEqual(content, text))
@@ -106,7 +108,9 @@ describe("streams on the wire", () => {
             `event: error\ndata: {"error":${stated}}\n\n`
           ]
         ) {
-          assert.deepInclude(yield* reasonOf(collect(sse([token("a"), error, end, done]))), { _tag: "Overloaded" })
+          assert.deepInclude(yield* reasonOf(scopedCollect(sse([token("a"), error, end, done]))), {
+            _tag: "Overloaded"
+          })
         }
       }))
 
@@ -127,7 +131,7 @@ describe("streams on the wire", () => {
           event({ choices: [{ index, delta: { content: "a" }, finish_reason: finish }] })
         const whole = yield* collect(sse([of(0, null), of(1, null), of(0, "stop"), of(1, "length")]))
         assert.deepStrictEqual(whole?.choices.map((choice) => choice.finish_reason), ["stop", "length"])
-        assert.deepInclude(yield* reasonOf(collect(sse([of(0, null), of(1, null), of(0, "stop")]))), {
+        assert.deepInclude(yield* reasonOf(scopedCollect(sse([of(0, null), of(1, null), of(0, "stop")]))), {
           _tag: "StreamTruncated"
         })
       }))
@@ -136,12 +140,14 @@ describe("streams on the wire", () => {
       Effect.gen(function*() {
         for (const none of ["", "null"]) {
           yield* says(sse([event(chunk({ content: "Hello" }, none)), end]))
-          const cut = yield* reasonOf(collect(sse([event(chunk({ content: "Hello" }, none)), done])))
+          const cut = yield* reasonOf(scopedCollect(sse([event(chunk({ content: "Hello" }, none)), done])))
           assert.deepInclude(cut, { _tag: "StreamTruncated" })
         }
         const failing = [["error", "InternalError"], ["abort", "Overloaded"], ["cancelled", "Overloaded"]] as const
         for (const [finish, _tag] of failing) {
-          assert.deepInclude(yield* reasonOf(collect(sse([token("a"), event(chunk({}, finish)), done]))), { _tag })
+          assert.deepInclude(yield* reasonOf(scopedCollect(sse([token("a"), event(chunk({}, finish)), done]))), {
+            _tag
+          })
         }
       }))
 
@@ -164,7 +170,7 @@ describe("streams on the wire", () => {
 
     it.effect("that does not come gives what has come to who joins it", () =>
       Effect.gen(function*() {
-        const error = yield* reasonOf(collect(sse([opening, token("Hel")])))
+        const error = yield* reasonOf(scopedCollect(sse([opening, token("Hel")])))
         assert.deepInclude(error, { _tag: "StreamTruncated" })
         assert.deepInclude(Object(error).partial.choices[0], { finish_reason: null })
         assert.strictEqual(Object(error).partial.choices[0].message.content, "Hel")
@@ -188,7 +194,7 @@ describe("streams on the wire", () => {
         const { otherEvents } = Limits.limits
         yield* says(sse(["data: {}\n\n".repeat(otherEvents), token("Hello"), end]))
         assert.deepInclude(
-          yield* reasonOf(collect(sse(["data: {}\n\n".repeat(otherEvents + 1), token("Hello"), end]))),
+          yield* reasonOf(scopedCollect(sse(["data: {}\n\n".repeat(otherEvents + 1), token("Hello"), end]))),
           {
             _tag: "MalformedBody"
           }
@@ -197,7 +203,7 @@ describe("streams on the wire", () => {
 
     it.effect("nothing but events that are no chunks is an answer of another shape", () =>
       Effect.gen(function*() {
-        assert.deepInclude(yield* reasonOf(collect(sse(["data: {\"a\":1}\n\n", done]))), {
+        assert.deepInclude(yield* reasonOf(scopedCollect(sse(["data: {\"a\":1}\n\n", done]))), {
           _tag: "MalformedBody",
           json: true
         })
