@@ -51,6 +51,13 @@ describe("documents", () => {
     })
     assert.deepStrictEqual(broken, [])
   })
+
+  it("are all in the index", () => {
+    const index = Fs.readFileSync(Path.join(root, "docs/README.md"), "utf8")
+    const missing = documents.filter((file) => /^docs\/.*\.md$/.test(file) && file !== "docs/README.md")
+      .filter((file) => !index.includes(`](${file.slice("docs/".length)})`))
+    assert.deepStrictEqual(missing, [])
+  })
 })
 
 describe("guides", () => {

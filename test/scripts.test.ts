@@ -174,4 +174,9 @@ describe("scripts", () => {
     assert.strictEqual(status, 1)
     assert.include(stderr, "npm run build && npm pack ./packages/chat/dist")
   })
+
+  it("release all packages with one version", () => {
+    const { fixed } = JSON.parse(Fs.readFileSync(Path.join(root, ".changeset/config.json"), "utf8"))
+    assert.deepStrictEqual(fixed, [packages.map((folder) => `@ballast/${Path.basename(folder)}`)])
+  })
 })

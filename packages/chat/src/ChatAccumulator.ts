@@ -186,8 +186,8 @@ const toToolCall = ([index, { arguments: pieces, id, name }]: [number, ToolCallA
  *
  * **Details**
  *
- * A stream that breaks off fails with `StreamTruncated`, whose `partial` is what had come by then. It is told to nobody else: joining
- * chunks costs memory, and most consumers have passed them on already.
+ * A stream that breaks off fails with `StreamTruncated`, whose `partial` is what had come by then. Only this function joins the
+ * chunks for it: joining costs memory, and most consumers have passed the chunks on already.
  *
  * @category destructors
  * @since 0.1.0

@@ -3,7 +3,7 @@
  *
  * A request, a completion or a chunk that came over the wire carries its own text, so that it can be passed on byte for byte: numbers
  * of any precision, fields of any name and their order stay as they were. The text belongs to that one object. `JSON.stringify`, a spread
- * copy and deep equality do not see it, so a changed copy has no text and is written anew.
+ * copy and deep equality do not see it, so a changed copy has no text and is serialized.
  *
  * **Gotchas**
  *
@@ -70,7 +70,7 @@ export const attach = <A extends object>(value: A, text: string): A => {
 export const of = (value: object): string | undefined => Stamp.of(value)
 
 /**
- * The JSON of a value: its own text where it has one, else written anew.
+ * The JSON of a value: its own text where it has one, else `JSON.stringify`'s.
  *
  * @category conversions
  * @since 0.1.0

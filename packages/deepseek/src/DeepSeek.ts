@@ -2,8 +2,8 @@
  * The DeepSeek service: chat completions, whole or streamed, the list of models and the account's balance.
  *
  * Every call goes through the policies of its model (`Lane`): a total deadline, retries, a circuit breaker, a concurrency limit, and
- * deadlines of the attempt. They are kept for each model apart (`PerModel`): for those that the documentation or the options name, and
- * for others that the service has answered to. One span covers the call, and one each attempt. Interrupting a call, or stopping to
+ * deadlines of the attempt. They are kept for each model apart (`PerModel`): for the models that the documentation or the options name,
+ * and for others that the service has answered to. One span covers the call, and one each attempt. Interrupting a call, or stopping to
  * consume its stream, aborts the HTTP request at once. `source` is the service without any of that.
  *
  * @since 0.1.0

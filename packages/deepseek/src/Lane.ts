@@ -60,7 +60,7 @@ export interface DeadlineOptions {
   readonly total?: Duration.Input | false | undefined
   /** Of one attempt. Default 15 minutes. */
   readonly attempt?: Duration.Input | false | undefined
-  /** Until a stream's first token, reasoning included; keep-alive comments are none. Default 2 minutes. */
+  /** Until a stream's first token, reasoning included; keep-alive comments do not count. Default 2 minutes. */
   readonly firstToken?: Duration.Input | false | undefined
   /** Between two tokens of a stream. Default 2 minutes. */
   readonly idle?: Duration.Input | false | undefined
@@ -174,7 +174,7 @@ export const retryOf = (
 const isBudget = (given: RetryBudget.Options | RetryBudget.RetryBudget): given is RetryBudget.RetryBudget =>
   Policy.isPolicy(given)
 
-/** So many calls are under way that some end all the time, each far below its deadline: the window need not hold two of them. */
+/** A lane has many calls at once, each far below its deadline, so the window need not be as long as two calls. */
 const breakerOf = (name: string, options: Options): Effect.Effect<CircuitBreaker.CircuitBreaker | undefined> => {
   const chosen = enabled(options.circuitBreaker, defaults.circuitBreaker)
   return chosen === undefined ? Effect.undefined : CircuitBreaker.make({ name, ...chosen })

@@ -29,7 +29,7 @@ export interface Provider {
   readonly authorize: (key: string) => Readonly<Record<string, string>>
   /** The documented models, each with the calls that an account may have in flight, where that is stated. */
   readonly models: Readonly<Record<string, { readonly concurrency?: number | undefined }>>
-  /** Fields of a request that are not sent, such as those that the service refuses. */
+  /** Fields of a request that are not sent, for example because the service refuses them. */
   readonly omit: ReadonlyArray<string>
   /** Fields of a request that are sent where it has none of its own. */
   readonly defaults: Readonly<Record<string, unknown>>

@@ -52,7 +52,7 @@ export interface Options {
  *
  * **Gotchas**
  *
- * Headers of the client's own (those that carry the key, `content-type`, `accept`, `user-agent`, `traceparent`) win.
+ * Headers of the client's own (the key's, `content-type`, `accept`, `user-agent`, `traceparent`) win.
  *
  * @category references
  * @since 0.1.0

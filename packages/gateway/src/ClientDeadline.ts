@@ -93,7 +93,7 @@ const cached = (make: (millis: number) => Policy) => {
 }
 
 /**
- * The policy that ends a call after so many milliseconds of its client's time.
+ * The policy that ends a call `millis` milliseconds after its start, in the client's name.
  *
  * @category policies
  * @since 0.1.0
@@ -103,7 +103,7 @@ export const whole: (millis: number) => Deadline.Deadline<Rejection> = cached((m
 )
 
 /**
- * The policy that ends a stream which has not begun after so many milliseconds of its client's time.
+ * The policy that ends a stream without a first item `millis` milliseconds after its start, in the client's name.
  *
  * @category policies
  * @since 0.1.0

@@ -66,7 +66,7 @@ export interface Options {
   readonly clientKeys: ReadonlyArray<Redacted.Redacted>
   /** Names that a gateway on loopback without client keys is called by, beside `localhost` and the loopback addresses. */
   readonly allowedHosts: ReadonlyArray<string>
-  /** Origins of web pages that may call, beside those that are same-site. */
+  /** Origins of web pages that may call, beside same-site ones. */
   readonly allowedOrigins: ReadonlyArray<string>
   /** How long a request may take to arrive, from its first byte to the end of its body, above zero. */
   readonly requestTimeout: Duration.Duration

@@ -1,7 +1,7 @@
 /**
  * Refuses requests that a web page makes through its visitor's browser.
  *
- * A gateway on loopback without client keys trusts whoever reaches it, and a browser on the same machine does. A page can get there by
+ * A gateway on loopback without client keys trusts every program that reaches it, and a browser on the same machine does. A page can get there by
  * *DNS rebinding*: its own name resolves to `127.0.0.1` for a moment, so the browser takes the gateway for the page's own server. Such a
  * request still names the page's host. So without client keys only `localhost`, loopback addresses and the names of the settings are served.
  *

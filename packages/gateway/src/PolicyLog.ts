@@ -70,7 +70,7 @@ const follow = (entry: Entry): Effect.Effect<void> => {
 }
 
 /**
- * Logs what happens to the policies of the registry at hand, those that come later included, until the scope closes.
+ * Logs the events of the current registry's policies, later ones included, until the scope closes.
  *
  * @category constructors
  * @since 0.1.0

@@ -2,7 +2,7 @@
  * Whether a call may run twice: a property of the call, which every policy that
  * could run it again reads.
  *
- * The mark travels with the fiber, so whoever starts the work sets it once:
+ * The mark travels with the fiber, so it is set once, where the work starts:
  * `Effect.provideService(effect, Idempotency.CurrentIdempotent, false)`. It must
  * stand around the policies, not inside them.
  *

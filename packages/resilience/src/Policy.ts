@@ -65,8 +65,8 @@ export interface CommonOptions<P = never> extends Deadline.ItemOptions, Deadline
  *
  * **Details**
  *
- * They are those that `common` made. Of a part that was made before, its maker
- * has the handle. `retryBudget` is that of the retry's options.
+ * Only parts that `common` made are here: the caller has the handle of a part
+ * that it gave. `retryBudget` is the budget in the retry's options.
  *
  * @category models
  * @since 0.1.0

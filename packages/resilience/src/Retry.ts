@@ -157,7 +157,7 @@ const defaults = {
   classify: Outcome.classify
 } satisfies Options
 
-/** Over how much time after a hint callers are spread: a share of the hint, and so many milliseconds at most. */
+/** Retries after a hint are spread over a share of the hint, at most `most` milliseconds. */
 const hintSpread = { share: 0.2, most: 10_000 }
 
 /** Settings with nothing left out, times in milliseconds. */

@@ -288,7 +288,7 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
     const fields = {
       status: (resting ?? outages[0])?.status ?? 503,
       detail: `No account of ${provider} can take a call: ${
-        entries.map((entry) => describe(entry, now)).join("; ") || "there is none"
+        entries.map((entry) => describe(entry, now)).join("; ") || "it has no account"
       }.`,
       stated: true,
       ...(Number.isFinite(next) ? { retryAfter: Duration.millis(Math.max(0, next - now)) } : undefined)

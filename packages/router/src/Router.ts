@@ -3,9 +3,9 @@
  *
  * From the outside in, a call passes: its model's route with the total deadline and the retries; the targets in their order (the chosen
  * one, then those of failover); the provider's accounts; circuit breaker, rate limit, concurrency limit and deadlines of one account and
- * model; the key. Going on to another place costs no wait. Only when all places have failed does a retry wait, and begin anew.
+ * model; the key. Going on to another place costs no wait. When all places have failed, a retry waits and starts again with the first.
  *
- * `update` makes routes anew and keeps what stays: a provider whose type and URL are the same keeps its accounts' breakers and limits. A
+ * `update` builds the routes again and keeps what stays: a provider whose type and URL are the same keeps its accounts' breakers and limits. A
  * call sees one revision of the settings from its beginning to its end.
  *
  * @since 0.1.0

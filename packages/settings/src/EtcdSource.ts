@@ -1,7 +1,7 @@
 /**
  * Settings from one key of etcd 3.4 or later, a YAML or JSON text, through its JSON gateway. The watch begins at the revision after
- * the one that was read, so no change between reading and watching is missed. It is opened anew every minute, in case the
- * connection was lost in silence. https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/
+ * the one that was read, so no change between reading and watching is missed. It is opened again every minute, in case the
+ * connection was lost without a sign. https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/
  */
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
@@ -69,7 +69,7 @@ export const make = ({ key, password, url, username }: Options): Source<HttpClie
     const answer = yield* send(source, post(path, body, token))
     return answer.status === 200 ? yield* decode(schema, yield* json(source, answer)) : yield* refused(source, answer)
   })
-  /** Tokens of etcd live for minutes, so each reading logs in anew. */
+  /** Tokens of etcd live for minutes, so each reading logs in again. */
   const login = Effect.suspend(() =>
     username === undefined
       ? Effect.succeed(undefined)

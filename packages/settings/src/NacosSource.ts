@@ -93,7 +93,7 @@ export const make = (options: Options): Source<HttpClient.HttpClient> => {
           time
         )
       })
-    /** A token that has expired is got anew, once. */
+    /** An expired token is renewed once. */
     const ask = (request: HttpClientRequest.HttpClientRequest, time?: Duration.Input) =>
       Effect.flatMap(once(request, time), (answer) => {
         if (username === undefined || (answer.status !== 401 && answer.status !== 403)) return Effect.succeed(answer)

@@ -68,7 +68,7 @@ export const make = <R = never>(options: Options<R>): Source<Exclude<R, Scope.Sc
       connection = { client, scope }
       return client
     })
-    /** After a failure the next try connects anew. */
+    /** After a failure the next try connects again. */
     const drop = Effect.suspend(() => {
       const scope = connection?.scope
       connection = undefined

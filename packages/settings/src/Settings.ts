@@ -35,7 +35,7 @@ export { jsonSchema, markdown, template } from "./internal/reference.ts"
 
 const Participants: unique symbol = Symbol.for("@ballast/settings/Settings/Participants")
 
-/** What a participant has made ready: to be used after the swap, or to be thrown away if there is none. */
+/** What a participant has prepared: `commit` uses it after the swap, `discard` closes it when the change is refused. */
 interface Prepared {
   readonly commit: Effect.Effect<void>
   readonly discard: Effect.Effect<void>
@@ -436,7 +436,7 @@ const joined = Effect.fnUntraced(function*<E, R>(
 })
 
 /**
- * Something that is made anew when a setting changes.
+ * A resource that is made again when a setting changes.
  *
  * @category models
  * @since 0.1.0
@@ -457,7 +457,7 @@ interface Made<B> {
 const close = (scope: Scope.Closeable) => Scope.close(scope, Exit.void)
 
 /**
- * Makes something from a part of a setting, and makes it anew when that part changes, and only then. The new one is made before
+ * Makes a resource from a part of a setting, and makes it again only when that part changes. The new one is made before
  * the settings change; if that fails, the change is refused as a whole. The old one is closed when its last user has left.
  * The newest is closed with the caller's scope.
  *
@@ -527,7 +527,7 @@ export const scoped = Effect.fnUntraced(function*<A, P, B, E, R>(
           turn.withPermit(build(next)).pipe(
             Effect.map((made) => ({ commit: Effect.asVoid(commit(made)), discard: close(made.scope) })),
             Effect.catchCause((cause) =>
-              Effect.fail(`what stands on the settings could not be made anew: ${reasonOf(cause)}`)
+              Effect.fail(`a resource made from the settings could not be made again: ${reasonOf(cause)}`)
             )
           )
       }

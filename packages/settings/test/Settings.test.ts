@@ -260,7 +260,7 @@ describe("Settings", () => {
         const error = yield* Effect.flip(settings.refresh)
         assert.strictEqual(
           error.message,
-          "settings: what stands on the settings could not be made anew: connection refused"
+          "settings: a resource made from the settings could not be made again: connection refused"
         )
         assert.deepStrictEqual(other.log, ["open 1", "open 2", "close 2"])
         assert.deepStrictEqual(log, ["open one"])

@@ -5,8 +5,8 @@
  * format is JSON for machines, or `pretty` for a terminal. An entry carries the trace and span that it was written in.
  *
  * `Effect.logInfo("request", { method, status })` gives the message `request` and two fields. Secrets wrapped in `Redacted` print
- * as `<redacted>`, and whatever looks like a DeepSeek key is masked, wherever it stands. Control characters and those that turn the
- * direction of text are escaped as in JSON (`\\u001b`), since clients and upstreams choose some of the texts: a line can't move the
+ * as `<redacted>`, and whatever looks like a DeepSeek key is masked, wherever it stands. Control characters and bidirectional
+ * controls are escaped as in JSON (`\\u001b`), since clients and upstreams choose some of the texts: a line can't move the
  * terminal's cursor, or look like another.
  *
  * `BALLAST_LOG_LEVEL` and `BALLAST_LOG_FORMAT` are described in the README of this package.

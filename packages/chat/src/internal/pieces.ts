@@ -13,7 +13,7 @@ export class Pieces {
     this.pieces = []
   }
 
-  /** The text so far. The pieces begin anew. */
+  /** The text so far, joined. The list of pieces becomes empty. */
   take(): string {
     if (this.length === 0) return ""
     const { joined, pieces } = this

@@ -13,7 +13,7 @@ export interface Repairs {
 
 export const isObject = (u: unknown): u is Json => typeof u === "object" && u !== null && !Array.isArray(u)
 
-/** Parses a text that holds one object. An object that states an error is none that was asked for. */
+/** Parses a text that holds one object. An object that states an error is unreadable as an answer. */
 export const parse = (text: string): Json | Unreadable => {
   let json: unknown
   try {
@@ -78,7 +78,7 @@ export const choicesOf = (json: Json, repairs: Repairs): Array<Json> | Unreadabl
   return objects
 }
 
-/** Words in place of a finish reason that say that there is none yet. */
+/** Texts that some hosts send as finish reason while the answer is not finished. */
 const noReason = new Set(["", "null", "None", "none"])
 
 /** The fields of a choice beside its message. */

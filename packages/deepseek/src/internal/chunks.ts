@@ -268,5 +268,5 @@ class Arriving {
   }
 }
 
-/** Whether the name of an event says that it is none of the chat's. */
+/** Whether an event has a name of its own; events of a chat are unnamed or `message`. */
 const isNamed = (name: string | undefined): boolean => name !== undefined && name !== "message"

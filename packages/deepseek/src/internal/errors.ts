@@ -72,7 +72,7 @@ interface Told {
   readonly codes?: ReadonlyArray<string>
   /** Whether the detail's words may say what is meant. */
   readonly speaks?: boolean
-  /** Whether they are the service's own, for whoever called. */
+  /** Whether the detail is the service's own text, which may be shown to the caller. */
   readonly stated?: boolean
 }
 

@@ -148,7 +148,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
     ;(this.inflate ?? this.controller)?.resume()
   }
 
-  /** Fails whoever reads the body, and lets the connection go. */
+  /** Fails the body's reader and releases the connection. */
   private breakOff(cause: Error): void {
     this.fail(cause)
     this.abortNow()

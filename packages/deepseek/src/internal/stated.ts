@@ -82,7 +82,7 @@ const codesOf = (u: unknown): ReadonlyArray<string> =>
     return code === undefined ? [] : [code]
   })
 
-/** A code, which is short; zero, and what says that all is well, is none. */
+/** A short error code; undefined for zero and for codes of success. */
 const asCode = (u: unknown): string | undefined => {
   const code = isString(u) || isNumber(u) ? String(u) : ""
   return code === "" || code.length > 128 || /^(?:0|200|ok|success)$/i.test(code) ? undefined : code

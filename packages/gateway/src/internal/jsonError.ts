@@ -32,7 +32,7 @@ const skip = (bytes: Uint8Array, from: number, is: (byte: number | undefined) =>
   return at
 }
 
-/** Where the escape that starts at `from` ends, or `undefined` when it is none. */
+/** Where the escape that starts at `from` ends, or `undefined` when it is not a valid escape. */
 const endOfEscape = (bytes: Uint8Array, from: number): number | undefined => {
   const kind = bytes[from + 1]
   if (kind !== lowerU) return escapes.has(kind) ? from + 2 : undefined

@@ -78,7 +78,7 @@ const guardStream = <T extends Entry<E>, E, A, E1, R>(
       /** When the consumer got the last items, while it has not asked for more. */
       let emittedAt: number | undefined
 
-      /** Ends a time in which nobody waits for the source. */
+      /** Ends a time in which the consumer has not pulled. */
       const resume = (fiber: Fiber.Fiber<unknown, unknown>) => {
         if (emittedAt !== undefined) held += time.now(fiber) - emittedAt
         emittedAt = undefined

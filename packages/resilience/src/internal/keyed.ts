@@ -225,9 +225,9 @@ const makeOwn = <Settings>(most: number, merged: (settings: Settings, changes: S
 }
 
 /**
- * Keyed policies whose settings change for all keys at once, those included
- * that are yet to come, or for one key, which keeps them when its policy is made
- * anew.
+ * Keyed policies whose settings change for all keys at once, future keys
+ * included, or for one key, which keeps them when its policy is dropped and made
+ * again.
  */
 export const updatable = <E, Settings extends object, P extends Policy.Policy<E> & Changeable<Settings>>(
   options: UpdatableOptions<P, Settings>

@@ -56,9 +56,9 @@ export interface Options<P> extends Bounds {
  */
 export interface Updatable<out E, out P extends Policy.Policy<E>, in Settings> extends Keyed<E, P> {
   /**
-   * Changes settings while calls run, for all keys and for those that are yet to come; what is left out stays. Throws a
+   * Changes settings while calls run, for all keys, future ones included; what is left out stays. Throws a
    * `RangeError` as the policy's own `update` does. To change those of one key, use the `update` of its policy, `get(key)`:
-   * the key keeps them when its policy is dropped and made anew. Of such keys those of the last `maxKeys` are kept.
+   * the key keeps them when its policy is dropped and made again, for up to `maxKeys` keys.
    */
   readonly update: (settings: Settings) => Effect.Effect<void>
 }

@@ -4,7 +4,7 @@ import * as Draw from "./draw.ts"
 import * as JsonSchema from "./jsonSchema.ts"
 
 /**
- * The tools to call: the one that `tool_choice` names, else those that the prompt names, in its order, else the one whose description has
+ * The tools to call: the tool that `tool_choice` names, else the tools that the prompt names, in its order, else the tool whose description has
  * most in common with the prompt.
  */
 export const choose = (chat: Chat.Chat, prompt: string): ReadonlyArray<Chat.Tool> => {

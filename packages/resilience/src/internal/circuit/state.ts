@@ -9,7 +9,7 @@ import * as Trip from "./trip.ts"
  *
  * **Details**
  *
- * `shadow` says that nobody is rejected.
+ * `shadow` says that the breaker only observes and rejects no call.
  *
  * @category models
  * @since 0.1.0

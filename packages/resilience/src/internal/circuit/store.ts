@@ -49,7 +49,7 @@ export interface View {
   readonly phase: Circuit.State["_tag"]
   /** The stretch of that phase. */
   readonly era: string
-  /** Whether nobody is rejected. */
+  /** Whether the breaker only observes and rejects no call. */
   readonly shadow: boolean
   /** Openings in a row. */
   readonly openings: number
@@ -88,7 +88,7 @@ export interface Answer {
  * @since 0.1.0
  */
 export interface Admission extends Answer {
-  /** The token of the probe that the call is; without one it is none. */
+  /** The probe's token; undefined when the call is not a probe. */
   readonly probe: number | undefined
   /** Whether that probe took the place of one that was past its limit. */
   readonly replaced: boolean

@@ -26,7 +26,7 @@ export interface Decision {
   readonly extra: number
   /** Milliseconds until the first one that was not admitted could be; zero when all were, infinity when never. */
   readonly wait: number
-  /** Whether the key is blocked: nobody is to wait. */
+  /** Whether the key is blocked: calls are rejected and do not wait. */
   readonly blocked: boolean
   /** Weight that may still be taken now; below zero when some is owed. */
   readonly remaining: number
@@ -58,7 +58,7 @@ export interface Request {
  *
  * Each method is one step at the store; times are its own clock's. A stored
  * limit follows the `spec` of the request: another limit or window keeps what
- * was taken, another algorithm begins anew.
+ * was taken, another algorithm starts empty.
  *
  * @category services
  * @since 0.1.0
@@ -68,7 +68,7 @@ export class RateLimiterStore extends Context.Service<RateLimiterStore, {
   readonly take: (key: string, spec: Spec, request: Request) => Effect.Effect<Decision, RateLimiterStoreError>
   /** What `take` of one weight would say, while nothing is taken. */
   readonly peek: (key: string, spec: Spec, weight: number) => Effect.Effect<Decision, RateLimiterStoreError>
-  /** Takes so much in any case; what goes beyond the limit is owed. */
+  /** Takes the weight in any case; what exceeds the limit is owed. */
   readonly charge: (key: string, spec: Spec, weight: number) => Effect.Effect<void, RateLimiterStoreError>
   /** Gives back what was taken at that time, as far as it still counts. */
   readonly giveBack: (
@@ -77,9 +77,9 @@ export class RateLimiterStore extends Context.Service<RateLimiterStore, {
     weight: number,
     at: number
   ) => Effect.Effect<void, RateLimiterStoreError>
-  /** Gives so much of what counts now, up to all of it. */
+  /** Gives back the weight, at most all that counts now. */
   readonly reward: (key: string, spec: Spec, weight: number) => Effect.Effect<void, RateLimiterStoreError>
-  /** Admits nothing for so many milliseconds; a longer hold of the same kind wins. */
+  /** Admits nothing for `millis` milliseconds; a longer hold of the same kind wins. */
   readonly hold: (key: string, kind: Hold, millis: number) => Effect.Effect<void, RateLimiterStoreError>
   /** Ends a hold. */
   readonly release: (key: string, kind: Hold) => Effect.Effect<void, RateLimiterStoreError>
