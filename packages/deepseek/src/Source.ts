@@ -2,7 +2,7 @@
  * A provider over HTTP as a `ChatModel`: each call is one attempt, without policies, spans or metrics.
  *
  * Interrupting a call, or stopping to consume its stream, aborts the HTTP request at once. A call notes status and trace id on the span
- * at hand, and sends that span's `traceparent`.
+ * at hand, and sends that span's context (`traceparent`, `x-trace-id`).
  *
  * @since 0.1.0
  */

@@ -1,7 +1,7 @@
 /**
  * One request with its answer, observed from the first byte to the last: a server span, a line of the access log, and metrics.
  *
- * The span is a child of the caller's when the request has a `traceparent`. It ends, and the line is written, when the answer is
+ * The span is a child of the caller's when the request has a `traceparent` or B3. `x-trace-id` is the caller's, else the trace's own. It ends, and the line is written, when the answer is
  * complete or the client has gone, streams included. Probes and scrapes are logged at `Debug`, failures at `Warn`, the rest at `Info`.
  * Bodies and keys are never logged, and what a client chose is cut to 256 characters.
  *
@@ -9,8 +9,9 @@
  *
  * @since 0.1.0
  */
+import * as Carrier from "@ballast/telemetry/Carrier"
 import { Attribute } from "@ballast/telemetry/GenAi"
-import * as TraceContext from "@ballast/telemetry/TraceContext"
+import * as Propagation from "@ballast/telemetry/Propagation"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -19,7 +20,6 @@ import * as Exit from "effect/Exit"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import { randomUUID } from "node:crypto"
@@ -78,6 +78,7 @@ const start = (
   const id = given !== undefined && saneId.test(given) ? given : randomUUID()
   return {
     id,
+    traceId: "",
     method: request.method,
     path: clip(path),
     route: match === undefined ? "unknown" : nameOf(match.route),
@@ -89,13 +90,14 @@ const start = (
 }
 
 /**
- * The headers of the answer as far as the exchange has come: the request's id, the kind of upstream, and how many attempts its call took.
+ * The headers of the answer as far as the exchange has come: the ids of the request and its trace, the kind of upstream, and how many attempts its call took.
  *
  * @category accessors
  * @since 0.1.0
  */
-export const headers = ({ call, id, upstream }: Exchange): Record<string, string> => ({
+export const headers = ({ call, id, traceId, upstream }: Exchange): Record<string, string> => ({
   "x-request-id": id,
+  "x-trace-id": traceId,
   "x-ballast-upstream": upstream,
   ...(call === undefined ? undefined : { "x-ballast-attempts": String(call.attempts) })
 })
@@ -204,21 +206,29 @@ export const observe = <E, R>(
     const clock = Context.get(context, Clock.Clock)
     const began = clock.currentTimeMillisUnsafe()
     active.updateUnsafe(++running, context)
+    const { carried, parent } = Propagation.extract(
+      request.headers,
+      Carrier.record,
+      Context.get(context, Propagation.Settings)
+    )
 
-    return Effect.flatMap(
+    const observed = Effect.flatMap(
       Effect.makeSpan(exchange.route === "unknown" ? exchange.method : `${exchange.method} ${exchange.route}`, {
         ...noStack,
         kind: "server",
-        parent: Option.getOrUndefined(TraceContext.parent(request.headers))
+        parent
       }),
       (span) => {
+        exchange.traceId = Propagation.traceIdOf(carried, span)
+        if (carried?.traceId !== undefined) span.attribute(Attribute.traceId, carried.traceId)
         const finish = (exit: Exit.Exit<unknown, unknown>) => {
           if (Exit.isFailure(exit)) exchange.error ??= endOf(exit.cause)
           const millis = clock.currentTimeMillisUnsafe() - began
           active.updateUnsafe(--running, context)
           durationOf(exchange).updateUnsafe(millis / 1000, context)
           endSpan(span, exchange, clock.currentTimeNanosUnsafe())
-          return Effect.withParentSpan(log(exchange, began, millis, match?.route.quiet === true), span, noStack)
+          const line = Effect.withParentSpan(log(exchange, began, millis, match?.route.quiet === true), span, noStack)
+          return carried === undefined ? line : Effect.provideService(line, Propagation.Carried, carried)
         }
         return Effect.andThen(
           Scope.addFinalizerExit(Context.get(context, Scope.Scope), finish),
@@ -226,5 +236,6 @@ export const observe = <E, R>(
         )
       }
     )
+    return carried === undefined ? observed : Effect.provideService(observed, Propagation.Carried, carried)
   })
 }

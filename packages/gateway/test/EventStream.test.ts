@@ -20,6 +20,7 @@ const modelOf = (chunks: Chunks): ChatModel.ChatModel<DeepSeek.CallError> => ({
 
 const exchange = (): Exchange.Exchange => ({
   id: "x",
+  traceId: "trace-1",
   method: "POST",
   path: "/",
   route: "/",

@@ -644,6 +644,33 @@ describe("Gateway", () => {
         assert.notInclude(JSON.stringify(line), "Hello")
       }))
 
+    it.effect("one id of the trace in answer and log: the caller's, else the trace's own", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const answer = (id: string, headers: Record<string, string>) =>
+          Effect.zip(
+            Effect.map(
+              post(url + chat, { ...hello, stream: id.endsWith("s") }, { "x-request-id": id, ...headers }),
+              ({ headers }) => headers.get("x-trace-id")
+            ),
+            lineOf(id)
+          )
+        for (const id of ["trace-1", "trace-1s"]) {
+          const [given, line] = yield* answer(id, { "x-trace-id": "order-2026:17" })
+          assert.strictEqual(given, "order-2026:17")
+          assert.strictEqual(line["trace_id"], "order-2026:17")
+          assert.match(String(line["span_trace_id"]), /^[0-9a-f]{32}$/)
+        }
+        const [own, ownLine] = yield* answer("trace-2", { "x-trace-id": "not sane" })
+        assert.match(own!, /^[0-9a-f]{32}$/)
+        assert.strictEqual(ownLine["trace_id"], own)
+        const b3 = "463ac35c9f6413ad48485a3953bb6124"
+        const [fromB3, b3Line] = yield* answer("trace-3", { b3: `${b3}-00f067aa0ba902b7-1` })
+        assert.strictEqual(fromB3, b3)
+        assert.strictEqual(b3Line["trace_id"], b3)
+        assert.notProperty(b3Line, "span_trace_id")
+      }))
+
     it.effect("a failure with its code and the service's trace id", () =>
       Effect.gen(function*() {
         const { url } = yield* Running

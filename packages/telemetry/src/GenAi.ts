@@ -38,6 +38,8 @@ export const Attribute = {
   urlPath: "url.path",
   /** The client or target that calls. */
   name: "ballast.name",
+  /** The caller's `x-trace-id`. */
+  traceId: "ballast.trace_id",
   upstreamTraceId: "ballast.upstream.trace_id"
 } as const
 

@@ -2,7 +2,8 @@
  * How log entries look and where they go: one line each, on standard error.
  *
  * Standard output is left to what a person or a pipe asked for (an answer, a start-up text), so that logs never mix with it. The
- * format is JSON for machines, or `pretty` for a terminal. An entry carries the trace and span that it was written in.
+ * format is JSON for machines, or `pretty` for a terminal. An entry carries the trace and span that it was written in; `trace_id` is the
+ * caller's `x-trace-id` where it sent one (`Propagation`), and `span_trace_id` then the id of the span's own trace.
  *
  * `Effect.logInfo("request", { method, status })` gives the message `request` and two fields. Secrets wrapped in `Redacted` print
  * as `<redacted>`, and whatever looks like a DeepSeek key is masked, wherever it stands. Control characters and bidirectional
@@ -63,10 +64,18 @@ const json = (value: unknown): string => {
   }
 }
 
-const reserved: ReadonlySet<string> = new Set(["time", "level", "message", "trace_id", "span_id", "cause"])
+const reserved: ReadonlySet<string> = new Set([
+  "time",
+  "level",
+  "message",
+  "trace_id",
+  "span_id",
+  "span_trace_id",
+  "cause"
+])
 
 /**
- * Formats an entry as one line of JSON: `time` (ISO 8601), `level`, `message`, the fields and annotations, `trace_id`, `span_id`, `cause`.
+ * Formats an entry as one line of JSON: `time` (ISO 8601), `level`, `message`, the fields and annotations, `trace_id`, `span_id`, `span_trace_id`, `cause`.
  *
  * **Gotchas**
  *
@@ -76,14 +85,14 @@ const reserved: ReadonlySet<string> = new Set(["time", "level", "message", "trac
  * @since 0.1.0
  */
 export const formatJson: Logger.Logger<unknown, string> = Logger.make((options) => {
-  const { cause, fields, message, span } = read(options)
+  const { cause, fields, message, trace } = read(options)
   let line = `{"time":"${options.date.toISOString()}","level":"${options.logLevel.toLowerCase()}","message":${
     json(message)
   }`
   for (const [key, value] of fields) {
     line += `,${JSON.stringify(reserved.has(key) ? `_${key}` : key)}:${json(value)}`
   }
-  if (span !== undefined) line += `,"trace_id":"${span.traceId}","span_id":"${span.spanId}"`
+  for (const [key, value] of trace) line += `,"${key}":"${value}"`
   if (cause !== undefined) line += `,"cause":${json(cause)}`
   return mask(escape.line(line + "}"))
 })
@@ -122,11 +131,11 @@ const word = (value: unknown): string => {
 export const formatPretty = (options?: { readonly colors?: boolean | undefined }): Logger.Logger<unknown, string> => {
   const colors = options?.colors === true
   return Logger.make((entry) => {
-    const { cause, fields, message: text, span } = read(entry)
+    const { cause, fields, message: text, trace } = read(entry)
     const message = escape.line(text)
     const time = entry.date.toISOString().slice(11, 23)
     const level = entry.logLevel.toUpperCase().padEnd(5)
-    const traced = span === undefined ? fields : [...fields, ["trace_id", span.traceId] as const]
+    const traced = trace[0] === undefined ? fields : [...fields, trace[0]]
     const details = traced.map(([key, value]) => `${word(key)}=${word(value)}`).join(" ")
     const line = colors
       ? `${paint.dim(time)} ${paintOf[entry.logLevel](level)} ${message}${details && ` ${paint.dim(details)}`}`

@@ -1,5 +1,6 @@
 export * as CallMetrics from "./CallMetrics.ts"
+export * as Carrier from "./Carrier.ts"
 export * as Exporter from "./Exporter.ts"
 export * as GenAi from "./GenAi.ts"
 export * as Logs from "./Logs.ts"
-export * as TraceContext from "./TraceContext.ts"
+export * as Propagation from "./Propagation.ts"

@@ -2,7 +2,9 @@ import { Balance } from "@ballast/chat/Balance"
 import * as ChatError from "@ballast/chat/ChatError"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import { ModelList } from "@ballast/chat/ModelList"
+import * as Carrier from "@ballast/telemetry/Carrier"
 import * as GenAi from "@ballast/telemetry/GenAi"
+import * as Propagation from "@ballast/telemetry/Propagation"
 import * as Channel from "effect/Channel"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -18,7 +20,6 @@ import * as UrlParams from "effect/http/UrlParams"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as Tracer from "effect/Tracer"
 import * as Provider from "../Provider.ts"
 import * as answers from "./answer.ts"
 import * as chunks from "./chunks.ts"
@@ -42,8 +43,7 @@ export const make = (client: HttpClient.HttpClient, provider: Provider.Provider,
     Effect.withFiber((fiber) => {
       const headers: Record<string, string> = { ...fiber.getRef(CurrentHeaders), ...own, accept }
       if (body._tag === "Uint8Array") headers["content-type"] = body.contentType
-      const traceparent = traceparentOf(fiber)
-      if (traceparent !== undefined) headers["traceparent"] = traceparent
+      if (fiber.getRef(HttpClient.TracerPropagationEnabled)) Propagation.injectUnsafe(fiber, headers, Carrier.record)
       const request = HttpClientRequest.makeWith(
         method,
         baseUrl + path,
@@ -138,15 +138,6 @@ const unanswered = ({ reason }: HttpClientError): Effect.Effect<HttpClientRespon
         ? Effect.die(new Error("The request could not be sent: a header is not valid"))
         : Effect.fail(errors.fromTransport(reason))
   }
-}
-
-const traceparentOf = (fiber: Fiber.Fiber<unknown, unknown>): string | undefined => {
-  const span = fiber.cache.span
-  if (
-    span === undefined || fiber.getRef(Tracer.DisablePropagation) ||
-    Context.get(span.annotations, Tracer.DisablePropagation) || !fiber.getRef(HttpClient.TracerPropagationEnabled)
-  ) return undefined
-  return `00-${span.traceId.padStart(32, "0")}-${span.spanId}-${span.sampled ? "01" : "00"}`
 }
 
 const annotate = (fiber: Fiber.Fiber<unknown, unknown>, response: HttpClientResponse): void => {

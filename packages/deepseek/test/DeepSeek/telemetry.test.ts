@@ -1,4 +1,5 @@
 import { DeepSeek } from "@ballast/deepseek"
+import { Propagation } from "@ballast/telemetry"
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Inspectable, Logger, Option, Stream, Tracer } from "effect"
 import { TestClock } from "effect/testing"
@@ -175,6 +176,24 @@ describe("DeepSeek telemetry", () => {
         const script = Scripted.make(good)
         const { spans: [, attempt] } = yield* run(script, (deepseek) => deepseek.complete(request))
         assert.strictEqual(script.seen[0]?.headers["traceparent"], `00-${attempt?.traceId}-${attempt?.spanId}-01`)
+      }))
+
+    it.effect("goes with the id of the trace, or the one that the caller sent, and what travels beside it", () =>
+      Effect.gen(function*() {
+        const script = Scripted.make(good, good)
+        const { spans: [, attempt] } = yield* run(script, (deepseek) => deepseek.complete(request))
+        assert.strictEqual(script.seen[0]?.headers["x-trace-id"], attempt?.traceId)
+        const carried = { traceId: "order-17", traceState: "v=1", baggage: "tenant=acme" }
+        yield* run(
+          script,
+          (deepseek) => Effect.provideService(deepseek.complete(request), Propagation.Carried, carried)
+        )
+        const { baggage, tracestate, "x-trace-id": id } = script.seen[1]?.headers ?? {}
+        assert.deepStrictEqual({ baggage, tracestate, id }, {
+          baggage: "tenant=acme",
+          tracestate: "v=1",
+          id: "order-17"
+        })
       }))
 
     it.effect("is left out where propagation is disabled", () =>

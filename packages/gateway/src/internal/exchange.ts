@@ -12,6 +12,8 @@ import type * as Client from "../Client.ts"
 export interface Exchange {
   /** The client's `x-request-id` if it is a sane one, else a new UUID. */
   readonly id: string
+  /** The id that answer, log and calls upstream carry: the client's `x-trace-id`, else that of the trace; empty before it began. */
+  traceId: string
   readonly method: string
   /** Its beginning, when it is longer than 256 characters. */
   readonly path: string

@@ -1,5 +1,6 @@
 import * as Exporter from "@ballast/telemetry/Exporter"
 import * as Logs from "@ballast/telemetry/Logs"
+import * as Propagation from "@ballast/telemetry/Propagation"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -37,6 +38,9 @@ export const serve = Effect.fnUntraced(function*(options: {
   }
   const refusal = Startup.refusal(settings)
   if (Option.isSome(refusal)) return yield* refusal.value
-  const Telemetry = Exporter.layer({ serviceName: "ballast" }).pipe(Layer.provideMerge(Logs.layerConfig))
+  const Telemetry = Exporter.layer({ serviceName: "ballast" }).pipe(
+    Layer.merge(Propagation.layerConfig),
+    Layer.provideMerge(Logs.layerConfig)
+  )
   return yield* Effect.provide(run(settings), Upstream.layer(settings).pipe(Layer.provideMerge(Telemetry)))
 })
