@@ -259,8 +259,8 @@ const deadlineMessage = {
 } as const
 
 /**
- * A body or an event that is not what the protocol says: not JSON, or JSON of another shape. `excerpt` is its beginning. A broken
- * answer may be whole the next time; one of another shape would be paid for again, and be the same, as would another status.
+ * A body or an event that is not what the protocol says: not JSON, JSON of another shape, or too large. `excerpt` is its beginning. A broken
+ * answer may be whole the next time; one of another shape or size would be paid for again, and be the same, as would another status.
  *
  * @category protocol errors
  * @since 0.1.0
@@ -268,8 +268,8 @@ const deadlineMessage = {
 export class MalformedBody extends Schema.TaggedError<MalformedBody>()("MalformedBody", {
   detail: Schema.String,
   excerpt: Schema.String,
-  /** Whether it is whole JSON, of another shape. */
-  json: Schema.optionalKey(Schema.Boolean),
+  /** Whether it would come again: whole JSON of another shape, or more than `Limits` let in. */
+  lasting: Schema.optionalKey(Schema.Boolean),
   /** HTTP status, where it is another one than the 200 of an answer: a redirect, or `204`. */
   status: Schema.optionalKey(Schema.Finite),
   traceId: Schema.optionalKey(Schema.String)
@@ -399,7 +399,7 @@ const spent: Judgement = { retry: false, elsewhere: false, fault: true }
  * **Details**
  *
  * As `judgements` says, but for two cases: the total deadline leaves no time for another try, here or elsewhere; and a `MalformedBody`
- * that is whole JSON of another shape, or has another status than an answer's, would come again and is no failure of the service.
+ * that is lasting, or has another status than an answer's, would come again and is no failure of the service.
  *
  * @category predicates
  * @since 0.1.0
@@ -409,7 +409,7 @@ export const judge = (reason: Reason): Judgement => {
     case "DeadlineExceeded":
       return reason.deadline === "total" ? spent : fault
     case "MalformedBody":
-      return reason.json === true || reason.status !== undefined ? account : fault
+      return reason.lasting === true || reason.status !== undefined ? account : fault
     default:
       return judgements[reason._tag]
   }

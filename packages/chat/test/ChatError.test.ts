@@ -36,7 +36,7 @@ const judged: ReadonlyArray<readonly [ChatError.ChatError, retry: boolean, elsew
   [deadline("first"), true, true, true],
   [deadline("idle"), true, true, true],
   [protocol(new ChatError.MalformedBody(malformed)), true, true, true],
-  [protocol(new ChatError.MalformedBody({ ...malformed, json: true })), false, true, false],
+  [protocol(new ChatError.MalformedBody({ ...malformed, lasting: true })), false, true, false],
   [protocol(new ChatError.MalformedBody({ ...malformed, status: 307 })), false, true, false],
   [protocol(new ChatError.StreamTruncated({})), true, true, true],
   [protocol(new ChatError.EmptyCompletion({})), true, true, true]

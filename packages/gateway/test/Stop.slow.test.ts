@@ -1,16 +1,20 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Clock, Duration, Effect, Fiber } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { Agent, request } from "node:http"
 import { eventually } from "./harness.ts"
 import { serve } from "./program.ts"
 
+/** Stops one after the other, at most. */
 const stops = 30
 
-/** Keeps a core busy, for ten minutes at most. */
+/** No further stop begins after that time: on a busy machine there are fewer. */
+const longest = Duration.minutes(2)
+
+/** Keeps a core busy, for five minutes at most. */
 const burner = Effect.acquireRelease(
   Effect.sync((): ChildProcess =>
-    spawn(process.execPath, ["-e", "for (const end = Date.now() + 6e5; Date.now() < end;);"], { stdio: "ignore" })
+    spawn(process.execPath, ["-e", "for (const end = Date.now() + 3e5; Date.now() < end;);"], { stdio: "ignore" })
   ),
   (child) => Effect.sync(() => child.kill("SIGKILL"))
 )
@@ -42,11 +46,11 @@ const stop = Effect.gen(function*() {
   const { program, url } = yield* serve({ BALLAST_SHUTDOWN_TIMEOUT: "2s", BALLAST_LOG_LEVEL: "warn" })
   let answered = 0
   const clients = yield* Effect.forkChild(
-    Effect.all(Array.from({ length: 16 }, (_, i) => client(url, i % 2 === 0, () => answered++)), {
+    Effect.all(Array.from({ length: 8 }, (_, i) => client(url, i % 2 === 0, () => answered++)), {
       concurrency: "unbounded"
     })
   )
-  yield* eventually(Effect.sync(() => answered > 50))
+  yield* eventually(Effect.sync(() => answered > 20))
   yield* program.signal("SIGTERM")
   const ends = yield* Fiber.join(clients)
   assert.strictEqual((yield* program.ended).code, 0)
@@ -55,14 +59,15 @@ const stop = Effect.gen(function*() {
 
 describe("ballast serve", () => {
   it.live(
-    `loses no request in ${stops} stops under load, while others keep the cores busy`,
+    "loses no request when it is stopped under load, while others keep the cores busy",
     () =>
       Effect.gen(function*() {
         yield* burner
         yield* burner
         let answered = 0
         const lost: Array<string> = []
-        for (let i = 0; i < stops; i++) {
+        const end = (yield* Clock.currentTimeMillis) + Duration.toMillis(longest)
+        for (let i = 0; i < stops && (yield* Clock.currentTimeMillis) < end; i++) {
           const round = yield* stop
           answered += round.answered
           // Whoever comes too late is refused at the door.

@@ -42,8 +42,8 @@ export const unreadable = (
       )
   )
 
-export const malformed = (answer: Answer, detail: string, body: string, json = false): ChatError.ProtocolError =>
-  errors.malformed(detail, told(answer, body), json)
+export const malformed = (answer: Answer, detail: string, body: string, lasting = false): ChatError.ProtocolError =>
+  errors.malformed(detail, told(answer, body), lasting)
 
 /** The text of a body that is read whole. */
 export const text = (answer: Answer): Effect.Effect<string, ChatError.ChatError> =>
@@ -52,9 +52,9 @@ export const text = (answer: Answer): Effect.Effect<string, ChatError.ChatError>
     ({ more, text }) => more ? Effect.fail(tooLarge(answer, text)) : Effect.succeed(text)
   )
 
-/** The error of a whole answer that goes on past its limit. */
+/** The error of a whole answer that goes on past its limit, or that of its client. */
 const tooLarge = (answer: Answer, text: string): ChatError.ProtocolError =>
-  malformed(answer, `a whole answer larger than ${limits.wholeAnswer} bytes`, text.slice(0, 1000))
+  malformed(answer, "a whole answer that is too large", text.slice(0, 1000), true)
 
 /** Reads a body. */
 export const read = <A>(

@@ -8,6 +8,7 @@ import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import * as errors from "./errors.ts"
+import { bodyTooLarge } from "./exchange.ts"
 
 /** The text of a body, and whether it goes on past the limit. */
 export interface Text {
@@ -18,11 +19,15 @@ export interface Text {
 /** Reads a body whole, as far as `limit` bytes. What comes after them is not read, and the connection is let go. */
 export const text = (response: HttpClientResponse, limit: number): Effect.Effect<Text, ChatError.TransportError> =>
   Effect.catch(
-    isWithin(response, limit) ? Effect.map(response.text, (text) => ({ text, more: false })) : collect(response, limit),
-    (error) =>
-      error.reason._tag === "EmptyBodyError"
-        ? Effect.succeed({ text: "", more: false })
+    isWithin(response, limit)
+      ? Effect.map(response.text, (text): Text => ({ text, more: false }))
+      : collect(response, limit),
+    (error): Effect.Effect<Text, ChatError.TransportError> => {
+      const more = errors.codeOf(error) === bodyTooLarge
+      return more || error.reason._tag === "EmptyBodyError"
+        ? Effect.succeed({ text: "", more })
         : Effect.fail(errors.fromTransport(error))
+    }
   )
 
 /** Whether a body says that it is no longer than the limit. An encoded one does not say how long it becomes. */

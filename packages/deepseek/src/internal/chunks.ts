@@ -134,7 +134,7 @@ class Arriving {
     if (this.over || this.failure !== undefined) return this.skip(piece)
     const error = this.body.take(piece)
     if (error !== undefined && this.finished) this.over = true
-    else if (error !== undefined) this.failure ??= Effect.fail(answers.malformed(this.answer, error, ""))
+    else if (error !== undefined) this.failure ??= Effect.fail(answers.malformed(this.answer, error, "", true))
     if (this.finished) this.skip(piece)
   }
 

@@ -33,12 +33,12 @@ export const fromStated = (json: unknown, answer: Answer, now: number): ChatErro
 }
 
 /** The error that stands for an answer that is not what it should be. */
-export const malformed = (detail: string, answer: Answer, json = false): ChatError.ProtocolError =>
+export const malformed = (detail: string, answer: Answer, lasting = false): ChatError.ProtocolError =>
   new ChatError.ProtocolError({
     reason: new ChatError.MalformedBody({
       ...(answer.status === 200 ? { detail } : { detail: `status ${answer.status}, ${detail}`, status: answer.status }),
       excerpt: masked(answer.body, answer.secret, maxExcerpt),
-      ...(json ? { json } : undefined),
+      ...(lasting ? { lasting } : undefined),
       ...optionalTraceId(answer.headers["x-ds-trace-id"])
     })
   })

@@ -29,6 +29,9 @@ type ResponseHeaders = Record<string, string | Array<string> | undefined>
 /** Responses such as `102` and `103` that may come before the real one. Services send one or two. */
 const maxInformational = 16
 
+/** The code of the error of a body that is larger than `Bounds.body`. */
+export const bodyTooLarge = "BODY_TOO_LARGE"
+
 /** Why this client itself says that an exchange failed. */
 class ExchangeError extends Error {
   readonly code: string
@@ -139,7 +142,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
       if (this.size >= this.bounds.buffer) (this.inflate ?? this.controller)?.pause()
     } else if (this.size > this.bounds.body) {
       this.chunks = []
-      return this.breakOff(new ExchangeError("BODY_TOO_LARGE", `a body larger than ${this.bounds.body} bytes`))
+      return this.breakOff(new ExchangeError(bodyTooLarge, `a body larger than ${this.bounds.body} bytes`))
     }
     this.wakeReader()
   }

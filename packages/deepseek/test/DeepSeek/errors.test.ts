@@ -1,3 +1,4 @@
+import { Limits } from "@ballast/chat"
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Redacted } from "effect"
 import { TestClock } from "effect/testing"
@@ -12,6 +13,15 @@ const text = (status: number, body: string, headers: Record<string, string> = {}
   status,
   headers,
   body: body === "" ? [] : [body]
+})
+
+const piece = new Uint8Array(Limits.limits.wholeAnswer / 8).fill(0x20)
+
+/** Its body goes on past every limit, and then waits. */
+const endless = (status: number): Scripted.Reply => ({
+  status,
+  body: ["{", ...Array.from({ length: 8 }, () => piece)],
+  end: "stall"
 })
 
 const html = "<html>\r\n<head><title>500 Internal Server Error</title></head>\r\n<body>openresty</body></html>"
@@ -211,7 +221,20 @@ const cases: ReadonlyArray<readonly [name: string, reply: Scripted.Reply | Scrip
     excerpt: html,
     traceId
   }],
-  ["200 of another shape", text(200, "{\"id\":\"x\",\"choices\":[]}"), { _tag: "MalformedBody", json: true }],
+  ["200 of another shape", text(200, "{\"id\":\"x\",\"choices\":[]}"), { _tag: "MalformedBody", lasting: true }],
+  ["200 without an end", endless(200), {
+    class: "ProtocolError",
+    _tag: "MalformedBody",
+    detail: "a whole answer that is too large",
+    lasting: true
+  }],
+  ["200, larger than the client takes", { ...text(200, "{\"id\":\"x\","), end: "large" }, {
+    class: "ProtocolError",
+    _tag: "MalformedBody",
+    detail: "a whole answer that is too large",
+    lasting: true
+  }],
+  ["500 without an end", endless(500), { class: "ServerError", _tag: "InternalError" }],
   ["200, cut short", { ...text(200, "{\"id\":\"x\","), end: "cut" }, {
     class: "TransportError",
     _tag: "ConnectionLost",

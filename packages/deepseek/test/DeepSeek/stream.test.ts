@@ -282,7 +282,7 @@ describe("DeepSeek.stream", () => {
           const [body, end, expected] of [
             [["\n{\"error\":{\"message\":\"Insufficient Balance\"}}"], "clean", { _tag: "InsufficientBalance" }],
             [["{\"id\":"], "clean", { _tag: "MalformedBody", detail: "not JSON", excerpt: "{\"id\":" }],
-            [["{\"id\":1}"], "clean", { _tag: "MalformedBody", json: true }],
+            [["{\"id\":1}"], "clean", { _tag: "MalformedBody", lasting: true }],
             [["{\"id\":"], "cut", { class: "TransportError", _tag: "ConnectionLost" }],
             [endless, "stall", { _tag: "MalformedBody", detail: "a whole answer larger than 67108864 characters" }]
           ] as const

@@ -6,7 +6,7 @@ export interface Reply {
   readonly status?: number
   readonly headers?: Record<string, string>
   readonly body?: ReadonlyArray<string | Uint8Array | Duration.Duration>
-  readonly end?: "clean" | "cut" | "stall"
+  readonly end?: "clean" | "cut" | "large" | "stall"
 }
 
 /** A connection that is never made. */
@@ -70,9 +70,9 @@ export const make = (...replies: ReadonlyArray<Reply | Refusal>): Script => {
 const respond = (request: HttpClientRequest.HttpClientRequest, reply: Reply, onEnd: () => void) => {
   const { body = [], end = "clean", headers = { "content-type": "application/json" }, status = 200 } = reply
   const base = HttpClientResponse.fromWeb(request, new Response(null, { status, headers }))
-  const lost = () =>
+  const lost = (code: string) =>
     new HttpClientError.HttpClientError({
-      reason: new HttpClientError.DecodeError({ request, response: base, cause: new CodedError("UND_ERR_SOCKET") })
+      reason: new HttpClientError.DecodeError({ request, response: base, cause: new CodedError(code) })
     })
   const pieces = Stream.fromIterable(body).pipe(
     Stream.flatMap((piece) =>
@@ -81,9 +81,12 @@ const respond = (request: HttpClientRequest.HttpClientRequest, reply: Reply, onE
         : Stream.succeed(typeof piece === "string" ? encoder.encode(piece) : piece)
     )
   )
+  const broken = (code: string) =>
+    Stream.fromEffectDrain(Effect.andThen(Effect.sync(onEnd), Effect.suspend(() => Effect.fail(lost(code)))))
   const ending = {
     clean: Stream.fromEffectDrain(Effect.sync(onEnd)),
-    cut: Stream.fromEffectDrain(Effect.andThen(Effect.sync(onEnd), Effect.suspend(() => Effect.fail(lost())))),
+    cut: broken("UND_ERR_SOCKET"),
+    large: broken("BODY_TOO_LARGE"),
     stall: Stream.never
   }[end]
   const stream: Stream.Stream<Uint8Array, HttpClientError.HttpClientError> = Stream.concat(pieces, ending)

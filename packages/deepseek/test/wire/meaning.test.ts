@@ -143,7 +143,7 @@ describe("the words of an error", () => {
         }, "hello"]
       ) {
         const reason = yield* reasonOf((yield* scripted(json(200, body))).complete(request))
-        assert.deepInclude(reason, { _tag: "MalformedBody", json: true })
+        assert.deepInclude(reason, { _tag: "MalformedBody", lasting: true })
       }
     }))
 })

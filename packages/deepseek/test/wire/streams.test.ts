@@ -205,7 +205,7 @@ describe("streams on the wire", () => {
       Effect.gen(function*() {
         assert.deepInclude(yield* reasonOf(scopedCollect(sse(["data: {\"a\":1}\n\n", done]))), {
           _tag: "MalformedBody",
-          json: true
+          lasting: true
         })
       }))
   })

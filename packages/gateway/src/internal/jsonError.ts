@@ -83,7 +83,9 @@ type Expected = "value" | "value or ]" | "key" | "key or }" | "colon" | "comma o
 
 /** Where the bytes stop being JSON. A string that is not closed stops at its start. */
 const endOfJson = (bytes: Uint8Array, start: number): number => {
-  const closers: Array<number> = []
+  // What closes the open arrays and objects: never more than there are bytes. Pages that are not written cost nothing.
+  const closers = new Uint8Array(bytes.length)
+  let depth = 0
   let expected: Expected = "value"
   let at = start
 
@@ -93,13 +95,13 @@ const endOfJson = (bytes: Uint8Array, start: number): number => {
     return true
   }
   const close = (): true => {
-    closers.pop()
+    depth--
     return to(at + 1, "comma or end")
   }
   const value = (byte: number | undefined): boolean => {
     const closer = byte === undefined ? undefined : closeOf[byte]
     if (closer !== undefined) {
-      closers.push(closer)
+      closers[depth++] = closer
       return to(at + 1, closer === closeBracket ? "value or ]" : "key or }")
     }
     const end = endOfString(bytes, at) ?? endOfNumber(bytes, at) ?? endOfWord(bytes, at)
@@ -113,7 +115,7 @@ const endOfJson = (bytes: Uint8Array, start: number): number => {
   const step = (): boolean => {
     at = skip(bytes, at, isBlank)
     const byte = bytes[at]
-    const closer = closers.at(-1)
+    const closer = depth === 0 ? undefined : closers[depth - 1]
     switch (expected) {
       case "key or }":
         return byte === closeBrace ? close() : key()
