@@ -11,7 +11,7 @@ import { importsOf } from "./imports.ts"
 
 /** The packages from the top down, with the packages of ours that the sources of each may import. */
 const allowed: Record<string, ReadonlyArray<string>> = {
-  gateway: ["simulator", "deepseek", "chat", "telemetry", "resilience"],
+  gateway: ["router", "simulator", "deepseek", "chat", "settings", "telemetry", "resilience"],
   router: ["deepseek", "chat", "settings", "resilience"],
   simulator: ["chat"],
   deepseek: ["chat", "telemetry", "resilience"],

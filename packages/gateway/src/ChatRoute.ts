@@ -12,11 +12,14 @@
 import type { ChatChunk } from "@ballast/chat/ChatChunk"
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
-import type { CallError } from "@ballast/deepseek/DeepSeek"
+import type { CallError } from "@ballast/deepseek/Lane"
 import * as CallInfo from "@ballast/resilience/CallInfo"
+import * as CallContext from "@ballast/router/CallContext"
+import * as RouteInfo from "@ballast/router/RouteInfo"
 import type * as Arr from "effect/Array"
 import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
@@ -66,10 +69,19 @@ export const make = (options: Options) =>
     exchange.model = chat.model
     const deadline = ClientDeadline.read(request.headers)
     const call = exchange.call = CallInfo.make()
+    const place = exchange.place = RouteInfo.make()
+    const { client } = exchange
     const answer = events === undefined
       ? complete(options, exchange, chat, deadline, body)
       : stream(options, exchange, chat, deadline, events, options.out(request), body)
-    return Effect.provideService(answer, CallInfo.Current, call)
+    return Effect.provideContext(
+      answer,
+      Context.empty().pipe(
+        Context.add(CallInfo.Current, call),
+        Context.add(RouteInfo.Current, place),
+        Context.add(CallContext.Current, { client, headers: request.headers })
+      )
+    )
   })
 
 const complete = (

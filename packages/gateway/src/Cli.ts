@@ -1,5 +1,5 @@
 /**
- * The `ballast` program: `serve`, `simulate` and `chat`.
+ * The `ballast` program: `serve`, `simulate`, `chat`, and `init`, `check` and `schema` for its settings.
  *
  * Each command is loaded when it runs, so that one does not pay for another's start. What goes wrong is said in one line on standard
  * error, and the exit code is 1. Output that nobody reads is dropped.
@@ -17,14 +17,34 @@ import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Stdio from "effect/Stdio"
 import * as Flags from "./internal/cli/flags.ts"
 import * as Usage from "./internal/cli/usage.ts"
 import { version } from "./Version.ts"
 
+const config = Flag.String("config").pipe(
+  Flag.withDescription("The settings file (ballast.yaml, if it is there)"),
+  Flag.withMetavar("file"),
+  Flag.optional
+)
+
+const profile = Flag.String("profile").pipe(
+  Flag.withDescription("Profile, whose file lies over it: ballast.prod.yaml for prod (BALLAST_PROFILE)"),
+  Flag.withMetavar("name"),
+  Flag.optional
+)
+
+const sourcesOf = (options: { readonly config: Option.Option<string>; readonly profile: Option.Option<string> }) => ({
+  config: Option.getOrUndefined(options.config),
+  profile: Option.getOrUndefined(options.profile)
+})
+
 const serve = Command.make(
   "serve",
   {
+    config,
+    profile,
     host: Flags.host("127.0.0.1"),
     port: Flags.port(8787),
     forwardSimulate: Flag.Boolean("forward-simulate").pipe(
@@ -34,15 +54,26 @@ const serve = Command.make(
       Flag.optional
     )
   },
-  (options) => Effect.flatMap(Effect.promise(() => import("./internal/cli/serve.ts")), ({ serve }) => serve(options))
+  (options) =>
+    Effect.flatMap(
+      Effect.promise(() => import("./internal/cli/serve.ts")),
+      ({ serve }) =>
+        serve({
+          ...sourcesOf(options),
+          host: Option.getOrUndefined(options.host),
+          port: Option.getOrUndefined(options.port),
+          forwardSimulate: Option.getOrUndefined(options.forwardSimulate)
+        })
+    )
 ).pipe(
   Command.withShortDescription("Run the gateway"),
   Command.withDescription(
     `Run the gateway: an OpenAI-compatible server in front of DeepSeek that retries, limits and breaks circuits for its clients.
 
-With DEEPSEEK_API_KEY set it talks to DeepSeek, without it to an embedded simulator. Stops cleanly on Ctrl-C or SIGTERM; a second one stops at once.
+With DEEPSEEK_API_KEY set it talks to DeepSeek, without it to an embedded simulator, with providers in ballast.yaml to those. It follows the file while it runs, and reads it again on SIGHUP. Stops cleanly on Ctrl-C or SIGTERM; a second one stops at once.
 
 Environment:
+  BALLAST_PROFILE               profile, as --profile (none)
   HOST, PORT                    where to listen (127.0.0.1, 8787)
   DEEPSEEK_API_KEY              key for DeepSeek; none: the simulator answers
   DEEPSEEK_BASE_URL             where DeepSeek is (https://api.deepseek.com)
@@ -65,6 +96,37 @@ Environment:
       command: "HOST=0.0.0.0 BALLAST_CLIENT_KEYS=key-of-alice,key-of-bob DEEPSEEK_API_KEY=sk-... ballast serve",
       description: "Serve the network"
     }
+  ])
+)
+
+const settings = Effect.promise(() => import("./internal/cli/settings.ts"))
+
+const init = Command.make(
+  "init",
+  { config },
+  (options) => Effect.flatMap(settings, ({ init }) => init({ config: Option.getOrUndefined(options.config) }))
+).pipe(
+  Command.withShortDescription("Write a commented settings file"),
+  Command.withDescription(
+    "Write ballast.yaml with every setting as a comment. It works as it is, and no file is overwritten."
+  )
+)
+
+const check = Command.make(
+  "check",
+  { config, profile },
+  (options) => Effect.flatMap(settings, ({ check }) => check(sourcesOf(options)))
+).pipe(
+  Command.withShortDescription("Check the settings"),
+  Command.withDescription(
+    "Check the settings file, the profile and the environment, and print what is in force, secrets hidden. Exits with 1 when something is wrong, and says where."
+  )
+)
+
+const schema = Command.make("schema", {}, () => Effect.flatMap(settings, ({ schema }) => schema)).pipe(
+  Command.withShortDescription("Print the JSON Schema of the settings file"),
+  Command.withExamples([
+    { command: "ballast schema > ballast.schema.json", description: "Let an editor complete and explain settings" }
   ])
 )
 
@@ -175,7 +237,7 @@ const ballast = Command.make("ballast").pipe(
   Command.withDescription(
     "Ballast keeps DeepSeek calls upright in heavy seas: a gateway with retries, limits and circuit breaking, a simulator, and a chat."
   ),
-  Command.withSubcommands([serve, simulate, chat])
+  Command.withSubcommands([serve, init, check, schema, simulate, chat])
 )
 
 const isTagged = <Tag extends string>(error: unknown, tag: Tag): error is { readonly _tag: Tag } =>

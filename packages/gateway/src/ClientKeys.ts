@@ -1,8 +1,7 @@
 /**
  * Which clients may call: those that send one of the configured keys as `Authorization: Bearer <key>`.
  *
- * A configured key is `name:key` or a bare key, whose client is named by its place: `client-1`. Several keys may have one name, so that a key
- * can be replaced without a gap. Keys are compared by their SHA-256 digests, against all of them and in constant time, so that neither the
+ * A client may have several keys, so that one can be replaced without a gap. Keys are compared by their SHA-256 digests, against all of them and in constant time, so that neither the
  * length nor a matching beginning of a key shows in the answer's timing. A client's key goes no further than here.
  *
  * @since 0.1.0
@@ -37,25 +36,60 @@ const wrong = new Rejection({
 
 const named = /^([\w.-]{1,64}):(.+)$/
 
-const known = (configured: Redacted.Redacted, index: number) => {
-  const text = Redacted.value(configured)
-  const [, name = `client-${index + 1}`, key = text] = named.exec(text) ?? []
-  const client: Client.Client = { name, labels: {} }
-  return { digest: digest(key), found: Effect.succeed(client) }
+/**
+ * Whether a text can be the name of a client.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isName = (text: string): boolean => /^[\w.-]{1,64}$/.test(text)
+
+/**
+ * Reads keys written `name:key`, or bare ones, whose client is named by its place: `client-1`.
+ *
+ * @category parsers
+ * @since 0.1.0
+ */
+export const byName = (texts: ReadonlyArray<string>): ReadonlyMap<string, ReadonlyArray<string>> => {
+  const found = new Map<string, ReadonlyArray<string>>()
+  for (const [index, text] of texts.entries()) {
+    const [, name = `client-${index + 1}`, key = text] = named.exec(text) ?? []
+    found.set(name, [...found.get(name) ?? [], key])
+  }
+  return found
 }
 
 /**
- * Lets everyone pass as `Client.anonymous` when `keys` is empty, else only those who send one of them.
+ * Clients by name.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Clients = Readonly<
+  Record<string, {
+    readonly keys: ReadonlyArray<Redacted.Redacted>
+    readonly labels: Readonly<Record<string, string>>
+  }>
+>
+
+const known = ([name, { keys, labels }]: [string, Clients[string]]) => {
+  const client: Client.Client = { name, labels }
+  const found = Effect.succeed(client)
+  return keys.map((key) => ({ digest: digest(Redacted.value(key).trim()), found }))
+}
+
+/**
+ * Lets everyone pass as `Client.anonymous` when there are no clients, else only those who send a key of one.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make = (keys: ReadonlyArray<Redacted.Redacted>): ClientKeys => {
-  if (keys.length === 0) {
+export const make = (given: Clients): ClientKeys => {
+  const clients = Object.entries(given).flatMap(known)
+  if (clients.length === 0) {
     const everyone = Effect.succeed(Client.anonymous)
     return () => everyone
   }
-  const clients = keys.map(known)
   return (authorization) => {
     const key = authorization === undefined ? undefined : bearer.exec(authorization)?.[1]
     if (key === undefined) return Effect.fail(missing)

@@ -56,6 +56,26 @@ const durationOf = ({ method: given, route, status }: Exchange): typeof duration
   return metric
 }
 
+const routed = Metric.counter("ballast_routed_requests_total", {
+  description: "Requests by the place that answered, or was asked last",
+  incremental: true
+})
+
+const routedBy = new Map<string, typeof routed>()
+
+/** Providers, accounts and arms are those of the settings. */
+const countRouted = ({ place, status }: Exchange, context: Context.Context<never>): void => {
+  if (place?.provider === undefined) return
+  const { account = "", arm = "", provider } = place
+  const key = JSON.stringify([provider, account, arm, status])
+  let metric = routedBy.get(key)
+  if (metric === undefined) {
+    metric = Metric.withAttributes(routed, { provider, account, arm, status: String(status) })
+    routedBy.set(key, metric)
+  }
+  metric.updateUnsafe(1, context)
+}
+
 const noStack = { captureStackTrace: false } as const
 
 const pathOf = (url: string): string => {
@@ -72,7 +92,7 @@ const start = (
   request: HttpServerRequest,
   path: string,
   match: Match | undefined,
-  upstream: string
+  upstream: Exchange["upstream"]
 ): Exchange => {
   const given = request.headers["x-request-id"]
   const id = given !== undefined && saneId.test(given) ? given : randomUUID()
@@ -89,18 +109,31 @@ const start = (
   }
 }
 
+/** A text as a header can hold it: visible ASCII, the rest percent-encoded. */
+const headerText = (text: string): string =>
+  text.replace(/[^\x21-\x7e]+/g, (part) => encodeURIComponent(part.toWellFormed()))
+
 /**
- * The headers of the answer as far as the exchange has come: the ids of the request and its trace, the kind of upstream, and how many attempts its call took.
+ * The headers of the answer as far as the exchange has come: the ids of the request and its trace, the kind of upstream, where its call went,
+ * and how many attempts it took.
  *
  * @category accessors
  * @since 0.1.0
  */
-export const headers = ({ call, id, traceId, upstream }: Exchange): Record<string, string> => ({
-  "x-request-id": id,
-  "x-trace-id": traceId,
-  "x-ballast-upstream": upstream,
-  ...(call === undefined ? undefined : { "x-ballast-attempts": String(call.attempts) })
-})
+export const headers = ({ call, id, place, traceId, upstream }: Exchange): Record<string, string> => {
+  const found: Record<string, string> = {
+    "x-request-id": id,
+    "x-trace-id": traceId,
+    "x-ballast-upstream": headerText(upstream(place?.provider))
+  }
+  if (call !== undefined) found["x-ballast-attempts"] = String(call.attempts)
+  if (place?.provider !== undefined) {
+    found["x-ballast-provider"] = headerText(place.provider)
+    if (place.model !== undefined) found["x-ballast-model"] = headerText(clip(place.model))
+    if (place.arm !== undefined) found["x-ballast-arm"] = headerText(place.arm)
+  }
+  return found
+}
 
 /** The status of an exchange whose client went away first. */
 const unanswered = 499
@@ -118,7 +151,7 @@ export const begin = (exchange: Exchange, status: number): void => {
 const nameOf = (route: Route): string => route.name ?? route.path
 
 const fieldsOf = (exchange: Exchange, began: number, millis: number) => {
-  const { call, firstAt, usage } = exchange
+  const { call, firstAt, place, usage } = exchange
   return {
     method: exchange.method,
     path: exchange.path,
@@ -128,6 +161,10 @@ const fieldsOf = (exchange: Exchange, began: number, millis: number) => {
     client: exchange.client.name,
     stream: exchange.stream,
     model: exchange.model,
+    provider: place?.provider,
+    account: place?.account,
+    provider_model: place?.model === exchange.model ? undefined : place?.model,
+    arm: place?.arm,
     attempts: call?.attempts,
     waited_ms: call && Math.round(call.waited),
     ttft_ms: firstAt === undefined ? undefined : firstAt - began,
@@ -157,6 +194,10 @@ const attributesOf = (exchange: Exchange): ReadonlyArray<readonly [string, unkno
   ["http.route", exchange.route],
   ["ballast.request.id", exchange.id],
   ["ballast.client", exchange.client.name],
+  ["ballast.provider", exchange.place?.provider],
+  ["ballast.account", exchange.place?.account],
+  ["ballast.model", exchange.place?.model],
+  ["ballast.arm", exchange.place?.arm],
   [Attribute.errorType, exchange.error]
 ]
 
@@ -195,7 +236,7 @@ export const observe = <E, R>(
     request: HttpServerRequest,
     route: Route | undefined
   ) => Effect.Effect<HttpServerResponse, E, R>,
-  options: { readonly routes: Routes; readonly upstream: string }
+  options: { readonly routes: Routes; readonly upstream: Exchange["upstream"] }
 ): Effect.Effect<HttpServerResponse, E, R | HttpServerRequest | Scope.Scope> => {
   let running = 0
   return Effect.contextWith((context: Context.Context<HttpServerRequest | Scope.Scope>) => {
@@ -226,6 +267,7 @@ export const observe = <E, R>(
           const millis = clock.currentTimeMillisUnsafe() - began
           active.updateUnsafe(--running, context)
           durationOf(exchange).updateUnsafe(millis / 1000, context)
+          countRouted(exchange, context)
           endSpan(span, exchange, clock.currentTimeNanosUnsafe())
           const line = Effect.withParentSpan(log(exchange, began, millis, match?.route.quiet === true), span, noStack)
           return carried === undefined ? line : Effect.provideService(line, Propagation.Carried, carried)

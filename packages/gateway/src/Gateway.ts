@@ -1,23 +1,26 @@
 /**
- * The gateway: an OpenAI-compatible server in front of `DeepSeek`.
+ * The gateway: an OpenAI-compatible server in front of the providers of its settings.
  *
  * | route | what for | key needed |
  * |---|---|---|
  * | `POST /v1/chat/completions`, `/chat/completions` | chat, whole or streamed | yes |
- * | `GET /v1/models`, `/models` | the service's models | yes |
+ * | `GET /v1/models`, `/models` | the models of the settings and of the service | yes |
  * | `GET /v1/models/{id}`, `/models/{id}` | one of them | yes |
  * | `GET /user/balance` | the account's balance | yes |
  * | `GET /metrics` | Prometheus metrics | yes: they tell what is used, and how much |
  * | `GET /healthz` | the process is alive | no |
- * | `GET /readyz` | ready for traffic: `503` while stopping | no, but for the names of circuits |
+ * | `GET /readyz` | ready for traffic: `503` while stopping | no, but for the names of circuits and why settings were refused |
  *
  * A key is needed only when client keys are configured. `HEAD` works where `GET` does, `OPTIONS` lists the methods. Every answer
- * carries `x-request-id` and `x-ballast-upstream`. There are no CORS headers: keys do not belong into web pages.
+ * carries `x-request-id` and `x-ballast-upstream`; an answer to a call says who gave it (`x-ballast-provider`, `-model`, `-arm`) and after
+ * how many attempts (`x-ballast-attempts`). There are no CORS headers: keys do not belong into web pages.
  *
  * @since 0.1.0
  */
-import * as DeepSeek from "@ballast/deepseek/DeepSeek"
+import { CurrentHeaders } from "@ballast/deepseek/Source"
 import { CurrentTenant } from "@ballast/resilience/ConcurrencyLimit"
+import { IsLearning } from "@ballast/router/KeyPool"
+import * as Settings from "@ballast/settings/Settings"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Cause from "effect/Cause"
@@ -28,9 +31,10 @@ import type { HttpServer } from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { createServer, type ServerResponse } from "node:http"
+import { createServer as createSecureServer } from "node:https"
 import * as Body from "./Body.ts"
 import * as ChatRoute from "./ChatRoute.ts"
 import * as Client from "./Client.ts"
@@ -49,33 +53,20 @@ import * as OpenAiChat from "./OpenAiChat.ts"
 import * as PolicyLog from "./PolicyLog.ts"
 import { Rejection } from "./Rejection.ts"
 import * as Routes from "./Routes.ts"
+import type { GatewaySettings } from "./Settings.ts"
 import * as Shutdown from "./Shutdown.ts"
 import * as Startup from "./Startup.ts"
-import { Upstream } from "./Upstream.ts"
+import type { Upstream } from "./Upstream.ts"
 
 /**
+ * What a gateway stands on, and what steers it. The policies are in the registry at hand.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  /** Address to listen on. */
-  readonly host: string
-  /** Port to listen on; 0 takes a free one. */
-  readonly port: number
-  /** Keys of clients; empty lets everyone call. */
-  readonly clientKeys: ReadonlyArray<Redacted.Redacted>
-  /** Names that a gateway on loopback without client keys is called by, beside `localhost` and the loopback addresses. */
-  readonly allowedHosts: ReadonlyArray<string>
-  /** Origins of web pages that may call, beside same-site ones. */
-  readonly allowedOrigins: ReadonlyArray<string>
-  /** How long a request may take to arrive, from its first byte to the end of its body, above zero. */
-  readonly requestTimeout: Duration.Duration
-  /** How long requests may run on when the scope closes. */
-  readonly shutdownTimeout: Duration.Duration
-  /** The largest body in bytes, at most 48 MiB. Default 16 MiB. */
-  readonly maxBodySize?: number | undefined
-  /** Bytes of memory for the bodies of all requests at once. Default a quarter of the heap limit. */
-  readonly bodyMemory?: number | undefined
+  readonly settings: Settings.Settings<GatewaySettings>
+  readonly upstream: Upstream
 }
 
 const json = (body: unknown, status = 200) => HttpServerResponse.jsonUnsafe(body, { status })
@@ -91,41 +82,44 @@ const twice = (path: `/${string}`, route: Omit<Routes.Route, "path">): ReadonlyA
   { ...route, path }
 ]
 
-const makeRoutes = (
-  model: DeepSeek.DeepSeek["Service"],
-  chat: Routes.Handler,
-  ready: Routes.Handler
-): Routes.Routes =>
+const makeRoutes = ({ upstream }: Options, chat: Routes.Handler, ready: Routes.Handler): Routes.Routes =>
   Routes.make([
     ...twice("/chat/completions", { methods: { POST: chat }, dialect: OpenAiChat.dialect }),
-    ...twice("/models", { methods: { GET: () => Models.all(model.models) } }),
+    ...twice("/models", { methods: { GET: () => Models.all(upstream.models) } }),
     // Names of models may have slashes.
     ...["/v1/models", "/models"].map((path): Routes.Route => ({
       path: `${path as "/models"}/*`,
       name: `${path}/{id}`,
-      methods: { GET: ({ params }) => Models.one(model.models, params["*"] ?? "") }
+      methods: { GET: ({ params }) => Models.one(upstream.models, params["*"] ?? "") }
     })),
-    { path: "/user/balance", methods: { GET: () => Effect.map(model.balance, (balance) => json(balance)) } },
+    { path: "/user/balance", methods: { GET: () => Effect.map(upstream.balance, (balance) => json(balance)) } },
     { path: "/healthz", methods: { GET: () => Effect.succeed(json({ status: "ok" })) }, open: true, quiet: true },
     { path: "/readyz", methods: { GET: ready }, open: true, quiet: true },
     { path: "/metrics", methods: { GET: metrics }, quiet: true }
   ])
 
+const refusalOf = ({ refusal }: Settings.Status) =>
+  refusal && { at: refusal.at, problems: refusal.error.message.split("\n") }
+
 /** An open circuit does not make a gateway unready: the others have the same upstream, and all would leave the balancer at once. */
-const makeReady = (
-  upstream: Upstream["Service"],
-  checkKey: ClientKeys.ClientKeys,
-  shutdown: Shutdown.Shutdown
-): Routes.Handler =>
-(_, request) =>
-  checkKey(request.headers["authorization"]).pipe(
-    Effect.matchEffect({ onSuccess: () => circuits.states, onFailure: () => circuits.counts }),
-    Effect.map((circuits) =>
-      shutdown.stopping()
-        ? json({ status: "stopping", upstream: upstream.kind, circuits }, 503)
-        : json({ status: "ready", upstream: upstream.kind, circuits })
-    )
-  )
+const makeReady =
+  ({ settings, upstream }: Options, live: () => Live, shutdown: Shutdown.Shutdown): Routes.Handler => (_, request) =>
+    Effect.gen(function*() {
+      const isKnown = yield* Effect.isSuccess(live().checkKey(request.headers["authorization"]))
+      const status = yield* settings.status
+      const { revision, since } = status
+      return json({
+        status: shutdown.stopping() ? "stopping" : "ready",
+        upstream: upstream.kind(),
+        circuits: yield* isKnown ? circuits.states : circuits.counts,
+        settings: {
+          revision,
+          since,
+          // What is wrong with them is for those who may know their names.
+          refused: status.refusal === undefined ? false : isKnown ? refusalOf(status) : true
+        }
+      }, shutdown.stopping() ? 503 : 200)
+    })
 
 const unmet = new Rejection({
   case: "ExpectationFailed",
@@ -148,8 +142,7 @@ const as = (client: Client.Client, handler: Routes.Handler): Routes.Handler => (
 
 /** Checks the head, the method and the key, and runs the route's handler. */
 const dispatch = (
-  checkKey: ClientKeys.ClientKeys,
-  checkHost: ReturnType<typeof HostCheck.make>,
+  { checkHost, checkKey }: Live,
   route: Routes.Route | undefined,
   exchange: Exchange.Exchange,
   request: HttpServerRequest
@@ -185,18 +178,36 @@ const simulated = <A, E, R>(handled: Effect.Effect<A, E, R>, request: HttpServer
   const faults = request.headers["x-simulate"]
   return faults === undefined
     ? handled
-    : Effect.provideService(handled, DeepSeek.CurrentHeaders, { "x-simulate": faults })
+    : handled.pipe(
+      Effect.provideService(CurrentHeaders, { "x-simulate": faults }),
+      Effect.provideService(IsLearning, false)
+    )
 }
 
-const makeApp = (
-  routes: Routes.Routes,
-  checkKey: ClientKeys.ClientKeys,
-  checkHost: ReturnType<typeof HostCheck.make>,
-  upstream: Upstream["Service"]
-) =>
+/** What follows the settings: replaced as a whole. */
+interface Live {
+  readonly checkKey: ClientKeys.ClientKeys
+  readonly checkHost: ReturnType<typeof HostCheck.make>
+  readonly bodies: Body.Bodies
+}
+
+const makeLive = ({ clients, limits, listen }: GatewaySettings, host: string): Live => ({
+  checkKey: ClientKeys.make(clients),
+  checkHost: HostCheck.make({
+    onlyKnownHosts: Object.keys(clients).length === 0 && Startup.isLoopback(host),
+    allowedHosts: listen.allowedHosts,
+    allowedOrigins: listen.allowedOrigins
+  }),
+  bodies: Body.make({
+    maxBodySize: Number(limits.maxBodySize),
+    memory: limits.bodyMemory === undefined ? undefined : Number(limits.bodyMemory)
+  })
+})
+
+const makeApp = (routes: Routes.Routes, live: () => Live, upstream: Upstream) =>
   Exchange.observe((exchange, request, route) => {
-    const handled = Effect.suspend(() => dispatch(checkKey, checkHost, route, exchange, request))
-    const interruptible = Effect.interruptible(upstream.takesFaults ? simulated(handled, request) : handled)
+    const handled = Effect.suspend(() => dispatch(live(), route, exchange, request))
+    const interruptible = Effect.interruptible(upstream.takesFaults() ? simulated(handled, request) : handled)
     return interruptible.pipe(
       Effect.catchCause((cause) => answer(route?.dialect ?? OpenAiChat.dialect, exchange, cause)),
       Effect.map((response) => {
@@ -206,12 +217,41 @@ const makeApp = (
     )
   }, { routes, upstream: upstream.kind })
 
+/** What is read once, at the start. */
+const fixed = ({ listen: { host, port, tls } }: GatewaySettings) => ({
+  "listen.host": host,
+  "listen.port": port,
+  "listen.tls": tls !== undefined
+})
+
+/** Says which changes have to wait for a restart. */
+const warnOfRestart = (before: GatewaySettings, after: GatewaySettings): Effect.Effect<void> => {
+  const [from, to] = [fixed(before), fixed(after)]
+  const changed = Object.entries(to).flatMap(([name, value]) => from[name as keyof typeof from] === value ? [] : [name])
+  return changed.length === 0 ? Effect.void : Effect.logWarning("restart needed", { settings: changed })
+}
+
+type Tls = NonNullable<GatewaySettings["listen"]["tls"]>
+
+const contextOf = ({ certificate, key }: Tls) => ({ cert: certificate, key: Redacted.value(key) })
+
+/** The server, and how a new certificate is taken up: connections from now on have it. */
+const makeServer = ({ limits, listen: { tls } }: GatewaySettings) => {
+  const options = { keepAliveTimeout, requireHostHeader: false, ...requestTimes(limits.requestTimeout) }
+  if (tls === undefined) return { server: createServer(options), renew: () => {} }
+  const server = createSecureServer({ ...options, ...contextOf(tls) })
+  return { server, renew: (tls: Tls) => server.setSecureContext(contextOf(tls)) }
+}
+
 /** Longer than the idle timeout of common load balancers (60 s), so that they close a connection first. */
 const keepAliveTimeout = 75_000
 
+const requestMillis = (requestTimeout: Duration.Duration): number =>
+  Math.max(1, Math.ceil(Duration.toMillis(requestTimeout)))
+
 /** Node looks at the times of connections now and then only, by default each half minute. */
 const requestTimes = (requestTimeout: Duration.Duration) => {
-  const millis = Math.max(1, Math.ceil(Duration.toMillis(requestTimeout)))
+  const millis = requestMillis(requestTimeout)
   return { requestTimeout: millis, headersTimeout: millis, connectionsCheckingInterval: Math.min(1_000, millis) }
 }
 
@@ -227,35 +267,40 @@ const requestTimes = (requestTimeout: Duration.Duration) => {
  */
 export const serve = Effect.fnUntraced(function*(
   options: Options
-): Effect.fn.Return<HttpServer["Service"]["address"], ServeError, DeepSeek.DeepSeek | Upstream | Scope.Scope> {
-  const model = yield* DeepSeek.DeepSeek
-  const upstream = yield* Upstream
-  const server = createServer({ keepAliveTimeout, requireHostHeader: false, ...requestTimes(options.requestTimeout) })
+): Effect.fn.Return<HttpServer["Service"]["address"], ServeError, Scope.Scope> {
+  const { settings, upstream } = options
+  const first = yield* settings.current
+  let shutdownTimeout = first.limits.shutdownTimeout
+  const { renew, server } = makeServer(first)
   server.on("checkExpectation", (request, response) => server.emit("request", request, response))
   yield* halfOpen.accept(server)
-  yield* unread.answer(server, { "x-ballast-upstream": upstream.kind })
-  const shutdown = Shutdown.make(server, { timeout: options.shutdownTimeout })
+  yield* unread.answer(server, () => ({ "x-ballast-upstream": upstream.kind() }))
+  const shutdown = Shutdown.make(server, { timeout: () => shutdownTimeout })
   const http = yield* NodeHttpServer.make(() => server, {
-    host: options.host,
-    port: options.port,
+    host: first.listen.host,
+    port: first.listen.port,
     disablePreemptiveShutdown: true
   })
   yield* PolicyLog.make
-  const checkKey = ClientKeys.make(options.clientKeys)
-  const checkHost = HostCheck.make({
-    onlyKnownHosts: options.clientKeys.length === 0 && Startup.isLoopback(options.host),
-    allowedHosts: options.allowedHosts,
-    allowedOrigins: options.allowedOrigins
-  })
+  let live = makeLive(first, first.listen.host)
+  yield* Settings.follow(settings, (next) =>
+    Effect.suspend(() => {
+      live = makeLive(next, first.listen.host)
+      shutdownTimeout = next.limits.shutdownTimeout
+      server.requestTimeout = server.headersTimeout = requestMillis(next.limits.requestTimeout)
+      if (next.listen.tls !== undefined) renew(next.listen.tls)
+      return warnOfRestart(first, next)
+    }))
   const chat = ChatRoute.make({
-    model,
+    model: upstream.router,
     dialect: OpenAiChat.dialect,
-    bodies: Body.make({ maxBodySize: options.maxBodySize, memory: options.bodyMemory }),
+    bodies: { read: (request) => Effect.suspend(() => live.bodies.read(request)) },
     streams: yield* EventStream.make(shutdown.cut),
     // `node:http` serves HTTP/1 only.
     out: (request) => NodeHttpServerRequest.toServerResponse(request) as ServerResponse
   })
-  const app = makeApp(makeRoutes(model, chat, makeReady(upstream, checkKey, shutdown)), checkKey, checkHost, upstream)
+  const ready = makeReady(options, () => live, shutdown)
+  const app = makeApp(makeRoutes(options, chat, ready), () => live, upstream)
   // Added before the requests' own, so it runs after they are interrupted.
   yield* Effect.addFinalizer(() => shutdown.closed)
   yield* http.serve(Effect.andThen(shutdown.admitted, app)).pipe(

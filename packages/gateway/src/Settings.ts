@@ -1,233 +1,372 @@
 /**
- * Every setting of the gateway, read from the environment once at start.
+ * Every setting of the gateway, as one schema: messages, the table in the docs, the file that `ballast init` writes and the JSON
+ * Schema are made from it.
  *
- * The README of this package lists them with their defaults; `ballast serve --help` names them.
- *
- * An empty variable counts as absent. A wrong value stops the start with the variable's name, what is wrong and what would be right;
- * the value of a secret is never shown.
+ * Sources, later over earlier: defaults, `ballast.yaml`, the profile's file, environment variables, flags. What changes in the files
+ * while the gateway runs is put in force as a whole or refused as a whole.
  *
  * @since 0.1.0
  */
-import * as Config from "effect/Config"
-import * as ConfigProvider from "effect/ConfigProvider"
-import * as Duration from "effect/Duration"
+import * as Lane from "@ballast/deepseek/Lane"
+import * as Source from "@ballast/deepseek/Source"
+import * as RouterSettings from "@ballast/router/RouterSettings"
+import * as Field from "@ballast/settings/Field"
+import * as FileSource from "@ballast/settings/FileSource"
+import * as Settings from "@ballast/settings/Settings"
+import type { SettingsRefused } from "@ballast/settings/SettingsRefused"
+import * as ValuesSource from "@ballast/settings/ValuesSource"
+import type * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
-import { identity } from "effect/Function"
+import type * as FileSystem from "effect/FileSystem"
 import * as Redacted from "effect/Redacted"
-import * as Body from "./Body.ts"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import { createSecureContext } from "node:tls"
+import * as ClientKeys from "./ClientKeys.ts"
+import * as Environment from "./Environment.ts"
+import * as Startup from "./Startup.ts"
+
+const share = Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 }))
+
+const count = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
+
+const matching = (pattern: RegExp, expected: string) =>
+  Schema.String.check(Schema.makeFilter((text) => pattern.test(text), { expected }))
+
+const texts = (pattern: RegExp, expected: string) =>
+  Schema.Array(matching(pattern, expected)).pipe(Field.withDefault([]))
+
+/** Says why two texts are no certificate with its key; undefined when they are. */
+const wrongPair = ({ certificate, key }: { readonly certificate: string; readonly key: Redacted.Redacted }) => {
+  try {
+    createSecureContext({ cert: certificate, key: Redacted.value(key) })
+    return undefined
+  } catch (error) {
+    return `certificate and key can not be used: ${error instanceof Error ? error.message : String(error)}`
+  }
+}
+
+const Tls = Schema.Struct({
+  certificate: Schema.NonEmptyString.annotate({
+    description: "The certificate with its chain, in PEM: ${file:tls.crt}. A file that changes is taken up at once."
+  }),
+  key: Field.secret.annotate({ description: "Its key, in PEM: ${file:tls.key}." })
+}).check(Schema.makeFilter(wrongPair))
+
+const Listen = Field.section({
+  host: matching(Environment.hostPattern, "a host name or an IP address").pipe(
+    Field.withDefault(Environment.defaultHost)
+  ).annotate({
+    description: "Address to listen on. Beyond loopback, clients are needed. A change needs a restart."
+  }),
+  port: count(0, 65_535).pipe(Field.withDefault(Environment.defaultPort)).annotate({
+    description: "Port to listen on; 0 takes a free one. A change needs a restart."
+  }),
+  tls: Schema.optionalKey(Tls).annotate({ description: "HTTPS in place of HTTP." }),
+  allowedHosts: texts(Environment.allowedHost, "a name without scheme and port").annotate({
+    description: "Names that a gateway without clients is called by, beside localhost."
+  }),
+  allowedOrigins: texts(Environment.allowedOrigin, "an origin without path, such as https://chat.example.com").annotate(
+    {
+      description: "Origins of web pages that may call, beside pages on loopback."
+    }
+  )
+})
+
+const clientKey = Field.secret.check(Schema.makeFilter(
+  (key) => Source.isKey(Redacted.value(key).trim()),
+  { expected: `a key of ${Source.usableKey}` }
+))
+
+const Client = Schema.Struct({
+  keys: Schema.Array(clientKey).check(Schema.isNonEmpty()).annotate({
+    description: "Keys that it sends as Authorization: Bearer. Several let one be replaced without a gap."
+  }),
+  labels: Schema.Record(Schema.String, Schema.String).pipe(Field.withDefault({})).annotate({
+    description: "What conditions of routes may ask for, such as a team."
+  })
+})
+
+const DeepSeek = Field.section({
+  apiKey: Schema.optionalKey(clientKey).annotate({
+    description: "Key for DeepSeek, where providers names none. Without one the simulator answers."
+  }),
+  baseUrl: Schema.String.check(Schema.makeFilter(
+    (text) => Source.parseUrl(text) !== undefined,
+    { expected: Source.usableUrl }
+  )).pipe(Field.withDefault(Environment.defaultBaseUrl)).annotate({
+    description: "Where DeepSeek, or a service that speaks its API, is."
+  })
+})
+
+const Limits = Field.section({
+  maxBodySize: Field.byteSize({ minimum: "1kB", maximum: "48MiB" }).pipe(Field.withDefault("16MiB")).annotate({
+    description: "The largest body of a request."
+  }),
+  bodyMemory: Schema.optionalKey(Field.byteSize({ minimum: "1MiB" })).annotate({
+    description: "Memory for the bodies of all requests at once. Default: a quarter of the heap limit."
+  }),
+  requestTimeout: Field.duration({ minimum: "1ms", maximum: "1d" }).pipe(Field.withDefault("60s")).annotate({
+    description: "How long a request may take to arrive, its body included."
+  }),
+  shutdownTimeout: Field.duration({ maximum: "1d" }).pipe(Field.withDefault("30s")).annotate({
+    description: "How long requests may run on when the gateway stops."
+  })
+})
+
+const Log = Field.section({
+  level: Schema.Literals(["trace", "debug", "info", "warn", "error", "fatal", "none"]).pipe(Field.withDefault("info"))
+    .annotate({ description: "The least severe lines that are written." }),
+  format: Schema.optionalKey(Schema.Literals(["json", "pretty"])).annotate({
+    description: "How a line looks. Default: pretty on a terminal, else json."
+  })
+})
+
+const { deadlines, retry, retryBudget } = Lane.defaults
+
+const deadline = (value: string) => Field.duration({ minimum: "1ms", maximum: "7d" }).pipe(Field.withDefault(value))
+
+const short = (text: string): string => text.replace(/ ?(s)econds?| ?(m)inutes?/, "$1$2")
+
+const Policies = Field.section({
+  retry: Field.section({
+    times: count(0, 20).pipe(Field.withDefault(retry.times)).annotate({
+      description: "Attempts after the first; 0 for none."
+    }),
+    base: Field.duration({ minimum: "1ms", maximum: "1h" }).pipe(Field.withDefault(short(retry.base))).annotate({
+      description: "Bound of the first wait; each next one is twice as long. The wait is drawn below it."
+    }),
+    cap: Field.duration({ minimum: "1ms", maximum: "1h" }).pipe(Field.withDefault(short(retry.cap))).annotate({
+      description: "The highest bound."
+    }),
+    maxRetryAfter: Field.duration({ minimum: "0s", maximum: "1h" }).pipe(Field.withDefault("1m")).annotate({
+      description: "The longest Retry-After that is waited for."
+    })
+  }),
+  retryBudget: Field.section({
+    share: share.pipe(Field.withDefault(retryBudget.share)).annotate({ description: "Retries for each call." }),
+    floor: Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 10_000 })).pipe(
+      Field.withDefault(retryBudget.floor)
+    ).annotate({ description: "Retries on top, whatever the load.", unit: "retries per second" })
+  }),
+  circuitBreaker: Field.section({
+    enabled: Schema.Boolean.pipe(Field.withDefault(true)).annotate({
+      description: "Whether an account's model that keeps failing is left alone for a while."
+    }),
+    failureRate: Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1)).pipe(
+      Field.withDefault(0.5)
+    ).annotate({ description: "Share of failed calls that opens the circuit." }),
+    minimumCalls: Schema.optionalKey(count(1, 1_000_000)).annotate({
+      description: "Calls that must have ended within the window first. Default: 10, or 100 where simulators answer."
+    }),
+    window: Field.duration({ minimum: "1s", maximum: "1h" }).pipe(Field.withDefault("10s")).annotate({
+      description: "The stretch of time that is judged."
+    }),
+    openDuration: Field.duration({ minimum: "1ms", maximum: "1h" }).pipe(Field.withDefault("30s")).annotate({
+      description: "How long the circuit stays open before a call tries it again."
+    })
+  }),
+  rateLimit: Schema.optionalKey(Schema.Struct({
+    limit: count(1, 1_000_000).annotate({ description: "Calls that may start per window." }),
+    window: Field.duration({ minimum: "1ms", maximum: "1d" }).pipe(Field.withDefault("1s")).annotate({
+      description: "The window; a token bucket of the limit's size is filled over it."
+    }),
+    maxWait: Field.duration({ maximum: "1h" }).pipe(Field.withDefault("0s")).annotate({
+      description: "How long a call may wait for its turn."
+    })
+  })).annotate({ description: "Limits how many calls an account's model may start. Default: no limit." }),
+  concurrency: Field.section({
+    queue: count(0, 1_000_000).pipe(Field.withDefault(Lane.defaults.concurrency.queue)).annotate({
+      description: "Calls that may wait for a place of an account's model."
+    }),
+    maxWait: Field.duration({ maximum: "1h" }).pipe(Field.withDefault(short(Lane.defaults.concurrency.maxWait)))
+      .annotate({
+        description: "How long a call may wait for a place."
+      })
+  }),
+  deadlines: Field.section({
+    total: deadline(short(deadlines.total)).annotate({ description: "Of a call, with all its waits and attempts." }),
+    attempt: deadline(short(deadlines.attempt)).annotate({ description: "Of one attempt." }),
+    firstToken: deadline(short(deadlines.firstToken)).annotate({ description: "Until a stream's first token." }),
+    idle: deadline(short(deadlines.idle)).annotate({ description: "Between two tokens of a stream." })
+  })
+})
+
+const Simulator = Field.section({
+  latency: Field.duration({ maximum: "1h" }).pipe(Field.withDefault("20ms")).annotate({
+    description: "Time until the embedded simulator begins to answer."
+  }),
+  timeToFirstToken: Field.duration({ maximum: "1h" }).pipe(Field.withDefault("100ms")).annotate({
+    description: "Time until its first token."
+  }),
+  tokensPerSecond: Schema.Finite.check(Schema.isGreaterThan(0)).pipe(Field.withDefault(600)).annotate({
+    description: "How fast it writes.",
+    unit: "tokens per second"
+  }),
+  forward: Schema.Boolean.pipe(Field.withDefault(false)).annotate({
+    description: "Whether the providers are simulators, to which a client's x-simulate goes on."
+  })
+})
+
+const { fields } = RouterSettings.RouterSettings
+
+const All = Schema.Struct({
+  listen: Listen,
+  clients: Schema.Record(Schema.String, Client).pipe(Field.withDefault({})).annotate({
+    description: "Who may call, by name. Empty lets everyone on this machine call."
+  }),
+  deepseek: DeepSeek,
+  providers: fields.providers.pipe(Field.withDefault({})).annotate({
+    description: "Services that answer, by name. Empty: DeepSeek with the key above, or else the simulator."
+  }),
+  models: fields.models.pipe(Field.withDefault({})).annotate({
+    description:
+      "Where calls of a model go, by the name that clients ask for; * takes all others. Empty: all go to the first provider."
+  }),
+  policies: Policies,
+  limits: Limits,
+  log: Log,
+  simulator: Simulator
+})
 
 /**
  * @category models
  * @since 0.1.0
  */
-export interface Settings {
-  readonly host: string
-  readonly port: number
-  readonly apiKey: Redacted.Redacted | undefined
-  readonly baseUrl: string
-  /** Whether the service is a simulator, to which a client's `x-simulate` goes on. */
-  readonly forwardSimulate: boolean
-  readonly clientKeys: ReadonlyArray<Redacted.Redacted>
-  readonly allowedHosts: ReadonlyArray<string>
-  readonly allowedOrigins: ReadonlyArray<string>
-  readonly requestTimeout: Duration.Duration
-  readonly shutdownTimeout: Duration.Duration
-  /** Bytes. */
-  readonly maxBodySize: number
-  /** Bytes; absent for the default of `Body`. */
-  readonly bodyMemory: number | undefined
-}
-
-/**
- * The default port of `ballast serve`.
- *
- * @category defaults
- * @since 0.1.0
- */
-export const defaultPort = 8787
-
-/**
- * The default address of every server here: this machine only.
- *
- * @category defaults
- * @since 0.1.0
- */
-export const defaultHost = "127.0.0.1"
-
-/**
- * The default of `DEEPSEEK_BASE_URL`.
- *
- * @category defaults
- * @since 0.1.0
- */
-export const defaultBaseUrl = "https://api.deepseek.com"
-
-const fail = (message: string) => Effect.fail(new Config.ConfigError(new ConfigProvider.SourceError({ message })))
-
-/** A variable read by `parse`, which answers `undefined` for a wrong value; that is shown as `show` has it, or not at all. */
-const setting = <A>(
-  name: string,
-  expected: string,
-  parse: (text: string) => A | undefined,
-  show: (text: string) => string | undefined = identity
-): Config.Config<A> =>
-  Config.String(name).pipe(Config.mapEffect((text) => {
-    const value = parse(text.trim())
-    if (value !== undefined) return Effect.succeed(value)
-    const shown = show(text)
-    return fail(
-      `${name} ${shown === undefined ? "has a wrong value" : `is ${JSON.stringify(shown)}`}. Expected ${expected}.`
-    )
-  }))
-
-/** The same for a secret, which is never shown. */
-const secret = <A>(name: string, expected: string, parse: (text: string) => A | undefined): Config.Config<A> =>
-  setting(name, expected, parse, () => undefined)
-
-/** A wrong URL without its query. With an `@` it has a user, whose end can't be told in what is no URL: nothing of it is shown. */
-const withoutSecrets = (url: string): string | undefined =>
-  url.includes("@") ? undefined : url.replace(/([?#]).+/s, "$1***")
-
-const parsePort = (text: string): number | undefined =>
-  /^\d{1,5}$/.test(text) && Number(text) <= 65535 ? Number(text) : undefined
-
-/**
- * The port from `PORT`.
- *
- * @category config
- * @since 0.1.0
- */
-export const port = (fallback: number): Config.Config<number> =>
-  setting("PORT", `a whole number from 0 to 65535, for example PORT=${fallback}`, parsePort).pipe(
-    Config.withDefault(fallback)
-  )
-
-/**
- * The address from `HOST`.
- *
- * @category config
- * @since 0.1.0
- */
-export const host: Config.Config<string> = setting(
-  "HOST",
-  "a host name or an IP address, for example HOST=127.0.0.1",
-  (text) => /^[\w.:%-]+$/.test(text) ? text : undefined
-).pipe(Config.withDefault(defaultHost))
-
-/**
- * A base URL without a trailing slash, or `undefined` for what is none.
- *
- * @category config
- * @since 0.1.0
- */
-export const parseBaseUrl = (text: string): string | undefined => {
-  const url = URL.parse(text)
-  const usable = url !== null && (url.protocol === "https:" || url.protocol === "http:") &&
-    url.username === "" && url.password === "" && url.search === "" && url.hash === ""
-  return usable ? url.href.replace(/\/+$/, "") : undefined
-}
-
-const visible = /^[\x21-\x7e]+$/
-
-/**
- * The upstream's key and base URL, from `DEEPSEEK_API_KEY` and `DEEPSEEK_BASE_URL`.
- *
- * @category config
- * @since 0.1.0
- */
-export const upstream: Config.Config<Pick<Settings, "apiKey" | "baseUrl">> = Config.all({
-  apiKey: secret(
-    "DEEPSEEK_API_KEY",
-    "a key without spaces, as shown once at https://platform.deepseek.com/api_keys",
-    (text) => visible.test(text) ? Redacted.make(text) : undefined
-  ).pipe(Config.withDefault(undefined)),
-  baseUrl: setting(
-    "DEEPSEEK_BASE_URL",
-    `an http or https URL without user, query or fragment, for example DEEPSEEK_BASE_URL=${defaultBaseUrl}`,
-    parseBaseUrl,
-    withoutSecrets
-  ).pipe(Config.withDefault(defaultBaseUrl))
-})
-
-/** Items separated by commas, at least one, each as the pattern says. */
-const parseList = (pattern: RegExp) => (text: string): ReadonlyArray<string> | undefined => {
-  const items = text.split(",").map((item) => item.trim()).filter((item) => item !== "")
-  return items.length > 0 && items.every((item) => pattern.test(item)) ? items : undefined
-}
-
-const parseClientKeys = (text: string): ReadonlyArray<Redacted.Redacted> | undefined =>
-  parseList(visible)(text)?.map((key) => Redacted.make(key))
-
-const units = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
-
-const parseDuration = (text: string): Duration.Duration | undefined => {
-  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)$/.exec(text)
-  return match === null ? undefined : Duration.millis(Number(match[1]) * units[match[2] as keyof typeof units]) // the pattern's units
-}
-
-const sizes = { KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 }
-
-/** A number of bytes up to `most`. */
-const size = (name: string, most: number, example: string): Config.Config<number> =>
-  setting(
-    name,
-    `a whole number of KiB, MiB or GiB${
-      most === Infinity ? "" : `, at most ${most / sizes.MiB}MiB`
-    }, for example ${name}=${example}`,
-    (text) => {
-      const match = /^(\d{1,9}) ?(KiB|MiB|GiB)$/i.exec(text)
-      if (match === null) return undefined
-      const unit = Object.entries(sizes).find(([unit]) => unit.toLowerCase() === match[2]?.toLowerCase())
-      const bytes = Number(match[1]) * (unit?.[1] ?? NaN)
-      return bytes > 0 && bytes <= most ? bytes : undefined
-    }
-  )
+export type GatewaySettings = typeof All.Type
 
 /**
  * All settings of `ballast serve`.
  *
- * @category config
+ * @category schemas
  * @since 0.1.0
  */
-export const config: Config.Config<Settings> = Config.all({
-  host,
-  port: port(defaultPort),
-  upstream,
-  forwardSimulate: setting(
-    "BALLAST_FORWARD_SIMULATE",
-    "true or false, for example BALLAST_FORWARD_SIMULATE=true",
-    (text) => text === "true" ? true : text === "false" ? false : undefined
-  ).pipe(Config.withDefault(false)),
-  clientKeys: secret(
-    "BALLAST_CLIENT_KEYS",
-    "one or more keys without spaces, separated by commas, for example BALLAST_CLIENT_KEYS=key-of-alice,key-of-bob",
-    parseClientKeys
-  ).pipe(Config.withDefault([])),
-  allowedHosts: setting(
-    "BALLAST_ALLOWED_HOSTS",
-    "one or more names without scheme and port, separated by commas, for example BALLAST_ALLOWED_HOSTS=gateway.test",
-    parseList(/^(?:[\w.-]+|[\da-f:.]+)$/i)
-  ).pipe(Config.withDefault([])),
-  allowedOrigins: setting(
-    "BALLAST_ALLOWED_ORIGINS",
-    "one or more origins without path, separated by commas, for example BALLAST_ALLOWED_ORIGINS=https://chat.example.com",
-    parseList(/^(?:null|[a-z][a-z\d+.-]*:\/\/[^\s/?#@]+)$/i)
-  ).pipe(Config.withDefault([])),
-  requestTimeout: setting(
-    "BALLAST_REQUEST_TIMEOUT",
-    "a number above zero with a unit (ms, s, m, h), for example BALLAST_REQUEST_TIMEOUT=60s",
-    (text) => {
-      const duration = parseDuration(text)
-      return duration !== undefined && Duration.toMillis(duration) > 0 ? duration : undefined
+export const GatewaySettings = All.check(Schema.makeFilter((settings) => contradictions(settings)))
+
+/**
+ * The name of the model that takes all names that are not there.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const others = "*"
+
+/**
+ * The providers and models in force: those of the settings, or DeepSeek by its key, or the simulator; and all models go to the first provider
+ * where none is named.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const routing = (
+  { deepseek, models, providers: named }: Pick<GatewaySettings, "deepseek" | "models" | "providers">
+): RouterSettings.RouterSettings => {
+  const providers = isEmpty(named) ? standing(deepseek) : named
+  const [provider = ""] = Object.keys(providers)
+  return {
+    providers,
+    models: isEmpty(models)
+      ? { [others]: { targets: [{ provider, weight: 1 }], choice: "weighted", failover: [] } }
+      : models
+  }
+}
+
+const isEmpty = (map: object): boolean => Object.keys(map).length === 0
+
+const standing = ({ apiKey, baseUrl }: GatewaySettings["deepseek"]): RouterSettings.RouterSettings["providers"] => {
+  const rest = { choice: "prefix", concurrency: {} } as const
+  return apiKey === undefined
+    ? { simulator: { type: "simulator", accounts: {}, ...rest } }
+    : { deepseek: { type: "deepseek", baseUrl, accounts: { default: { keys: [apiKey], weight: 1 } }, ...rest } }
+}
+
+type Problem = { readonly path: ReadonlyArray<string | number>; readonly issue: string }
+
+const contradictions = (settings: GatewaySettings): ReadonlyArray<Problem> => [
+  ...reach(settings),
+  ...clientProblems(settings.clients),
+  ...RouterSettings.contradictions(routing(settings)).map(({ message, path }) => ({ path, issue: message }))
+]
+
+/** Refuses to serve everyone in the network without client keys. */
+const reach = ({ clients, listen: { host } }: GatewaySettings): ReadonlyArray<Problem> =>
+  Startup.isLoopback(host) || !isEmpty(clients) ? [] : [{
+    path: ["listen", "host"],
+    issue:
+      `${host} lets other machines in, who could spend your balance. Name clients with the keys that they must send ` +
+      "(BALLAST_CLIENT_KEYS), or listen on 127.0.0.1 to serve this machine only"
+  }]
+
+const clientProblems = (clients: GatewaySettings["clients"]): ReadonlyArray<Problem> => {
+  const found: Array<Problem> = []
+  const owners = new Map<string, string>()
+  for (const [name, { keys }] of Object.entries(clients)) {
+    if (!ClientKeys.isName(name)) {
+      found.push({ path: ["clients", name], issue: "expected a name of 1 to 64 letters, digits, _, . and -" })
     }
-  ).pipe(Config.withDefault(Duration.seconds(60))),
-  shutdownTimeout: setting(
-    "BALLAST_SHUTDOWN_TIMEOUT",
-    "a number with a unit (ms, s, m, h), for example BALLAST_SHUTDOWN_TIMEOUT=30s",
-    parseDuration
-  ).pipe(Config.withDefault(Duration.seconds(30))),
-  maxBodySize: size("BALLAST_MAX_BODY_SIZE", Body.largest, "16MiB").pipe(
-    Config.withDefault(Body.defaults.maxBodySize)
-  ),
-  bodyMemory: size("BALLAST_BODY_MEMORY", Infinity, "512MiB").pipe(Config.withDefault(undefined))
-}).pipe(Config.map(({ upstream, ...settings }) => ({ ...settings, ...upstream })))
+    keys.forEach((key, index) => {
+      const owner = owners.get(Redacted.value(key))
+      if (owner !== undefined) {
+        found.push({ path: ["clients", name, "keys", index], issue: `this key is given to ${owner} already` })
+      }
+      owners.set(Redacted.value(key), name)
+    })
+  }
+  return found
+}
+
+/**
+ * Where settings are looked for.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** The settings file. Default: `ballast.yaml`, if it is there. */
+  readonly file?: string | undefined
+  /** The profile, whose file lies over it: `ballast.prod.yaml` for `prod`. Default: none. */
+  readonly profile?: string | undefined
+  /** Settings that win over all others, in the form of the file. */
+  readonly flags?: object | undefined
+}
+
+/**
+ * The settings file that is read where none is named.
+ *
+ * @category defaults
+ * @since 0.1.0
+ */
+export const defaultFile = "ballast.yaml"
+
+/**
+ * The settings from their sources, which they follow as long as the scope lives.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  { file, flags = {}, profile }: Options = {}
+): Effect.fn.Return<
+  Settings.Settings<GatewaySettings>,
+  SettingsRefused | Config.ConfigError,
+  FileSystem.FileSystem | Scope.Scope
+> {
+  const path = file ?? defaultFile
+  return yield* Settings.make<GatewaySettings, FileSystem.FileSystem>(GatewaySettings, [
+    FileSource.make(path, { optional: file === undefined }),
+    ...(profile === undefined ? [] : [FileSource.profile(path, profile, { optional: false })]),
+    yield* Environment.source,
+    ValuesSource.make(flags)
+  ])
+})
+
+/**
+ * Settings that stay as they are, in the form of the file, for programs that bring their own and for tests.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeValues = (
+  values: object
+): Effect.Effect<Settings.Settings<GatewaySettings>, SettingsRefused, FileSystem.FileSystem | Scope.Scope> =>
+  Settings.make<GatewaySettings>(GatewaySettings, [ValuesSource.make(values, "settings")])

@@ -79,11 +79,11 @@ const lastWords = "500 millis"
  * @category constructors
  * @since 0.1.0
  */
-export const make = (server: Http.Server, options: { readonly timeout: Duration.Duration }): Shutdown => {
+export const make = (server: Http.Server, options: { readonly timeout: () => Duration.Duration }): Shutdown => {
   const running = new Set<Http.ServerResponse>()
   const connections = new Set<Net.Socket>()
   const cut = Deferred.makeUnsafe<never, Rejection>()
-  const timeout = Duration.toMillis(options.timeout)
+  const timeout = () => Duration.toMillis(options.timeout())
   const closing = Deferred.makeUnsafe<void>()
   let stopping = false
   let holding = false
@@ -139,9 +139,9 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
 
   /** Where clients come again and again, their next requests are held for a moment, so that a pause comes nevertheless. */
   const queueQuiet = Effect.gen(function*() {
-    if (!(yield* quiet(queueQuietMillis, Math.min(acceptMillis, timeout / 2)))) {
+    if (!(yield* quiet(queueQuietMillis, Math.min(acceptMillis, timeout() / 2)))) {
       holding = true
-      yield* quiet(heldMillis, Math.min(acceptMillis, timeout) / 4)
+      yield* quiet(heldMillis, Math.min(acceptMillis, timeout()) / 4)
     }
     yield* queueEmpty
   })
@@ -192,7 +192,7 @@ export const make = (server: Http.Server, options: { readonly timeout: Duration.
 
   const drain = Effect.gen(function*() {
     stopping = true
-    const limit = (yield* Clock.currentTimeMillis) + timeout
+    const limit = (yield* Clock.currentTimeMillis) + timeout()
     yield* logged
     yield* queueQuiet
     yield* stopListening

@@ -4,10 +4,7 @@
  * @since 0.1.0
  */
 import * as NetAddress from "effect/net/NetAddress"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import type { Settings } from "./Settings.ts"
-import { StartError } from "./StartError.ts"
 import type { Upstream } from "./Upstream.ts"
 
 /**
@@ -22,23 +19,6 @@ export const isLoopback = (host: string): boolean => {
   return Result.isSuccess(ip) && NetAddress.isLoopback(NetAddress.toCanonical(ip.success))
 }
 
-/**
- * Refuses to serve everyone in the network without client keys.
- *
- * @category constructors
- * @since 0.1.0
- */
-export const refusal = (settings: Pick<Settings, "host" | "clientKeys">): Option.Option<StartError> =>
-  isLoopback(settings.host) || settings.clientKeys.length > 0
-    ? Option.none()
-    : Option.some(
-      new StartError({
-        detail:
-          `HOST=${settings.host} lets other machines in, who could spend your DeepSeek balance. Set BALLAST_CLIENT_KEYS to ` +
-          "the keys that clients must send (comma-separated), or HOST=127.0.0.1 to serve this machine only."
-      })
-    )
-
 const anyAddress: ReadonlyMap<string, string> = new Map([["0.0.0.0", "127.0.0.1"], ["::", "[::1]"]])
 
 /**
@@ -47,9 +27,9 @@ const anyAddress: ReadonlyMap<string, string> = new Map([["0.0.0.0", "127.0.0.1"
  * @category accessors
  * @since 0.1.0
  */
-export const urlOf = (host: string, address: NetAddress.SocketAddress): string => {
+export const urlOf = (host: string, address: NetAddress.SocketAddress, scheme: "http" | "https" = "http"): string => {
   const name = anyAddress.get(host) ?? (host.includes(":") ? `[${host}]` : host)
-  return address._tag === "UnixPathAddress" ? host : `http://${name}:${address.port}`
+  return address._tag === "UnixPathAddress" ? host : `${scheme}://${name}:${address.port}`
 }
 
 /**
@@ -75,22 +55,23 @@ export const curl = (url: string, options?: { readonly key?: string | undefined 
 export const text = (options: {
   readonly version: string
   readonly url: string
-  readonly upstream: Upstream["Service"]
-  readonly clientKeys: number
+  readonly upstream: ReturnType<Upstream["description"]>
+  /** How many clients have keys. */
+  readonly clients: number
 }): string => {
-  const upstream = options.upstream.kind === "deepseek"
-    ? `DeepSeek at ${options.upstream.description}`
+  const upstream = !options.upstream.simulated
+    ? options.upstream.text
     : "the embedded SIMULATOR: its answers are made up. Set DEEPSEEK_API_KEY to talk to DeepSeek."
-  const clients = options.clientKeys === 0
+  const clients = options.clients === 0
     ? "anyone on this machine, no key needed"
-    : `whoever sends a key of BALLAST_CLIENT_KEYS (${options.clientKeys})`
+    : `whoever sends a key of a client (${options.clients})`
   return [
     `Ballast ${options.version} listens on ${options.url} (OpenAI-compatible, base URL ${options.url}/v1)`,
     `  upstream: ${upstream}`,
     `  clients:  ${clients}`,
     "",
     "Try it:",
-    `  ${curl(options.url, { key: options.clientKeys > 0 ? "YOUR_CLIENT_KEY" : undefined })}`,
+    `  ${curl(options.url, { key: options.clients > 0 ? "YOUR_CLIENT_KEY" : undefined })}`,
     "",
     ""
   ].join("\n")

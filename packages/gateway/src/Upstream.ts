@@ -1,77 +1,196 @@
 /**
- * What the gateway stands in front of: DeepSeek when there is a key, else the embedded simulator.
+ * What the gateway stands in front of: the providers and models of its settings as a router that follows them.
  *
- * The simulator answers in memory, behind the same client with the same policies, so a gateway without a key behaves like one with a
- * key, faults on demand included. Only the side that is used is loaded.
+ * A provider of the type `simulator` is embedded: it answers in memory, behind the same client with the same policies, so a gateway
+ * without a key behaves like one with a key, faults on demand included. Only what is used is loaded.
  *
  * @since 0.1.0
  */
-import * as DeepSeek from "@ballast/deepseek/DeepSeek"
+import type { Balance } from "@ballast/chat/Balance"
+import type * as ChatError from "@ballast/chat/ChatError"
+import type { ModelInfo, ModelList } from "@ballast/chat/ModelList"
+import * as Lane from "@ballast/deepseek/Lane"
+import * as Policy from "@ballast/resilience/Policy"
+import * as Router from "@ballast/router/Router"
+import type * as RouterSettings from "@ballast/router/RouterSettings"
+import * as Settings from "@ballast/settings/Settings"
+import type { SimulatorOptions } from "@ballast/simulator/SimulatorOptions"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
-import * as Redacted from "effect/Redacted"
-import type { Settings } from "./Settings.ts"
-
-/**
- * Which upstream answers: the value of the `x-ballast-upstream` header, and where it is.
- *
- * @category services
- * @since 0.1.0
- */
-export class Upstream extends Context.Service<Upstream, {
-  readonly kind: "deepseek" | "simulator"
-  /** For people. */
-  readonly description: string
-  /** Whether a client's `x-simulate` goes on to the upstream. */
-  readonly takesFaults: boolean
-}>()("@ballast/gateway/Upstream") {}
+import * as Scope from "effect/Scope"
+import { Rejection } from "./Rejection.ts"
+import { type GatewaySettings, others, routing } from "./Settings.ts"
 
 /**
  * @category models
  * @since 0.1.0
  */
-export interface Options extends Pick<Settings, "apiKey" | "baseUrl"> {
-  /** Whether the service is a simulator, to which `x-simulate` goes on. Default: false. */
-  readonly forwardSimulate?: boolean | undefined
-  /** Default: that of `DeepSeek.layer`. */
-  readonly retry?: DeepSeek.Options["retry"]
+export interface Upstream {
+  readonly router: Router.Router
+  /** The models of the settings, and those of the provider that takes all others. */
+  readonly models: Effect.Effect<ModelList, Lane.CallError>
+  /** What is left of the money at the first provider that says it. */
+  readonly balance: Effect.Effect<Balance, Lane.CallError | Rejection>
+  /** The value of `x-ballast-upstream`: `simulator`, or the name of the provider, by default the first. */
+  readonly kind: (provider?: string) => string
+  /** Whether a client's `x-simulate` goes on. */
+  readonly takesFaults: () => boolean
+  /** For people. */
+  readonly description: () => { readonly simulated: boolean; readonly text: string }
 }
 
-/** Faults that a person asks for one after the other do not open a circuit: it takes a load of them. */
-const faulty = { minimumCalls: 100 }
-
-const deepseek = (apiKey: Redacted.Redacted, { baseUrl, forwardSimulate: takesFaults = false, retry }: Options) =>
-  Layer.unwrap(Effect.map(
-    Effect.promise(() => import("@ballast/deepseek/Undici")),
-    (Undici) =>
-      DeepSeek.layer({ apiKey, baseUrl, retry, ...(takesFaults && { circuitBreaker: faulty }) }).pipe(
-        Layer.provide(Undici.layer())
-      )
-  )).pipe(Layer.merge(Layer.succeed(Upstream, { kind: "deepseek", description: baseUrl, takesFaults })))
-
-/** Faster than life: a visible stream, and an answer in well under a second. */
-const pace = { timeToFirstToken: "100 millis", tokensPerSecond: 600 } as const
-
-const simulator = Layer.unwrap(Effect.map(
-  Effect.promise(() => import("@ballast/simulator/Simulator")),
-  (Simulator) =>
-    DeepSeek.layer({
-      apiKey: Redacted.make("sk-simulated"),
-      baseUrl: "http://simulator.invalid",
-      circuitBreaker: faulty
-    }).pipe(
-      Layer.provide(Simulator.layerHttpClient(pace))
-    )
-)).pipe(Layer.merge(
-  Layer.succeed(Upstream, { kind: "simulator", description: "the embedded simulator", takesFaults: true })
-))
-
 /**
- * The upstream that the options name.
- *
- * @category layers
+ * @category options
  * @since 0.1.0
  */
-export const layer = (options: Options): Layer.Layer<DeepSeek.DeepSeek | Upstream> =>
-  options.apiKey === undefined ? simulator : deepseek(options.apiKey, options)
+export interface Options {
+  /** What all providers are called by. Default: undici, and the embedded simulator for its type. */
+  readonly client?: HttpClient.HttpClient | undefined
+}
+
+const isSimulated = ({ type }: RouterSettings.ProviderSettings): boolean => type === "simulator"
+
+const takesFaults = (settings: GatewaySettings): boolean =>
+  settings.simulator.forward || Object.values(routing(settings).providers).every(isSimulated)
+
+/** Faults that a person asks for one after the other do not open a circuit: it takes a load of them. */
+const minimumCalls = (faulty: boolean): number => faulty ? 100 : Lane.defaults.circuitBreaker.minimumCalls
+
+const shorter = (inner: Duration.Duration, outer: Duration.Duration): Duration.Duration | false =>
+  Duration.isLessThan(inner, outer) && inner
+
+/**
+ * The policies of every call. A deadline that is no shorter than the one around it is left out.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const policies = (settings: GatewaySettings): RouterSettings.Policies => {
+  const { circuitBreaker, concurrency, deadlines, rateLimit, retry, retryBudget } = settings.policies
+  const { enabled, ...breaker } = circuitBreaker
+  const attempt = shorter(deadlines.attempt, deadlines.total)
+  const around = attempt === false ? deadlines.total : attempt
+  return {
+    retry: retry.times > 0 && { ...retry, base: Duration.min(retry.base, retry.cap) },
+    retryBudget,
+    circuitBreaker: enabled &&
+      { ...breaker, minimumCalls: breaker.minimumCalls ?? minimumCalls(takesFaults(settings)) },
+    rateLimit: rateLimit ?? false,
+    concurrency: { ...concurrency, maxWait: Duration.min(concurrency.maxWait, deadlines.total) },
+    deadlines: {
+      total: deadlines.total,
+      attempt,
+      firstToken: shorter(deadlines.firstToken, around),
+      idle: shorter(deadlines.idle, around)
+    }
+  }
+}
+
+/** The embedded simulator as an HTTP client, once it is asked for. */
+const makeSimulator = Effect.fnUntraced(function*(settings: Settings.Setting<GatewaySettings>) {
+  const scope = yield* Effect.scope
+  let client: HttpClient.HttpClient | undefined
+  const make = Effect.fnUntraced(function*({ forward: _, ...pace }: GatewaySettings["simulator"]) {
+    const { layerHttpClient } = yield* Effect.promise(() => import("@ballast/simulator/Simulator"))
+    const options: SimulatorOptions = pace
+    const made = yield* Layer.buildWithScope(layerHttpClient(options), scope)
+    return client = Context.get(made, HttpClient.HttpClient)
+  })
+  yield* Settings.follow(
+    Settings.select(settings, ({ simulator }) => simulator),
+    (pace) => Effect.suspend(() => client === undefined ? Effect.void : make(pace))
+  )
+  return Effect.gen(function*() {
+    const first = client ?? (yield* make((yield* settings.current).simulator))
+    return HttpClient.transform(first, (_, request) => (client ?? first).execute(request))
+  })
+})
+
+const undici = Effect.flatMap(
+  Effect.promise(() => import("@ballast/deepseek/Undici")),
+  (Undici) => Effect.map(Layer.build(Undici.layer()), Context.get(HttpClient.HttpClient))
+)
+
+const lookupDeadline = "30 seconds"
+
+const noBalance = new Rejection({ case: "UnknownRoute", detail: "No provider of this gateway tells its balance." })
+
+/**
+ * Makes the router, which follows the settings as long as the scope lives.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  settings: Settings.Setting<GatewaySettings>,
+  options: Options = {}
+): Effect.fn.Return<Upstream, never, Scope.Scope> {
+  const scope = yield* Effect.scope
+  const simulator = yield* makeSimulator(settings)
+  const network = yield* Effect.cached(Scope.provide(undici, scope))
+  const first = yield* settings.current
+  let current = { ...routing(first), takesFaults: takesFaults(first) }
+  const router = yield* Router.make({
+    settings: current,
+    policies: policies(first),
+    client: (_, type) =>
+      options.client === undefined ? type === "simulator" ? simulator : network : Effect.succeed(options.client)
+  })
+  yield* Settings.follow(settings, (next) => {
+    const routed = routing(next)
+    return Effect.andThen(
+      router.update(routed, policies(next)),
+      Effect.sync(() => current = { ...routed, takesFaults: takesFaults(next) })
+    )
+  })
+  const lookup = yield* Policy.common<ChatError.TransportError>({
+    name: "lookup",
+    error: Lane.deadlineError,
+    attempt: Duration.fromInputUnsafe(lookupDeadline),
+    total: Duration.fromInputUnsafe(Lane.defaults.deadlines.total),
+    retry: yield* Lane.retryOf("lookup", policies(first))
+  })
+
+  const own = (): ReadonlyArray<ModelInfo> =>
+    Object.entries(current.models).flatMap(([id, { targets: [{ provider } = { provider: "" }] }]) =>
+      id === others ? [] : [{ id, object: "model", owned_by: provider }]
+    )
+  const models = Effect.gen(function*() {
+    const provider = current.models[others]?.targets[0]?.provider
+    const source = provider === undefined ? undefined : yield* router.lookup(provider)
+    if (source?.provider.paths.models === undefined) return { object: "list", data: own() }
+    const list = yield* lookup(source.models)
+    const named = own()
+    const names = new Set(named.map(({ id }) => id))
+    // Untouched, the list goes on as it came.
+    return named.length === 0
+      ? list
+      : { ...list, data: [...named, ...list.data.filter(({ id }) => !names.has(id))] }
+  })
+  const balance = Effect.gen(function*() {
+    for (const provider of Object.keys(current.providers)) {
+      const source = yield* router.lookup(provider)
+      if (source?.provider.paths.balance !== undefined) return yield* lookup(source.balance)
+    }
+    return yield* noBalance
+  })
+
+  const firstName = () => Object.keys(current.providers)[0] ?? ""
+  const upstream: Upstream = {
+    router,
+    models: Effect.withSpan(models, "Upstream.models", { kind: "client" }),
+    balance: Effect.withSpan(balance, "Upstream.balance", { kind: "client" }),
+    kind: (provider = firstName()) => current.providers[provider]?.type === "simulator" ? "simulator" : provider,
+    takesFaults: () => current.takesFaults,
+    description: () => ({
+      simulated: Object.values(current.providers).every(isSimulated),
+      text: Object.entries(current.providers).map(([name, { baseUrl, type }]) =>
+        baseUrl === undefined ? `${name} (${type})` : `${name === "deepseek" ? "DeepSeek" : name} at ${baseUrl}`
+      ).join(", ")
+    })
+  }
+  return upstream
+})

@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { readFileSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer, request as httpRequest } from "node:http"
 import { type AddressInfo, connect } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { eventually, hello, post, send } from "./harness.ts"
 import { run, serve, shell, start } from "./program.ts"
 
@@ -115,6 +117,11 @@ const offering = (url: string, headers: Record<string, string>) =>
     request.on("error", (error: NodeJS.ErrnoException) => resume(Effect.succeed(String(error.code))))
     request.end(JSON.stringify(hello))
   })
+
+const folder = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "ballast-"))),
+  (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+)
 
 describe("ballast", { timeout: 60_000 }, () => {
   describe("serve", () => {
@@ -234,6 +241,31 @@ describe("ballast", { timeout: 60_000 }, () => {
           assertOneLine(stderr, /BALLAST_CLIENT_KEYS/)
         }).pipe(Effect.scoped)
     )
+
+    it.live("follows its file, rereads it on SIGHUP, and says what has to wait for a restart", () =>
+      Effect.gen(function*() {
+        const file = `${yield* folder}/ballast.yaml`
+        writeFileSync(file, "clients: { alice: { keys: [ first ] } }\nlog: { format: json }\n")
+        const program = yield* start(["serve", "--config", file, "--port", "0"])
+        const [, url] = yield* program.printed(/listens on (\S+) /)
+        const ask = (key: string) => post(url + chat, hello, { authorization: `Bearer ${key}` })
+        assert.strictEqual((yield* ask("first")).status, 200)
+        writeFileSync(file, "clients: { alice: { keys: [ second ] } }\nlisten: { host: 127.0.0.2 }\n")
+        yield* program.signal("SIGHUP")
+        yield* eventually(Effect.map(ask("second"), ({ status }) => status === 200))
+        assert.strictEqual((yield* ask("first")).status, 401)
+        yield* eventually(Effect.sync(() => program.stderr.includes("\"restart needed\"")))
+        assert.include(program.stderr, "[\"listen.host\"]")
+        writeFileSync(file, "clients: { alice: { keys: [ third ] } }\nlisten: { prot: 1 }\n")
+        yield* eventually(Effect.sync(() => program.stderr.includes("settings refused")))
+        const ready = yield* send(`${url}/readyz`, { headers: { authorization: "Bearer second" } })
+        assert.deepInclude(ready.json.settings, { revision: 2 })
+        assert.deepStrictEqual(
+          ready.json.settings.refused.problems,
+          [`${file}:2:11: listen.prot: unknown key; did you mean port?`]
+        )
+        assert.isTrue((yield* send(`${url}/readyz`)).json.settings.refused)
+      }).pipe(Effect.scoped))
 
     it.live("says so when the port is in use", () =>
       Effect.gen(function*() {
@@ -509,6 +541,47 @@ describe("ballast", { timeout: 60_000 }, () => {
         yield* program.signal("SIGTERM")
         assert.strictEqual((yield* program.ended).code, 143)
         yield* Effect.promise(() => response.text().catch(() => ""))
+      }).pipe(Effect.scoped))
+  })
+
+  describe("settings", () => {
+    it.live("init writes a file that check accepts, and overwrites none", () =>
+      Effect.gen(function*() {
+        const file = `${yield* folder}/ballast.yaml`
+        const written = yield* run(["init", "--config", file])
+        assert.deepStrictEqual([written.code, written.stderr], [0, ""])
+        const checked = yield* run(["check", "--config", file], { DEEPSEEK_API_KEY: "sk-secret", PORT: "9000" })
+        assert.deepStrictEqual([checked.code, checked.stderr], [0, ""])
+        assert.match(
+          checked.stdout,
+          /^# In force, from \S+ballast\.yaml, environment:\nlisten:\n {2}host: 127\.0\.0\.1\n {2}port: 9000\n/
+        )
+        assert.include(checked.stdout, "apiKey: <redacted>")
+        const again = yield* run(["init", "--config", file])
+        assert.strictEqual(again.code, 1)
+        assertOneLine(again.stderr, /exists already, and is left as it is/)
+      }).pipe(Effect.scoped))
+
+    it.live("check says what is wrong and where", () =>
+      Effect.gen(function*() {
+        const file = `${yield* folder}/ballast.yaml`
+        writeFileSync(file, "listen: { port: lots }\n")
+        const { code, stderr, stdout } = yield* run(["check", "--config", file])
+        assert.deepStrictEqual([code, stdout], [1, ""])
+        assert.strictEqual(
+          stderr,
+          `ballast: ${file}:1:17: listen.port: found "lots", expected a whole number from 0 to 65535\n`
+        )
+        const missing = yield* run(["check", "--config", file, "--profile", "prod"])
+        assert.match(missing.stderr, /ballast\.prod\.yaml: the file does not exist\n$/)
+      }).pipe(Effect.scoped))
+
+    it.live("schema prints a JSON Schema of the file", () =>
+      Effect.gen(function*() {
+        const { code, stdout } = yield* run(["schema"])
+        assert.strictEqual(code, 0)
+        const { properties } = JSON.parse(stdout)
+        assert.deepInclude(properties.listen.properties.port.anyOf[0], { type: "integer", minimum: 0, maximum: 65_535 })
       }).pipe(Effect.scoped))
   })
 

@@ -2,8 +2,16 @@ import { ClientKeys } from "@ballast/gateway"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Redacted } from "effect"
 
+const make = (keys: ReadonlyArray<string>) =>
+  ClientKeys.make(Object.fromEntries(
+    Array.from(
+      ClientKeys.byName(keys),
+      ([name, keys]) => [name, { keys: keys.map((key) => Redacted.make(key)), labels: { of: name } }]
+    )
+  ))
+
 const passes = (keys: ReadonlyArray<string>, authorization: string | undefined) =>
-  Exit.isSuccess(Effect.runSyncExit(ClientKeys.make(keys.map((key) => Redacted.make(key)))(authorization)))
+  Exit.isSuccess(Effect.runSyncExit(make(keys)(authorization)))
 
 describe("ClientKeys", () => {
   it("lets everyone pass when there are none", () => {
@@ -42,20 +50,21 @@ describe("ClientKeys", () => {
   )(
     "finds the client of %j by %j: %s",
     (key, authorization, name) => {
-      const found = Effect.runSyncExit(ClientKeys.make([Redacted.make(key)])(authorization))
+      const found = Effect.runSyncExit(make([key])(authorization))
       assert.strictEqual(Exit.isSuccess(found) ? found.value.name : undefined, name)
     }
   )
 
   it("knows several keys of one client", () => {
-    const check = ClientKeys.make(["alice:old", "bob:key", "alice:new"].map((key) => Redacted.make(key)))
+    const check = make(["alice:old", "bob:key", "alice:new"])
     const names = ["old", "key", "new"].map((key) => Effect.runSync(check(`Bearer ${key}`)).name)
     assert.deepStrictEqual(names, ["alice", "bob", "alice"])
+    assert.deepStrictEqual(Effect.runSync(check("Bearer new")).labels, { of: "alice" })
     assert.isTrue(Exit.isFailure(Effect.runSyncExit(check("Bearer alice:old"))))
   })
 
   it("says nothing of the keys", () => {
-    const error = Effect.runSync(Effect.flip(ClientKeys.make([Redacted.make("secret-one")])("Bearer guess")))
+    const error = Effect.runSync(Effect.flip(make(["secret-one"])("Bearer guess")))
     assert.notInclude(JSON.stringify(error), "secret-one")
     assert.notInclude(JSON.stringify(error), "guess")
   })

@@ -47,7 +47,7 @@ describe("connections", () => {
     }
   )
 
-  layer(gateway({ requestTimeout: "200 millis" }), { excludeTestServices: true })("that are slow", (it) => {
+  layer(gateway({ requestTimeout: "200ms" }), { excludeTestServices: true })("that are slow", (it) => {
     it.effect("to send a body are answered and closed", () =>
       Effect.gen(function*() {
         const { url } = yield* Running

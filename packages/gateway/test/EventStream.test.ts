@@ -25,7 +25,7 @@ const exchange = (): Exchange.Exchange => ({
   path: "/",
   route: "/",
   params: {},
-  upstream: "simulator",
+  upstream: () => "simulator",
   client: Client.anonymous,
   status: 499
 })

@@ -495,7 +495,7 @@ describe("Gateway", () => {
           const key = { authorization: "Bearer key-of-alice" }
           yield* post(url + chat, hello, key)
           const known = yield* send(`${url}/readyz`, { headers: key })
-          assert.strictEqual(known.json.circuits[`deepseek/${hello.model}`], "closed")
+          assert.strictEqual(known.json.circuits[`simulator/default/${hello.model}`], "closed")
           for (const headers of [{}, { authorization: "Bearer key-of-eve" }]) {
             const answer = yield* send(`${url}/readyz`, { headers })
             assert.strictEqual(answer.status, 200)
@@ -554,7 +554,7 @@ describe("Gateway", () => {
     }
   )
 
-  layer(gateway({ circuitBreaker: { minimumCalls: 2, openDuration: "90 seconds" } }), { excludeTestServices: true })(
+  layer(gateway({ circuitBreaker: { minimumCalls: 2, openDuration: "90s" } }), { excludeTestServices: true })(
     "an open circuit",
     (it) => {
       it.effect("is answered at once, says when to come back, and shows in /readyz", () =>
@@ -573,12 +573,12 @@ describe("Gateway", () => {
           assert.strictEqual((yield* inspect).requests, before.requests)
           const ready = yield* send(`${url}/readyz`)
           assert.strictEqual(ready.status, 200)
-          assert.strictEqual(ready.json.circuits[`deepseek/${model}`], "open")
+          assert.strictEqual(ready.json.circuits[`simulator/default/${model}`], "open")
         }))
     }
   )
 
-  layer(gateway({ retry: { times: 2, base: "1 millis" } }), { excludeTestServices: true })("attempts", (it) => {
+  layer(gateway({ retry: { times: 2, base: "1ms" } }), { excludeTestServices: true })("attempts", (it) => {
     it.effect.each([[false, "status=503", 503, "3"], [true, "status=503", 503, "3"], [true, "", 200, "1"]] as const)(
       "are counted in the answer and in the log; stream %s, %s",
       ([stream, fault, status, attempts]) =>

@@ -1,106 +1,221 @@
 import { Settings } from "@ballast/gateway"
-import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Duration, Effect, Redacted } from "effect"
+import { Settings as Live } from "@ballast/settings"
+import { NodeFileSystem } from "@effect/platform-node"
+import { assert, describe, expect, it } from "@effect/vitest"
+import { ConfigProvider, Effect, FileSystem, Redacted } from "effect"
 import { readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { text as initial } from "../src/internal/cli/settings.ts"
 
-const read = (env: Record<string, string>) => Settings.config.parse(ConfigProvider.fromEnv({ env }))
+/** What a gateway file gives, or the message with the name of the file in place of its path. */
+const load = Effect.fnUntraced(
+  function*(
+    yaml: string,
+    options: {
+      readonly env?: Record<string, string>
+      readonly profile?: string
+      readonly flags?: object
+      readonly keys?: Record<string, string>
+    } = {}
+  ) {
+    const files = yield* FileSystem.FileSystem
+    const folder = yield* Effect.orDie(files.makeTempDirectoryScoped())
+    const file = `${folder}/ballast.yaml`
+    yield* Effect.orDie(files.writeFileString(file, yaml))
+    if (options.profile !== undefined) {
+      yield* Effect.orDie(files.writeFileString(`${folder}/ballast.prod.yaml`, options.profile))
+    }
+    for (const [name, key] of Object.entries(options.keys ?? {})) {
+      yield* Effect.orDie(files.writeFileString(`${folder}/${name}`, key))
+    }
+    return yield* Settings.make({
+      file,
+      profile: options.profile === undefined ? undefined : "prod",
+      flags: options.flags
+    }).pipe(
+      Effect.flatMap(({ current }) => current),
+      Effect.mapError((error) => error.message.replaceAll(`${folder}/`, "")),
+      Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromEnv({ env: options.env ?? {} }))
+    )
+  },
+  Effect.scoped,
+  Effect.provide(NodeFileSystem.layer)
+)
+
+const mistakes: ReadonlyArray<readonly [kind: string, yaml: string, message: string]> = [
+  [
+    "syntax",
+    "listen:\n  port: [1\n",
+    "ballast.yaml:3:1: syntax: Flow sequence in block collection must be sufficiently indented and end with a ]"
+  ],
+  [
+    "type",
+    "listen:\n  port: lots\n",
+    "ballast.yaml:2:9: listen.port: found \"lots\", expected a whole number from 0 to 65535"
+  ],
+  [
+    "bounds",
+    "policies:\n  retry: { times: 21 }\n",
+    "ballast.yaml:2:19: policies.retry.times: found 21, expected a whole number from 0 to 20"
+  ],
+  [
+    "bounds of a size",
+    "limits:\n  maxBodySize: 64MiB\n",
+    "ballast.yaml:2:16: limits.maxBodySize: found \"64MiB\", expected a size such as 512kB or 16MiB, from 1kB to 48MiB"
+  ],
+  [
+    "bounds of a duration",
+    "policies: { deadlines: { total: 0s } }\n",
+    "ballast.yaml:1:33: policies.deadlines.total: found \"0s\", expected a duration such as 30s or 5m, from 1ms to 7d"
+  ],
+  ["unknown key", "policies:\n  retryy: {}\n", "ballast.yaml:2:3: policies.retryy: unknown key; did you mean retry?"],
+  [
+    "missing secret",
+    "deepseek:\n  apiKey: ${env:DEEPSEEK_KEY}\n",
+    "ballast.yaml:2:11: deepseek.apiKey: the environment variable DEEPSEEK_KEY is not set"
+  ],
+  [
+    "missing secret file",
+    "clients:\n  alice: { keys: [ \"${file:alice.key}\" ] }\n",
+    "ballast.yaml:2:20: clients.alice.keys[0]: the file alice.key does not exist"
+  ],
+  [
+    "wrong secret",
+    "deepseek: { apiKey: \"sk se cret\" }\n",
+    "ballast.yaml:1:21: deepseek.apiKey: found <redacted>, expected a key of visible ASCII characters without spaces, at least one"
+  ],
+  [
+    "a provider that is not there",
+    "providers: { a: { type: ollama } }\nmodels:\n  x: { targets: [ { provider: b } ] }\n",
+    "ballast.yaml:3:31: models.x.targets[0].provider: there is no provider b; there is a"
+  ],
+  [
+    "a provider without a key",
+    "providers:\n  a: { type: deepseek }\n",
+    "ballast.yaml:2:6: providers.a: it needs accounts with at least one key"
+  ],
+  [
+    "no provider, and no key for DeepSeek",
+    "models:\n  x: { targets: [ { provider: deepseek } ] }\n",
+    "ballast.yaml:2:31: models.x.targets[0].provider: there is no provider deepseek; there is simulator"
+  ],
+  [
+    "wrong condition",
+    "providers: { a: { type: ollama } }\nmodels:\n  x: { targets: [ { provider: a, when: \"request.sise > 5\" } ] }\n",
+    "ballast.yaml:3:40: models.x.targets[0].when: No such key: sise"
+  ],
+  [
+    "everyone in the network",
+    "listen:\n  host: 0.0.0.0\n",
+    "ballast.yaml:2:9: listen.host: 0.0.0.0 lets other machines in, who could spend your balance. Name clients with the keys " +
+    "that they must send (BALLAST_CLIENT_KEYS), or listen on 127.0.0.1 to serve this machine only"
+  ],
+  [
+    "a key of two clients",
+    "clients:\n  alice: { keys: [ one ] }\n  bob: { keys: [ two, one ] }\n",
+    "ballast.yaml:3:23: clients.bob.keys[1]: this key is given to alice already"
+  ],
+  [
+    "a name that is none",
+    "clients:\n  \"a b\": { keys: [ one ] }\n",
+    "ballast.yaml:2:10: clients.a b: expected a name of 1 to 64 letters, digits, _, . and -"
+  ],
+  [
+    "several at once",
+    "listen: { port: -1 }\nlog: { level: loud }\n",
+    "ballast.yaml:1:17: listen.port: found -1, expected a whole number from 0 to 65535\n" +
+    "ballast.yaml:2:15: log.level: found \"loud\", expected one of \"trace\", \"debug\", \"info\", \"warn\", \"error\", \"fatal\", \"none\""
+  ]
+]
 
 describe("Settings", () => {
-  it.effect("has defaults", () =>
-    Effect.map(read({}), (settings) => {
-      assert.strictEqual(settings.host, "127.0.0.1")
-      assert.strictEqual(settings.port, 8787)
-      assert.isUndefined(settings.apiKey)
-      assert.strictEqual(settings.baseUrl, "https://api.deepseek.com")
-      assert.deepStrictEqual(settings.clientKeys, [])
-      assert.strictEqual(Duration.toSeconds(settings.shutdownTimeout), 30)
+  it.effect.each(mistakes)("says where and what is wrong: %s", ([, yaml, message]) =>
+    Effect.gen(function*() {
+      assert.strictEqual(yield* Effect.flip(load(yaml)), message)
     }))
 
-  it.effect("takes an empty variable for an absent one", () =>
-    Effect.map(read({ PORT: "", DEEPSEEK_API_KEY: "", BALLAST_CLIENT_KEYS: "" }), (settings) => {
-      assert.strictEqual(settings.port, 8787)
-      assert.isUndefined(settings.apiKey)
-      assert.deepStrictEqual(settings.clientKeys, [])
+  it.effect("lays the profile over the file, the environment over both, and flags over all", () =>
+    Effect.gen(function*() {
+      const { listen, log } = yield* load("listen: { port: 1, allowedHosts: [ a, b ] }\nlog: { level: warn }\n", {
+        profile: "listen: { port: 2, host: \"::1\", allowedHosts: [ c ] }\n",
+        env: { PORT: "3" },
+        flags: { listen: { port: 4 } }
+      })
+      assert.deepInclude(listen, { port: 4, host: "::1", allowedHosts: ["c"] })
+      assert.strictEqual(log.level, "warn")
     }))
 
-  it.effect("reads every variable", () =>
-    Effect.map(
-      read({
-        HOST: "::1",
-        PORT: "0",
-        DEEPSEEK_API_KEY: " sk-secret ",
-        DEEPSEEK_BASE_URL: "http://127.0.0.1:8788/v1/",
-        BALLAST_CLIENT_KEYS: "one, two,",
-        BALLAST_SHUTDOWN_TIMEOUT: "1.5m",
-        BALLAST_REQUEST_TIMEOUT: "1.5s",
-        BALLAST_ALLOWED_HOSTS: "gateway.test, ::1",
-        BALLAST_ALLOWED_ORIGINS: "https://chat.example.com:8443,app://notes,null"
-      }),
-      (settings) => {
-        assert.strictEqual(settings.host, "::1")
-        assert.strictEqual(settings.port, 0)
-        assert.strictEqual(Redacted.value(settings.apiKey!), "sk-secret")
-        assert.strictEqual(settings.baseUrl, "http://127.0.0.1:8788/v1")
-        assert.deepStrictEqual(settings.clientKeys.map(Redacted.value), ["one", "two"])
-        assert.strictEqual(Duration.toSeconds(settings.shutdownTimeout), 90)
-        assert.strictEqual(Duration.toMillis(settings.requestTimeout), 1500)
-        assert.deepStrictEqual(settings.allowedHosts, ["gateway.test", "::1"])
-        assert.deepStrictEqual(settings.allowedOrigins, ["https://chat.example.com:8443", "app://notes", "null"])
+  it.effect("names the variable or flag that contradicts the file", () =>
+    Effect.gen(function*() {
+      const env = { HOST: "0.0.0.0" }
+      assert.match(yield* Effect.flip(load("{}", { env })), /^environment variable HOST: listen\.host: 0\.0\.0\.0 lets/)
+      const flags = { listen: { host: "::" } }
+      assert.match(yield* Effect.flip(load("{}", { flags })), /^flags: listen\.host: :: lets/)
+    }))
+
+  it.effect("goes to the simulator without a key, to DeepSeek with one, and to the first provider where no model is named", () =>
+    Effect.gen(function*() {
+      const first = (settings: Settings.GatewaySettings) => {
+        const { models, providers } = Settings.routing(settings)
+        return [models["*"]?.targets.map(({ provider }) => provider), Object.keys(providers)]
       }
-    ))
+      assert.deepStrictEqual(first(yield* load("{}")), [["simulator"], ["simulator"]])
+      const env = { DEEPSEEK_API_KEY: "sk-x" }
+      assert.deepStrictEqual(first(yield* load("{}", { env })), [["deepseek"], ["deepseek"]])
+      const two = "providers: { a: { type: ollama }, b: { type: vllm } }"
+      assert.deepStrictEqual(first(yield* load(two, { env })), [["a"], ["a", "b"]])
+    }))
+
+  it.effect("has an initial file that changes nothing, and whose examples are right", () =>
+    Effect.gen(function*() {
+      const text = initial()
+      assert.deepStrictEqual(yield* load(text), yield* load("{}"))
+      const example = text.split("\n").flatMap((line) => /^# {3}(.*)$/.exec(line)?.[1] ?? []).join("\n")
+      const { providers } = yield* load(example, { env: { DEEPSEEK_API_KEY: "sk-x" } })
+      assert.deepStrictEqual(Object.keys(providers), ["deepseek", "local"])
+    }))
+
+  it.effect("hides secrets when they are shown, in a form that can be read again", () =>
+    Effect.gen(function*() {
+      const shown = Live.print(
+        yield* load("clients: { alice: { keys: [ key-of-alice ] } }\nlimits: { bodyMemory: 1536KiB }", {
+          env: { DEEPSEEK_API_KEY: "sk-secret" }
+        })
+      )
+      assert.notMatch(shown, /sk-secret|key-of-alice/)
+      assert.include(shown, "bodyMemory: 1536KiB")
+      const again = yield* load(shown)
+      assert.strictEqual(Redacted.value(again.deepseek.apiKey!), "<redacted>")
+      assert.strictEqual(Live.print(again), shown)
+    }))
 
   it.effect.each(
     [
-      [{ PORT: "abc" }, "PORT is \"abc\". Expected a whole number from 0 to 65535"],
-      [{ PORT: "65536" }, "PORT is \"65536\""],
-      [{ PORT: "-1" }, "PORT is \"-1\""],
-      [{ HOST: "http://x" }, "HOST is \"http://x\". Expected a host name"],
-      [
-        { DEEPSEEK_BASE_URL: "api.deepseek.com" },
-        "DEEPSEEK_BASE_URL is \"api.deepseek.com\". Expected an http or https URL"
-      ],
-      [{ DEEPSEEK_BASE_URL: "ftp://x" }, "DEEPSEEK_BASE_URL is \"ftp://x\""],
-      [{ DEEPSEEK_BASE_URL: "https://x/v1?key=secret" }, "DEEPSEEK_BASE_URL is \"https://x/v1?***\""],
-      [{ BALLAST_REQUEST_TIMEOUT: "0s" }, "BALLAST_REQUEST_TIMEOUT is \"0s\". Expected a number above zero"],
-      [{ BALLAST_ALLOWED_HOSTS: "http://x" }, "BALLAST_ALLOWED_HOSTS is \"http://x\". Expected one or more names"],
-      [
-        { BALLAST_ALLOWED_ORIGINS: "https://x/y" },
-        "BALLAST_ALLOWED_ORIGINS is \"https://x/y\". Expected one or more origins"
-      ],
-      [{ BALLAST_SHUTDOWN_TIMEOUT: "soon" }, "BALLAST_SHUTDOWN_TIMEOUT is \"soon\". Expected a number with a unit"]
+      ["docs/routing.md", 7],
+      ["packages/gateway/README.md", 1]
     ] as const
-  )(
-    "says what is wrong and what would be right: %j",
-    ([env, text]) => Effect.map(Effect.flip(read(env)), (error) => assert.include(error.message, text))
-  )
-
-  it.effect.each([
-    { DEEPSEEK_API_KEY: "sk-se cret" },
-    { BALLAST_CLIENT_KEYS: "se cret" },
-    { BALLAST_CLIENT_KEYS: "," },
-    { DEEPSEEK_BASE_URL: "https://me:secret@x/v1?key=secret" },
-    { DEEPSEEK_BASE_URL: "https://me:se/cret@x/v1" },
-    { DEEPSEEK_BASE_URL: "https:me:secret@x" },
-    { DEEPSEEK_BASE_URL: "https:\\\\me:secret@x" },
-    { DEEPSEEK_BASE_URL: "me:secret@x:80/v1" }
-  ])("never shows a secret: %j", (env) =>
-    Effect.map(Effect.flip(read(env)), (error) => {
-      assert.notInclude(error.message, "cret")
-      assert.match(
-        error.message,
-        /(DEEPSEEK_API_KEY|BALLAST_CLIENT_KEYS|DEEPSEEK_BASE_URL) has a wrong value\. Expected/
-      )
+  )("loads every example of %s", ([path, count]) =>
+    Effect.gen(function*() {
+      const text = readFileSync(new URL(`../../../${path}`, import.meta.url), "utf8")
+      const examples = Array.from(text.matchAll(/```yaml\n([^]*?)```/g), ([, yaml]) => yaml ?? "")
+      assert.strictEqual(examples.length, count)
+      assert.isBelow(examples[0]!.trim().split("\n").length, 10)
+      const env = { DEEPSEEK_API_KEY: "sk-main", ARK_KEY: "ark-key" }
+      // Keys stand in files beside the settings.
+      const keys = { "second.key": "sk-second", "deepseek.key": "sk-now", "deepseek-next.key": "sk-next" }
+      for (const yaml of examples) {
+        const { models, providers } = Settings.routing(yield* load(yaml, { env, keys }))
+        assert.isAbove(Object.keys(models).length * Object.keys(providers).length, 0)
+      }
     }))
 
-  it("are all described in the README and named in the help", () => {
-    const textOf = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8")
-    const names = new Set(
-      textOf("../src/Settings.ts").match(/(?<=")(?:HOST|PORT|DEEPSEEK_[A-Z_]+|BALLAST_[A-Z_]+)(?=")/g)
+  it("are described by a table in the docs, which is made of them", async () => {
+    const path = fileURLToPath(new URL("../../../docs/gateway-settings.md", import.meta.url))
+    const table = Live.markdown(Settings.GatewaySettings)
+    const docs = readFileSync(path, "utf8").replace(
+      /(<!-- made of .*-->\n)[^]*(<!-- end -->)/,
+      (_, begin, end) => `${begin}\n${table}\n${end}`
     )
-    assert.isAbove(names.size, 10)
-    for (const name of names) {
-      assert.include(textOf("../README.md"), `| \`${name}\` |`)
-      assert.match(textOf("../src/Cli.ts"), new RegExp(`^  (?:\\w+, )?${name}\\b`, "m"))
-    }
+    await expect(docs).toMatchFileSnapshot(path)
   })
 })

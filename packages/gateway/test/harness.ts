@@ -1,9 +1,9 @@
 /** A gateway on a free port of loopback, in front of a simulator that takes no time. */
-import { DeepSeek } from "@ballast/deepseek"
-import { Gateway, Upstream } from "@ballast/gateway"
+import { ClientKeys, Gateway, Settings, Upstream } from "@ballast/gateway"
 import { Simulator, type SimulatorOptions } from "@ballast/simulator"
 import { Logs } from "@ballast/telemetry"
-import { Context, Duration, Effect, identity, Layer, Redacted } from "effect"
+import { NodeFileSystem } from "@effect/platform-node"
+import { Context, Effect, Layer } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { connect } from "node:net"
 
@@ -21,61 +21,66 @@ export interface Options {
   readonly clientKeys?: ReadonlyArray<string>
   readonly allowedHosts?: ReadonlyArray<string>
   readonly allowedOrigins?: ReadonlyArray<string>
-  readonly requestTimeout?: Duration.Input
+  readonly requestTimeout?: string
   readonly apiKey?: string
-  readonly circuitBreaker?: DeepSeek.Options["circuitBreaker"]
-  readonly retry?: DeepSeek.Options["retry"]
+  readonly circuitBreaker?: object
+  readonly retry?: object
   readonly maxBodySize?: number
   readonly bodyMemory?: number
   readonly kind?: "simulator" | "deepseek"
+  /** Sections in place of those of the other options. */
+  readonly settings?: object
   /** Answers in place of the simulator's, chosen by `x-simulate`. */
   readonly answers?: Readonly<Record<string, () => Response>>
 }
 
 const answering = (answers: Readonly<Record<string, () => Response>>) =>
-  Layer.succeed(
-    HttpClient.HttpClient,
-    HttpClient.make((request) =>
-      Effect.sync(() => HttpClientResponse.fromWeb(request, answers[request.headers["x-simulate"]!]!()))
-    )
+  HttpClient.make((request) =>
+    Effect.sync(() => HttpClientResponse.fromWeb(request, answers[request.headers["x-simulate"]!]!()))
   )
+
+/** The settings of a gateway whose provider is called after its type. */
+const settingsOf = (options: Options) => {
+  const kind = options.kind ?? "simulator"
+  return {
+    listen: { port: 0, allowedHosts: options.allowedHosts, allowedOrigins: options.allowedOrigins },
+    clients: Object.fromEntries(
+      Array.from(ClientKeys.byName(options.clientKeys ?? []), ([name, keys]) => [name, { keys }])
+    ),
+    providers: { [kind]: { type: kind, accounts: { default: { keys: [options.apiKey ?? "sk-test"] } } } },
+    policies: {
+      retry: options.retry ?? { times: 0 },
+      circuitBreaker: options.circuitBreaker ?? { enabled: false }
+    },
+    limits: {
+      maxBodySize: options.maxBodySize,
+      bodyMemory: options.bodyMemory,
+      requestTimeout: options.requestTimeout,
+      shutdownTimeout: "5s"
+    },
+    ...options.settings
+  }
+}
 
 export const layer = (options: Options = {}): Layer.Layer<Running> => {
   const lines: Array<Record<string, unknown>> = []
   const write = (line: string) => lines.push(JSON.parse(line))
-  const Model = DeepSeek.layer({
-    apiKey: Redacted.make(options.apiKey ?? "sk-test"),
-    retry: options.retry ?? false,
-    circuitBreaker: options.circuitBreaker ?? false
-  }).pipe(
-    options.answers === undefined ? identity : Layer.provide(answering(options.answers)),
-    Layer.provideMerge(Simulator.layerHttpClient({ ...instant, ...options.simulator }))
-  )
   return Layer.effect(
     Running,
     Effect.gen(function*() {
       const { inspect } = yield* Simulator.Simulator
-      const address = yield* Effect.orDie(Gateway.serve({
-        host: "127.0.0.1",
-        port: 0,
-        clientKeys: (options.clientKeys ?? []).map((key) => Redacted.make(key)),
-        allowedHosts: options.allowedHosts ?? [],
-        allowedOrigins: options.allowedOrigins ?? [],
-        requestTimeout: Duration.fromInputUnsafe(options.requestTimeout ?? "1 minute"),
-        shutdownTimeout: Duration.seconds(5),
-        maxBodySize: options.maxBodySize,
-        bodyMemory: options.bodyMemory
-      }))
+      const simulator = yield* HttpClient.HttpClient
+      const settings = yield* Effect.orDie(Settings.makeValues(settingsOf(options)))
+      const upstream = yield* Upstream.make(settings, {
+        client: options.answers === undefined ? simulator : answering(options.answers)
+      })
+      const address = yield* Effect.orDie(Gateway.serve({ settings, upstream }))
       const port = address._tag === "UnixPathAddress" ? 0 : address.port
       return { url: `http://127.0.0.1:${port}`, log: lines, inspect }
     })
   ).pipe(
-    Layer.provide(Model),
-    Layer.provide(Layer.succeed(Upstream.Upstream, {
-      kind: options.kind ?? "simulator",
-      description: "test",
-      takesFaults: options.kind !== "deepseek"
-    })),
+    Layer.provide(Simulator.layerHttpClient({ ...instant, ...options.simulator })),
+    Layer.provide(NodeFileSystem.layer),
     Layer.provide(Logs.layer({ level: "Debug", write }))
   )
 }

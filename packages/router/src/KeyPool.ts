@@ -21,6 +21,7 @@ import * as ChatError from "@ballast/chat/ChatError"
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -165,6 +166,17 @@ const describe = <E, E2>({ keys, name, outage: resting }: Entry<E, E2>, now: num
 }
 
 /**
+ * Whether keys and accounts that refuse the calls of this fiber are put out of use. Default `true`; off for calls that ask a simulator for a
+ * fault, which says nothing of the account.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const IsLearning: Context.Reference<boolean> = Context.Reference("@ballast/router/KeyPool/IsLearning", {
+  defaultValue: () => true
+})
+
+/**
  * Makes one model of the accounts.
  *
  * **Details**
@@ -250,7 +262,8 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
 
   /** Learns from the errors of a key's calls. */
   const watch = (entry: () => Entry<E, E2>, key: Key<E>): ChatModel<E> => {
-    const learn = (error: E): Effect.Effect<void> => {
+    const learn = (error: E) => Effect.flatMap(IsLearning, (isLearning) => isLearning ? note(error) : Effect.void)
+    const note = (error: E): Effect.Effect<void> => {
       if (!(error instanceof ChatError.ClientError)) return Effect.void
       switch (error.reason._tag) {
         case "Unauthorized":

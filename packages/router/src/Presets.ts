@@ -52,7 +52,12 @@ export const presets = {
   simulator: {
     baseUrl: "http://simulator.invalid",
     keyless: true,
-    make: (given) => ({ ...Provider.deepSeek, ...given })
+    make: (given) => ({
+      ...Provider.deepSeek,
+      ...given,
+      // It takes only keys of the service's form.
+      authorize: (key) => Provider.deepSeek.authorize(key.startsWith("sk-") ? key : "sk-simulated")
+    })
   },
   openai: openai(),
   ark: openai("https://ark.cn-beijing.volces.com/api/v3"),

@@ -18,6 +18,7 @@ import * as PerModel from "@ballast/deepseek/PerModel"
 import type * as Provider from "@ballast/deepseek/Provider"
 import * as Source from "@ballast/deepseek/Source"
 import * as Policy from "@ballast/resilience/Policy"
+import * as Registry from "@ballast/resilience/Registry"
 import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
@@ -98,8 +99,12 @@ export interface Router extends ChatModel.ChatModel<RouteError> {
     readonly providers: ReadonlyArray<ProviderState>
     readonly routes: ReadonlyArray<RouteState>
   }>
-  /** Follows other settings. Dies of a `RangeError` when they contradict themselves, and changes nothing then. */
-  readonly update: (settings: Settings.RouterSettings) => Effect.Effect<void>
+  /**
+   * Follows other settings and, when given, other policies. Dies of a `RangeError` when they contradict themselves, and changes nothing
+   * then. Breakers, rate limits and queues are updated in place; other deadlines, or a policy that is switched on or off, make all of
+   * them anew.
+   */
+  readonly update: (settings: Settings.RouterSettings, policies?: Settings.Policies) => Effect.Effect<void>
   /** Sets weights of a model's targets by arm, until the next change of the settings. Fails when there is no such model or arm. */
   readonly weigh: (model: string, weights: Readonly<Record<string, number>>) => Effect.Effect<void, CannotSteer>
   /** Ends all outages of a provider's accounts and keys. */
@@ -115,13 +120,14 @@ export interface Router extends ChatModel.ChatModel<RouteError> {
 export interface Options {
   readonly settings: Settings.RouterSettings
   /** Policies of every route and target. Default: those of `Lane`. */
-  readonly policies?: Lane.Policies | undefined
+  readonly policies?: Settings.Policies | undefined
   /** The HTTP client that calls of a provider go through. */
   readonly client: (provider: string, type: Presets.Type) => Effect.Effect<HttpClient.HttpClient>
 }
 
 interface Pool {
   readonly settings: Settings.ProviderSettings
+  readonly policies: Settings.Policies
   readonly url: string
   readonly accounts: KeyPool.KeyPool<RouteError>
   readonly source: Effect.Effect<Source.Source>
@@ -172,9 +178,37 @@ const targetChoice: Record<Settings.Route["choice"], Choice.Choice> = {
   user: Choice.byKey(Choice.user)
 }
 
-/** Whether a pool can go on under other settings: only its accounts differ. */
-const isSame = (before: Settings.ProviderSettings, after: Settings.ProviderSettings): boolean =>
-  Equal.equals({ ...before, accounts: {} }, { ...after, accounts: {} })
+/** Whether a pool can go on under other settings: only its accounts differ, and policies that can be changed in place. */
+const isSame = (before: Pool, settings: Settings.ProviderSettings, policies: Settings.Policies): boolean =>
+  Equal.equals({ ...before.settings, accounts: {} }, { ...settings, accounts: {} }) &&
+  Equal.equals(shapeOf(before.policies), shapeOf(policies))
+
+/** What of the policies can not be changed in place. */
+const shapeOf = ({ circuitBreaker, concurrency, deadlines, rateLimit }: Settings.Policies) => ({
+  deadlines,
+  circuitBreaker: circuitBreaker !== false,
+  rateLimit: rateLimit !== undefined && rateLimit !== false,
+  concurrency: concurrency !== false
+})
+
+/** Changes the policies of an owner in place. */
+const updatePolicies = Effect.fnUntraced(function*(owner: string, policies: Settings.Policies) {
+  const registry = yield* Registry.Current
+  const { circuitBreaker, concurrency, rateLimit } = policies
+  if (circuitBreaker !== false) {
+    const settings = { ...Lane.defaults.circuitBreaker, ...circuitBreaker }
+    for (const { handle } of yield* registry.list({ owner, kind: "circuitBreaker" })) yield* handle.update(settings)
+  }
+  if (rateLimit !== undefined && rateLimit !== false) {
+    for (const { handle } of yield* registry.list({ owner, kind: "rateLimiter" })) yield* handle.update(rateLimit)
+  }
+  if (concurrency !== false) {
+    const { queue, maxWait } = { ...Lane.defaults.concurrency, ...concurrency }
+    for (const { handle } of yield* registry.list({ owner, kind: "adaptiveLimit" })) {
+      yield* handle.update({ queue, maxWait })
+    }
+  }
+})
 
 const providerOf = (name: string, settings: Settings.ProviderSettings): Provider.Provider => {
   const preset: Presets.Preset = Presets.presets[settings.type]
@@ -184,6 +218,9 @@ const providerOf = (name: string, settings: Settings.ProviderSettings): Provider
   const limits = Object.entries(settings.concurrency).map(([model, concurrency]) => [model, { concurrency }] as const)
   return { ...made, models: { ...made.models, ...Object.fromEntries(limits) } }
 }
+
+/** The owner of the policies of an account, in the registry. */
+const ownerOf = (provider: string, account: string): string => `${provider}/${account}`
 
 /** All names that a provider's accounts have no lane for yet. */
 const otherLane = "other"
@@ -211,31 +248,38 @@ const noTarget = ({ model }: ChatRequest): ChatError.ClientError =>
  * @since 0.1.0
  */
 export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<Router, never, Scope.Scope> {
-  const { client, policies = {} } = options
+  const { client } = options
   const scope = yield* Effect.scope
+  let policies = options.policies ?? {}
 
   const makePool = Effect.fnUntraced(function*(name: string, settings: Settings.ProviderSettings) {
     const own = yield* Scope.fork(scope)
     const provider = providerOf(name, settings)
     const http = yield* client(name, settings.type)
+    // Lanes are made later, too, when a model has answered for the first time.
+    const laneOptions = () => ({
+      ...policies,
+      // Of the route.
+      retry: false as const,
+      deadlines: policies.deadlines === false ? false as const : { ...policies.deadlines, total: false as const }
+    })
     const sourceOf = (key: Redacted.Redacted) =>
       Effect.provideService(Source.make({ provider, apiKey: key }), HttpClient.HttpClient, http)
     const lane = (account: string, model: string, source: ChatModel.ChatModel) =>
-      Lane.make(
-        {
-          ...noted.calls(source, (info) => Object.assign(info, { provider: name, account })),
-          provider,
-          url: new URL(provider.baseUrl)
-        },
-        {
-          ...policies,
-          name: `${name}/${account}`,
-          model,
-          // Of the route.
-          retry: false,
-          deadlines: policies.deadlines === false ? false : { ...policies.deadlines, total: false },
-          ...(model === otherLane ? { circuitBreaker: false } : undefined)
-        }
+      Effect.suspend(() =>
+        Lane.make(
+          {
+            ...noted.calls(source, (info) => Object.assign(info, { provider: name, account })),
+            provider,
+            url: new URL(provider.baseUrl)
+          },
+          {
+            ...laneOptions(),
+            name: ownerOf(name, account),
+            model,
+            ...(model === otherLane ? { circuitBreaker: false } : undefined)
+          }
+        )
       )
     const accounts = yield* KeyPool.make<ChatError.ChatError, RouteError>({
       provider: name,
@@ -255,7 +299,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       })
     }).pipe(Scope.provide(own))
     const source = Effect.suspend(() => sourceOf(firstKey(settings)))
-    const pool: Pool = { settings, url: provider.baseUrl, accounts, source, scope: own }
+    const pool: Pool = { settings, policies, url: provider.baseUrl, accounts, source, scope: own }
     return pool
   })
 
@@ -268,8 +312,8 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       const old = before.get(name)
       pools.set(
         name,
-        old !== undefined && isSame(old.settings, provider)
-          ? { ...old, settings: provider }
+        old !== undefined && isSame(old, provider, policies)
+          ? { ...old, settings: provider, policies }
           : yield* makePool(name, provider)
       )
     }
@@ -368,11 +412,21 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
 
   let revision = yield* makeRevision(options.settings, new Map())
 
-  const update = Effect.fnUntraced(function*(settings: Settings.RouterSettings) {
+  const update = Effect.fnUntraced(function*(settings: Settings.RouterSettings, changed?: Settings.Policies) {
     const before = revision
-    const after = yield* makeRevision(settings, before.pools)
+    const usual = policies
+    policies = changed ?? policies
+    const after = yield* Effect.onError(
+      makeRevision(settings, before.pools),
+      () => Effect.sync(() => policies = usual)
+    )
     for (const [name, pool] of after.pools) {
-      if (before.pools.get(name)?.accounts === pool.accounts) yield* pool.accounts.update(accountsOf(pool.settings))
+      if (before.pools.get(name)?.accounts !== pool.accounts) continue
+      const accounts = accountsOf(pool.settings)
+      yield* pool.accounts.update(accounts)
+      if (!Equal.equals(usual, policies)) {
+        yield* Effect.forEach(Object.keys(accounts), (account) => updatePolicies(ownerOf(name, account), policies))
+      }
     }
     revision = after
     for (const [name, pool] of before.pools) {

@@ -226,4 +226,7 @@ export const armOf = ({ account, arm, model, provider }: Target): string =>
  * @category options
  * @since 0.1.0
  */
-export type Policies = Lane.Policies
+export interface Policies extends Lane.Policies {
+  /** How calls wait for a place; how many there are is the provider's to say. */
+  readonly concurrency?: Omit<Lane.ConcurrencyOptions, "limit"> | false | undefined
+}

@@ -11,6 +11,7 @@ import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaTransformation from "effect/SchemaTransformation"
+import { formatDuration, parseDuration } from "./internal/duration.ts"
 
 /** A scalar of text that is read by `parse`, within bounds. */
 const scalar = <A, T extends Schema.Codec<A, A>>(options: {
@@ -43,27 +44,6 @@ const between = (minimum: string | undefined, maximum: string | undefined): stri
     : maximum !== undefined
     ? `, at most ${maximum}`
     : ""
-
-const millis: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
-const part = /(\d+(?:\.\d+)?)(ms|s|m|h|d)/g
-
-const parseDuration = (text: string): Duration_.Duration | undefined => {
-  const parts = text.replaceAll(" ", "")
-  if (parts === "" || parts.replace(part, "") !== "") return undefined
-  return Duration_.millis(
-    Array.from(parts.matchAll(part)).reduce((sum, [, n, unit = ""]) => sum + Number(n) * (millis[unit] ?? 0), 0)
-  )
-}
-
-const formatDuration = (duration: Duration_.Duration): string => {
-  let rest = Duration_.toMillis(duration)
-  if (rest === 0) return "0s"
-  return Object.entries(millis).reverse().map(([unit, size]) => {
-    const count = unit === "ms" ? rest : Math.floor(rest / size)
-    rest -= count * size
-    return count === 0 ? "" : `${count}${unit}`
-  }).join("")
-}
 
 /**
  * Bounds of a duration or a size, in the form that the settings file uses.

@@ -31,7 +31,7 @@ import { SettingsRefused } from "./SettingsRefused.ts"
 import type { Source } from "./Source.ts"
 
 export type { SourceStatus } from "./internal/readings.ts"
-export { jsonSchema, markdown, template } from "./internal/reference.ts"
+export { jsonSchema, markdown, print, template } from "./internal/reference.ts"
 
 const Participants: unique symbol = Symbol.for("@ballast/settings/Settings/Participants")
 

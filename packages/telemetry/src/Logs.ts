@@ -20,7 +20,7 @@ import * as Effect from "effect/Effect"
 import * as Formatter from "effect/Formatter"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
-import type * as LogLevel from "effect/LogLevel"
+import * as LogLevel from "effect/LogLevel"
 import * as References from "effect/References"
 import { read } from "./internal/entry.ts"
 import * as escape from "./internal/escape.ts"
@@ -159,6 +159,44 @@ export const layer = (options?: Options): Layer.Layer<never> => {
   )
 }
 
+/**
+ * Loggers whose level and format can change while the program runs.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Live {
+  readonly layer: Layer.Layer<never>
+  /** What is left out is as by default. */
+  readonly update: (options: Pick<Options, "format" | "level">) => Effect.Effect<void>
+}
+
+/**
+ * Creates loggers that begin as the options say and can be changed later.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const live = (options: Options = {}): Live => {
+  const write = options.write ?? writeToStderr
+  const pretty = formatPretty(options)
+  let { format, level = "Info" } = options
+  const logger = Logger.make<unknown, void>((entry) => {
+    if (LogLevel.isGreaterThanOrEqualTo(entry.logLevel, level)) {
+      write(`${(format === "pretty" ? pretty : formatJson).log(entry)}\n`)
+    }
+  })
+  return {
+    // The logger itself looks at the level, which fibers would keep as it was when they began.
+    layer: Layer.merge(Logger.layer([logger]), Layer.succeed(References.MinimumLogLevel, "All")),
+    update: (next) =>
+      Effect.sync(() => {
+        format = next.format
+        level = next.level ?? "Info"
+      })
+  }
+}
+
 const levels: ReadonlyMap<string, LogLevel.LogLevel> = new Map([
   ["trace", "Trace"],
   ["debug", "Debug"],
@@ -193,6 +231,27 @@ export const level: Config.Config<LogLevel.LogLevel | undefined> = oneOf(
   "one of trace, debug, info, warn, error, fatal, none, for example BALLAST_LOG_LEVEL=debug"
 ).pipe(Config.withDefault(undefined))
 
+const isTerminal = (): boolean => process.stderr.isTTY === true
+
+/**
+ * The format where none is chosen: pretty when standard error is a terminal, else JSON.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const terminalFormat = (): Format => isTerminal() ? "pretty" : "json"
+
+/**
+ * Whether colours are wanted: standard error is a terminal, and `NO_COLOR` is not set.
+ *
+ * @category config
+ * @since 0.1.0
+ */
+export const colors: Config.Config<boolean> = Config.map(
+  Config.option(Config.String("NO_COLOR")),
+  (noColor) => isTerminal() && noColor._tag === "None"
+)
+
 const formats: ReadonlyMap<string, Format> = new Map([["json", "json"], ["pretty", "pretty"]])
 
 /**
@@ -219,14 +278,7 @@ export const format: Config.Config<Format | undefined> = oneOf(
  */
 export const layerConfig: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
   Effect.map(
-    Config.all({ level, format, noColor: Config.option(Config.String("NO_COLOR")) }),
-    ({ format, level, noColor }) => {
-      const terminal = process.stderr.isTTY === true
-      return layer({
-        level,
-        format: format ?? (terminal ? "pretty" : "json"),
-        colors: terminal && noColor._tag === "None"
-      })
-    }
+    Config.all({ level, format, colors }),
+    ({ colors, format, level }) => layer({ level, format: format ?? terminalFormat(), colors })
   )
 )

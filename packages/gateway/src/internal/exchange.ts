@@ -1,6 +1,7 @@
 /** The record of a request and its answer, which routes and handlers share. */
 import type { Usage } from "@ballast/chat/Usage"
 import type { CallInfo } from "@ballast/resilience/CallInfo"
+import type { RouteInfo } from "@ballast/router/RouteInfo"
 import type * as Client from "../Client.ts"
 
 /**
@@ -21,8 +22,8 @@ export interface Exchange {
   readonly route: string
   /** What the path has in place of the route's parameters. */
   readonly params: Readonly<Record<string, string | undefined>>
-  /** What every answer says. */
-  readonly upstream: string
+  /** The kind of upstream by the name of a provider, or of the first one. */
+  readonly upstream: (provider?: string) => string
   client: Client.Client
   status: number
   stream?: boolean
@@ -30,6 +31,8 @@ export interface Exchange {
   usage?: Usage | null | undefined
   /** What the call upstream cost so far. */
   call?: CallInfo
+  /** Where the call went. */
+  place?: RouteInfo
   /** When the answer's first items came, in milliseconds of the clock. */
   firstAt?: number
   /** The code of the error that was answered. */

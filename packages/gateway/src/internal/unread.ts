@@ -54,35 +54,37 @@ const isAnswering = (socket: Duplex): boolean =>
  * Answers what `node:http` can not read as a request, or does not hand on as one, so that no handler ever sees it. The connection is closed
  * afterwards, by us when the client does not.
  */
-export const answer = Effect.fnUntraced(function*(server: Http.Server, headers: Readonly<Record<string, string>>) {
-  const scope = yield* Effect.scope
-  const run = Effect.runForkWith(yield* Effect.context<never>())
-  const refused = new WeakSet<Duplex>()
+export const answer = Effect.fnUntraced(
+  function*(server: Http.Server, headers: () => Readonly<Record<string, string>>) {
+    const scope = yield* Effect.scope
+    const run = Effect.runForkWith(yield* Effect.context<never>())
+    const refused = new WeakSet<Duplex>()
 
-  const send = (rejection: Rejection, socket: Duplex) => {
-    const id = randomUUID()
-    const answer = ErrorResponse.make(rejection)
-    socket.end(render(answer, { ...headers, "x-request-id": id }))
-    return Effect.logInfo("request", { status: answer.status, request_id: id, error: answer.code }).pipe(
-      Effect.andThen(Effect.sleep(linger)),
-      Effect.ensuring(Effect.sync(() => socket.destroy()))
-    )
+    const send = (rejection: Rejection, socket: Duplex) => {
+      const id = randomUUID()
+      const answer = ErrorResponse.make(rejection)
+      socket.end(render(answer, { ...headers(), "x-request-id": id }))
+      return Effect.logInfo("request", { status: answer.status, request_id: id, error: answer.code }).pipe(
+        Effect.andThen(Effect.sleep(linger)),
+        Effect.ensuring(Effect.sync(() => socket.destroy()))
+      )
+    }
+
+    const refuse = (rejection: Rejection, socket: Duplex) => {
+      // What follows the first error is read over: closing at once, with bytes unread, would take the answer from the client.
+      if (refused.has(socket)) return
+      refused.add(socket)
+      if (socket.writable && !isAnswering(socket)) Fiber.runIn(run(send(rejection, socket)), scope)
+      else socket.destroy()
+    }
+
+    server.on("clientError", (error, socket) => {
+      refuse(rejections.get(hasProperty(error, "code") ? error.code : undefined) ?? malformed, socket)
+    })
+    server.on("connect", (_request, socket) => {
+      // Node has let go of it.
+      socket.on("error", () => {}).resume()
+      refuse(tunnel, socket)
+    })
   }
-
-  const refuse = (rejection: Rejection, socket: Duplex) => {
-    // What follows the first error is read over: closing at once, with bytes unread, would take the answer from the client.
-    if (refused.has(socket)) return
-    refused.add(socket)
-    if (socket.writable && !isAnswering(socket)) Fiber.runIn(run(send(rejection, socket)), scope)
-    else socket.destroy()
-  }
-
-  server.on("clientError", (error, socket) => {
-    refuse(rejections.get(hasProperty(error, "code") ? error.code : undefined) ?? malformed, socket)
-  })
-  server.on("connect", (_request, socket) => {
-    // Node has let go of it.
-    socket.on("error", () => {}).resume()
-    refuse(tunnel, socket)
-  })
-})
+)

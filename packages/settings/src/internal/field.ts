@@ -109,7 +109,8 @@ const unwrap = (ast: SchemaAST.AST): SchemaAST.AST => {
 }
 
 const isSecret = (ast: SchemaAST.AST): boolean => {
-  const representation = SchemaAST.resolve(ast)?.representation
+  // A check has annotations of its own, and hides those of what it checks.
+  const representation = ast.annotations?.representation
   return isRecord(representation) && typeof representation.id === "string" && /redacted/i.test(representation.id)
 }
 
@@ -131,6 +132,14 @@ const childrenOf = (
   return { kind: "value", children: [] }
 }
 
+/** What a check in code expects: it says more than the type does. Checks that a JSON Schema has are in the type's words. */
+const expectedByCheck = (ast: SchemaAST.AST): string | undefined => {
+  const last = ast.checks?.at(-1)
+  return last?._tag === "Filter" && last.annotations?.toJsonSchema === undefined
+    ? text(last.annotations?.expected)
+    : undefined
+}
+
 /** The outline of a schema. */
 export const outline = (
   schema: SchemaAST.AST,
@@ -138,7 +147,7 @@ export const outline = (
   above: ReadonlySet<SchemaAST.AST> = new Set()
 ): Field => {
   const ast = unwrap(schema)
-  const annotations = { ...SchemaAST.resolve(ast), ...SchemaAST.resolve(schema) }
+  const annotations = { ...ast.annotations, ...SchemaAST.resolve(ast), ...SchemaAST.resolve(schema) }
   const secret = isSecret(ast)
   const nested = childrenOf(ast, path, above)
   const json = nested.kind === "value" ? isRecord(annotations.settingJson) ? annotations.settingJson : jsonOf(ast) : {}
@@ -151,7 +160,7 @@ export const outline = (
     default: annotations.settingDefault,
     description: text(annotations.description),
     unit: text(annotations.unit),
-    expected: text(annotations.settingExpected) ?? byKind[nested.kind],
+    expected: expectedByCheck(ast) ?? text(annotations.settingExpected) ?? byKind[nested.kind],
     json
   }
 }

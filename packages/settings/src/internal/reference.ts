@@ -1,8 +1,11 @@
 /**
  * Docs made from a schema: JSON Schema for editors, a table, and a commented YAML file.
  */
+import * as Duration from "effect/Duration"
+import * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
 import * as Yaml from "yaml"
+import { formatDuration } from "./duration.ts"
 import { type Field, outline } from "./field.ts"
 
 type Json = { readonly [key: string]: unknown }
@@ -104,15 +107,16 @@ const beginning = (field: Field): string => {
   return field.kind === "map" ? "{}" : field.kind === "list" ? "[]" : ""
 }
 
-/** A section whose settings all stand as comments is a comment itself. */
+/** Takes lines out of force. The comments among them stay as they are. */
+const outOfForce = (lines: ReadonlyArray<string>, indent: string): ReadonlyArray<string> =>
+  lines.map((line) => line.trimStart().startsWith("#") ? line : `${indent}# ${line.slice(indent.length)}`)
+
+/** A section whose settings all stand as comments is a comment itself, as is one that may be absent. */
 const section = (field: Field, indent: string): ReadonlyArray<string> => {
   const lines = field.children.flatMap((child) => yaml(child, `${indent}  `))
-  const mark = lines.every((line) => line.trimStart().startsWith("#")) ? "# " : ""
-  return [
-    ...(field.description === undefined ? [] : comment(indent, field.description)),
-    `${indent}${mark}${field.path.at(-1)}:`,
-    ...lines
-  ]
+  const name = `${indent}${field.path.at(-1)}:`
+  const all = [...field.description === undefined ? [] : comment(indent, field.description), name, ...lines]
+  return !field.required || lines.every((line) => line.trimStart().startsWith("#")) ? outOfForce(all, indent) : all
 }
 
 const yaml = (field: Field, indent: string): ReadonlyArray<string> => {
@@ -137,3 +141,28 @@ const yaml = (field: Field, indent: string): ReadonlyArray<string> => {
  */
 export const template = (schema: Schema.Constraint): string =>
   outline(schema.ast).children.map((child) => `${yaml(child, "").join("\n")}\n`).join("\n")
+
+const sizes: ReadonlyArray<readonly [string, bigint]> = [["GiB", 1024n ** 3n], ["MiB", 1024n ** 2n], ["KiB", 1024n]]
+
+const formatSize = (bytes: bigint): string => {
+  const unit = bytes === 0n ? undefined : sizes.find(([, size]) => bytes % size === 0n)
+  return unit === undefined ? `${bytes}B` : `${bytes / unit[1]}${unit[0]}`
+}
+
+const encoded = (value: unknown): unknown => {
+  if (Redacted.isRedacted(value)) return "<redacted>"
+  if (Duration.isDuration(value)) return formatDuration(value)
+  if (typeof value === "bigint") return formatSize(value)
+  if (Array.isArray(value)) return value.map(encoded)
+  return typeof value === "object" && value !== null
+    ? Object.fromEntries(Object.entries(value).map(([key, item]) => [key, encoded(item)]))
+    : value
+}
+
+/**
+ * Settings as YAML, in the form of the settings file. Secrets are hidden.
+ *
+ * @category docs
+ * @since 0.1.0
+ */
+export const print = (value: unknown): string => Yaml.stringify(encoded(value), { lineWidth: 0 })

@@ -1,13 +1,12 @@
 import type { ChatChunk } from "@ballast/chat/ChatChunk"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
-import { DeepSeek } from "@ballast/deepseek/DeepSeek"
 import * as Logs from "@ballast/telemetry/Logs"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
+import * as Environment from "../../Environment.ts"
 import * as Settings from "../../Settings.ts"
 import { StartError } from "../../StartError.ts"
 import * as Upstream from "../../Upstream.ts"
@@ -75,16 +74,15 @@ const readerGone = Effect.callback<void>((resume) => {
   process.stdout.on("error", () => resume(Effect.void))
 })
 
-const run = Effect.fnUntraced(function*(options: Options, prompt: Option.Option<string>) {
-  const model = yield* DeepSeek
-  const upstream = yield* Upstream.Upstream
-  if (upstream.kind === "simulator") {
+const run = Effect.fnUntraced(function*(options: Options, settings: object, prompt: Option.Option<string>) {
+  const upstream = yield* Upstream.make(yield* Settings.makeValues(settings))
+  if (upstream.kind() === "simulator") {
     yield* Console.error("ballast: the embedded simulator answers. Set DEEPSEEK_API_KEY to talk to DeepSeek.")
   }
   /** Streams the answer to the terminal, and succeeds with its text. */
   const ask = (messages: ChatRequest["messages"]) => {
     const writer = makeWriter(options)
-    return model.stream(requestOf(options, messages)).pipe(
+    return upstream.router.stream(requestOf(options, messages)).pipe(
       Stream.runForEach((chunk) => Effect.sync(() => writer.write(chunk))),
       Effect.ensuring(Effect.sync(writer.end)),
       Effect.map(writer.answer)
@@ -96,12 +94,14 @@ const run = Effect.fnUntraced(function*(options: Options, prompt: Option.Option<
     onSome: (content) => Effect.asVoid(ask([{ role: "user", content }]))
   })
   yield* Effect.raceFirst(talk, readerGone)
-})
+}, Effect.scoped)
 
 /** Streams the answer to a prompt, from the arguments or a pipe, or holds a conversation on the terminal. */
 export const chat = Effect.fnUntraced(function*(options: Options) {
-  const fromEnv = yield* Settings.upstream
-  const baseUrl = Option.isSome(options.baseUrl) ? Settings.parseBaseUrl(options.baseUrl.value) : fromEnv.baseUrl
+  const fromEnv = yield* Environment.apiKey
+  const baseUrl = Option.isSome(options.baseUrl)
+    ? Environment.parseBaseUrl(options.baseUrl.value)
+    : (yield* Environment.baseUrl) ?? Environment.defaultBaseUrl
   if (baseUrl === undefined) {
     return yield* new StartError({ detail: "--base-url is not an http or https URL, such as http://127.0.0.1:8787." })
   }
@@ -109,10 +109,13 @@ export const chat = Effect.fnUntraced(function*(options: Options) {
   const format = yield* Logs.format
   const level = (yield* Logs.level) ?? "Warn"
   // A gateway that is named by hand may want no key.
-  const apiKey = fromEnv.apiKey ?? (Option.isSome(options.baseUrl) ? Redacted.make("none") : undefined)
-  const Model = Upstream.layer({ apiKey, baseUrl, retry })
-  yield* run(options, prompt).pipe(
-    Effect.provide(Model.pipe(Layer.provideMerge(Logs.layer({ level, format: format ?? "pretty" })))),
+  const apiKey = fromEnv ?? (Option.isSome(options.baseUrl) ? Redacted.make("none") : undefined)
+  const settings = {
+    deepseek: { apiKey: apiKey && Redacted.value(apiKey), baseUrl },
+    policies: { retry }
+  }
+  yield* run(options, settings, prompt).pipe(
+    Effect.provide(Logs.layer({ level, format: format ?? "pretty" })),
     // The shell's convention for a program that Ctrl-C ended.
     Effect.onInterrupt(() => Effect.sync(() => process.exitCode = 130))
   )

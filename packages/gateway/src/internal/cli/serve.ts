@@ -1,46 +1,75 @@
+import type { Settings as Live } from "@ballast/settings/Settings"
+import * as Following from "@ballast/settings/Settings"
 import * as Exporter from "@ballast/telemetry/Exporter"
 import * as Logs from "@ballast/telemetry/Logs"
 import * as Propagation from "@ballast/telemetry/Propagation"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
 import * as Gateway from "../../Gateway.ts"
+import type { GatewaySettings } from "../../Settings.ts"
 import * as Settings from "../../Settings.ts"
 import { fromServeError } from "../../StartError.ts"
 import * as Startup from "../../Startup.ts"
 import * as Upstream from "../../Upstream.ts"
 import { version } from "../../Version.ts"
+import * as sources from "./sources.ts"
 
-const run = Effect.fnUntraced(function*(settings: Settings.Settings) {
-  const address = yield* Gateway.serve(settings).pipe(Effect.mapError((error) => fromServeError(error, settings)))
-  const upstream = yield* Upstream.Upstream
+export interface Options extends sources.Options {
+  readonly host: string | undefined
+  readonly port: number | undefined
+  readonly forwardSimulate: boolean | undefined
+}
+
+/** Reads the settings again at each SIGHUP. What is wrong is logged, and stays out of force. */
+const reread = Effect.fnUntraced(function*(settings: Live<GatewaySettings>) {
+  const signals = yield* Queue.sliding<void>(1)
+  const onSignal = () => void Queue.offerUnsafe(signals, undefined)
+  yield* Effect.acquireRelease(
+    Effect.sync(() => process.on("SIGHUP", onSignal)),
+    () => Effect.sync(() => process.off("SIGHUP", onSignal))
+  )
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Queue.take(signals), Effect.ignore(settings.refresh))))
+})
+
+const run = Effect.fnUntraced(function*(settings: Live<GatewaySettings>) {
+  const { clients, listen } = yield* settings.current
+  const upstream = yield* Upstream.make(settings)
+  const address = yield* Gateway.serve({ settings, upstream }).pipe(
+    Effect.mapError((error) => fromServeError(error, listen))
+  )
+  yield* reread(settings)
   process.stdout.write(Startup.text({
     version,
-    url: Startup.urlOf(settings.host, address),
-    upstream,
-    clientKeys: settings.clientKeys.length
+    url: Startup.urlOf(listen.host, address, listen.tls === undefined ? "http" : "https"),
+    upstream: upstream.description(),
+    clients: Object.keys(clients).length
   }))
   return yield* Effect.never
-}, Effect.scoped)
+})
 
 /** Serves until it is interrupted. */
-export const serve = Effect.fnUntraced(function*(options: {
-  readonly host: Option.Option<string>
-  readonly port: Option.Option<number>
-  readonly forwardSimulate: Option.Option<boolean>
-}) {
-  const fromEnv = yield* Settings.config
-  const settings = {
-    ...fromEnv,
-    host: Option.getOrElse(options.host, () => fromEnv.host),
-    port: Option.getOrElse(options.port, () => fromEnv.port),
-    forwardSimulate: Option.getOrElse(options.forwardSimulate, () => fromEnv.forwardSimulate)
-  }
-  const refusal = Startup.refusal(settings)
-  if (Option.isSome(refusal)) return yield* refusal.value
-  const Telemetry = Exporter.layer({ serviceName: "ballast" }).pipe(
-    Layer.merge(Propagation.layerConfig),
-    Layer.provideMerge(Logs.layerConfig)
+export const serve = Effect.fnUntraced(function*({ forwardSimulate, host, port, ...options }: Options) {
+  const { colors, format, level } = yield* sources.logs
+  const logs = Logs.live({ colors, format, level })
+  const program = Effect.gen(function*() {
+    const settings = yield* Settings.make({
+      ...yield* sources.of(options),
+      flags: { listen: { host, port }, simulator: { forward: forwardSimulate } }
+    })
+    yield* Following.follow(
+      Following.select(settings, ({ log }) => log),
+      ({ format = Logs.terminalFormat(), level }) => logs.update({ format, level: sources.levelOf(level) })
+    )
+    return yield* run(settings)
+  })
+  return yield* program.pipe(
+    Effect.scoped,
+    Effect.provide(
+      Exporter.layer({ serviceName: "ballast" }).pipe(
+        Layer.merge(Propagation.layerConfig),
+        Layer.provideMerge(logs.layer)
+      )
+    )
   )
-  return yield* Effect.provide(run(settings), Upstream.layer(settings).pipe(Layer.provideMerge(Telemetry)))
 })

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import { HttpServer } from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Settings from "../../Settings.ts"
+import * as Environment from "../../Environment.ts"
 import { fromServeError } from "../../StartError.ts"
 import * as Startup from "../../Startup.ts"
 import { version } from "../../Version.ts"
@@ -24,8 +24,8 @@ const millis = (option: Option.Option<number>) => Option.getOrUndefined(Option.m
 
 /** Serves the simulator until it is interrupted. */
 export const simulate = Effect.fnUntraced(function*(options: Options) {
-  const host = Option.isSome(options.host) ? options.host.value : yield* Settings.host
-  const port = Option.isSome(options.port) ? options.port.value : yield* Settings.port(8788)
+  const host = Option.isSome(options.host) ? options.host.value : yield* Environment.host
+  const port = Option.isSome(options.port) ? options.port.value : yield* Environment.port(8788)
   const Server = SimulatorServer.layer({
     host,
     port,
