@@ -5,7 +5,6 @@
  */
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
-import type { Upstream } from "./Upstream.ts"
 
 /**
  * Whether only this machine can reach `host`: `localhost`, `127.0.0.0/8` or `::1`. Any other name counts as beyond.
@@ -55,7 +54,7 @@ export const curl = (url: string, options?: { readonly key?: string | undefined 
 export const text = (options: {
   readonly version: string
   readonly url: string
-  readonly upstream: ReturnType<Upstream["description"]>
+  readonly upstream: { readonly simulated: boolean; readonly text: string }
   /** How many clients have keys. */
   readonly clients: number
 }): string => {
