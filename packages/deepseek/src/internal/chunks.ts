@@ -162,7 +162,13 @@ class Arriving {
     }
     this.only = this.only === undefined && this.body.isText ? data : ""
     const chunk = this.read(data)
-    if (!(chunk instanceof WireText.Unreadable)) return this.add(chunk, data.length)
+    if (!(chunk instanceof WireText.Unreadable)) {
+      if (chunk.choices.length > 0 || this.finished || !answers.isStated(this.answer, chunk)) {
+        return this.add(chunk, data.length)
+      }
+      this.failure = answers.unreadable(this.answer, new WireText.Unreadable(chunk, "an error"), data)
+      return
+    }
     // After the end, nothing can make an answer worse.
     if (this.finished || isCut && chunk.json === undefined) return
     this.failure = this.unread(chunk, data, name)

@@ -114,6 +114,18 @@ describe("streams on the wire", () => {
         }
       }))
 
+    it.effect("reads an error in a chunk without choices, and none where its code says that all is well", () =>
+      Effect.gen(function*() {
+        const chunkWith = (status_code: number, more: object) =>
+          event({ object: "chat.completion.chunk", base_resp: { status_code, status_msg: "balance is low" }, ...more })
+        for (const more of [{ choices: null }, { choices: [] }, {}, { choices: null, usage: { total_tokens: 0 } }]) {
+          assert.deepInclude(yield* reasonOf(scopedCollect(sse([chunkWith(1008, more), done]))), {
+            _tag: "InsufficientBalance"
+          })
+          yield* says(sse([chunkWith(0, more), token("Hello"), end, chunkWith(1008, more), done]))
+        }
+      }))
+
     it.effect("reads events that answer a request for a whole answer", () =>
       Effect.gen(function*() {
         const deepseek = yield* scripted(sse([opening, token("Hel"), token("lo"), last, done]))
