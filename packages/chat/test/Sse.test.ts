@@ -71,6 +71,52 @@ describe("Sse", () => {
     })
   })
 
+  describe("of the standard's corners are read as it says", () => {
+    const long = "x".repeat(3000)
+    const corners: ReadonlyArray<readonly [name: string, text: string, events: ReadonlyArray<string>]> = [
+      ["one byte order mark only", "\uFEFF\uFEFFdata: lost\n\ndata: one\n\n\uFEFFdata: lost\n\n", ["one"]],
+      [
+        "comments of any length and content, between any line ends",
+        `data:1\r:\0\n:\r\ndata:2\n:${long}\rdata:3\n:data:no\r:${long}\r\ndata:4\n\n`,
+        ["1\n2\n3\n4"]
+      ],
+      ["blank lines without data", "\n\n\r\r\nid: 1\n\nevent: x\n\ndata: a\n\n\n\n", ["a"]],
+      ["the end before the blank line", "retry: 9\ndata: a\n\nid: 1\ndata: cut", ["a"]],
+      ["the end right after the line", "data: a\n\ndata: cut\n", ["a"]],
+      ["data without a value", "data:\n\ndata\ndata\n\ndata:a\n\n", ["", "\n", "a"]],
+      [
+        "names that are nearly data",
+        "data:\0\ndata:  b\rData:no\ndata\0:no\ndata:c\r\0data:no\nda-ta:no\rdata_no\ndata:\r\n data:no\ndata:d\n\n",
+        ["\0\n b\nc\n\nd"]
+      ],
+      ["one leading blank only, and no tab", "data:\ta\rdata: \ndata:b \n\n", ["\ta\n\nb "]],
+      ["lines without a colon", "data:a\n data\ndata\nother:no\nsome text\n:comment\ndata:b\n\n", ["a\n\nb"]],
+      ["colons in values", "data:: a:b\n\n", [": a:b"]],
+      ["mixed line ends", "data:a\r\ndata\ndata:b\r\n\rdata:c\r\r\ndata:d\n\r\n", ["a\n\nb", "c", "d"]],
+      ["numbers that are none", "retry: 1\nretry: 2x\nretry\nid: \0\ndata: a\n\n", ["a"]],
+      ["letters of all sizes", "data: aä語🌊\n\ndata: \ud83c\udf0a\n\n", ["aä語🌊", "🌊"]]
+    ]
+    it.each(corners)("%s", (_, text, events) => {
+      const bytes = encoder.encode(text)
+      assert.deepStrictEqual(decode([bytes]).events, events)
+      assert.deepStrictEqual(decode(Array.from(bytes, (byte) => Uint8Array.of(byte))).events, events)
+    })
+
+    it("bytes that are no UTF-8 are replaced, and cost their own character only", () => {
+      const bytes = Uint8Array.from([...encoder.encode("data: a"), 0xff, 0xe4, 0xb8, ...encoder.encode("b\n\n")])
+      assert.deepStrictEqual(decode([bytes]).events, ["a\ufffd\ufffdb"])
+    })
+
+    it("names are given with their events, and end with them", () => {
+      const seen: Array<readonly [string, string | undefined]> = []
+      const decoder = Sse.makeDecoder()
+      const text =
+        "event: x\ndata: a\n\ndata: b\n\nevent: y\n\ndata: c\n\nevent:\ndata: d\n\nevent: 1\nevent: 2\ndata: e\n\n"
+      decoder.feed(encoder.encode(text), (data, name) => seen.push([data, name]))
+      assert.deepStrictEqual(seen, [["a", "x"], ["b", undefined], ["c", undefined], ["d", undefined], ["e", "2"]])
+    })
+  })
+
   describe("splitting", () => {
     it.prop(
       "gives the same events for every split of the bytes",

@@ -2,6 +2,7 @@ import { ChatAccumulator, ChatChunk, ChatCompletion, WireText } from "@ballast/c
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Schema } from "effect"
 import { shapes } from "./shapes.ts"
+import { wholes } from "./wholes.ts"
 
 const chunksOf = (events: ReadonlyArray<object>): ReadonlyArray<ChatChunk.ChatChunk> => {
   const read = ChatChunk.reader()
@@ -44,6 +45,25 @@ describe("answers on the wire", () => {
         )
         const texts = chunks.map(WireText.of)
         assert.strictEqual(texts.every((text, i) => text === JSON.stringify(events[i])), kept)
+      })
+    }
+  })
+
+  describe("of every host, whole, say what they say", () => {
+    for (const { calls = [], content, finish = "stop", json, kept = true, name, reasoning } of wholes) {
+      it(name, () => {
+        for (const text of [JSON.stringify(json), JSON.stringify(json, undefined, 2)]) {
+          const completion = read(text)
+          const { finish_reason, message } = completion.choices[0]
+          assert.strictEqual(message.content, content)
+          assert.strictEqual(message.reasoning_content, reasoning)
+          assert.deepStrictEqual(
+            (message.tool_calls ?? []).map(({ function: named }) => [named.name, named.arguments]),
+            calls as never
+          )
+          assert.strictEqual(finish_reason, finish)
+          assert.strictEqual(WireText.of(completion), kept ? text : undefined)
+        }
       })
     }
   })

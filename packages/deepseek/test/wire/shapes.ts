@@ -42,6 +42,18 @@ const qwen = head("chatcmpl-q", "qwen3-max")
 const groq = head("chatcmpl-g", "openai/gpt-oss-120b")
 const router = { ...head("gen-1", "deepseek/deepseek-v4"), provider: "DeepInfra" }
 
+const openai = { ...head("chatcmpl-o", "gpt-nano"), service_tier: "default" }
+const nulls = (delta: object) =>
+  choice({ role: null, content: null, reasoning_content: null, tool_calls: null, ...delta }, null, {
+    logprobs: null,
+    matched_stop: null
+  })
+const sonar = (completion_tokens: number) => ({
+  ...head("p1", "sonar"),
+  usage: usage(4, completion_tokens, { search_context_size: "low" }),
+  citations: ["https://example.com/a", "https://example.com/b"]
+})
+
 export const shapes: ReadonlyArray<Shape> = [
   {
     name: "DeepSeek, thinking",
@@ -316,6 +328,141 @@ export const shapes: ReadonlyArray<Shape> = [
     ],
     calls: [["weather", "{\"a\":1}"], ["time", "{}"]],
     finish: "tool_calls",
+    kept: false
+  },
+  {
+    name: "DeepSeek, thinking before a call in fragments",
+    events: [
+      { ...deepseek, choices: [choice({ role: "assistant", content: null, reasoning_content: "" })], usage: null },
+      { ...deepseek, choices: [choice({ content: null, reasoning_content: "Hm" })], usage: null },
+      { ...deepseek, choices: [choice({ content: "", reasoning_content: null })], usage: null },
+      { ...deepseek, choices: [choice({ tool_calls: [call({}, { arguments: "" })] })], usage: null },
+      {
+        ...deepseek,
+        choices: [choice({ tool_calls: [{ index: 0, function: { arguments: "{\"a\"" } }] })],
+        usage: null
+      },
+      { ...deepseek, choices: [choice({ tool_calls: [{ index: 0, function: { arguments: ":1}" } }] })], usage: null },
+      { ...deepseek, choices: [choice({ content: "", reasoning_content: null }, "tool_calls")], usage: usage(7, 4) }
+    ],
+    reasoning: "Hm",
+    calls: [["weather", "{\"a\":1}"]],
+    finish: "tool_calls",
+    tokens: [7, 4]
+  },
+  {
+    name: "Azure's DeepSeek, null in every field that says nothing",
+    events: [
+      { ...azure, choices: [nulls({ role: "assistant", content: "" })], usage: null },
+      { ...azure, choices: [nulls({ reasoning_content: "Hm" })], usage: null },
+      { ...azure, choices: [nulls({ content: "Hello" })], usage: null },
+      { ...azure, choices: [{ ...nulls({}), finish_reason: "stop", matched_stop: 1 }], usage: null },
+      { ...azure, choices: [], usage: usage(6, 5, { prompt_tokens_details: null, reasoning_tokens: 2 }) }
+    ],
+    content: "Hello",
+    reasoning: "Hm",
+    tokens: [6, 5]
+  },
+  {
+    name: "OpenAI, padding beside each chunk",
+    events: [
+      {
+        ...openai,
+        choices: [choice({ role: "assistant", content: "", refusal: null })],
+        usage: null,
+        obfuscation: "q"
+      },
+      { ...openai, choices: [choice({ content: "Hello" })], usage: null, obfuscation: "uK2pX" },
+      { ...openai, choices: [choice({}, "stop")], usage: null, obfuscation: "" },
+      { ...openai, choices: [], usage: usage(2, 1, { prompt_tokens_details: { audio_tokens: 0 } }), obfuscation: "m3" }
+    ],
+    content: "Hello",
+    tokens: [2, 1]
+  },
+  {
+    name: "Mistral, an index in the delta and a fragment without an id",
+    events: [
+      { ...mistral, choices: [choice({ index: 0, content: "", tool_calls: [call({}, { arguments: "" })] })] },
+      {
+        ...mistral,
+        choices: [
+          choice({
+            index: 0,
+            content: "",
+            tool_calls: [{ index: 0, type: "function", function: { name: "", arguments: "{}" } }]
+          })
+        ]
+      },
+      { ...mistral, choices: [choice({ index: 0, content: "" }, "tool_calls")], usage: usage(8, 3) }
+    ],
+    calls: [["weather", "{}"]],
+    finish: "tool_calls",
+    tokens: [8, 3],
+    kept: false
+  },
+  {
+    name: "Perplexity, usage that grows in each chunk, no finish reason before the end, and an object of another name",
+    events: [
+      { ...sonar(1), choices: [{ index: 0, delta: { role: "assistant", content: "Hel" } }] },
+      { ...sonar(2), choices: [{ index: 0, delta: { role: "assistant", content: "lo" } }] },
+      {
+        ...sonar(3),
+        object: "chat.completion.done",
+        choices: [{ index: 0, delta: { role: "assistant", content: "" }, finish_reason: "stop" }]
+      }
+    ],
+    content: "Hello",
+    tokens: [4, 3]
+  },
+  {
+    name: "Moonshot, without an object, usage beside the last words",
+    events: [
+      { id: "m1", created: 1, model: "kimi", choices: [choice({ role: "assistant", reasoning_content: "Hm" })] },
+      {
+        id: "m1",
+        created: 1,
+        model: "kimi",
+        choices: [choice({ content: "Hello" }, "stop")],
+        usage: usage(3, 2, { cached_tokens: 1 })
+      }
+    ],
+    content: "Hello",
+    reasoning: "Hm",
+    tokens: [3, 2]
+  },
+  {
+    name: "Anthropic's own compatible endpoint, whose calls are counted with its texts",
+    events: [
+      { ...head("msg_1", "claude"), created: 0, choices: [choice({ role: "assistant" })] },
+      { ...head("msg_1", "claude"), created: 0, choices: [choice({ content: "Hello" })] },
+      {
+        ...head("msg_1", "claude"),
+        created: 0,
+        choices: [choice({ tool_calls: [call({ index: 1, id: "toolu_1" }, { arguments: "" })] })]
+      },
+      { ...head("msg_1", "claude"), choices: [choice({ tool_calls: [{ index: 1, function: { arguments: "" } }] })] },
+      { ...head("msg_1", "claude"), choices: [choice({ tool_calls: [{ index: 1, function: { arguments: "{}" } }] })] },
+      { ...head("msg_1", "claude"), choices: [choice({}, "tool_calls")] }
+    ],
+    content: "Hello",
+    calls: [["weather", "{}"]],
+    finish: "tool_calls"
+  },
+  {
+    name: "MiniMax, a code that says that all is well",
+    events: [
+      { ...head("n1", "MiniMax"), choices: [choice({ role: "assistant", content: "Hello" }, null, { name: "MM" })] },
+      {
+        ...head("n1", "MiniMax"),
+        choices: [{ index: 0, finish_reason: "stop", message: { role: "assistant", content: "", name: "MM" } }],
+        usage: usage(0, 4, { total_characters: 0 }),
+        input_sensitive: false,
+        output_sensitive_type: 0,
+        base_resp: { status_code: 0, status_msg: "" }
+      }
+    ],
+    content: "Hello",
+    tokens: [0, 4],
     kept: false
   }
 ]
