@@ -116,17 +116,19 @@ const headerText = (text: string): string =>
 /**
  * The headers of the answer as far as the exchange has come: the ids of the request and its trace, the kind of upstream, where its call went,
  * and how many attempts it took.
+ * Where the gateway has tried more than once in vain, they ask SDKs not to multiply that by tries of their own.
  *
  * @category accessors
  * @since 0.1.0
  */
-export const headers = ({ call, id, place, traceId, upstream }: Exchange): Record<string, string> => {
+export const headers = ({ call, error, id, place, traceId, upstream }: Exchange): Record<string, string> => {
   const found: Record<string, string> = {
     "x-request-id": id,
     "x-trace-id": traceId,
     "x-ballast-upstream": headerText(upstream(place?.provider))
   }
   if (call !== undefined) found["x-ballast-attempts"] = String(call.attempts)
+  if (call !== undefined && error !== undefined && call.attempts > 1) found["x-should-retry"] = "false"
   if (place?.provider !== undefined) {
     found["x-ballast-provider"] = headerText(place.provider)
     if (place.model !== undefined) found["x-ballast-model"] = headerText(clip(place.model))

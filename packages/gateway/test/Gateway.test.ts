@@ -598,6 +598,31 @@ describe("Gateway", () => {
     )
   })
 
+  let asked = 0
+  const silent = () => new Response(new ReadableStream())
+  layer(
+    gateway({
+      retry: { times: 2, base: "1 millis" },
+      answers: {
+        silent,
+        "503, then silent": () => asked++ === 0 ? new Response("{}", { status: 503 }) : silent()
+      }
+    }),
+    { excludeTestServices: true }
+  )("a client's deadline", (it) => {
+    it.effect.each([["silent", "1", null], ["503, then silent", "2", "false"]] as const)(
+      "ends a call, which the client may repeat unless the gateway has: %s",
+      ([fault, attempts, repeats]) =>
+        Effect.gen(function*() {
+          const { url } = yield* Running
+          const answer = yield* post(url + chat, hello, { "x-simulate": fault, "x-request-timeout": "500ms" })
+          assert.deepStrictEqual([answer.status, answer.json.error.code], [504, "deadline_exceeded"])
+          assert.strictEqual(answer.headers.get("x-ballast-attempts"), attempts)
+          assert.strictEqual(answer.headers.get("x-should-retry"), repeats)
+        })
+    )
+  })
+
   layer(gateway(), { excludeTestServices: true })("observes", (it) => {
     it.effect("the request id: a sane one is kept, another replaced", () =>
       Effect.gen(function*() {

@@ -167,6 +167,29 @@ describe("the OpenAI SDK", () => {
       }))
   })
 
+  layer(gateway({ clientKeys: ["key-of-alice"], retry: { times: 5, base: "1 millis" } }), {
+    excludeTestServices: true
+  })(
+    "at its defaults",
+    (it) => {
+      it.effect.each([[false, "status=503"], [true, "status=503"], [false, "status=429"], [true, "cut=0"]] as const)(
+        "does not multiply the gateway's tries; stream %s, %s",
+        ([stream, fault]) =>
+          Effect.gen(function*() {
+            const { inspect, url } = yield* Running
+            const openai = new OpenAI({ apiKey: "key-of-alice", baseURL: `${url}/v1` })
+            assert.strictEqual(openai.maxRetries, 2)
+            const requests = Effect.map(inspect, ({ requests }) => requests)
+            const before = yield* requests
+            yield* failure(() =>
+              openai.chat.completions.create({ model, messages, stream }, { headers: { "x-simulate": fault } })
+            )
+            assert.strictEqual(yield* requests, before + 6)
+          })
+      )
+    }
+  )
+
   layer(gateway({ clientKeys: ["key-of-alice"], simulator: { tokensPerSecond: 5 } }), { excludeTestServices: true })(
     "and a slow answer",
     (it) => {
