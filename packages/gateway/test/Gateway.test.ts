@@ -602,7 +602,7 @@ describe("Gateway", () => {
   const silent = () => new Response(new ReadableStream())
   layer(
     gateway({
-      retry: { times: 2, base: "1 millis" },
+      retry: { times: 2, base: "1ms" },
       answers: {
         silent,
         "503, then silent": () => asked++ === 0 ? new Response("{}", { status: 503 }) : silent()

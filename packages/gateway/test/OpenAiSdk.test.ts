@@ -167,7 +167,7 @@ describe("the OpenAI SDK", () => {
       }))
   })
 
-  layer(gateway({ clientKeys: ["key-of-alice"], retry: { times: 5, base: "1 millis" } }), {
+  layer(gateway({ clientKeys: ["key-of-alice"], retry: { times: 5, base: "1ms" } }), {
     excludeTestServices: true
   })(
     "at its defaults",
