@@ -26,6 +26,7 @@ import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequ
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as HttpMiddleware from "effect/http/HttpMiddleware"
 import type { HttpServer } from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
@@ -218,7 +219,8 @@ const makeApp = (routes: Routes.Routes, live: () => Live, upstream: Upstream) =>
   }, { routes, upstream: upstream.kind })
 
 /** What is read once, at the start. */
-const fixed = ({ listen: { host, port, tls } }: GatewaySettings) => ({
+const fixed = ({ center, listen: { host, port, tls } }: GatewaySettings) => ({
+  center,
   "listen.host": host,
   "listen.port": port,
   "listen.tls": tls !== undefined
@@ -227,7 +229,9 @@ const fixed = ({ listen: { host, port, tls } }: GatewaySettings) => ({
 /** Says which changes have to wait for a restart. */
 const warnOfRestart = (before: GatewaySettings, after: GatewaySettings): Effect.Effect<void> => {
   const [from, to] = [fixed(before), fixed(after)]
-  const changed = Object.entries(to).flatMap(([name, value]) => from[name as keyof typeof from] === value ? [] : [name])
+  const changed = Object.entries(to).flatMap(([name, value]) =>
+    Equal.equals(from[name as keyof typeof from], value) ? [] : [name]
+  )
   return changed.length === 0 ? Effect.void : Effect.logWarning("restart needed", { settings: changed })
 }
 

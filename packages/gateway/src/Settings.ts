@@ -2,7 +2,7 @@
  * Every setting of the gateway, as one schema: messages, the table in the docs, the file that `ballast init` writes and the JSON
  * Schema are made from it.
  *
- * Sources, later over earlier: defaults, `ballast.yaml`, the profile's file, environment variables, flags. What changes in the files
+ * Sources, later over earlier: defaults, `ballast.yaml`, the profile's file, a config center, environment variables, flags. What changes in the files
  * while the gateway runs is put in force as a whole or refused as a whole.
  *
  * @since 0.1.0
@@ -22,6 +22,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { createSecureContext } from "node:tls"
+import * as Center from "./Center.ts"
 import * as ClientKeys from "./ClientKeys.ts"
 import * as Environment from "./Environment.ts"
 import * as Startup from "./Startup.ts"
@@ -226,7 +227,11 @@ const All = Schema.Struct({
   policies: Policies,
   limits: Limits,
   log: Log,
-  simulator: Simulator
+  simulator: Simulator,
+  center: Schema.optionalKey(Center.Center).annotate({
+    description:
+      "A config center that holds settings, over those of the files. A change of this section needs a restart."
+  })
 })
 
 /**
@@ -338,6 +343,11 @@ export interface Options {
  */
 export const defaultFile = "ballast.yaml"
 
+/** What is read of the files to find the center: the rest may be right only with what the center holds. */
+const Bootstrap = Schema.StructWithRest(Schema.Struct({ center: All.fields.center }), [
+  Schema.Record(Schema.String, Schema.Unknown)
+])
+
 /**
  * The settings from their sources, which they follow as long as the scope lives.
  *
@@ -352,12 +362,17 @@ export const make = Effect.fnUntraced(function*(
   FileSystem.FileSystem | Scope.Scope
 > {
   const path = file ?? defaultFile
-  return yield* Settings.make<GatewaySettings, FileSystem.FileSystem>(GatewaySettings, [
+  const files = [
     FileSource.make(path, { optional: file === undefined }),
-    ...(profile === undefined ? [] : [FileSource.profile(path, profile, { optional: false })]),
+    ...(profile === undefined ? [] : [FileSource.profile(path, profile, { optional: false })])
+  ]
+  const { center } = yield* Effect.scoped(Effect.flatMap(Settings.make(Bootstrap, files), ({ current }) => current))
+  return yield* Settings.make<GatewaySettings, FileSystem.FileSystem>(GatewaySettings, [
+    ...files,
+    ...yield* Center.sources(center),
     yield* Environment.source,
     ValuesSource.make(flags)
-  ])
+  ], { copies: center?.copies })
 })
 
 /**

@@ -1,4 +1,5 @@
 export * as Body from "./Body.ts"
+export * as Center from "./Center.ts"
 export * as ChatRoute from "./ChatRoute.ts"
 export * as Client from "./Client.ts"
 export * as ClientDeadline from "./ClientDeadline.ts"

@@ -121,6 +121,11 @@ const mistakes: ReadonlyArray<readonly [kind: string, yaml: string, message: str
     "ballast.yaml:2:10: clients.a b: expected a name of 1 to 64 letters, digits, _, . and -"
   ],
   [
+    "two centers",
+    "center:\n  etcd: { url: \"http://a\" }\n  nacos: { url: \"http://b\" }\n",
+    "ballast.yaml:2:3: center: expected one of nacos, apollo, etcd, redis"
+  ],
+  [
     "several at once",
     "listen: { port: -1 }\nlog: { level: loud }\n",
     "ballast.yaml:1:17: listen.port: found -1, expected a whole number from 0 to 65535\n" +

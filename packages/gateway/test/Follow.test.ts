@@ -1,0 +1,303 @@
+import { Gateway, Settings, Upstream } from "@ballast/gateway"
+import { Registry } from "@ballast/resilience"
+import { Logs } from "@ballast/telemetry"
+import { NodeFileSystem } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, FileSystem, Layer } from "effect"
+import { readFileSync } from "node:fs"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
+import { connect } from "node:tls"
+import OpenAI from "openai"
+import { overHttp } from "../../settings/test/support/exchange.ts"
+import * as NacosServer from "../../settings/test/support/NacosServer.ts"
+import { type Answer, eventually, hello, post, send } from "./harness.ts"
+import { start } from "./program.ts"
+
+const chat = "/v1/chat/completions"
+
+interface Seen {
+  readonly key: string
+  readonly model: string
+}
+
+/** A service that answers with the key and the model that it sees, or with a status. */
+const service = Effect.fnUntraced(function*(answer: (seen: Seen) => number) {
+  const server = createServer((request, response) => {
+    let body = ""
+    request.setEncoding("utf8").on("data", (text: string) => body += text).on("end", () => {
+      const key = request.headers.authorization!.replace("Bearer ", "")
+      const { model } = JSON.parse(body)
+      const status = answer({ key, model })
+      const content = status === 200
+        ? {
+          id: "x",
+          object: "chat.completion",
+          created: 1,
+          model,
+          choices: [{
+            index: 0,
+            finish_reason: "stop",
+            message: { role: "assistant", content: key }
+          }]
+        }
+        : { error: { message: "no", type: "test" } }
+      // A later turn of the event loop, so that calls overlap with changes.
+      setTimeout(() => {
+        response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(content))
+      }, Math.random() * 20)
+    })
+  })
+  yield* Effect.acquireRelease(
+    Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
+    () => Effect.sync(() => server.close().closeAllConnections())
+  )
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+})
+
+/** A gateway that follows a file, on a free port of loopback. */
+const gateway = Effect.fnUntraced(function*(yaml: string) {
+  const files = yield* FileSystem.FileSystem
+  const folder = yield* Effect.orDie(files.makeTempDirectoryScoped())
+  const write = (name: string, text: string) =>
+    // As editors and Kubernetes do it: a reader never sees half of it.
+    Effect.orDie(Effect.andThen(
+      files.writeFileString(`${folder}/${name}.new`, text),
+      files.rename(`${folder}/${name}.new`, `${folder}/${name}`)
+    ))
+  return {
+    write,
+    serve: Effect.gen(function*() {
+      yield* write("ballast.yaml", yaml)
+      const settings = yield* Settings.make({ file: `${folder}/ballast.yaml` })
+      const upstream = yield* Upstream.make(settings)
+      const address = yield* Gateway.serve({ settings, upstream })
+      return { settings, upstream, port: address._tag === "UnixPathAddress" ? 0 : address.port }
+    })
+  }
+})
+
+const provided = Effect.provide(
+  Layer.mergeAll(NodeFileSystem.layer, Registry.layer, Logs.layer({ level: "None" }))
+)
+
+/** Calls one after the other by so many at once, until it is told to stop; gives all answers. */
+const load = (width: number, call: Effect.Effect<Answer>) => {
+  let stopped = false
+  const answers: Array<Answer> = []
+  const one: Effect.Effect<void> = Effect.flatMap(call, (answer) => {
+    answers.push(answer)
+    return stopped ? Effect.void : one
+  })
+  return Effect.map(
+    Effect.forkChild(Effect.all(Array.from({ length: width }, () => one), { concurrency: "unbounded", discard: true })),
+    (fiber) => ({
+      answers,
+      stop: Effect.andThen(Effect.sync(() => stopped = true), Fiber.join(fiber))
+    })
+  )
+}
+
+describe("a gateway whose settings change", { timeout: 120_000 }, () => {
+  it.live("loses no call in 50 changes under 200 in flight, mixes no two revisions, and keeps its breakers", () =>
+    Effect.gen(function*() {
+      const url = yield* service(({ model }) => model === "broken" ? 500 : 200)
+      const revision = (n: number) =>
+        `listen: { port: 0 }
+providers:
+  p: { type: openai, baseUrl: "${url}", accounts: { main: { keys: [ key-${n} ] } } }
+models:
+  x: { targets: [ { provider: p, model: "m-${n}", arm: "arm-${n}" } ] }
+  broken: { targets: [ { provider: p } ] }
+policies:
+  retry: { times: 0 }
+  circuitBreaker: { minimumCalls: 2, failureRate: ${0.5 + (n % 10) / 100}, openDuration: 1h }
+  concurrency: { queue: ${1000 + n} }
+`
+      const { serve, write } = yield* gateway(revision(0))
+      const { port, settings, upstream } = yield* serve
+      const at = `http://127.0.0.1:${port}${chat}`
+      // The first answer of a name makes its lane, and so its breaker.
+      const breakers = Effect.map(
+        Effect.flatMap(Registry.Current, (registry) => registry.list({ kind: "circuitBreaker" })),
+        (entries) => new Map(entries.map(({ handle, name }) => [name, handle]))
+      )
+      yield* post(at, { ...hello, model: "x" })
+      const before = yield* breakers
+      const calls = yield* load(200, post(at, { ...hello, model: "x" }))
+      yield* eventually(Effect.sync(() => calls.answers.length > 200))
+      yield* before.get("p/main/m-0")!.isolate
+      for (let n = 1; n <= 50; n++) {
+        yield* write("ballast.yaml", revision(n))
+        yield* settings.refresh
+        const reached = calls.answers.length + 10
+        yield* eventually(Effect.sync(() => calls.answers.length >= reached))
+      }
+      yield* calls.stop
+      assert.strictEqual((yield* settings.status).revision, 51)
+
+      // Only the model that was isolated by hand answers otherwise, and no call to it is lost either.
+      const lost = calls.answers.filter(({ json, status }) => status !== 200 && json.error.code !== "circuit_open")
+      assert.deepStrictEqual(lost.map(({ text }) => text), [])
+      for (const { headers, json, status } of calls.answers) {
+        if (status !== 200) continue
+        const n = Number(json.model.slice(2))
+        assert.strictEqual(headers.get("x-ballast-arm"), `arm-${n}`)
+        assert.strictEqual(headers.get("x-ballast-model"), `m-${n}`)
+        // Keys belong to the account: a call that waits takes the newest.
+        assert.isAtLeast(Number(json.choices[0].message.content.slice(4)), n)
+      }
+      const revisions = new Set(calls.answers.map(({ json }) => json.model))
+      assert.isAbove(revisions.size, 40)
+
+      const after = yield* breakers
+      assert.strictEqual(after.get("p/main/m-0"), before.get("p/main/m-0"))
+      assert.strictEqual((yield* after.get("p/main/m-0")!.inspect)._tag, "Isolated")
+      assert.deepStrictEqual((yield* upstream.router.names).toSorted(), ["broken", "x"])
+    }).pipe(Effect.scoped, provided))
+
+  it.live("loses no call when the file of a key is replaced", () =>
+    Effect.gen(function*() {
+      const accepted = new Set(["key-old"])
+      const counts = new Map<string, number>()
+      const url = yield* service(({ key }) => {
+        counts.set(key, (counts.get(key) ?? 0) + 1)
+        return accepted.has(key) ? 200 : 401
+      })
+      const { serve, write } = yield* gateway(`listen: { port: 0 }
+providers:
+  p: { type: openai, baseUrl: "${url}", accounts: { main: { keys: [ "\${file:p.key}" ] } } }
+`)
+      yield* write("p.key", "key-old\n")
+      const { port } = yield* serve
+      const calls = yield* load(50, post(`http://127.0.0.1:${port}${chat}`, { ...hello, model: "x" }))
+      yield* eventually(Effect.sync(() => (counts.get("key-old") ?? 0) > 100))
+      accepted.add("key-new")
+      yield* write("p.key", "key-new\n")
+      yield* eventually(Effect.sync(() => (counts.get("key-new") ?? 0) > 200))
+      // No call has the old key any more.
+      accepted.delete("key-old")
+      yield* eventually(Effect.sync(() => (counts.get("key-new") ?? 0) > 400))
+      yield* calls.stop
+      assert.deepStrictEqual(calls.answers.filter(({ status }) => status !== 200).map(({ text }) => text), [])
+    }).pipe(Effect.scoped, provided))
+
+  it.live("loses no call of the OpenAI SDK when one of two services dies under 200 in flight", () =>
+    Effect.gen(function*() {
+      const simulate = Effect.gen(function*() {
+        const program = yield* start(["simulate", "--port", "0", "--ttft", "50", "--tps", "2000"], {
+          BALLAST_LOG_LEVEL: "none"
+        })
+        const [, url] = yield* program.printed(/on (http:\S+)\. /)
+        return { program, url }
+      })
+      const [a, b] = yield* Effect.all([simulate, simulate], { concurrency: 2 })
+      const account = "accounts: { main: { keys: [ sk-x ] } }"
+      const { serve } = yield* gateway(`listen: { port: 0 }
+providers:
+  a: { type: deepseek, baseUrl: "${a.url}", ${account} }
+  b: { type: deepseek, baseUrl: "${b.url}", ${account} }
+models:
+  deepseek-flash:
+    targets: [ { provider: a }, { provider: b } ]
+    failover: [ { provider: a }, { provider: b } ]
+`)
+      const { port } = yield* serve
+      const openai = new OpenAI({ apiKey: "none", baseURL: `http://127.0.0.1:${port}/v1`, maxRetries: 0 })
+      const answers: Array<string> = []
+      const call = Effect.tapCause(
+        Effect.map(
+          Effect.promise(() =>
+            openai.chat.completions.create({
+              model: "deepseek-flash",
+              messages: [{ role: "user", content: "Hello!" }],
+              max_tokens: 20
+            }).withResponse()
+          ),
+          ({ response }) => void answers.push(response.headers.get("x-ballast-provider")!)
+        ),
+        () => Effect.sync(() => void answers.push("failed"))
+      )
+      const calls = yield* Effect.forkChild(
+        Effect.all(Array.from({ length: 200 }, () => Effect.replicateEffect(call, 3)), { concurrency: "unbounded" })
+      )
+      yield* eventually(Effect.sync(() => answers.length > 200))
+      yield* a.program.signal("SIGKILL")
+      yield* Fiber.join(calls)
+      assert.strictEqual(answers.length, 600)
+      assert.notInclude(answers, "failed")
+      assert.include(answers.slice(0, 200), "a")
+      assert.deepStrictEqual(new Set(answers.slice(-100)), new Set(["b"]))
+    }).pipe(Effect.scoped, provided))
+
+  it.live("takes a renewed certificate for new connections, and refuses one that does not belong to its key", () =>
+    Effect.gen(function*() {
+      const fixture = (name: string) => readFileSync(new URL(`./fixtures/${name}`, import.meta.url), "utf8")
+      const { serve, write } = yield* gateway(
+        "listen: { port: 0, tls: { certificate: \"${file:tls.crt}\", key: \"${file:tls.key}\" } }"
+      )
+      yield* write("tls.crt", fixture("first.crt"))
+      yield* write("tls.key", fixture("first.key"))
+      const { port, settings } = yield* serve
+      /** The name in the certificate, and how the gateway answers. */
+      const ask = Effect.callback<readonly [string, string]>((resume) => {
+        const socket = connect({ port, host: "127.0.0.1", rejectUnauthorized: false }, () => {
+          const name = String(socket.getPeerCertificate().subject.CN)
+          let text = ""
+          socket.setEncoding("utf8").on("data", (part: string) => text += part)
+          socket.on("end", () => resume(Effect.succeed([name, text.split("\r\n")[0]!])))
+          socket.write("GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        })
+      })
+      assert.deepStrictEqual(yield* ask, ["first", "HTTP/1.1 200 OK"])
+      yield* write("tls.crt", fixture("second.crt"))
+      const refused = yield* Effect.flip(settings.refresh)
+      assert.match(refused.message, /listen\.tls: certificate and key can not be used: /)
+      assert.deepStrictEqual(yield* ask, ["first", "HTTP/1.1 200 OK"])
+      yield* write("tls.key", fixture("second.key"))
+      yield* settings.refresh
+      assert.deepStrictEqual(yield* ask, ["second", "HTTP/1.1 200 OK"])
+    }).pipe(Effect.scoped, provided))
+
+  it.live("follows a config center, over its file and under the environment", () =>
+    Effect.gen(function*() {
+      const nacos = NacosServer.make()
+      yield* nacos.publish(
+        "ballast.yaml",
+        "listen: { port: 0 }\nclients: { alice: { keys: [ first ] } }\nlog: { level: warn }\n"
+      )
+      const { serve } = yield* gateway(
+        `center: { nacos: { url: "${yield* overHttp(nacos.exchange)}" } }\nlog: { level: error, format: json }\n`
+      )
+      const { port, settings } = yield* serve
+      assert.deepStrictEqual((yield* settings.current).log, { level: "warn", format: "json" })
+      const status = (key: string) =>
+        Effect.map(
+          post(`http://127.0.0.1:${port}${chat}`, hello, { authorization: `Bearer ${key}` }),
+          ({ status }) => status
+        )
+      assert.strictEqual(yield* status("first"), 200)
+      yield* nacos.publish("ballast.yaml", "listen: { port: 0 }\nclients: { alice: { keys: [ second ] } }\n")
+      yield* eventually(Effect.map(status("second"), (status) => status === 200))
+      assert.strictEqual(yield* status("first"), 401)
+      assert.strictEqual((yield* settings.current).log.level, "error")
+    }).pipe(Effect.scoped, provided))
+
+  it.live("holds limits, hosts and log for requests from the change on", () =>
+    Effect.gen(function*() {
+      const { serve, write } = yield* gateway("listen: { port: 0 }")
+      const { port, settings } = yield* serve
+      const url = `http://127.0.0.1:${port}`
+      const pages = { origin: "https://chat.example.com" }
+      assert.strictEqual((yield* send(`${url}/healthz`, { headers: pages })).status, 403)
+      const long = { ...hello, user: "x".repeat(2000) }
+      assert.strictEqual((yield* post(url + chat, long)).status, 200)
+      yield* write(
+        "ballast.yaml",
+        "listen: { port: 0, allowedOrigins: [ \"https://chat.example.com\" ] }\nlimits: { maxBodySize: 1kB }\n"
+      )
+      yield* settings.refresh
+      assert.strictEqual((yield* send(`${url}/healthz`, { headers: pages })).status, 200)
+      assert.strictEqual((yield* post(url + chat, long)).status, 413)
+    }).pipe(Effect.scoped, provided))
+})
