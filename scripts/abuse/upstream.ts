@@ -1,6 +1,6 @@
 /**
  * An upstream that misbehaves as the text of the request's message says, on a free port of loopback. It prints the port, and ends with its
- * parent, or after five minutes.
+ * parent.
  */
 import * as Http from "node:http"
 import type * as Net from "node:net"
@@ -100,4 +100,3 @@ server.on("clientError", (_, socket) => socket.destroy())
 server.listen(0, "127.0.0.1", () => console.log((server.address() as Net.AddressInfo).port))
 
 process.on("disconnect", () => process.exit())
-setTimeout(() => process.exit(), 300_000)

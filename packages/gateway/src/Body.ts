@@ -10,7 +10,7 @@
  *
  * Depth and values are counted before anything is built: a short text can build a lot. A body counts with four times its bytes (as they came,
  * as text, as values, and as it goes upstream) and 100 bytes a value, which is what the largest of them, small objects of different
- * shapes, take. It counts until `release`, or until the scope closes. All work is linear in the size of the body.
+ * shapes, take. It counts until the scope closes: a stream holds its request until its end. All work is linear in the size of the body.
  *
  * @since 0.1.0
  */
@@ -68,8 +68,6 @@ export interface Body {
   readonly json: unknown
   /** The text that `json` was read from. */
   readonly text: string
-  /** Says that the body is no longer kept. The scope's end says so, too. */
-  readonly release: () => void
 }
 
 /**
@@ -110,22 +108,24 @@ export const make = (options: Options = {}): Bodies => {
   const limit = checkOption("maxBodySize", options.maxBodySize ?? defaults.maxBodySize, largest)
   const memory = options.memory ?? Math.floor(getHeapStatistics().heap_size_limit * defaults.memory)
   const budget = new ByteBudget(checkOption("memory", memory, Number.MAX_SAFE_INTEGER))
-  const tooLarge = new Rejection({
+  const overLimit = new Rejection({
     case: "BodyTooLarge",
     detail: `The body is larger than ${sizeOf(limit)}, the gateway's BALLAST_MAX_BODY_SIZE.`
   })
+  const tooLarge = (size: number) =>
+    size > limit ? overLimit : size * copies > budget.capacity ? overMemory(budget) : undefined
   return {
     read: (request) => {
       const refused = checkHeaders(request.headers)
       if (refused !== undefined) return Effect.fail(refused)
-      if (Number(request.headers["content-length"] ?? 0) > limit) return Effect.fail(tooLarge)
+      const refusal = tooLarge(Number(request.headers["content-length"] ?? 0))
+      if (refusal !== undefined) return Effect.fail(refusal)
       return Effect.flatMap(Effect.scope, (scope) => {
         const hold = new Hold(budget)
-        const release = () => hold.releaseAll()
-        const reading = new Reading(sourceOf(request), hold, limit, tooLarge)
+        const reading = new Reading(sourceOf(request), hold, tooLarge)
         return Effect.andThen(
-          Scope.addFinalizer(scope, Effect.sync(release)),
-          Effect.flatMap(collect(reading), (bytes) => parse(bytes, hold, release))
+          Scope.addFinalizer(scope, Effect.sync(() => hold.releaseAll())),
+          Effect.flatMap(collect(reading), (bytes) => parse(bytes, hold))
         )
       })
     }
@@ -175,15 +175,13 @@ const busy = new Rejection({
 class Reading {
   readonly source: IncomingMessage
   readonly hold: Hold
-  readonly limit: number
-  readonly tooLarge: Rejection
+  readonly tooLarge: (size: number) => Rejection | undefined
   readonly chunks: Array<Buffer> = []
   size = 0
 
-  constructor(source: IncomingMessage, hold: Hold, limit: number, tooLarge: Rejection) {
+  constructor(source: IncomingMessage, hold: Hold, tooLarge: (size: number) => Rejection | undefined) {
     this.source = source
     this.hold = hold
-    this.limit = limit
     this.tooLarge = tooLarge
   }
 
@@ -204,7 +202,8 @@ class Reading {
     }
     const onData = (chunk: Buffer) => {
       this.size += chunk.length
-      if (this.size > this.limit) return settle(Effect.fail(this.tooLarge))
+      const refusal = this.tooLarge(this.size)
+      if (refusal !== undefined) return settle(Effect.fail(refusal))
       this.chunks.push(chunk)
       if (!this.hold.take(chunk.length)) settle(Effect.succeed(chunk.length))
     }
@@ -226,19 +225,20 @@ const hold = (hold: Hold, bytes: number): Effect.Effect<void, Rejection> => {
   if (hold.take(bytes)) return Effect.void
   const { budget } = hold
   return hold.bytes + bytes > budget.capacity
-    ? Effect.fail(
-      new Rejection({
-        case: "BodyTooLarge",
-        detail:
-          `The body takes more memory than the gateway has for all bodies together: ${budget.capacity} bytes, its BALLAST_BODY_MEMORY.`
-      })
-    )
+    ? Effect.fail(overMemory(budget))
     : Effect.flatMap(hold.wait(bytes), (taken) => taken ? Effect.void : Effect.fail(busy))
 }
 
+const overMemory = ({ capacity }: ByteBudget) =>
+  new Rejection({
+    case: "BodyTooLarge",
+    detail:
+      `The body takes more memory than the gateway has for all bodies together: ${capacity} bytes, its BALLAST_BODY_MEMORY.`
+  })
+
 const decoder = new TextDecoder()
 
-const parse = (bytes: Buffer, holder: Hold, release: () => void): Effect.Effect<Body, Rejection> => {
+const parse = (bytes: Buffer, holder: Hold): Effect.Effect<Body, Rejection> => {
   const { exceeded, surrogates: escaped, values } = jsonBounds.measure(bytes, bounds)
   if (exceeded !== undefined) return Effect.fail(tooComplex(exceeded))
   return Effect.flatMap(hold(holder, bytes.length * (copies - 1) + values * bytesOfValue), () => {
@@ -246,7 +246,7 @@ const parse = (bytes: Buffer, holder: Hold, release: () => void): Effect.Effect<
     try {
       const json: unknown = JSON.parse(decoded)
       const text = escaped ? surrogates.mend(decoded) : decoded
-      return Effect.succeed({ json: text === decoded ? json : JSON.parse(text), text, release })
+      return Effect.succeed({ json: text === decoded ? json : JSON.parse(text), text })
     } catch {
       return Effect.fail(decoded.trim() === "" ? empty : malformed(bytes))
     }

@@ -26,7 +26,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import type { Bodies, Body } from "./Body.ts"
+import type { Bodies } from "./Body.ts"
 import * as ClientDeadline from "./ClientDeadline.ts"
 import type * as Dialect from "./Dialect.ts"
 import type { Failure } from "./ErrorResponse.ts"
@@ -72,8 +72,8 @@ export const make = (options: Options) =>
     const place = exchange.place = RouteInfo.make()
     const { client } = exchange
     const answer = events === undefined
-      ? complete(options, exchange, chat, deadline, body)
-      : stream(options, exchange, chat, deadline, events, options.out(request), body)
+      ? complete(options, exchange, chat, deadline)
+      : stream(options, exchange, chat, deadline, events, options.out(request))
     return Effect.provideContext(
       answer,
       Context.empty().pipe(
@@ -88,12 +88,10 @@ const complete = (
   { dialect, model }: Options,
   exchange: Exchange.Exchange,
   request: ChatRequest,
-  { beginning }: ClientDeadline.ClientDeadline,
-  body: Body
+  { beginning }: ClientDeadline.ClientDeadline
 ) => {
   const call = model.complete(request)
   return Effect.map(beginning === Infinity ? call : ClientDeadline.whole(beginning)(call), (completion) => {
-    body.release()
     exchange.usage = completion.usage
     return HttpServerResponse.text(dialect.completion(completion), { contentType: "application/json" })
   })
@@ -115,8 +113,7 @@ const stream = (
   request: ChatRequest,
   deadline: ClientDeadline.ClientDeadline,
   events: Dialect.Events,
-  out: EventStream.Out,
-  body: Body
+  out: EventStream.Out
 ) =>
   Effect.withFiber((fiber) => {
     exchange.stream = true
@@ -127,10 +124,7 @@ const stream = (
         return Exchange.headers(exchange)
       },
       items: (chunks: Arr.NonEmptyReadonlyArray<ChatChunk>) => {
-        if (exchange.firstAt === undefined) {
-          exchange.firstAt = clock.currentTimeMillisUnsafe()
-          body.release()
-        }
+        exchange.firstAt ??= clock.currentTimeMillisUnsafe()
         let text = ""
         for (const chunk of chunks) {
           if (chunk.usage != null) exchange.usage = chunk.usage

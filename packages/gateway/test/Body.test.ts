@@ -84,15 +84,15 @@ describe("Body", () => {
     it.effect("makes a body wait until another has been released", () =>
       Effect.gen(function*() {
         const bodies = Body.make(options)
-        const scope = yield* Scope.make()
+        const [first, scope] = [yield* Scope.make(), yield* Scope.make()]
         const take = Effect.suspend(() => Scope.provide(bodies.read(requestOf("\"abc\"")), scope))
-        const first = yield* take
+        yield* Scope.provide(bodies.read(requestOf("\"abc\"")), first)
         yield* take
         const third = yield* Effect.forkChild(take, { startImmediately: true })
         yield* Effect.promise(() => new Promise(setImmediate))
         yield* TestClock.adjust("500 millis")
         assert.isUndefined(third.pollUnsafe())
-        first.release()
+        yield* Scope.close(first, Exit.void)
         assert.strictEqual((yield* Fiber.join(third)).json, "abc")
         yield* Scope.close(scope, Exit.void)
         yield* Effect.scoped(Effect.andThen(bodies.read(requestOf("\"abc\"")), bodies.read(requestOf("\"abc\""))))
@@ -119,6 +119,20 @@ describe("Body", () => {
         const { case: name, detail } = yield* refusal("[1,2,3]", options)
         assert.strictEqual(name, "BodyTooLarge")
         assert.include(detail, "BALLAST_BODY_MEMORY")
+      }))
+
+    it.effect("refuses such a body before it is read, where it says its length, or else as soon as it shows", () =>
+      Effect.gen(function*() {
+        const bodies = Body.make({ memory: 400 })
+        for (const headers of [{ "content-length": "101" }, {}]) {
+          const source = Object.assign(Readable.from(Array.from({ length: 9 }, () => Buffer.alloc(50))), { headers })
+          const request = { source, headers: { "content-type": "application/json", ...headers } }
+          const refused = yield* Effect.flip(
+            Effect.scoped(bodies.read(request as unknown as HttpServerRequest.HttpServerRequest))
+          )
+          assert.include(refused.detail, "BALLAST_BODY_MEMORY")
+          assert.isFalse(source.readableEnded)
+        }
       }))
 
     it.effect("is not lost by whoever gives up waiting", () =>

@@ -22,6 +22,11 @@ export { RateLimiterStore, RateLimiterStoreError }
 /**
  * Keeps limits in this process, by the monotonic clock.
  *
+ * **Details**
+ *
+ * A new key beyond 100,000 takes the place of the longest unused one, whose limit
+ * starts anew; one that is blocked stays.
+ *
  * @category layers
  * @since 0.1.0
  */

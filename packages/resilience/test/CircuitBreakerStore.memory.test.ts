@@ -49,6 +49,25 @@ describe("CircuitBreakerStore in memory", () => {
       assert.strictEqual(later.era, view.era)
     }).pipe(inMemory))
 
+  it.effect("forgets the longest unused circuit beyond 100,000, none of those set by hand, and uses no era again", () =>
+    Effect.gen(function*() {
+      const { admit, control, inspect, record } = yield* Store
+      yield* control("isolated", spec(), { _tag: "Isolate" })
+      const calls = (key: string) =>
+        Effect.map(inspect(key, spec()), (state) => state._tag === "Closed" ? state.failures : NaN)
+      const { view } = yield* admit("first", spec())
+      yield* record("first", spec(), [failed(view.era)])
+      yield* record("second", spec(), [failed((yield* admit("second", spec())).view.era)])
+      yield* admit("first", spec())
+      for (let i = 0; i < 99_998; i++) yield* admit(`${i}`, spec())
+      assert.strictEqual(yield* calls("first"), 1)
+      assert.strictEqual(yield* calls("second"), 0)
+      yield* admit("another", spec())
+      assert.strictEqual(yield* calls("first"), 0)
+      assert.notStrictEqual((yield* admit("first", spec())).view.era, view.era)
+      assert.strictEqual((yield* inspect("isolated", spec()))._tag, "Isolated")
+    }).pipe(inMemory))
+
   it.effect("keeps what was set by hand, and what is open", () =>
     Effect.gen(function*() {
       const { admit, control, inspect } = yield* Store

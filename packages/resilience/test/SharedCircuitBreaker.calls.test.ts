@@ -1,4 +1,4 @@
-import { CircuitBreaker, CircuitBreakerStore, SharedCircuitBreaker } from "@ballast/resilience"
+import { CircuitBreaker, CircuitBreakerStore, Retry, SharedCircuitBreaker } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Fiber, Schedule, Stream } from "effect"
 import { TestClock } from "effect/testing"
@@ -35,6 +35,24 @@ describe("SharedCircuitBreaker", () => {
         const state = yield* breaker.inspect("key")
         assert.strictEqual(state._tag === "Closed" && state.failures, 1)
         yield* Effect.exit(breaker("key")(Effect.die("broken")))
+        assert.strictEqual((yield* breaker.inspect("key"))._tag, "Open")
+      }).pipe(inMemory))
+
+    it.effect("counts a call once, however often it is tried", () =>
+      Effect.gen(function*() {
+        const breaker = yield* make({ trip: CircuitBreaker.consecutive(3) })
+        const retry = Retry.make({ times: 5, base: "1 milli" })
+        const call = Effect.gen(function*() {
+          const fiber = yield* Effect.forkChild(Effect.exit(retry(breaker("key")(fail))))
+          yield* TestClock.adjust("100 millis")
+          yield* Fiber.join(fiber)
+        })
+        yield* call
+        yield* call
+        const state = yield* breaker.inspect("key")
+        assert.strictEqual(state._tag === "Closed" && state.failures, 2)
+        // A dependency that fails all callers still opens it.
+        yield* call
         assert.strictEqual((yield* breaker.inspect("key"))._tag, "Open")
       }).pipe(inMemory))
 

@@ -16,7 +16,10 @@ export interface Text {
   readonly more: boolean
 }
 
-/** Reads a body whole, as far as `limit` bytes. What comes after them is not read, and the connection is let go. */
+/**
+ * Reads a body whole, as far as `limit` bytes. What comes after them is not read, and the connection is let go; then the text is no longer
+ * than that of an error.
+ */
 export const text = (response: HttpClientResponse, limit: number): Effect.Effect<Text, ChatError.TransportError> =>
   Effect.catch(
     isWithin(response, limit)
@@ -72,8 +75,12 @@ class Collecting {
 
   private text(): Text {
     const [first, second] = this.pieces
-    const bytes = first !== undefined && second === undefined ? first : Buffer.concat(this.pieces)
-    return { text: decoder.decode(bytes.subarray(0, this.limit)), more: this.size > this.limit }
+    const more = this.size > this.limit
+    const size = more ? Math.min(this.limit, limits.errorBody) : this.size
+    const bytes = first !== undefined && second === undefined
+      ? first.subarray(0, size)
+      : Buffer.concat(this.pieces, size)
+    return { text: decoder.decode(bytes), more }
   }
 }
 

@@ -1,3 +1,4 @@
+import { Limits } from "@ballast/chat"
 import { DeepSeek } from "@ballast/deepseek"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Context, Duration, Effect, Exit, Fiber, Layer, Random, Redacted, Stream } from "effect"
@@ -279,6 +280,13 @@ describe("DeepSeek policies", () => {
           deadline: "first",
           text: ""
         })
+      }))
+
+    it.effect("until the first token: opening chunks that are more than may be held are none either", () =>
+      Effect.gen(function*() {
+        const empty = event(chunk({ content: "" })).repeat(Limits.limits.heldChunks + 1)
+        const slow = sse([pause, empty, pause, empty, pause, empty], "stall")
+        assert.deepInclude(yield* exceeded(slow, { firstToken: "3500 millis" }, 3500), { deadline: "first" })
       }))
 
     it.effect("between tokens: comments and empty chunks are none, thoughts are", () =>

@@ -2,6 +2,7 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as check from "../check.ts"
+import { makeRoom, maxKeys } from "../makeRoom.ts"
 import * as time from "../time.ts"
 import * as Machine from "./machine.ts"
 import * as State from "./state.ts"
@@ -48,11 +49,22 @@ export const make = (where: string, options: MemoryOptions | undefined) => {
 
     const sweep = (now: number) => {
       for (const [key, { held, machine, usedAt }] of entries) {
-        if (now - usedAt < idle) return
+        if (now - usedAt < idle) break
         if (!Machine.atRest(held, machine, now)) continue
-        era = Math.max(era, machine.era + 1)
+        forget(machine)
         entries.delete(key)
       }
+      if (entries.size <= maxKeys) return
+      const dropped = makeRoom(
+        entries,
+        ({ held, machine }) =>
+          isSetByHand(machine) ? "pinned" : Machine.atRest(held, machine, now) ? "unnoticed" : "missed"
+      )
+      if (dropped !== undefined) forget(dropped.machine)
+    }
+
+    const forget = (machine: Machine.Machine) => {
+      era = Math.max(era, machine.era + 1)
     }
 
     const find = (key: string, spec: Spec, now: number): Entry => {
@@ -122,6 +134,9 @@ export const make = (where: string, options: MemoryOptions | undefined) => {
     }
   }
 }
+
+const isSetByHand = ({ phase, shadow }: Machine.Machine): boolean =>
+  shadow || phase._tag === "Isolated" || phase._tag === "Disabled"
 
 const note = (
   { machine }: Entry,

@@ -1,5 +1,6 @@
 /** Shared limits in memory: the arithmetic of `algorithm.ts` behind the store's interface. */
 import * as Effect from "effect/Effect"
+import { makeRoom, maxKeys } from "../makeRoom.ts"
 import * as time from "../time.ts"
 import * as algorithm from "./algorithm.ts"
 import type { RateLimiterStore } from "./store.ts"
@@ -28,8 +29,19 @@ export const make = (): RateLimiterStore["Service"] => {
 
   const find = (key: string, now: number): Entry => {
     const found = entries.get(key)
-    if (found !== undefined) return found
+    if (found !== undefined) {
+      // A map keeps the order of insertion: the longest unused comes first.
+      entries.delete(key)
+      entries.set(key, found)
+      return found
+    }
     sweep(now)
+    if (entries.size >= maxKeys) {
+      makeRoom(
+        entries,
+        ({ blockedUntil, expiresAt }) => expiresAt <= now ? "unnoticed" : blockedUntil > now ? "pinned" : "missed"
+      )
+    }
     const entry: Entry = { limit: undefined, pausedUntil: -Infinity, blockedUntil: -Infinity, expiresAt: now }
     entries.set(key, entry)
     return entry
