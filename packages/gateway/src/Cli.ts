@@ -1,5 +1,5 @@
 /**
- * The `ballast` program: `serve`, `simulate`, `chat`, and `init`, `check` and `schema` for its settings.
+ * The `ballast` program: `serve`, `simulate`, `chat`, `admin`, and `init`, `check`, `schema` and `import` for its settings.
  *
  * Each command is loaded when it runs, so that one does not pay for another's start. What goes wrong is said in one line on standard
  * error, and the exit code is 1. Output that nobody reads is dropped.
@@ -19,6 +19,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stdio from "effect/Stdio"
+import * as Admin from "./internal/cli/adminCommand.ts"
 import * as Flags from "./internal/cli/flags.ts"
 import * as Usage from "./internal/cli/usage.ts"
 import { version } from "./Version.ts"
@@ -79,6 +80,7 @@ Environment:
   DEEPSEEK_BASE_URL             where DeepSeek is (https://api.deepseek.com)
   BALLAST_FORWARD_SIMULATE      true when the service is a simulator: the header x-simulate goes on to it (false)
   BALLAST_CLIENT_KEYS           comma-separated keys that clients must send; needed beyond loopback
+  BALLAST_ADMIN_KEYS            comma-separated keys that open /admin to see and steer the gateway (none: no /admin)
   BALLAST_MAX_BODY_SIZE         largest body of a request, at most 48MiB (16MiB)
   BALLAST_BODY_MEMORY           memory for the bodies of all requests (a quarter of the heap limit)
   BALLAST_ALLOWED_HOSTS         comma-separated names that a gateway without client keys is called by, beside localhost
@@ -233,11 +235,29 @@ Environment:
   ])
 )
 
+const importLiteLlm = Command.make(
+  "import",
+  { file: Argument.String("file").pipe(Argument.withDescription("The configuration of a LiteLLM proxy")) },
+  ({ file }) =>
+    Effect.flatMap(
+      Effect.promise(() => import("./internal/cli/importConfig.ts")),
+      ({ importConfig }) => importConfig(file)
+    )
+).pipe(
+  Command.withShortDescription("Make settings from a LiteLLM configuration"),
+  Command.withDescription(
+    "Write settings that do what the configuration of a LiteLLM proxy does to standard output, and list what has no counterpart on standard error."
+  ),
+  Command.withExamples([
+    { command: "ballast import litellm.yaml > ballast.yaml", description: "Move from LiteLLM" }
+  ])
+)
+
 const ballast = Command.make("ballast").pipe(
   Command.withDescription(
     "Ballast keeps DeepSeek calls upright in heavy seas: a gateway with retries, limits and circuit breaking, a simulator, and a chat."
   ),
-  Command.withSubcommands([serve, init, check, schema, simulate, chat])
+  Command.withSubcommands([serve, init, check, schema, simulate, chat, Admin.command, importLiteLlm])
 )
 
 const isTagged = <Tag extends string>(error: unknown, tag: Tag): error is { readonly _tag: Tag } =>

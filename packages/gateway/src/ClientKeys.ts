@@ -50,10 +50,13 @@ export const isName = (text: string): boolean => /^[\w.-]{1,64}$/.test(text)
  * @category parsers
  * @since 0.1.0
  */
-export const byName = (texts: ReadonlyArray<string>): ReadonlyMap<string, ReadonlyArray<string>> => {
+export const byName = (
+  texts: ReadonlyArray<string>,
+  anonymous = "client"
+): ReadonlyMap<string, ReadonlyArray<string>> => {
   const found = new Map<string, ReadonlyArray<string>>()
   for (const [index, text] of texts.entries()) {
-    const [, name = `client-${index + 1}`, key = text] = named.exec(text) ?? []
+    const [, name = `${anonymous}-${index + 1}`, key = text] = named.exec(text) ?? []
     found.set(name, [...found.get(name) ?? [], key])
   }
   return found

@@ -236,19 +236,22 @@ const timeout = (
 
 const millis = (duration: Duration.Duration): string => `${Duration.toMillis(duration)}ms`
 
-const clients: Config.Config<Entries> = secret(
-  "BALLAST_CLIENT_KEYS",
-  "one or more keys without spaces, separated by commas, for example BALLAST_CLIENT_KEYS=key-of-alice,key-of-bob",
-  parseClientKeys
-).pipe(
-  Config.map((keys): Entries =>
-    Array.from(
-      ClientKeys.byName(keys),
-      ([name, keys]) => entry("BALLAST_CLIENT_KEYS", ["clients", name, "keys"], keys)
-    )
-  ),
-  Config.withDefault<Entries>([])
-)
+/** Keys of clients or admins, written `name:key` or bare. */
+const keys = (
+  variable: string,
+  path: (name: string) => ReadonlyArray<string>,
+  anonymous?: string
+): Config.Config<Entries> =>
+  secret(
+    variable,
+    `one or more keys without spaces, separated by commas, for example ${variable}=key-of-alice,key-of-bob`,
+    parseClientKeys
+  ).pipe(
+    Config.map((keys): Entries =>
+      Array.from(ClientKeys.byName(keys, anonymous), ([name, keys]) => entry(variable, path(name), keys))
+    ),
+    Config.withDefault<Entries>([])
+  )
 
 const all = Config.map(
   Config.all([
@@ -265,7 +268,8 @@ const all = Config.map(
         (text) => text === "true" ? true : text === "false" ? false : undefined
       )
     ),
-    clients,
+    keys("BALLAST_CLIENT_KEYS", (name) => ["clients", name, "keys"]),
+    keys("BALLAST_ADMIN_KEYS", (name) => ["admin", "keys", name], "admin"),
     one(
       "BALLAST_ALLOWED_HOSTS",
       "listen.allowedHosts",

@@ -9,6 +9,7 @@
  * | `GET /user/balance` | the account's balance | yes |
  * | `GET /metrics` | Prometheus metrics | yes: they tell what is used, and how much |
  * | `GET /healthz` | the process is alive | no |
+ * | `/admin`, `/admin/*` | what an operator sees and steers; see `AdminApi` | an admin key; without admin keys it is not there |
  * | `GET /readyz` | ready for traffic: `503` while stopping | no, but for the names of circuits and why settings were refused |
  *
  * A key is needed only when client keys are configured. `HEAD` works where `GET` does, `OPTIONS` lists the methods. Every answer
@@ -24,18 +25,20 @@ import * as Settings from "@ballast/settings/Settings"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as HttpMiddleware from "effect/http/HttpMiddleware"
 import type { HttpServer } from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
-import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { createServer, type ServerResponse } from "node:http"
 import { createServer as createSecureServer } from "node:https"
+import * as Admin from "./Admin.ts"
 import * as Body from "./Body.ts"
 import * as ChatRoute from "./ChatRoute.ts"
 import * as Client from "./Client.ts"
@@ -54,7 +57,7 @@ import * as OpenAiChat from "./OpenAiChat.ts"
 import * as PolicyLog from "./PolicyLog.ts"
 import { Rejection } from "./Rejection.ts"
 import * as Routes from "./Routes.ts"
-import type { GatewaySettings } from "./Settings.ts"
+import { type GatewaySettings, routing } from "./Settings.ts"
 import * as Shutdown from "./Shutdown.ts"
 import * as Startup from "./Startup.ts"
 import type { Upstream } from "./Upstream.ts"
@@ -68,6 +71,8 @@ import type { Upstream } from "./Upstream.ts"
 export interface Options {
   readonly settings: Settings.Settings<GatewaySettings>
   readonly upstream: Upstream
+  /** What an operator sees and steers. Default: this process alone. */
+  readonly admin?: Admin.Admin | undefined
 }
 
 const json = (body: unknown, status = 200) => HttpServerResponse.jsonUnsafe(body, { status })
@@ -83,7 +88,12 @@ const twice = (path: `/${string}`, route: Omit<Routes.Route, "path">): ReadonlyA
   { ...route, path }
 ]
 
-const makeRoutes = ({ upstream }: Options, chat: Routes.Handler, ready: Routes.Handler): Routes.Routes =>
+const makeRoutes = (
+  { upstream }: Options,
+  chat: Routes.Handler,
+  ready: Routes.Handler,
+  admin: Routes.Handler
+): Routes.Routes =>
   Routes.make([
     ...twice("/chat/completions", { methods: { POST: chat }, dialect: OpenAiChat.dialect }),
     ...twice("/models", { methods: { GET: () => Models.all(upstream.models) } }),
@@ -96,8 +106,42 @@ const makeRoutes = ({ upstream }: Options, chat: Routes.Handler, ready: Routes.H
     { path: "/user/balance", methods: { GET: () => Effect.map(upstream.balance, (balance) => json(balance)) } },
     { path: "/healthz", methods: { GET: () => Effect.succeed(json({ status: "ok" })) }, open: true, quiet: true },
     { path: "/readyz", methods: { GET: ready }, open: true, quiet: true },
-    { path: "/metrics", methods: { GET: metrics }, quiet: true }
+    { path: "/metrics", methods: { GET: metrics }, quiet: true },
+    ...(["/admin", "/admin/*"] as const).map((path): Routes.Route => ({
+      path,
+      name: "/admin/*",
+      methods: { GET: admin, POST: admin, DELETE: admin },
+      // It has keys of its own.
+      open: true
+    }))
   ])
+
+/** Without admin keys there is no `/admin`. */
+const withoutAdmin = (routes: Routes.Routes, live: () => Live): Routes.Routes => (path) => {
+  const found = routes(path)
+  return found?.route.name === "/admin/*" && Object.keys(live().admins).length === 0 ? undefined : found
+}
+
+/** The admin API, loaded at its first request. */
+const makeAdmin = Effect.fnUntraced(function*(admin: Admin.Admin, live: () => Live) {
+  const context = yield* Effect.context<Scope.Scope>()
+  const app = yield* Effect.promise(() => import("./internal/adminApp.ts")).pipe(
+    Effect.flatMap(({ make }) => make(admin, (key) => live().checkAdmin(`Bearer ${key}`))),
+    // Not that of the first request: the handlers would keep it, with its key.
+    Effect.updateContext((_: Context.Context<never>) => context),
+    Effect.cached
+  )
+  const handler: Routes.Handler = (exchange, request) =>
+    Effect.flatten(app).pipe(
+      Effect.provideService(HttpServerRequest, request),
+      Effect.mapError(({ reason }) =>
+        reason._tag === "RouteNotFound"
+          ? Routes.unknownRoute(exchange.path)
+          : new Rejection({ case: "MalformedRequest", detail: "The request can not be read." })
+      )
+    )
+  return handler
+})
 
 const refusalOf = ({ refusal }: Settings.Status) =>
   refusal && { at: refusal.at, problems: refusal.error.message.split("\n") }
@@ -190,9 +234,18 @@ interface Live {
   readonly checkKey: ClientKeys.ClientKeys
   readonly checkHost: ReturnType<typeof HostCheck.make>
   readonly bodies: Body.Bodies
+  readonly admins: ClientKeys.Clients
+  readonly checkAdmin: ClientKeys.ClientKeys
 }
 
-const makeLive = ({ clients, limits, listen }: GatewaySettings, host: string): Live => ({
+const adminsOf = ({ admin }: GatewaySettings): ClientKeys.Clients =>
+  Object.fromEntries(Object.entries(admin.keys).map(([name, keys]) => [name, { keys, labels: {} }]))
+
+const makeLive = (settings: GatewaySettings, host: string): Live => makeLiveOf(settings, host, adminsOf(settings))
+
+const makeLiveOf = ({ clients, limits, listen }: GatewaySettings, host: string, admins: ClientKeys.Clients): Live => ({
+  admins,
+  checkAdmin: ClientKeys.make(admins),
   checkKey: ClientKeys.make(clients),
   checkHost: HostCheck.make({
     onlyKnownHosts: Object.keys(clients).length === 0 && Startup.isLoopback(host),
@@ -304,7 +357,9 @@ export const serve = Effect.fnUntraced(function*(
     out: (request) => NodeHttpServerRequest.toServerResponse(request) as ServerResponse
   })
   const ready = makeReady(options, () => live, shutdown)
-  const app = makeApp(makeRoutes(options, chat, ready), () => live, upstream)
+  const admin = options.admin ?? (yield* Admin.make({ settings, routing, router: upstream.router }))
+  const routes = makeRoutes(options, chat, ready, yield* makeAdmin(admin, () => live))
+  const app = makeApp(withoutAdmin(routes, () => live), () => live, upstream)
   // Added before the requests' own, so it runs after they are interrupted.
   yield* Effect.addFinalizer(() => shutdown.closed)
   yield* http.serve(Effect.andThen(shutdown.admitted, app)).pipe(

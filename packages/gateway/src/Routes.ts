@@ -89,7 +89,11 @@ const methodsOf = ({ methods }: Route): string => {
   return [...names, ...("GET" in methods ? ["HEAD"] : []), "OPTIONS"].join(", ")
 }
 
-const unknownRoute = (path: string) =>
+/**
+ * @category errors
+ * @since 0.1.0
+ */
+export const unknownRoute = (path: string) =>
   new Rejection({
     case: "UnknownRoute",
     detail: `There is no ${path} here. Chat is at POST /v1/chat/completions, the models are at GET /v1/models.`

@@ -88,6 +88,14 @@ const Client = Schema.Struct({
   })
 })
 
+const Admin = Field.section({
+  keys: Schema.Record(Schema.String, Schema.Array(clientKey).check(Schema.isNonEmpty())).pipe(Field.withDefault({}))
+    .annotate({
+      description:
+        "Who may see and steer the gateway at /admin, by name, with keys sent as Authorization: Bearer. Empty: there is no /admin."
+    })
+})
+
 const DeepSeek = Field.section({
   apiKey: Schema.optionalKey(clientKey).annotate({
     description: "Key for DeepSeek, where providers names none. Without one the simulator answers."
@@ -216,6 +224,7 @@ const All = Schema.Struct({
   clients: Schema.Record(Schema.String, Client).pipe(Field.withDefault({})).annotate({
     description: "Who may call, by name. Empty lets everyone on this machine call."
   }),
+  admin: Admin,
   deepseek: DeepSeek,
   providers: fields.providers.pipe(Field.withDefault({})).annotate({
     description: "Services that answer, by name. Empty: DeepSeek with the key above, or else the simulator."
@@ -289,7 +298,12 @@ type Problem = { readonly path: ReadonlyArray<string | number>; readonly issue: 
 
 const contradictions = (settings: GatewaySettings): ReadonlyArray<Problem> => [
   ...reach(settings),
-  ...clientProblems(settings.clients),
+  ...keyProblems(settings.clients, (name) => ["clients", name], ["keys"]),
+  ...keyProblems(
+    Object.fromEntries(Object.entries(settings.admin.keys).map(([name, keys]) => [name, { keys }])),
+    (name) => ["admin", "keys", name],
+    []
+  ),
   ...RouterSettings.contradictions(routing(settings)).map(({ message, path }) => ({ path, issue: message }))
 ]
 
@@ -302,19 +316,26 @@ const reach = ({ clients, listen: { host } }: GatewaySettings): ReadonlyArray<Pr
       "(BALLAST_CLIENT_KEYS), or listen on 127.0.0.1 to serve this machine only"
   }]
 
-const clientProblems = (clients: GatewaySettings["clients"]): ReadonlyArray<Problem> => {
+type Owners = Readonly<Record<string, { readonly keys: ReadonlyArray<Redacted.Redacted> }>>
+
+/** Names that are none, and keys of two owners. */
+const keyProblems = (
+  owners: Owners,
+  path: (name: string) => ReadonlyArray<string>,
+  within: ReadonlyArray<string>
+): ReadonlyArray<Problem> => {
   const found: Array<Problem> = []
-  const owners = new Map<string, string>()
-  for (const [name, { keys }] of Object.entries(clients)) {
+  const byKey = new Map<string, string>()
+  for (const [name, { keys }] of Object.entries(owners)) {
     if (!ClientKeys.isName(name)) {
-      found.push({ path: ["clients", name], issue: "expected a name of 1 to 64 letters, digits, _, . and -" })
+      found.push({ path: path(name), issue: "expected a name of 1 to 64 letters, digits, _, . and -" })
     }
     keys.forEach((key, index) => {
-      const owner = owners.get(Redacted.value(key))
+      const owner = byKey.get(Redacted.value(key))
       if (owner !== undefined) {
-        found.push({ path: ["clients", name, "keys", index], issue: `this key is given to ${owner} already` })
+        found.push({ path: [...path(name), ...within, index], issue: `this key is given to ${owner} already` })
       }
-      owners.set(Redacted.value(key), name)
+      byKey.set(Redacted.value(key), name)
     })
   }
   return found

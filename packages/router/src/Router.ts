@@ -32,6 +32,7 @@ import * as Stream from "effect/Stream"
 import * as ByModel from "./ByModel.ts"
 import * as Choice from "./Choice.ts"
 import * as Failover from "./Failover.ts"
+import * as FixedAnswer from "./FixedAnswer.ts"
 import * as noted from "./internal/noted.ts"
 import * as KeyPool from "./KeyPool.ts"
 import * as Mirror from "./Mirror.ts"
@@ -62,6 +63,14 @@ export class CannotSteer extends Schema.TaggedError<CannotSteer>()("CannotSteer"
 }
 
 /**
+ * What answers in place of a model's route: the route of another model, or a fixed text.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Degradation = { readonly model: string } | { readonly text: string }
+
+/**
  * The state of one route.
  *
  * @category models
@@ -72,6 +81,8 @@ export interface RouteState {
   readonly targets: ReadonlyArray<Split.ArmState>
   readonly failover: ReadonlyArray<string>
   readonly mirror: { readonly to: string; readonly share: number; readonly inFlight: number } | undefined
+  /** What answers in its place, when it is degraded. */
+  readonly degraded: Degradation | undefined
 }
 
 /**
@@ -105,12 +116,23 @@ export interface Router extends ChatModel.ChatModel<RouteError> {
    * them anew.
    */
   readonly update: (settings: Settings.RouterSettings, policies?: Settings.Policies) => Effect.Effect<void>
-  /** Sets weights of a model's targets by arm, until the next change of the settings. Fails when there is no such model or arm. */
-  readonly weigh: (model: string, weights: Readonly<Record<string, number>>) => Effect.Effect<void, CannotSteer>
+  /**
+   * Sets weights of a model's targets by arm; undefined gives back the weight of the settings. It holds for other settings too, as long
+   * as they have this model and arm. Fails when there is no such model or arm.
+   */
+  readonly weigh: (
+    model: string,
+    weights: Readonly<Record<string, number | undefined>>
+  ) => Effect.Effect<void, CannotSteer>
+  /**
+   * Lets something else answer a model's calls that begin from now on; undefined ends it. It holds for other settings too, as long as
+   * they have these models. The other model's route answers even when it is degraded itself. Fails when there is no such model.
+   */
+  readonly degrade: (model: string, to: Degradation | undefined) => Effect.Effect<void, CannotSteer>
   /** Ends all outages of a provider's accounts and keys. */
   readonly reset: (provider: string) => Effect.Effect<void, CannotSteer>
-  /** A bare source of a provider's first account, for its list of models and its balance; undefined when there is none. */
-  readonly lookup: (provider: string) => Effect.Effect<Source.Source | undefined>
+  /** A bare source of a provider's account, by default the first, for its list of models and its balance; undefined when there is none. */
+  readonly lookup: (provider: string, account?: string) => Effect.Effect<Source.Source | undefined>
 }
 
 /**
@@ -130,12 +152,17 @@ interface Pool {
   readonly policies: Settings.Policies
   readonly url: string
   readonly accounts: KeyPool.KeyPool<RouteError>
-  readonly source: Effect.Effect<Source.Source>
+  /** A bare source with a key. */
+  readonly source: (key: Redacted.Redacted) => Effect.Effect<Source.Source>
   readonly scope: Scope.Closeable
 }
 
 interface Route {
   readonly model: ChatModel.ChatModel<RouteError>
+  /** Its targets, whatever answers in their place. */
+  readonly undegraded: ChatModel.ChatModel<RouteError>
+  /** By arm, as the settings have them. */
+  readonly weights: Readonly<Record<string, number>>
   readonly split: Split.Split<RouteError>
   readonly inspect: Effect.Effect<RouteState>
 }
@@ -162,8 +189,10 @@ const accountsOf = ({ accounts }: Settings.ProviderSettings): Readonly<Record<st
   return Object.keys(given).length === 0 ? { default: { keys: [keyless] } } : given
 }
 
-const firstKey = (settings: Settings.ProviderSettings): Redacted.Redacted =>
-  Object.values(accountsOf(settings))[0]?.keys[0] ?? keyless
+const keyOf = (settings: Settings.ProviderSettings, account: string | undefined): Redacted.Redacted | undefined => {
+  const accounts = accountsOf(settings)
+  return (account === undefined ? Object.values(accounts)[0] : accounts[account])?.keys[0]
+}
 
 const accountChoice: Record<Settings.ProviderSettings["choice"], Choice.Choice> = {
   prefix: Choice.byKey(Choice.prefix),
@@ -298,8 +327,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
           Effect.map(Effect.flatMap(sourceOf(key), ({ balance }) => balance), ({ is_available }) => is_available)
       })
     }).pipe(Scope.provide(own))
-    const source = Effect.suspend(() => sourceOf(firstKey(settings)))
-    const pool: Pool = { settings, policies, url: provider.baseUrl, accounts, source, scope: own }
+    const pool: Pool = { settings, policies, url: provider.baseUrl, accounts, source: sourceOf, scope: own }
     return pool
   })
 
@@ -338,10 +366,48 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       }))
   }
 
+  /** What is steered by hand, which outlives revisions. */
+  const degradations = new Map<string, Degradation>()
+  const weightsByHand = new Map<string, Readonly<Record<string, number>>>()
+
+  const standIn = (
+    to: Degradation,
+    routes: ReadonlyMap<string, Route>
+  ): ChatModel.ChatModel<RouteError> | undefined => {
+    if ("text" in to) {
+      return noted.calls(
+        FixedAnswer.make(to.text),
+        (info) => Object.assign(info, { provider: "ballast", account: undefined, model: undefined, arm: "degraded" })
+      )
+    }
+    const model = routes.get(to.model)?.undegraded
+    return model && {
+      complete: (request) => model.complete({ ...request, model: to.model }),
+      stream: (request) => model.stream({ ...request, model: to.model })
+    }
+  }
+
+  /** Lets what an operator has named answer in place of a route. */
+  const degradable = (
+    name: string,
+    model: ChatModel.ChatModel<RouteError>,
+    routes: ReadonlyMap<string, Route>
+  ): ChatModel.ChatModel<RouteError> => {
+    const answering = () => {
+      const to = degradations.get(name)
+      return to === undefined ? model : standIn(to, routes) ?? model
+    }
+    return {
+      complete: (request) => Effect.suspend(() => answering().complete(request)),
+      stream: (request) => Stream.suspend(() => answering().stream(request))
+    }
+  }
+
   const makeRoute = Effect.fnUntraced(function*(
     name: string,
     settings: Settings.Route,
-    pools: ReadonlyMap<string, Pool>
+    pools: ReadonlyMap<string, Pool>,
+    routes: ReadonlyMap<string, Route>
   ) {
     const split = Split.make(
       Object.fromEntries(settings.targets.map((target) => [armOf(target), {
@@ -370,9 +436,15 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
         : Lane.resolveDeadline(deadlines?.total, Lane.defaults.deadlines.total),
       retry: yield* Lane.retryOf(`route/${name}`, policies)
     })
+    const undegraded = ChatModel.withPolicy(mirror ?? failover, policy)
+    const weights = Object.fromEntries(settings.targets.map((target) => [armOf(target), target.weight]))
+    const byHand = Object.entries(weightsByHand.get(name) ?? {}).filter(([arm]) => Object.hasOwn(weights, arm))
+    yield* split.update(Object.fromEntries(byHand))
     const route: Route = {
       split,
-      model: ChatModel.withPolicy(mirror ?? failover, policy),
+      weights,
+      undegraded,
+      model: degradable(name, undegraded, routes),
       inspect: Effect.gen(function*() {
         const copies = yield* mirror?.inspect ?? Effect.undefined
         return {
@@ -381,7 +453,8 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
           failover: settings.failover.map(armOf),
           mirror: mirrored === undefined || copies === undefined
             ? undefined
-            : { to: armOf(mirrored), share: copies.share, inFlight: copies.inFlight }
+            : { to: armOf(mirrored), share: copies.share, inFlight: copies.inFlight },
+          degraded: degradations.get(name)
         }
       })
     }
@@ -396,7 +469,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     const pools = yield* poolsOf(settings.providers, before)
     const routes = new Map<string, Route>()
     for (const [name, route] of Object.entries(settings.models)) {
-      routes.set(name, yield* Scope.provide(makeRoute(name, route, pools), own))
+      routes.set(name, yield* Scope.provide(makeRoute(name, route, pools, routes), own))
     }
     const models = Object.fromEntries(
       Array.from(routes).flatMap(([name, { model }]) => name === others ? [] : [[name, model]])
@@ -454,9 +527,42 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     weigh: (model, weights) =>
       Effect.suspend(() => {
         const route = revision.routes.get(model)
-        return route === undefined
-          ? Effect.fail(unknownName("model", model, revision.routes))
-          : Effect.flatten(Effect.try({ try: () => route.split.update(weights), catch: cannotSteer }))
+        if (route === undefined) return Effect.fail(unknownName("model", model, revision.routes))
+        const unknown = Object.keys(weights).find((arm) => !Object.hasOwn(route.weights, arm))
+        if (unknown !== undefined) {
+          return Effect.fail(unknownName("target", `${unknown} of ${model}`, new Map(Object.entries(route.weights))))
+        }
+        const inForce = Object.fromEntries(
+          Object.entries(weights).map(([arm, weight]) => [arm, weight ?? route.weights[arm] ?? 0])
+        )
+        const set = Effect.sync(() => {
+          const kept = Object.entries({ ...weightsByHand.get(model), ...weights })
+          weightsByHand.set(
+            model,
+            Object.fromEntries(kept.flatMap(([arm, weight]) => weight === undefined ? [] : [[arm, weight]]))
+          )
+        })
+        return Effect.try({ try: () => route.split.update(inForce), catch: cannotSteer }).pipe(
+          Effect.flatten,
+          Effect.andThen(set)
+        )
+      }),
+    degrade: (model, to) =>
+      Effect.suspend(() => {
+        const { routes } = revision
+        if (!routes.has(model)) return Effect.fail(unknownName("model", model, routes))
+        if (to !== undefined && "model" in to) {
+          if (!routes.has(to.model) || to.model === others) {
+            return Effect.fail(unknownName("model", to.model, named(routes)))
+          }
+          if (to.model === model) {
+            return Effect.fail(new CannotSteer({ detail: `${model} can not stand in for itself.` }))
+          }
+        }
+        return Effect.sync(() => {
+          if (to === undefined) degradations.delete(model)
+          else degradations.set(model, to)
+        })
       }),
     reset: (name) =>
       Effect.suspend(() => {
@@ -465,10 +571,17 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
           ? Effect.fail(unknownName("provider", name, revision.pools))
           : pool.accounts.reset
       }),
-    lookup: (name) => Effect.suspend(() => revision.pools.get(name)?.source ?? Effect.undefined)
+    lookup: (name, account) =>
+      Effect.suspend(() => {
+        const pool = revision.pools.get(name)
+        const key = pool && keyOf(pool.settings, account)
+        return key === undefined ? Effect.undefined : pool?.source(key) ?? Effect.undefined
+      })
   }
   return router
 })
+
+const named = (routes: ReadonlyMap<string, unknown>) => new Map([...routes].filter(([name]) => name !== others))
 
 const unknownName = (kind: string, name: string, known: ReadonlyMap<string, unknown>): CannotSteer =>
   new CannotSteer({ detail: `There is no ${kind} ${name}, only ${[...known.keys()].join(", ")}.` })

@@ -229,11 +229,84 @@ describe("Router", () => {
       assert.deepStrictEqual(yield* texts(router), [ark, ark])
       assert.strictEqual(
         (yield* Effect.flip(router.weigh("deepseek-flash", { c: 1 }))).message,
-        "Split.update: there is no arm c, only a, b"
+        "There is no target c of deepseek-flash, only a, b."
       )
       assert.strictEqual(
         (yield* Effect.flip(router.weigh("gpt", { a: 1 }))).message,
         "There is no model gpt, only deepseek-flash."
+      )
+    }))
+})
+
+const both = decode({
+  ...Schema.encodeSync(RouterSettings.RouterSettings)(settings),
+  models: {
+    flash: { targets: [{ provider: "deepseek", arm: "a" }, { provider: "ark", arm: "b", weight: 0 }] },
+    pro: { targets: [{ provider: "ark", model: "pro-endpoint" }] },
+    "*": { targets: [{ provider: "deepseek" }] }
+  }
+})
+const flash = { ...request, model: "flash" }
+
+describe("Router, steered by hand", () => {
+  it.effect("keeps a weight through a change of the settings, until it is given back", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const router = yield* makeRouter(net, both)
+      yield* router.weigh("flash", { a: 0, b: 1 })
+      yield* router.update(decode(Schema.encodeSync(RouterSettings.RouterSettings)(both)))
+      assert.deepStrictEqual(yield* texts(router, flash), [ark, ark])
+      yield* router.weigh("flash", { a: undefined, b: undefined })
+      assert.deepStrictEqual(yield* texts(router, flash), [main, main])
+      yield* router.update(both)
+      assert.deepStrictEqual(yield* texts(router, flash), [main, main])
+    }))
+
+  it.effect("lets another model's route answer, degraded itself or not, and tells that model", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const router = yield* makeRouter(net, both)
+      yield* router.degrade("flash", { model: "pro" })
+      yield* router.degrade("pro", { model: "flash" })
+      yield* router.update(decode(Schema.encodeSync(RouterSettings.RouterSettings)(both)))
+      assert.deepStrictEqual(yield* texts(router, flash), [ark, ark])
+      assert.deepStrictEqual(net.asked.map(({ model }) => model), ["pro-endpoint", "pro-endpoint"])
+      assert.deepStrictEqual((yield* router.inspect).routes[0]?.degraded, { model: "pro" })
+      yield* router.degrade("flash", undefined)
+      assert.deepStrictEqual(yield* texts(router, flash), [main, main])
+    }))
+
+  it.effect("lets a fixed text answer as the model that was asked for, whole and as a stream", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const router = yield* makeRouter(net, both)
+      yield* router.degrade("flash", { text: "Back at noon." })
+      const info = RouteInfo.make()
+      assert.deepStrictEqual(yield* Effect.provideService(texts(router, flash), RouteInfo.Current, info), [
+        "Back at noon.",
+        "Back at noon."
+      ])
+      const { choices: [{ finish_reason }], model, usage } = yield* router.complete(flash)
+      assert.deepStrictEqual([finish_reason, model, usage?.total_tokens], ["stop", "flash", 0])
+      assert.deepStrictEqual([info.provider, info.arm, net.asked.length], ["ballast", "degraded", 0])
+    }))
+
+  it.effect("refuses what is not there, and says what is", () =>
+    Effect.gen(function*() {
+      const router = yield* makeRouter(internet(), both)
+      const message = (effect: Effect.Effect<void, Router.CannotSteer>) =>
+        Effect.map(Effect.flip(effect), ({ message }) => message)
+      assert.strictEqual(
+        yield* message(router.degrade("gpt", { text: "" })),
+        "There is no model gpt, only flash, pro, *."
+      )
+      assert.strictEqual(
+        yield* message(router.degrade("flash", { model: "*" })),
+        "There is no model *, only flash, pro."
+      )
+      assert.strictEqual(
+        yield* message(router.degrade("flash", { model: "flash" })),
+        "flash can not stand in for itself."
       )
     }))
 })

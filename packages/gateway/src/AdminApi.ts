@@ -1,0 +1,321 @@
+/**
+ * What an operator sees and steers over HTTP, as a schema: the server, its OpenAPI document, and `ballast admin` are made from it.
+ *
+ * | route | what for |
+ * |---|---|
+ * | `GET /admin/v1/status` | the settings: revision, sources, last refusal |
+ * | `GET /admin/v1/routes` | models and their targets: weights, load, circuits, limits |
+ * | `GET /admin/v1/accounts` | accounts: limits, balance, what rests and which keys are retired; never a key |
+ * | `GET /admin/v1/acts` | what was done, and what is in force |
+ * | `POST /admin/v1/acts` | does something |
+ * | `DELETE /admin/v1/acts/{id}` | undoes it |
+ * | `GET /admin/openapi.json`, `GET /admin` | this API as a document and as a page; they need no key |
+ *
+ * Times are milliseconds since the epoch. Errors have OpenAI's shape, as everywhere in the gateway.
+ *
+ * @since 0.1.0
+ */
+import * as Field from "@ballast/settings/Field"
+import * as Context from "effect/Context"
+import * as HttpApi from "effect/http-api/HttpApi"
+import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
+import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
+import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
+import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
+import * as OpenApi from "effect/http-api/OpenApi"
+import * as Schema from "effect/Schema"
+
+const errorOf = <const Code extends string>(code: Code) => ({
+  error: Schema.Struct({ code: Schema.Literal(code), message: Schema.String })
+})
+
+/**
+ * No admin key was sent, or a wrong one.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class WrongKey extends Schema.Error<WrongKey>("WrongKey")(errorOf("invalid_admin_key"), {
+  httpApiStatus: 401
+}) {
+  override get message() {
+    return this.error.message
+  }
+}
+
+/**
+ * A request that the schema does not allow.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class WrongRequest extends Schema.Error<WrongRequest>("WrongRequest")(errorOf("invalid_request"), {
+  httpApiStatus: 400
+}) {
+  override get message() {
+    return this.error.message
+  }
+}
+
+/**
+ * There is no model, target, circuit, provider or act of this name. The message says which there are.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class UnknownName extends Schema.Error<UnknownName>("UnknownName")(errorOf("unknown_name"), {
+  httpApiStatus: 404
+}) {
+  override get message() {
+    return this.error.message
+  }
+}
+
+/**
+ * The settings were read again and refused; those in force stay.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Refused extends Schema.Error<Refused>("Refused")(errorOf("settings_refused"), { httpApiStatus: 409 }) {
+  override get message() {
+    return this.error.message
+  }
+}
+
+const Time = Schema.Int.annotate({ description: "Milliseconds since the epoch" })
+
+const Circuit = Schema.Struct({
+  name: Schema.String,
+  state: Schema.Literals(["closed", "half-open", "open", "isolated", "disabled"])
+})
+
+const Limit = Schema.Struct({
+  name: Schema.String,
+  limit: Schema.Finite,
+  running: Schema.Finite,
+  queued: Schema.Finite
+})
+
+const Degradation = Schema.Union([
+  Schema.Struct({ model: Schema.NonEmptyString }),
+  Schema.Struct({ text: Schema.String })
+]).annotate({ description: "Another model, or a fixed text" })
+
+const Target = Schema.Struct({
+  name: Schema.String,
+  provider: Schema.String,
+  account: Schema.NullOr(Schema.String),
+  model: Schema.NullOr(Schema.String),
+  weight: Schema.Finite,
+  inFlight: Schema.Finite,
+  latency: Schema.Finite.annotate({ description: "Mean time until an answer or a first chunk, in milliseconds" }),
+  circuits: Schema.Array(Circuit),
+  limits: Schema.Array(Limit)
+})
+
+/**
+ * The state of a model's route.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Route = Schema.Struct({
+  model: Schema.String,
+  degraded: Schema.NullOr(Degradation),
+  targets: Schema.Array(Target),
+  failover: Schema.Array(Schema.String),
+  mirror: Schema.NullOr(Schema.Struct({ to: Schema.String, share: Schema.Finite, inFlight: Schema.Finite }))
+})
+
+const Outage = Schema.Struct({
+  reason: Schema.String,
+  status: Schema.Int,
+  since: Time,
+  nextProbe: Time
+})
+
+/**
+ * The state of an account. Keys are told by their position, from 1.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Account = Schema.Struct({
+  provider: Schema.String,
+  account: Schema.String,
+  url: Schema.String,
+  weight: Schema.Finite,
+  inFlight: Schema.Finite,
+  resting: Schema.NullOr(Outage),
+  keys: Schema.Array(Schema.Struct({ position: Schema.Int, retired: Schema.NullOr(Outage) })),
+  balance: Schema.NullOr(Schema.Array(Schema.Struct({ currency: Schema.String, total: Schema.String }))).annotate({
+    description: "Null when the provider does not tell it"
+  }),
+  circuits: Schema.Array(Circuit),
+  limits: Schema.Array(Limit)
+})
+
+/**
+ * How the settings stand.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Status = Schema.Struct({
+  version: Schema.String,
+  settings: Schema.Struct({
+    revision: Schema.Int,
+    since: Time,
+    sources: Schema.Array(Schema.Struct({
+      name: Schema.String,
+      state: Schema.Literals(["read", "copy", "down"]),
+      since: Time,
+      reason: Schema.NullOr(Schema.String)
+    })),
+    refusal: Schema.NullOr(Schema.Struct({ at: Time, problems: Schema.Array(Schema.String) }))
+  }),
+  actsInForce: Schema.Int
+})
+
+const lasting = {
+  for: Schema.optionalKey(Field.duration({ minimum: "1s", maximum: "30d" })).annotate({
+    description: "How long it holds, such as 10m. Default: until it is undone"
+  }),
+  until: Schema.optionalKey(Schema.Literals(["undone", "settings"])).annotate({
+    description: "`settings`: until the next change of the settings"
+  })
+}
+
+const model = Schema.NonEmptyString.annotate({ description: "A model of the settings" })
+const target = Schema.NonEmptyString.annotate({ description: "The name of one of its targets" })
+const circuit = Schema.NonEmptyString.annotate({
+  description: "The name of a circuit breaker, such as deepseek/main/flash"
+})
+
+/**
+ * What can be done.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Order = Schema.Union([
+  Schema.Struct({ do: Schema.Literal("drain"), model, target, ...lasting }).annotate({
+    description: "Gives a target no new calls"
+  }),
+  Schema.Struct({
+    do: Schema.Literal("weight"),
+    model,
+    target,
+    weight: Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)),
+    ...lasting
+  }).annotate({ description: "Sets a target's weight" }),
+  Schema.Struct({ do: Schema.Literal("isolate"), circuit, ...lasting }).annotate({
+    description: "Keeps a circuit open"
+  }),
+  Schema.Struct({ do: Schema.Literal("degrade"), model, to: Degradation, ...lasting }).annotate({
+    description: "Lets another model or a fixed text answer"
+  }),
+  Schema.Struct({ do: Schema.Literal("close"), circuit }).annotate({
+    description: "Closes a circuit and forgets its failures; ends its isolation"
+  }),
+  Schema.Struct({ do: Schema.Literal("recover"), provider: Schema.NonEmptyString }).annotate({
+    description: "Ends the outages of a provider's accounts and keys"
+  }),
+  Schema.Struct({ do: Schema.Literal("reload") }).annotate({ description: "Reads the settings again" })
+])
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Order = typeof Order.Type
+
+/**
+ * An order as it is sent.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type SentOrder = typeof Order.Encoded
+
+/**
+ * What was done, by whom, and whether it is in force.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Act = Schema.Struct({
+  id: Schema.String,
+  order: Order,
+  by: Schema.String,
+  at: Time,
+  until: Schema.NullOr(Schema.Union([Time, Schema.Literals(["undone", "settings"])])).annotate({
+    description: "Null for what is done at once"
+  }),
+  ended: Schema.NullOr(Schema.Struct({
+    at: Time,
+    because: Schema.Literals(["done", "undone", "time", "settings", "replaced", "gone"]),
+    by: Schema.NullOr(Schema.String)
+  })).annotate({ description: "Null while it is in force" })
+})
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Act = typeof Act.Type
+
+/**
+ * The name of the admin key that a request was sent with.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class CurrentAdmin extends Context.Service<CurrentAdmin, string>()("@ballast/gateway/AdminApi/CurrentAdmin") {}
+
+/**
+ * Lets only those through who send an admin key.
+ *
+ * @category middleware
+ * @since 0.1.0
+ */
+export class AdminKey extends HttpApiMiddleware.Service<AdminKey, { provides: CurrentAdmin }>()(
+  "@ballast/gateway/AdminApi/AdminKey",
+  { security: { bearer: HttpApiSecurity.bearer }, error: WrongKey }
+) {}
+
+/**
+ * Says what is wrong with a request.
+ *
+ * @category middleware
+ * @since 0.1.0
+ */
+export class Worded extends HttpApiMiddleware.Service<Worded>()("@ballast/gateway/AdminApi/Worded", {
+  error: WrongRequest
+}) {}
+
+/**
+ * The API.
+ *
+ * @category api
+ * @since 0.1.0
+ */
+export class AdminApi extends HttpApi.make("ballast-admin").add(
+  HttpApiGroup.make("admin", { topLevel: true }).add(
+    HttpApiEndpoint.get("status", "/status", { success: Status }),
+    HttpApiEndpoint.get("routes", "/routes", { success: Schema.Array(Route) }),
+    HttpApiEndpoint.get("accounts", "/accounts", { success: Schema.Array(Account) }),
+    HttpApiEndpoint.get("acts", "/acts", { success: Schema.Array(Act) }),
+    HttpApiEndpoint.post("act", "/acts", { payload: Order, success: Act, error: [UnknownName, Refused] }),
+    HttpApiEndpoint.delete("undo", "/acts/:id", {
+      params: { id: Schema.String },
+      success: Act,
+      error: UnknownName
+    })
+  ).middleware(AdminKey).middleware(Worded).prefix("/admin/v1")
+).annotateMerge(OpenApi.annotations({
+  title: "Ballast admin API",
+  description: "What an operator of a Ballast gateway sees and steers.",
+  version: "1"
+})) {}

@@ -1,0 +1,273 @@
+/** `ballast admin`: what an operator sees and steers, from a terminal. */
+import * as Config from "effect/Config"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as AdminApi from "../../AdminApi.ts"
+import { StartError } from "../../StartError.ts"
+import { type Colour, painter, plain, table } from "./table.ts"
+
+export interface Options {
+  readonly url: string | undefined
+  readonly json: boolean
+}
+
+type Method = "GET" | "POST" | "DELETE"
+
+const defaultUrl = "http://127.0.0.1:8787"
+
+const timeout = "15 seconds"
+
+const fail = (detail: string) => Effect.fail(new StartError({ detail }))
+
+const given = (name: string) =>
+  Config.withDefault(
+    Config.map(Config.String(name), (text): string | undefined => text.trim() || undefined),
+    undefined
+  )
+
+const place = Effect.fnUntraced(function*({ url }: Options) {
+  const text = url ?? (yield* given("BALLAST_ADMIN_URL")) ?? defaultUrl
+  const parsed = URL.parse(text)
+  if (parsed === null || !/^https?:$/.test(parsed.protocol) || parsed.username !== "" || parsed.password !== "") {
+    return yield* fail(
+      `${url === undefined ? "BALLAST_ADMIN_URL" : "--url"} is not an http or https URL, such as ${defaultUrl}.`
+    )
+  }
+  const key = yield* given("BALLAST_ADMIN_KEY")
+  if (key === undefined) return yield* fail("BALLAST_ADMIN_KEY is not set. It is one of the gateway's admin keys.")
+  return { url: parsed.href.replace(/\/+$/, ""), key: Redacted.make(key) }
+})
+
+const Failure = Schema.fromJsonString(
+  Schema.Struct({ error: Schema.Struct({ code: Schema.String, message: Schema.String }) })
+)
+
+const noAdmin =
+  "This gateway has no admin API, since it has no admin keys. Set BALLAST_ADMIN_KEYS or admin.keys for it."
+
+/** Why an answer is none. */
+const failureOf = (status: number, text: string, url: string): string => {
+  const failure = Option.getOrUndefined(Schema.decodeUnknownOption(Failure)(text))?.error
+  if (failure === undefined) return `${url} answered ${status}, and is no gateway with an admin API.`
+  return failure.code === "unknown_url" ? noAdmin : plain(failure.message)
+}
+
+/** Sends a request and gives the text of its answer. */
+const send = Effect.fnUntraced(function*(options: Options, method: Method, path: string, order?: AdminApi.SentOrder) {
+  const { key, url } = yield* place(options)
+  const request = HttpClientRequest.make(method)(`${url}/admin/v1${path}`).pipe(HttpClientRequest.bearerToken(key))
+  const body = order === undefined ? request : HttpClientRequest.bodyText(
+    request,
+    JSON.stringify(order),
+    "application/json"
+  )
+  const [status, text] = yield* HttpClient.execute(body).pipe(
+    Effect.flatMap((response) => Effect.map(response.text, (text) => [response.status, text] as const)),
+    Effect.timeout(timeout),
+    Effect.catch((error) =>
+      fail(
+        error._tag === "TimeoutError"
+          ? `The gateway at ${url} does not answer.`
+          : `No gateway can be reached at ${url}. Say where it is with --url or BALLAST_ADMIN_URL.`
+      )
+    )
+  )
+  return status < 300 ? text : yield* fail(failureOf(status, text, url))
+}, Effect.provide(FetchHttpClient.layer))
+
+const timeOf = (millis: number): string =>
+  DateTime.formatIso(DateTime.makeUnsafe(millis)).slice(0, 19).replace("T", " ")
+
+type Paint = (colour: Colour, text: string) => string
+
+const stateColour = {
+  "closed": "dim",
+  "half-open": "yellow",
+  "open": "red",
+  "isolated": "red",
+  "disabled": "yellow"
+} as const
+
+type Policies = Pick<(typeof AdminApi.Account.Type), "circuits" | "limits">
+
+/** The states of circuits that are not closed, by name; `closed` when all are. */
+const circuitsOf = ({ circuits }: Policies, paint: Paint): string => {
+  const [only] = circuits
+  if (only === undefined) return "-"
+  if (circuits.length === 1) return paint(stateColour[only.state], only.state)
+  const other = circuits.filter(({ state }) => state !== "closed")
+  return other.length === 0
+    ? paint("dim", "closed")
+    : other.map(({ name, state }) => `${paint(stateColour[state], state)} (${plain(name)})`).join(", ")
+}
+
+/** Calls in all limits, and their sum. */
+const limitsOf = ({ limits }: Policies): string => {
+  if (limits.length === 0) return "-"
+  const sum = (of: (limit: Policies["limits"][number]) => number) => limits.reduce((all, one) => all + of(one), 0)
+  const queued = sum(({ queued }) => queued)
+  return `${sum(({ running }) => running)} of ${sum(({ limit }) => limit)}${queued === 0 ? "" : `, ${queued} wait`}`
+}
+
+const latencyOf = (millis: number): string => millis === 0 ? "-" : `${Math.round(millis)} ms`
+
+const showStatus = ({ actsInForce, settings, version }: typeof AdminApi.Status.Type, paint: Paint): string => {
+  const { refusal, revision, since, sources } = settings
+  const stateOf = { read: "read", copy: paint("yellow", "from its copy"), down: paint("red", "down") }
+  return `ballast ${version}, settings of revision ${revision} since ${
+    timeOf(since)
+  } UTC, acts in force: ${actsInForce}\n\n${
+    table(
+      ["source", "state", "since", "reason"],
+      sources.map(({ name, reason, since, state }) => [plain(name), stateOf[state], timeOf(since), plain(reason ?? "")])
+    )
+  }${
+    refusal === null
+      ? ""
+      : `\n${paint("red", `Refused at ${timeOf(refusal.at)}, the settings above stay:`)}\n${
+        refusal.problems.map((problem) => `  ${plain(problem)}\n`).join("")
+      }`
+  }`
+}
+
+const standIn = (to: { readonly model: string } | { readonly text: string }): string =>
+  "model" in to ? plain(to.model) : JSON.stringify(plain(to.text))
+
+const showRoutes = (routes: ReadonlyArray<typeof AdminApi.Route.Type>, paint: Paint): string =>
+  table(
+    ["model", "target", "weight", "in flight", "latency", "circuit", "limit"],
+    routes.flatMap(({ model, targets }) =>
+      targets.map((target, index) => [
+        index === 0 ? plain(model) : "",
+        plain(target.name),
+        target.weight,
+        target.inFlight,
+        latencyOf(target.latency),
+        target.weight === 0 ? paint("yellow", "drained") : circuitsOf(target, paint),
+        limitsOf(target)
+      ])
+    )
+  ) + routes.flatMap(({ degraded, failover, mirror, model }) => [
+    ...(degraded === null ? [] : [paint("yellow", `${plain(model)} is degraded: ${standIn(degraded)} answers.`)]),
+    ...(failover.length === 0 ? [] : [`${plain(model)} fails over to ${failover.map(plain).join(", ")}.`]),
+    ...(mirror === null
+      ? []
+      : [`${plain(model)} is mirrored to ${plain(mirror.to)}: ${mirror.share * 100} % of the calls.`])
+  ]).map((line) => `${line}\n`).join("")
+
+const stateOfAccount = ({ keys, resting }: typeof AdminApi.Account.Type, paint: Paint): string => {
+  if (resting !== null) {
+    return paint("red", `no balance since ${timeOf(resting.since)}, next look ${timeOf(resting.nextProbe)}`)
+  }
+  const retired = keys.flatMap(({ position, retired }) => retired === null ? [] : [`key ${position}`])
+  if (retired.length === 0) return "usable"
+  return retired.length === keys.length
+    ? paint("red", "no key is accepted")
+    : paint("yellow", `usable, ${retired.join(", ")} refused`)
+}
+
+const showAccounts = (accounts: ReadonlyArray<typeof AdminApi.Account.Type>, paint: Paint): string =>
+  table(
+    ["provider", "account", "weight", "in flight", "keys", "balance", "limit", "circuit", "state"],
+    accounts.map((account) => [
+      plain(account.provider),
+      plain(account.account),
+      account.weight,
+      account.inFlight,
+      account.keys.length,
+      account.balance?.map(({ currency, total }) => plain(`${total} ${currency}`)).join(", ") ?? "-",
+      limitsOf(account),
+      circuitsOf(account, paint),
+      stateOfAccount(account, paint)
+    ])
+  )
+
+const describe = (order: AdminApi.Order): string => {
+  switch (order.do) {
+    case "drain":
+      return `drain ${order.target} of ${order.model}`
+    case "weight":
+      return `weight ${order.weight} for ${order.target} of ${order.model}`
+    case "isolate":
+      return `isolate ${order.circuit}`
+    case "close":
+      return `close ${order.circuit}`
+    case "recover":
+      return `recover ${order.provider}`
+    case "degrade":
+      return `degrade ${order.model} to ${standIn(order.to)}`
+    case "reload":
+      return "reload the settings"
+  }
+}
+
+const because = {
+  done: "",
+  undone: "undone",
+  time: "its time was over",
+  settings: "the settings changed",
+  replaced: "replaced",
+  gone: "what it stood on is gone"
+} as const
+
+const untilOf = ({ ended, until }: AdminApi.Act, paint: Paint): string => {
+  if (ended !== null) {
+    return paint(
+      "dim",
+      ended.because === "done"
+        ? "done"
+        : `${because[ended.because]} at ${timeOf(ended.at)}${ended.by === null ? "" : ` by ${plain(ended.by)}`}`
+    )
+  }
+  if (typeof until === "number") return `in force until ${timeOf(until)}`
+  return until === "settings" ? "in force until the settings change" : "in force until it is undone"
+}
+
+const showActs = (acts: ReadonlyArray<AdminApi.Act>, paint: Paint): string =>
+  acts.length === 0 ? "No acts.\n" : table(
+    ["id", "act", "by", "at (utc)", "state"],
+    acts.map((act) => [act.id, plain(describe(act.order)), plain(act.by), timeOf(act.at), untilOf(act, paint)])
+  )
+
+const noColour = Config.map(given("NO_COLOR"), (value) => value !== undefined)
+
+/** Sends a request and shows its answer: as it came with `--json`, else as `show` has it. */
+const ask = <A>(
+  schema: Schema.Decoder<A>,
+  show: (value: A, paint: Paint) => string
+) =>
+  Effect.fnUntraced(function*(options: Options, method: Method, path: string, order?: AdminApi.SentOrder) {
+    const text = yield* send(options, method, path, order)
+    if (options.json) return yield* write(`${text.trimEnd()}\n`)
+    const value = yield* Effect.mapError(
+      Schema.decodeUnknownEffect(Schema.fromJsonString(schema))(text),
+      () => new StartError({ detail: "The gateway's answer is of another version. Use --json to see it as it is." })
+    )
+    yield* write(show(value, painter(process.stdout.isTTY && !(yield* noColour))))
+  })
+
+const write = (text: string) => Effect.sync(() => void process.stdout.write(text))
+
+const tables = {
+  status: ask(AdminApi.Status, showStatus),
+  routes: ask(Schema.Array(AdminApi.Route), showRoutes),
+  accounts: ask(Schema.Array(AdminApi.Account), showAccounts),
+  acts: ask(Schema.Array(AdminApi.Act), showActs)
+}
+
+/** Shows how things stand. */
+export const show = (what: keyof typeof tables, options: Options) => tables[what](options, "GET", `/${what}`)
+
+const one = ask(AdminApi.Act, (act, paint) => `${act.id}: ${plain(describe(act.order))}, ${untilOf(act, paint)}\n`)
+
+/** Does something, until it is undone, for a time, or until the settings change. */
+export const act = (order: AdminApi.SentOrder, options: Options) => one(options, "POST", "/acts", order)
+
+/** Undoes an act. */
+export const undo = (id: string, options: Options) => one(options, "DELETE", `/acts/${encodeURIComponent(id)}`)

@@ -1,0 +1,20 @@
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as LiteLlm from "../../LiteLlm.ts"
+import { StartError } from "../../StartError.ts"
+
+/** Writes settings to standard output, and what has no counterpart to standard error. */
+export const importConfig = Effect.fnUntraced(function*(path: string) {
+  const files = yield* FileSystem.FileSystem
+  const text = yield* files.readFileString(path).pipe(
+    Effect.mapError(({ reason }) =>
+      new StartError({
+        detail: `${path} can not be read: ${reason._tag === "NotFound" ? "there is no such file" : reason.message}.`
+      })
+    )
+  )
+  const imported = LiteLlm.convert(text)
+  if (typeof imported === "string") return yield* new StartError({ detail: `${path}: ${imported}.` })
+  process.stdout.write(`# From ${path}. Look at it with: ballast check\n${imported.yaml}`)
+  for (const note of imported.notes) process.stderr.write(`${path}: ${note}\n`)
+})
