@@ -106,7 +106,7 @@ const hostVariable: Config.Config<string> = setting(
 export const host: Config.Config<string> = Config.withDefault(hostVariable, defaultHost)
 
 /**
- * A base URL without a trailing slash, or `undefined` for what is none.
+ * A base URL without a trailing slash, or `undefined` when the text is not a usable URL.
  *
  * @category config
  * @since 0.1.0

@@ -63,7 +63,7 @@ export const text = (options: {
     : "the embedded SIMULATOR: its answers are made up. Set DEEPSEEK_API_KEY to talk to DeepSeek."
   const clients = options.clients === 0
     ? "anyone on this machine, no key needed"
-    : `whoever sends a key of a client (${options.clients})`
+    : `programs that send a client's key (${options.clients} ${options.clients === 1 ? "client" : "clients"})`
   return [
     `Ballast ${options.version} listens on ${options.url} (OpenAI-compatible, base URL ${options.url}/v1)`,
     `  upstream: ${upstream}`,

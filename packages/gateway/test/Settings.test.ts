@@ -87,7 +87,7 @@ const mistakes: ReadonlyArray<readonly [kind: string, yaml: string, message: str
   [
     "a provider that is not there",
     "providers: { a: { type: ollama } }\nmodels:\n  x: { targets: [ { provider: b } ] }\n",
-    "ballast.yaml:3:31: models.x.targets[0].provider: there is no provider b; there is a"
+    "ballast.yaml:3:31: models.x.targets[0].provider: there is no provider b; known: a"
   ],
   [
     "a provider without a key",
@@ -97,7 +97,7 @@ const mistakes: ReadonlyArray<readonly [kind: string, yaml: string, message: str
   [
     "no provider, and no key for DeepSeek",
     "models:\n  x: { targets: [ { provider: deepseek } ] }\n",
-    "ballast.yaml:2:31: models.x.targets[0].provider: there is no provider deepseek; there is simulator"
+    "ballast.yaml:2:31: models.x.targets[0].provider: there is no provider deepseek; known: simulator"
   ],
   [
     "wrong condition",

@@ -48,7 +48,7 @@ export type { AimdOptions, Algorithm, Bounds, Gradient2Options, Learner, Sample,
  */
 export interface AdaptiveLimit extends Policy.Policy<QueueFull | QueueTimeout> {
   /**
-   * The same limit for calls that take so many slots each, an integer of at
+   * The same limit for calls that take this number of slots each, an integer of at
    * least 1. One that takes more than there are is rejected, at once or when its
    * turn comes; so let `min` be the largest weight.
    */

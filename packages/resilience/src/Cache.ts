@@ -551,7 +551,7 @@ const makeStore = <A, E>(where: string, options: Options<A, E> | undefined) => {
       if (events.active) events.publish({ _tag: "RefreshFailed", key, cause })
     }
 
-    /** A refresh, whose failure nobody else would hear of. */
+    /** A refresh, whose failure has no other listener. */
     const watched = <R>(key: string, execution: Effect.Effect<unknown, E, R>): Effect.Effect<void, never, R> =>
       Effect.matchCauseEffect(execution, {
         onSuccess: () => Effect.void,
@@ -561,7 +561,7 @@ const makeStore = <A, E>(where: string, options: Options<A, E> | undefined) => {
     /**
      * Refreshes an entry in the background, until it is not served any more. The
      * refresh of an execution that hangs would be a caller that never leaves, and
-     * whoever misses the key would join it.
+     * the next miss of the key would join it.
      */
     const refresh = <R>(
       key: string,

@@ -9,7 +9,7 @@
  * - *Half-open*: up to `probes` calls run, the rest are rejected, never held. As
  *   soon as `probeThreshold` of them succeeded it closes, and as soon as they no
  *   longer can it opens again.
- * - *Isolated* and *Disabled* are set by hand: nobody gets through, or everybody
+ * - *Isolated* and *Disabled* are set by hand: no call gets through, or every one
  *   does and nothing is counted.
  *
  * A call counts once: of the attempts of a retry around it the first one is
@@ -105,14 +105,14 @@ export interface CircuitBreaker extends Policy.Policy<CircuitOpen> {
   readonly isolate: Effect.Effect<void>
   /** Lets every call through and counts none, until told otherwise. */
   readonly disable: Effect.Effect<void>
-  /** Goes on as usual in all but one thing: nobody is rejected, until told otherwise. */
+  /** Goes on as usual but rejects no call, until told otherwise. */
   readonly shadow: Effect.Effect<void>
   /** Ends `isolate` and `disable`, which leaves it closed, and `shadow`, which leaves it as it is. */
   readonly automatic: Effect.Effect<void>
   /** The state as plain data, which another breaker, process or time can go on from. */
   readonly export: Effect.Effect<Saved.Snapshot>
   /**
-   * Goes on from a state that was exported; fails, and changes nothing, when it is none. An opening goes on for
+   * Goes on from a state that was exported; fails, and changes nothing, when it is not a snapshot. An opening goes on for
    * `maxOpenDuration` at most, unless `open(duration)` said how long.
    */
   readonly import: (snapshot: unknown) => Effect.Effect<void, InvalidSnapshot>
@@ -142,7 +142,7 @@ export type Rejecting = Machine.Rejecting
  * @since 0.1.0
  */
 export type Event =
-  /** A state begins. `openFor` is how long, when that is open. By hand and by import it may be the same one anew. */
+  /** A state begins. `openFor` is how long, when that is open. By hand and by import it may be the same state again. */
   | {
     readonly _tag: "Transitioned"
     readonly from: Shown.State["_tag"]
@@ -177,11 +177,11 @@ const defaults = { name: "default", classify: Outcome.classify } satisfies Optio
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
 
-/** One call; without an admission nobody waits for its end. */
+/** One call; without an admission its end does not count. */
 interface Entry {
   readonly wait: Effect.Effect<never, CircuitOpen> | undefined
   readonly admission: Machine.Admitted | undefined
-  /** Not a number when nobody measures how slow it is. */
+  /** `NaN` when slowness is not measured. */
   readonly startedAt: number
 }
 
@@ -226,7 +226,7 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
     let spec = Settings.checked(where, settings, fiber.context)
     const machine = Machine.make(spec, time.now(fiber))
     const events = Events.make<Event>()
-    /** The entry of all calls of a closed era that nobody measures: most calls need no other. */
+    /** The entry of all unmeasured calls of a closed era: most calls need no other. */
     let shared: Entry | undefined
     let latest: Rejection | undefined
     transition(fiber, "closed", "closed")

@@ -4,13 +4,13 @@
  *
  * A call takes one slot, or as many as `weigh` says. Those of a higher priority
  * are served first, whatever that costs the lower ones. Within a priority the
- * tenants that wait take turns, and the calls of a tenant, or of nobody in
+ * tenants that wait take turns, and the calls of a tenant, or of none in
  * particular, are served in order of arrival: a large call that doesn't fit yet
  * holds back all that come after it.
  *
  * Every decision is one synchronous step. What a decision costs grows with the
  * logarithm of the number of calls that wait, and of their tenants. A freed slot
- * is handed on in the same step in which it is freed, so nobody can slip in
+ * is handed on in the same step in which it is freed, so no call can slip in
  * between. An interrupted waiter leaves the queue at once, and one that was
  * interrupted after it was given its slot hands it on. No call waits past its
  * caller's deadline.
@@ -50,7 +50,7 @@ export {
  */
 export interface ConcurrencyLimit extends Policy.Policy<QueueFull | QueueTimeout> {
   /**
-   * The same limit for calls that take so many slots each, an integer of at
+   * The same limit for calls that take this number of slots each, an integer of at
    * least 1. One that takes more than there are is rejected, at once or when its
    * turn comes.
    */
@@ -185,9 +185,9 @@ const build = (where: string, options: Options): Effect.Effect<Kept> => {
  * **Details**
  *
  * The priority of a call is `Priority.CurrentPriority`, its tenant
- * `CurrentTenant`; a call without one belongs to nobody in particular, which is a
+ * `CurrentTenant`; a call without one belongs to no tenant in particular, which is a
  * tenant of its own except that `perTenant` doesn't hold for it. A tenant that
- * has all its slots holds nobody else back.
+ * has all its slots holds no other call back.
  *
  * When the queue is full, an arrival takes the place of the newest waiter of the
  * lowest priority below its own. If there is none, it takes that of the newest

@@ -256,7 +256,7 @@ export const noop: Degrade = Object.assign(
  *
  * **Details**
  *
- * A breaker in shadow rejects nobody, so it degrades nobody either.
+ * A breaker in shadow rejects no call, so it degrades none either.
  *
  * Once a probe is due the calls go on to the breaker, which lets as many of them
  * through as it wants and rejects the others itself: a switch that kept them all

@@ -7,7 +7,7 @@
  * leaves the error channel. A defect is answered only by a class that asks for
  * outcomes, an interruption never.
  *
- * On a stream it answers only while nothing was emitted: whoever saw the first
+ * On a stream it answers only while nothing was emitted: a consumer that saw the first
  * items of one stream can't go on with the items of another. So the errors of a
  * stream stay in its channel.
  *

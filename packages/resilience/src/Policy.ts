@@ -32,8 +32,8 @@ export { compose, identity, isPolicy, make, type Policy }
  *
  * **Details**
  *
- * A part takes options, or a policy made before, for whoever wants to read its
- * state, to share it or to switch it. `P` is what such policies reject with.
+ * A part takes options, or a policy made before: to read its state, to share it
+ * or to switch it. `P` is what such policies reject with.
  *
  * @category options
  * @since 0.1.0
@@ -316,7 +316,7 @@ const refuseBlindBreaker = (options: CommonOptions<unknown>, breaker: CircuitBre
 const attemptAlone = (options: CommonOptions<unknown>): number | undefined =>
   mayQueue(options) ? undefined : millis(options.attempt)
 
-/** Whether a call may wait for a token or a slot; of a limit made before nobody knows. */
+/** Whether a call may wait for a token or a slot; unknown for a limit made before. */
 const mayQueue = ({ concurrencyLimit, rateLimiter }: CommonOptions<unknown>): boolean => {
   const line = rateLimiter === undefined ? { maxWait: 0 } : optionsOf<RateLimiter.Options>(rateLimiter)
   const slots = concurrencyLimit === undefined ? { queue: 0 } : optionsOf<ConcurrencyLimit.Options>(concurrencyLimit)

@@ -1,7 +1,7 @@
 /**
  * How much a call matters, for policies that must choose whom to turn away.
  *
- * A priority travels with the fiber, so whoever starts the work sets it once and
+ * A priority travels with the fiber, so it is set once, where the work starts, and
  * every policy below reads it:
  * `Effect.provideService(effect, Priority.CurrentPriority, "low")`. The four
  * levels are those of Google's *criticality*; see "Handling Overload", Site

@@ -1,5 +1,5 @@
 /**
- * A rate limiter: so much weight per window of time, counted in one of five
+ * A rate limiter: limits the weight per window of time, counted in one of five
  * ways.
  *
  * | algorithm | lets through | remembers |
@@ -86,7 +86,7 @@ export interface RateLimiter extends Policy.Policy<RateLimitExceeded> {
    * was taken stays taken. Throws a `RangeError` as `make` does.
    */
   readonly update: (settings: Settings) => Effect.Effect<void>
-  /** The limiter for calls of so much weight. */
+  /** The limiter for calls of this weight. */
   readonly weigh: (weight: number) => Policy.Policy<RateLimitExceeded>
   /**
    * Takes weight on an estimate, after a wait like a call's. Interrupted while

@@ -104,7 +104,7 @@ export interface Registry {
   readonly register: (owner: string, name: string, handles: Handles) => Effect.Effect<void, never, Scope.Scope>
   /** The entries that match, in the order of registration. */
   readonly list: <K extends keyof Kinds = keyof Kinds>(filter?: Filter<K>) => Effect.Effect<ReadonlyArray<Entry<K>>>
-  /** The entries that there are, then what comes and goes. */
+  /** The present entries, then each one that is added or removed. */
   readonly changes: Stream.Stream<Change>
   /** The handle of this kind and name; of two with the same name, that which was registered first. */
   readonly find: <K extends keyof Kinds>(kind: K, name: string) => Effect.Effect<Kinds[K] | undefined>

@@ -14,7 +14,7 @@
  * Retries end by number, by elapsed time, at a hint beyond the ceiling, when the
  * budget is spent, and when the wait would leave nothing of the caller's
  * deadline. An interruption ends a wait at once and gives back what it reserved.
- * A stream is retried only while it has emitted nothing: whoever saw an item
+ * A stream is retried only while it has emitted nothing: a consumer that saw an item
  * would see it twice. Retry keeps no state between calls.
  *
  * @since 0.1.0

@@ -55,7 +55,7 @@ import * as Outcome from "./Outcome.ts"
 export interface RetryBudget extends Policy.Policy<never> {
   /** Counts a call. */
   readonly deposit: Effect.Effect<void>
-  /** Reserves a retry of so much cost, zero or more, by default that of an ordinary one; none when the budget is spent. */
+  /** Reserves a retry of this cost, zero or more, by default that of an ordinary one; none when the budget is spent. */
   readonly tryReserve: (cost?: number) => Effect.Effect<Option.Option<Reservation>>
   /** Undoes a reservation whose retry did not start. Does nothing the second time. */
   readonly giveBack: (reservation: Reservation) => Effect.Effect<void>

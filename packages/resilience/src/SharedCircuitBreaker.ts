@@ -81,7 +81,7 @@ export interface SharedCircuitBreaker<out E = CircuitBreaker.CircuitOpen> {
   readonly isolate: (key: string) => Effect.Effect<void, CircuitBreakerStoreError>
   /** Lets every call through and counts none, until told otherwise. */
   readonly disable: (key: string) => Effect.Effect<void, CircuitBreakerStoreError>
-  /** Goes on as usual in all but one thing: nobody is rejected, until told otherwise. */
+  /** Goes on as usual but rejects no call, until told otherwise. */
   readonly shadow: (key: string) => Effect.Effect<void, CircuitBreakerStoreError>
   /** Ends `isolate` and `disable`, which leaves it closed, and `shadow`, which leaves it as it is. */
   readonly automatic: (key: string) => Effect.Effect<void, CircuitBreakerStoreError>

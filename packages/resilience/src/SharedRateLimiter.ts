@@ -50,7 +50,7 @@ export type { Rejection, Reservation, SharedEvent as Event }
  */
 export interface SharedRateLimiter {
   (key: string): Limiter
-  /** Reads what this process knows; changes nothing and asks nobody. */
+  /** Reads what this process knows; changes nothing and does not ask the store. */
   readonly inspect: Effect.Effect<State>
   /** What this process does, from the subscription on. */
   readonly events: Stream.Stream<SharedEvent>
@@ -91,7 +91,7 @@ export interface State {
  * @since 0.1.0
  */
 export interface Limiter extends Policy.Policy<Rejection> {
-  /** The limiter for calls of so much weight. */
+  /** The limiter for calls of this weight. */
   readonly weigh: (weight: number) => Policy.Policy<Rejection>
   /**
    * Takes weight on an estimate, after a wait like a call's. Interrupted while it

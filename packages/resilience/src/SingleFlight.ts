@@ -149,7 +149,7 @@ interface StreamFlight<A, E> extends Flight {
  *
  * Throws a `RangeError` when an option is out of its bounds.
  *
- * **Example** (Reading a user once, whoever asks)
+ * **Example** (Reading a user once for all callers)
  *
  * ```ts
  * import { SingleFlight } from "@ballast/resilience"

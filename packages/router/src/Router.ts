@@ -113,7 +113,7 @@ export interface Router extends ChatModel.ChatModel<RouteError> {
   /**
    * Follows other settings and, when given, other policies. Dies of a `RangeError` when they contradict themselves, and changes nothing
    * then. Breakers, rate limits and queues are updated in place; other deadlines, or a policy that is switched on or off, make all of
-   * them anew.
+   * them again.
    */
   readonly update: (settings: Settings.RouterSettings, policies?: Settings.Policies) => Effect.Effect<void>
   /**

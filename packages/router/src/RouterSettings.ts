@@ -165,8 +165,7 @@ export interface Contradiction {
   readonly message: string
 }
 
-const listed = (names: ReadonlyArray<string>): string =>
-  names.length === 0 ? "there is none" : `there is ${names.join(", ")}`
+const listed = (names: ReadonlyArray<string>): string => `known: ${names.join(", ") || "none"}`
 
 /**
  * Finds what does not fit together: targets without their provider or account, providers without a URL or a key, two arms of a name.

@@ -327,9 +327,9 @@ describe("RouterSettings", () => {
     assert.deepStrictEqual(found.map(({ message, path }) => `${path.join(".")}: ${message}`), [
       "providers.deepseek: it needs accounts with at least one key",
       "providers.host: a provider of type openai needs a baseUrl",
-      "models.a.targets.0.provider: there is no provider depseek; there is deepseek, host, local",
-      "models.a.targets.1.account: host has no account second; there is main",
-      "models.b.failover.0.provider: there is no provider nowhere; there is deepseek, host, local",
+      "models.a.targets.0.provider: there is no provider depseek; known: deepseek, host, local",
+      "models.a.targets.1.account: host has no account second; known: main",
+      "models.b.failover.0.provider: there is no provider nowhere; known: deepseek, host, local",
       "models.b.targets: two targets are called local; give one another arm"
     ])
   })

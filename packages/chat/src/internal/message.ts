@@ -1,4 +1,4 @@
-/** Whether a message, or what a chunk adds to one, says nothing: neither in a field that is known here nor in one that is new. */
+/** Whether a message, or what a chunk adds to one, says nothing: neither in a known field nor in an unknown one. */
 export const isEmpty = (message: object): boolean => {
   for (const [name, value] of Object.entries(message)) if (name !== "role" && !isNothing(value)) return false
   return true

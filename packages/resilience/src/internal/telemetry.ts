@@ -220,7 +220,8 @@ const spares = Metric.counter("ballast_circuit_breaker_spared_total", {
 })
 
 const shadow = Metric.gauge("ballast_circuit_breaker_shadow", {
-  description: "Whether a circuit breaker is in shadow and rejects nobody: 0 no, 1 yes; absent before the first time."
+  description:
+    "Whether a circuit breaker is in shadow, where it rejects no call: 0 no, 1 yes; absent before the first time."
 })
 
 export const makeSpared = (name: string) => counting(Metric.withAttributes(spares, { name }))

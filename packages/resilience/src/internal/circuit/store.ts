@@ -90,7 +90,7 @@ export interface Answer {
 export interface Admission extends Answer {
   /** The probe's token; undefined when the call is not a probe. */
   readonly probe: number | undefined
-  /** Whether that probe took the place of one that was past its limit. */
+  /** Whether that probe took the place of a probe past its time limit. */
   readonly replaced: boolean
 }
 
