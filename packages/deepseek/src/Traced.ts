@@ -10,16 +10,18 @@ import * as ChatChunk from "@ballast/chat/ChatChunk"
 import type { ChatCompletion } from "@ballast/chat/ChatCompletion"
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import * as Fault from "@ballast/chat/Fault"
 import type { Usage } from "@ballast/chat/Usage"
 import * as CallInfo from "@ballast/resilience/CallInfo"
 import { CurrentAttempt } from "@ballast/resilience/Retry"
 import * as CallMetrics from "@ballast/telemetry/CallMetrics"
+import * as Content from "@ballast/telemetry/Content"
 import * as GenAi from "@ballast/telemetry/GenAi"
 import type * as Arr from "effect/Array"
 import type * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
 import * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -29,6 +31,7 @@ import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
+import * as contents from "./internal/content.ts"
 import type { Provider } from "./Provider.ts"
 
 /**
@@ -99,19 +102,31 @@ export const call = (options: Options): Traced => {
   }
   const server = serverOf(options.url)
 
-  const spanOptions = (request: ChatRequest, stream: boolean): Tracer.SpanOptionsNoTrace => {
+  const spanOptions = (
+    request: ChatRequest,
+    stream: boolean,
+    content: Content.Content | undefined
+  ): Tracer.SpanOptionsNoTrace => {
     const attributes: Record<string, unknown> = {
       ...always,
       [Attribute.requestModel]: GenAi.modelName(request.model),
       [Attribute.requestStream]: stream,
       ...server
     }
+    if (content !== undefined) attributes[Attribute.inputMessages] = contents.input(content, request)
     for (const [name, value] of numbersOf(request)) if (typeof value === "number") attributes[name] = value
     return { kind: "client", attributes }
   }
 
   /** `answer` is what is known of the answer. */
-  const ended = (caller: Caller, span: Tracer.Span, since: number, answer: Answer, outcome: string): void => {
+  const ended = (
+    caller: Caller,
+    span: Tracer.Span,
+    since: number,
+    answer: Answer,
+    outcome: string,
+    fault: Fault.Fault | "none"
+  ): void => {
     if (answer.id !== undefined) span.attribute(Attribute.responseId, answer.id)
     if (answer.model !== undefined) span.attribute(Attribute.responseModel, GenAi.modelName(answer.model))
     if (answer.finishReason != null) span.attribute(Attribute.responseFinishReasons, [answer.finishReason])
@@ -120,34 +135,44 @@ export const call = (options: Options): Traced => {
       metrics.usage(caller, answer.usage)
     }
     if (outcome !== ok) span.attribute(Attribute.errorType, outcome)
-    metrics.ended(caller, (now(caller) - since) / 1000, outcome)
+    const content = Context.get(caller.context, Content.Current)
+    if (content !== undefined && answer.text !== undefined) {
+      span.attribute(Attribute.outputMessages, contents.output(content, answer.text, answer.finishReason))
+    }
+    metrics.ended(caller, (now(caller) - since) / 1000, outcome, fault)
   }
 
   const complete = <E>(self: ChatModel<E>, request: ChatRequest) =>
-    Effect.useSpan(nameOfCall(request), spanOptions(request, false), (span) =>
-      Effect.withFiber((fiber) => {
-        const caller = callerOf(fiber)
+    Effect.withFiber<ChatCompletion, E>((fiber) => {
+      const caller = callerOf(fiber)
+      const content = Context.get(caller.context, Content.Current)
+      return Effect.useSpan(nameOfCall(request), spanOptions(request, false, content), (span) => {
         const since = now(caller)
         return Effect.onExitPrimitive(Effect.withParentSpan(self.complete(request), span, noStack), (exit) => {
-          ended(caller, span, since, Exit.isSuccess(exit) ? answerOf(exit.value) : {}, outcomeOf(exit))
+          const answer = Exit.isSuccess(exit) ? answerOf(exit.value) : {}
+          if (content !== undefined && Exit.isSuccess(exit)) answer.text = contents.textOf(exit.value)
+          ended(caller, span, since, answer, outcomeOf(exit), faultOf(exit))
           return undefined
         })
-      }))
+      })
+    })
 
   const stream = <E>(self: ChatModel<E>, request: ChatRequest) =>
     spanned(self.stream(request), (fiber, caller) => {
       const since = now(caller)
       const info = fiber.getRef(CallInfo.Current)
-      const answer: Answer = {}
+      const content = Context.get(caller.context, Content.Current)
+      const answer: Answer = content === undefined ? {} : { text: "" }
       let started = false
+      let firstMillis = 0
       return {
         name: nameOfCall(request),
-        options: spanOptions(request, true),
+        options: spanOptions(request, true, content),
         onChunks: (chunks, span) => {
           for (const chunk of chunks) {
             if (!started && ChatChunk.isProgress(chunk)) {
               started = true
-              const millis = now(caller) - since
+              const millis = firstMillis = now(caller) - since
               if (info !== undefined) info.firstToken = millis
               span.attribute(Attribute.timeToFirstToken, millis / 1000)
               metrics.firstToken(caller, millis / 1000)
@@ -157,7 +182,16 @@ export const call = (options: Options): Traced => {
         },
         onEnd: (span, exit) => {
           const stopped = Exit.isSuccess(exit) && answer.finishReason === undefined
-          ended(caller, span, since, answer, stopped ? interrupted : outcomeOf(exit))
+          const more = (answer.usage?.completion_tokens ?? 0) - 1
+          if (started && more > 0) metrics.pace(caller, (now(caller) - since - firstMillis) / more / 1000)
+          ended(
+            caller,
+            span,
+            since,
+            answer,
+            stopped ? interrupted : outcomeOf(exit),
+            stopped ? "caller" : faultOf(exit)
+          )
         }
       }
     })
@@ -288,6 +322,8 @@ interface Answer {
   model?: string
   finishReason?: string
   usage?: Usage
+  /** Its text, where spans keep content. */
+  text?: string
 }
 
 const answerOf = (completion: ChatCompletion): Answer => {
@@ -306,7 +342,11 @@ const addChunk = (answer: Answer, chunk: ChatChunk.ChatChunk): void => {
   if (chunk.usage != null) answer.usage = chunk.usage
   const finishReason = chunk.choices[0]?.finish_reason
   if (finishReason != null) answer.finishReason = finishReason
+  if (answer.text !== undefined && answer.text.length < maxText) answer.text += chunk.choices[0]?.delta.content ?? ""
 }
+
+/** As much of a stream's text is kept for its span. */
+const maxText = 65_536
 
 const annotateUsage = (span: Tracer.Span, usage: Usage): void => {
   span.attribute(Attribute.usageInputTokens, usage.prompt_tokens)
@@ -325,6 +365,9 @@ const interrupted = "interrupted"
 
 /** `ok`, `interrupted`, or the name of what went wrong. */
 const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => Exit.isSuccess(exit) ? ok : errorTypeOf(exit.cause)
+
+const faultOf = (exit: Exit.Exit<unknown, unknown>): Fault.Fault | "none" =>
+  Exit.isSuccess(exit) ? "none" : Fault.ofCause(exit.cause)
 
 const errorTypeOf = (cause: Cause.Cause<unknown>): string => {
   for (const reason of cause.reasons) {
@@ -349,14 +392,16 @@ const callMetrics = (labels: CallMetrics.Labels) => {
   const duration = memoize((outcome) =>
     CallMetrics.duration(outcome === ok ? labels : { ...labels, error_type: outcome })
   )
-  const calls = memoize((outcome) =>
-    CallMetrics.calls({ ...labels, outcome: outcome === ok || outcome === interrupted ? outcome : "error" })
+  const pace = CallMetrics.timePerOutputToken(labels)
+  const calls = memoize2((outcome, fault: Fault.Fault | "none") =>
+    CallMetrics.calls({ ...labels, outcome: outcome === ok || outcome === interrupted ? outcome : "error", fault })
   )
   return {
-    ended: (caller: Caller, seconds: number, outcome: string): void => {
+    ended: (caller: Caller, seconds: number, outcome: string, fault: Fault.Fault | "none"): void => {
       duration(outcome).updateUnsafe(seconds, caller.context)
-      calls(outcome).updateUnsafe(1, caller.context)
+      calls(outcome, fault).updateUnsafe(1, caller.context)
     },
+    pace: (caller: Caller, seconds: number): void => pace.updateUnsafe(seconds, caller.context),
     firstToken: (caller: Caller, seconds: number): void => firstToken.updateUnsafe(seconds, caller.context),
     usage: (caller: Caller, usage: Usage): void => {
       input.updateUnsafe(usage.prompt_tokens, caller.context)
@@ -381,5 +426,15 @@ const memoize = <M>(make: (outcome: string) => M) => {
       made.set(outcome, metric)
     }
     return metric
+  }
+}
+
+const memoize2 = <K extends string, M>(make: (outcome: string, key: K) => M) => {
+  const all = new Map<string, M>()
+  return (outcome: string, key: K): M => {
+    const id = `${outcome} ${key}`
+    let one = all.get(id)
+    if (one === undefined) all.set(id, one = make(outcome, key))
+    return one
   }
 }

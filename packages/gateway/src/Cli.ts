@@ -89,7 +89,9 @@ Environment:
   BALLAST_SHUTDOWN_TIMEOUT      how long requests may run on when stopping (30s)
   BALLAST_LOG_LEVEL             trace, debug, info, warn, error, fatal or none (info)
   BALLAST_LOG_FORMAT            json or pretty (pretty on a terminal, else json); logs go to standard error
-  OTEL_EXPORTER_OTLP_ENDPOINT   collector for traces, metrics and logs (none)`
+  OTEL_EXPORTER_OTLP_ENDPOINT   collector for traces, metrics and logs (none)
+  OTEL_TRACES_EXPORTER          otlp, zipkin or none (otlp)
+  OTEL_TRACES_SAMPLER_ARG       share of traces with OTEL_TRACES_SAMPLER=parentbased_traceidratio; failed and slow ones are kept (1)`
   ),
   Command.withExamples([
     { command: "ballast serve", description: "Serve this machine, with the simulator" },

@@ -26,12 +26,13 @@ import { randomUUID } from "node:crypto"
 import * as Client from "./Client.ts"
 import type { ErrorResponse } from "./ErrorResponse.ts"
 import { isClientGone } from "./EventStream.ts"
+import * as Fault from "./Fault.ts"
 import type { Exchange } from "./internal/exchange.ts"
 import type { Match, Route, Routes } from "./Routes.ts"
 
 export type { Exchange } from "./internal/exchange.ts"
 
-const duration = Metric.histogram("http_server_request_duration_seconds", {
+const duration = Metric.histogram("http_request_duration_seconds", {
   description: "Time from a request to the end of its answer",
   boundaries: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640]
 })
@@ -200,7 +201,9 @@ const attributesOf = (exchange: Exchange): ReadonlyArray<readonly [string, unkno
   ["ballast.account", exchange.place?.account],
   ["ballast.model", exchange.place?.model],
   ["ballast.arm", exchange.place?.arm],
-  [Attribute.errorType, exchange.error]
+  // A request that the caller got wrong was served well: the conventions have no `error.type` then.
+  [Attribute.errorType, exchange.status >= 400 && exchange.status < 499 ? undefined : exchange.error],
+  ["ballast.error", exchange.error]
 ]
 
 const endSpan = (span: Tracer.Span, exchange: Exchange, endTime: bigint): void => {
@@ -270,6 +273,7 @@ export const observe = <E, R>(
           active.updateUnsafe(--running, context)
           durationOf(exchange).updateUnsafe(millis / 1000, context)
           countRouted(exchange, context)
+          Fault.count(exchange, context)
           endSpan(span, exchange, clock.currentTimeNanosUnsafe())
           const line = Effect.withParentSpan(log(exchange, began, millis, match?.route.quiet === true), span, noStack)
           return carried === undefined ? line : Effect.provideService(line, Propagation.Carried, carried)

@@ -1,3 +1,4 @@
+import { MetricNames } from "@ballast/telemetry"
 import { assert, describe, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { connect } from "node:net"
@@ -735,15 +736,24 @@ describe("Gateway", () => {
           if (type !== null) {
             assert.isFalse(typed.has(type[1]!), line)
             typed.add(type[1]!)
+            assert.property(MetricNames.table, type[1]!)
           } else if (!line.startsWith("# HELP ")) {
             assert.match(
               line,
-              /^[a-z_]+(\{[a-z_]+="([^"\\\n]|\\["\\n])*"(,[a-z_]+="([^"\\\n]|\\["\\n])*")*\})? (-?[\d.e+-]+|NaN|\+Inf)$/
+              /^[a-z0-9_]+(\{[a-z_]+="([^"\\\n]|\\["\\n])*"(,[a-z_]+="([^"\\\n]|\\["\\n])*")*\})? (-?[\d.e+-]+|NaN|\+Inf)$/
             )
           }
         }
         for (
-          const name of ["http_server_request_duration_seconds", "http_server_active_requests", "ballast_calls_total"]
+          const name of [
+            "http_request_duration_seconds",
+            "http_server_active_requests",
+            "ballast_requests_total",
+            "ballast_calls_total",
+            "ballast_attempts_total",
+            "gen_ai_client_operation_duration_seconds",
+            "gen_ai_client_token_usage"
+          ]
         ) {
           assert.isTrue(typed.has(name), name)
         }

@@ -344,8 +344,8 @@ export const make = <E = unknown>(options?: Options<E>): Retry<E> => {
   /** Ends the wait in the very step in which the attempt starts: interrupted before, it takes nothing. */
   const beginAgain = (fiber: AnyFiber, call: Call): void => {
     endWait(fiber, call)
-    retried(fiber)
     call.attempts++
+    retried(fiber, call.attempts)
     call.gaveUp = false
   }
 

@@ -319,9 +319,10 @@ describe("Retry", () => {
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(
         yield* Fiber.join(fiber),
-        [0.5, 1].map((seconds) => (
-          { name: "ballast.wait", attributes: { policy: "retry", name: "catalogue", seconds } }
-        ))
+        [0.5, 1].flatMap((seconds, i) => [
+          { name: "ballast.wait", attributes: { policy: "retry", name: "catalogue", seconds } },
+          { name: "ballast.retry", attributes: { name: "catalogue", attempt: i + 2 } }
+        ])
       )
       assert.deepStrictEqual(yield* metrics, {
         "ballast_retry_attempts_total{name=catalogue}": 2,

@@ -182,9 +182,9 @@ const note = (error: unknown, place: number): Effect.Effect<void> =>
     if (info !== undefined) info.failovers++
     const span = fiber.cache.span
     if (span?._tag === "Span") {
-      span.event("failover", fiber.getRef(Clock.Clock).currentTimeNanosUnsafe(), {
-        "ballast.failover.because": nameOf(error),
-        "ballast.failover.place": place
+      span.event("ballast.failover", fiber.getRef(Clock.Clock).currentTimeNanosUnsafe(), {
+        because: nameOf(error),
+        place
       })
     }
     return Effect.void

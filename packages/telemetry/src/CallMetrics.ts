@@ -52,7 +52,20 @@ export const timeToFirstToken = (attributes: Labels) =>
   })
 
 /**
- * Tokens as the service counts them. `cached` is part of `input`, `reasoning` part of `output`.
+ * The pace of streams: seconds for each token after the first. Boundaries are OpenTelemetry's.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const timePerOutputToken = (attributes: Labels) =>
+  Metric.histogram("gen_ai_client_time_per_output_token_seconds", {
+    description: "Time for each token of a stream after the first",
+    boundaries: [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5],
+    attributes
+  })
+
+/**
+ * Tokens of a call as the service counts them. `cached` is part of `input`, `reasoning` part of `output`. Boundaries are OpenTelemetry's.
  *
  * @category metrics
  * @since 0.1.0
@@ -62,20 +75,24 @@ export const tokens = (
     readonly type: "input" | "cached" | "output" | "reasoning"
   }
 ) =>
-  Metric.counter("gen_ai_client_token_usage_total", {
-    description: "Tokens used, as the service counts them; cached is part of input, reasoning part of output",
-    incremental: true,
+  Metric.histogram("gen_ai_client_token_usage", {
+    description: "Tokens of a call, as the service counts them; cached is part of input, reasoning part of output",
+    boundaries: [1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864],
     attributes
   })
 
 /**
- * Calls that ended.
+ * Calls that ended. `fault` says whose fault a failure is, and is `none` without one.
  *
  * @category metrics
  * @since 0.1.0
  */
-export const calls = (attributes: Labels & { readonly outcome: "ok" | "error" | "interrupted" }) =>
-  Metric.counter("ballast_calls_total", { description: "Calls that ended", incremental: true, attributes })
+export const calls = (
+  attributes: Labels & {
+    readonly outcome: "ok" | "error" | "interrupted"
+    readonly fault: "none" | "caller" | "policy" | "provider" | "ballast"
+  }
+) => Metric.counter("ballast_calls_total", { description: "Calls that ended", incremental: true, attributes })
 
 /**
  * Attempts that ended: one call makes one or more. `outcome` is `ok`, `interrupted` or the name of the error.

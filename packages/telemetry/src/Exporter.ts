@@ -3,8 +3,8 @@
  *
  * With `OTEL_EXPORTER_OTLP_ENDPOINT` (or the variable of one signal) set, finished spans and log entries are buffered and sent every
  * few seconds, metrics every minute, all by fibers of their own: a call never waits for the collector. While the collector is down,
- * what is buffered is dropped and sending pauses for a minute, and a warning says so at most once a minute. Without an endpoint
- * nothing is loaded and nothing is sent. A log record has the entry's message as its body, fields and annotations as attributes. What looks
+ * what is buffered is dropped and counted, sending pauses for a minute, and a warning says so at most once a minute. `OTEL_TRACES_EXPORTER=zipkin`
+ * sends spans to Zipkin instead. Without an endpoint nothing is loaded and nothing is sent. A log record has the entry's message as its body, fields and annotations as attributes. What looks
  * like a DeepSeek key is masked in everything that is sent: names, attributes, events and messages.
  *
  * The variables are those of OpenTelemetry; the README of this package lists them with their defaults.
@@ -13,8 +13,10 @@
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as sampling from "./internal/sampling.ts"
 
 /**
  * Options of the exporter.
@@ -29,8 +31,41 @@ export interface Options {
 
 const endpoint = (name: string) => Config.option(Config.URL(name))
 
+/** A variable whose value is one of a few, or a list of them. */
+const choice = <A extends string>(name: string, values: ReadonlyArray<A>, why = ""): Config.Config<A | undefined> =>
+  Config.String(name).pipe(
+    Config.mapEffect((text): Effect.Effect<A, Config.ConfigError> => {
+      const value = values.find((value) => value === text.trim().toLowerCase())
+      return value !== undefined ? Effect.succeed(value) : Effect.fail(
+        new Config.ConfigError(
+          new ConfigProvider.SourceError({
+            message: `${name} is ${JSON.stringify(text)}. Expected ${values.join(" or ")}${why}.`
+          })
+        )
+      )
+    }),
+    Config.withDefault(undefined)
+  )
+
+const protocol = (name: string) => choice(name, ["http/json", "http/protobuf"], "; there is no exporter over gRPC here")
+
+const config = Config.all({
+  endpoints: Config.all([
+    endpoint("OTEL_EXPORTER_OTLP_ENDPOINT"),
+    endpoint("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+    endpoint("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"),
+    endpoint("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
+  ]),
+  protocol: protocol("OTEL_EXPORTER_OTLP_PROTOCOL"),
+  traces: choice("OTEL_TRACES_EXPORTER", ["otlp", "zipkin", "none"]),
+  metrics: choice("OTEL_METRICS_EXPORTER", ["otlp", "none"]),
+  logs: choice("OTEL_LOGS_EXPORTER", ["otlp", "none"]),
+  disabled: Config.withDefault(Config.Boolean("OTEL_SDK_DISABLED"), false),
+  sampler: sampling.config
+})
+
 /**
- * Exports as the environment says, or does nothing. Fails when an endpoint is not a URL.
+ * Exports as the environment says, or does nothing. Fails when a variable asks for what is not there, or an endpoint is not a URL.
  *
  * **Gotchas**
  *
@@ -41,13 +76,9 @@ const endpoint = (name: string) => Config.option(Config.URL(name))
  */
 export const layer = (options?: Options): Layer.Layer<never, Config.ConfigError> =>
   Layer.unwrap(Effect.gen(function*() {
-    const endpoints = yield* Config.all([
-      endpoint("OTEL_EXPORTER_OTLP_ENDPOINT"),
-      endpoint("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
-      endpoint("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"),
-      endpoint("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
-    ])
-    if (endpoints.every((endpoint) => endpoint._tag === "None")) return Layer.empty
+    const { disabled, endpoints, protocol = "http/json", sampler, traces } = yield* config
+    const zipkin = traces === "zipkin"
+    if (disabled || (!zipkin && endpoints.every((endpoint) => endpoint._tag === "None"))) return Layer.empty
     const otlp = yield* Effect.promise(() => import("./internal/otlp.ts"))
-    return otlp.layer(options?.serviceName ?? "unknown_service:node")
+    return otlp.layer({ serviceName: options?.serviceName ?? "unknown_service:node", protocol, zipkin, sampler })
   }))

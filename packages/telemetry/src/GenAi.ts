@@ -29,6 +29,9 @@ export const Attribute = {
   usageCacheReadTokens: "gen_ai.usage.cache_read.input_tokens",
   usageReasoningTokens: "gen_ai.usage.reasoning.output_tokens",
   timeToFirstToken: "gen_ai.response.time_to_first_chunk",
+  /** What was asked and answered: only where `Content` says so. */
+  inputMessages: "gen_ai.input.messages",
+  outputMessages: "gen_ai.output.messages",
   errorType: "error.type",
   serverAddress: "server.address",
   serverPort: "server.port",
@@ -42,6 +45,14 @@ export const Attribute = {
   traceId: "ballast.trace_id",
   upstreamTraceId: "ballast.upstream.trace_id"
 } as const
+
+/**
+ * The version of the conventions that the names are from; what is exported says so.
+ *
+ * @category attributes
+ * @since 0.1.0
+ */
+export const schemaUrl = "https://opentelemetry.io/schemas/1.45.0"
 
 /**
  * The longest name of a model, in characters, that telemetry shows whole.

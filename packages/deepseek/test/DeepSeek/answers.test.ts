@@ -47,9 +47,9 @@ describe("DeepSeek answers", () => {
           const body = { id: "a", choices: [{ message: { content: "hi" }, finish_reason: "stop" }], usage }
           const { metrics } = yield* recorded(whole(body))
           const counted = Object.fromEntries(
-            metrics.filter(({ name }) => name === "gen_ai_client_token_usage_total").map(({ attributes, state }) => [
+            metrics.filter(({ name }) => name === "gen_ai_client_token_usage").map(({ attributes, state }) => [
               attributes?.["type"],
-              "count" in state ? Number(state.count) : undefined
+              "sum" in state ? Number(state.sum) : undefined
             ])
           )
           assert.deepStrictEqual(counted, { input, output, cached: 0, reasoning: 0 })

@@ -1,5 +1,5 @@
 import { DeepSeek } from "@ballast/deepseek"
-import { Propagation } from "@ballast/telemetry"
+import { Content, Propagation } from "@ballast/telemetry"
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Inspectable, Logger, Option, Stream, Tracer } from "effect"
 import { TestClock } from "effect/testing"
@@ -7,7 +7,7 @@ import { apiKey, bare, key, on, request } from "../support/client.ts"
 import * as Scripted from "../support/scripted.ts"
 import { recorded } from "../support/spans.ts"
 import * as Spans from "../support/spans.ts"
-import { busy, failure, good, last, opening, sse, thought, token, traceId } from "../support/wire.ts"
+import { busy, done, failure, good, last, opening, sse, thought, token, traceId } from "../support/wire.ts"
 
 const options: DeepSeek.Options = { apiKey, baseUrl: "https://api.deepseek.com" }
 
@@ -220,6 +220,37 @@ describe("DeepSeek telemetry", () => {
       }))
   })
 
+  describe("content", () => {
+    const messagesOf = (span: Tracer.Span | undefined) => [
+      span?.attributes.get("gen_ai.input.messages"),
+      span?.attributes.get("gen_ai.output.messages")
+    ]
+
+    it.effect("is in no span unless it is asked for", () =>
+      Effect.gen(function*() {
+        const { spans: [call] } = yield* run(Scripted.make(good), (deepseek) => deepseek.complete(request))
+        assert.deepStrictEqual(messagesOf(call), [undefined, undefined])
+      }))
+
+    it.effect("is redacted before it is kept, of whole answers and streams", () =>
+      Effect.gen(function*() {
+        const redact = (text: string) => text.replaceAll(/[a-z]/g, "x")
+        for (
+          const ask of [(deepseek: DeepSeek.DeepSeek["Service"]) => Effect.asVoid(deepseek.complete(request)), drain]
+        ) {
+          const streams = ask === drain
+          const script = Scripted.make(streams ? sse([opening, token("the answer"), last, done]) : good)
+          const { spans: [call] } = yield* run(script, (deepseek) =>
+            Effect.provideService(ask(deepseek), Content.Current, { redact }))
+          const [input, output] = messagesOf(call).map(String)
+          assert.include(input, "\"role\":\"user\"")
+          assert.notMatch(JSON.parse(input!)[0].parts[0].content, /[a-wyz]/)
+          assert.notMatch(JSON.parse(output!)[0].parts[0].content, /[a-wyz]/)
+          assert.strictEqual(JSON.parse(output!)[0].role, "assistant")
+        }
+      }))
+  })
+
   describe("metrics", () => {
     it.effect("count calls, attempts, tokens and times", () =>
       Effect.gen(function*() {
@@ -230,17 +261,28 @@ describe("DeepSeek telemetry", () => {
             count: "count" in state ? state.count : undefined
           }))
         const labels = { name: "deepseek", provider: "deepseek", model: "deepseek-flash" }
-        assert.deepStrictEqual(of("ballast_calls_total"), [{ ...labels, outcome: "ok", count: 1 }])
+        assert.deepStrictEqual(of("ballast_calls_total"), [{
+          ...labels,
+          outcome: "ok",
+          fault: "none",
+          count: 1
+        }])
         assert.deepStrictEqual(of("ballast_attempts_total"), [
           { ...labels, outcome: "Overloaded", count: 1 },
           { ...labels, outcome: "ok", count: 1 }
         ])
-        assert.sameDeepMembers(of("gen_ai_client_token_usage_total"), [
-          { ...labels, type: "input", count: 374 },
-          { ...labels, type: "cached", count: 256 },
-          { ...labels, type: "output", count: 60 },
-          { ...labels, type: "reasoning", count: 16 }
-        ])
+        assert.sameDeepMembers(
+          metrics.filter(({ name }) => name === "gen_ai_client_token_usage").map(({ attributes, state }): object => ({
+            ...attributes,
+            sum: "sum" in state ? state.sum : undefined
+          })),
+          [
+            { ...labels, type: "input", sum: 374 },
+            { ...labels, type: "cached", sum: 256 },
+            { ...labels, type: "output", sum: 60 },
+            { ...labels, type: "reasoning", sum: 16 }
+          ]
+        )
         assert.deepStrictEqual(of("gen_ai_client_operation_duration_seconds"), [{ ...labels, count: 1 }])
       }))
 
@@ -250,6 +292,10 @@ describe("DeepSeek telemetry", () => {
         assert.deepInclude(
           refused.metrics.find(({ name }) => name === "gen_ai_client_operation_duration_seconds")?.attributes,
           { error_type: "Unauthorized" }
+        )
+        assert.deepInclude(
+          refused.metrics.find(({ name }) => name === "ballast_calls_total")?.attributes,
+          { outcome: "error", fault: "ballast" }
         )
         const many = yield* run(
           Scripted.make(good),

@@ -78,7 +78,14 @@ const retriesDenied = Metric.counter("ballast_retries_denied_total", {
 
 export const makeRetryDenied = (name: string) => counting(Metric.withAttributes(retriesDenied, { name }))
 
-export const makeRetried = (name: string) => counting(Metric.withAttributes(retryAttempts, { name }))
+/** Counts an attempt after the first, and records it as an event of the current span. */
+export const makeRetried = (name: string) => {
+  const count = counting(Metric.withAttributes(retryAttempts, { name }))
+  return (fiber: AnyFiber, attempt: number): void => {
+    count(fiber)
+    addEvent(fiber, "ballast.retry", { name, attempt })
+  }
+}
 
 export const makeExceeded = (name: string, deadline: string) =>
   counting(Metric.withAttributes(deadlines, { name, deadline }))

@@ -1,51 +1,23 @@
-import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Formatter from "effect/Formatter"
-import * as FetchHttpClient from "effect/http/FetchHttpClient"
-import * as HttpBody from "effect/http/HttpBody"
-import * as HttpClient from "effect/http/HttpClient"
-import * as HttpClientError from "effect/http/HttpClientError"
-import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Otlp from "effect/observability/Otlp"
+import type * as OtlpMetrics from "effect/observability/OtlpMetrics"
+import type { KeyValue } from "effect/observability/OtlpResource"
 import * as OtlpSerialization from "effect/observability/OtlpSerialization"
 import * as References from "effect/References"
+import * as Tracer from "effect/Tracer"
+import { schemaUrl } from "../GenAi.ts"
+import * as MetricNames from "../MetricNames.ts"
+import { counted, dropped, layer as collector } from "./collector.ts"
 import { isRecord, read } from "./entry.ts"
 import { mask } from "./mask.ts"
-
-/** A collector that accepts connections and never answers must not pile up requests. OpenTelemetry's default. */
-const timeout = "10 seconds"
-
-const noAnswer = (request: HttpClientRequest.HttpClientRequest) =>
-  new HttpClientError.HttpClientError({
-    reason: new HttpClientError.TransportError({ request, description: `no answer within ${timeout}` })
-  })
-
-const quietMillis = 60_000
-
-/** Bounds each request, and warns of failures at most once a minute. */
-const Client = Layer.effect(
-  HttpClient.HttpClient,
-  Effect.map(HttpClient.HttpClient, (client) => {
-    let warnedAt: number | undefined
-    const warn = Effect.fnUntraced(function*(error: Error) {
-      const now = yield* Clock.currentTimeMillis
-      if (warnedAt !== undefined && now - warnedAt < quietMillis) return
-      warnedAt = now
-      yield* Effect.logWarning("telemetry could not be exported", { reason: error.message })
-    })
-    return client.pipe(
-      HttpClient.transform((response, request) =>
-        Effect.timeoutOrElse(response, { duration: timeout, orElse: () => Effect.fail(noAnswer(request)) })
-      ),
-      HttpClient.tapError(warn)
-    )
-  })
-).pipe(Layer.provide(FetchHttpClient.layer))
+import * as sampling from "./sampling.ts"
+import * as zipkin from "./zipkin.ts"
 
 /** Whether the environment's attributes name the service. */
 const namesService = (attributes: string): boolean => /(?:^|,)\s*service\.name\s*=/.test(attributes)
@@ -73,20 +45,80 @@ const defaults = (serviceName: string) =>
     })
   )
 
-const decoder = new TextDecoder()
+/** Copies data with every text masked. */
+const masked = <A>(value: A): A => {
+  // A copy has the shape of what it is copied from.
+  if (typeof value === "string") return mask(value) as A
+  if (Array.isArray(value)) return value.map(masked) as A
+  if (!isRecord(value)) return value
+  const copy: Record<string, unknown> = {}
+  for (const key in value) copy[key] = masked(value[key])
+  return copy as A
+}
 
-const masked = (body: HttpBody.HttpBody): HttpBody.HttpBody =>
-  body._tag === "Uint8Array" ? HttpBody.text(mask(decoder.decode(body.body)), body.contentType) : body
-
-/** JSON in which keys are masked, whatever name, attribute, event or message they stand in. */
-const Serialization = Layer.effect(
-  OtlpSerialization.OtlpSerialization,
-  Effect.map(OtlpSerialization.OtlpSerialization, ({ logs, metrics, traces }) => ({
-    logs: (data) => masked(logs(data)),
-    metrics: (data) => masked(metrics(data)),
-    traces: (data) => masked(traces(data))
+const renamed = (attributes: ReadonlyArray<KeyValue>, names: Readonly<Record<string, string>>): Array<KeyValue> =>
+  attributes.filter(({ key }) => key !== "unit").map((attribute) => ({
+    ...attribute,
+    key: names[attribute.key] ?? attribute.key
   }))
-).pipe(Layer.provide(OtlpSerialization.layerJson))
+
+type Metric = OtlpMetrics.MetricsData["resourceMetrics"][number]["scopeMetrics"][number]["metrics"][number]
+
+/** A metric under the name, unit and attributes that OpenTelemetry's conventions have for it. */
+const conventional = (metric: Metric): Metric => {
+  const { attributes = {}, name, unit } = MetricNames.rowOf(metric.name)
+  const pointed = <P extends { attributes?: Array<KeyValue> }, D extends { dataPoints: Array<P> }>(
+    data: D
+  ): D => ({
+    ...data,
+    dataPoints: data.dataPoints.map((point) => ({ ...point, attributes: renamed(point.attributes ?? [], attributes) }))
+  })
+  return {
+    ...metric,
+    name,
+    unit,
+    ...(metric.gauge && { gauge: pointed(metric.gauge) }),
+    ...(metric.sum && { sum: pointed(metric.sum) }),
+    ...(metric.histogram && { histogram: pointed(metric.histogram) })
+  }
+}
+
+/** Bodies in which keys are masked, names are those of the conventions, and whose loss can be counted. */
+const serialization = (protocol: Protocol) =>
+  Layer.effect(
+    OtlpSerialization.OtlpSerialization,
+    Effect.map(OtlpSerialization.OtlpSerialization, ({ logs, metrics, traces }) => ({
+      logs: (data) => counted(logs(masked(data)), "logs", data.resourceLogs[0]?.scopeLogs[0]?.logRecords?.length ?? 0),
+      metrics: ({ resourceMetrics }) =>
+        counted(
+          metrics(masked({
+            resourceMetrics: resourceMetrics.map((resource) => ({
+              ...resource,
+              scopeMetrics: resource.scopeMetrics.map((scope) => ({
+                ...scope,
+                schemaUrl,
+                metrics: scope.metrics.map(conventional)
+              }))
+            }))
+          })),
+          "metrics",
+          1
+        ),
+      traces: ({ resourceSpans }) =>
+        counted(
+          traces(masked({
+            resourceSpans: resourceSpans.map((resource) => ({
+              ...resource,
+              scopeSpans: resource.scopeSpans.map((scope) => ({ ...scope, schemaUrl }))
+            }))
+          })),
+          "traces",
+          resourceSpans[0]?.scopeSpans[0]?.spans.length ?? 0
+        )
+    }))
+  ).pipe(
+    Layer.provide(protocol === "http/protobuf" ? OtlpSerialization.layerProtobuf : OtlpSerialization.layerJson)
+  )
 
 const attributeOf = (value: unknown): unknown =>
   isRecord(value) || Array.isArray(value) ? Formatter.formatJson(value) : value
@@ -100,17 +132,40 @@ const structured = <Output>(logger: Logger.Logger<unknown, Output>): Logger.Logg
     return logger.log({ ...entry, message, fiber: Object.create(entry.fiber, { context: { value: context } }) })
   })
 
-/** Effect's exporters, where the logger, if there is one, gets structured entries. */
-const Exporters = Layer.effectContext(Effect.gen(function*() {
-  const outer = yield* Effect.context<never>()
-  const built = yield* Layer.build(Otlp.layerFromConfig())
-  const before = Context.get(outer, Logger.CurrentLoggers)
-  const loggers = Array.from(
-    Context.get(Context.merge(outer, built), Logger.CurrentLoggers),
-    (logger) => before.has(logger) ? logger : structured(logger)
-  )
-  return Context.add(built, Logger.CurrentLoggers, new Set(loggers))
-}))
+/** The tracer of an exporter, if there is one, exports what the sampler keeps. */
+const sampled = (tracer: Tracer.Tracer, sampler: sampling.Sampler, context: Context.Context<never>) => {
+  const lost = dropped("traces")
+  return sampling.make(tracer, sampler, (spans) => lost.updateUnsafe(spans, context))
+}
 
-export const layer = (serviceName: string): Layer.Layer<never, Config.ConfigError> =>
-  Exporters.pipe(Layer.provide([Client, Serialization, defaults(serviceName)]))
+/** Effect's exporters, or Zipkin's of spans, where the logger, if there is one, gets structured entries. */
+const exporters = ({ serviceName, sampler, zipkin: toZipkin }: Options) =>
+  Layer.effectContext(Effect.gen(function*() {
+    const outer = yield* Effect.context<never>()
+    const built = yield* Layer.build(Otlp.layerFromConfig())
+    const before = Context.get(outer, Logger.CurrentLoggers)
+    const loggers = Array.from(
+      Context.get(Context.merge(outer, built), Logger.CurrentLoggers),
+      (logger) => before.has(logger) ? logger : structured(logger)
+    )
+    const withLoggers = Context.add(built, Logger.CurrentLoggers, new Set(loggers))
+    const name = yield* Config.withDefault(Config.String("OTEL_SERVICE_NAME"), serviceName)
+    const tracer = toZipkin
+      ? yield* Effect.provide(zipkin.make(name, (body, spans) => counted(body, "traces", spans)), built)
+      : built.mapUnsafe.get(Tracer.Tracer.key) as Tracer.Tracer | undefined // the context keeps values by key
+    return tracer === undefined
+      ? withLoggers
+      : Context.add(withLoggers, Tracer.Tracer, sampled(tracer, sampler, outer))
+  }))
+
+export type Protocol = "http/json" | "http/protobuf"
+
+export interface Options {
+  readonly serviceName: string
+  readonly protocol: Protocol
+  readonly zipkin: boolean
+  readonly sampler: sampling.Sampler
+}
+
+export const layer = (options: Options): Layer.Layer<never, Config.ConfigError> =>
+  exporters(options).pipe(Layer.provide([collector, serialization(options.protocol), defaults(options.serviceName)]))

@@ -1,8 +1,10 @@
 import type { Settings as Live } from "@ballast/settings/Settings"
 import * as Following from "@ballast/settings/Settings"
+import * as Content from "@ballast/telemetry/Content"
 import * as Exporter from "@ballast/telemetry/Exporter"
 import * as Logs from "@ballast/telemetry/Logs"
 import * as Propagation from "@ballast/telemetry/Propagation"
+import * as RuntimeMetrics from "@ballast/telemetry/RuntimeMetrics"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
@@ -67,7 +69,7 @@ export const serve = Effect.fnUntraced(function*({ forwardSimulate, host, port, 
     Effect.scoped,
     Effect.provide(
       Exporter.layer({ serviceName: "ballast" }).pipe(
-        Layer.merge(Propagation.layerConfig),
+        Layer.merge(Layer.mergeAll(Propagation.layerConfig, Content.layerConfig, RuntimeMetrics.layer)),
         Layer.provideMerge(logs.layer)
       )
     )

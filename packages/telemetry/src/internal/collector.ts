@@ -1,0 +1,115 @@
+/**
+ * The way to a collector: each request is bounded in time, few run at once, a failure is told at most once a minute, and what is lost is
+ * counted. Nothing here makes a call wait.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import type * as HttpBody from "effect/http/HttpBody"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientError from "effect/http/HttpClientError"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+
+export type Signal = "traces" | "metrics" | "logs"
+
+const droppedItems = Metric.counter("ballast_telemetry_dropped_total", {
+  description:
+    "Spans, log records and batches of metrics that were not exported, or lines of the log that were not written",
+  incremental: true
+})
+
+/** Counts what is lost. */
+export const dropped = (signal: Signal): Metric.Metric<number, Metric.CounterState<number>> =>
+  Metric.withAttributes(droppedItems, { signal })
+
+interface Batch {
+  readonly signal: Signal
+  readonly items: number
+  tries: number
+}
+
+/** What is in a body that goes to a collector. */
+const batches = new WeakMap<HttpBody.HttpBody, Batch>()
+
+/** Notes what is in a body, so that its loss can be counted. */
+export const counted = (body: HttpBody.HttpBody, signal: Signal, items: number): HttpBody.HttpBody => {
+  batches.set(body, { signal, items, tries: 0 })
+  return body
+}
+
+/** A collector that accepts connections and never answers must not pile up requests. OpenTelemetry's default. */
+const timeout = "10 seconds"
+
+/** Batches, those that wait for another try included, that are kept for a collector that is slow. */
+const maxBatches = 8
+
+/** Effect's exporter tries a batch this often. */
+const maxTries = 4
+
+const quietMillis = 60_000
+
+const noAnswer = (request: HttpClientRequest.HttpClientRequest) =>
+  new HttpClientError.HttpClientError({
+    reason: new HttpClientError.TransportError({ request, description: `no answer within ${timeout}` })
+  })
+
+/** Not one that is tried again. */
+const tooMany = (request: HttpClientRequest.HttpClientRequest) =>
+  new HttpClientError.HttpClientError({
+    reason: new HttpClientError.EncodeError({ request, description: "the collector is too slow" })
+  })
+
+const retried: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504])
+
+export const layer: Layer.Layer<HttpClient.HttpClient> = Layer.effect(
+  HttpClient.HttpClient,
+  Effect.map(HttpClient.HttpClient, (client) => {
+    let warnedAt: number | undefined
+    const outstanding = new Set<Batch>()
+
+    const warn = Effect.fnUntraced(function*(reason: string) {
+      const now = yield* Clock.currentTimeMillis
+      if (warnedAt !== undefined && now - warnedAt < quietMillis) return
+      warnedAt = now
+      yield* Effect.logWarning("telemetry could not be exported", { reason })
+    })
+
+    const lost = (batch: Batch | undefined, isLast: boolean, reason: string) =>
+      Effect.andThen(
+        warn(reason),
+        Effect.suspend(() => {
+          if (batch === undefined) return Effect.void
+          batch.tries++
+          if (!isLast && batch.tries < maxTries) return Effect.void
+          outstanding.delete(batch)
+          return Metric.update(dropped(batch.signal), batch.items)
+        })
+      )
+
+    return HttpClient.transform(client, (response, request) =>
+      Effect.suspend(() => {
+        const batch = batches.get(request.body)
+        if (batch !== undefined) {
+          if (!outstanding.has(batch) && outstanding.size >= maxBatches) {
+            const error = tooMany(request)
+            return Effect.andThen(lost(batch, true, error.message), Effect.fail(error))
+          }
+          outstanding.add(batch)
+        }
+        return response.pipe(
+          Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(noAnswer(request)) }),
+          Effect.tap(({ status }) =>
+            Effect.suspend(() => {
+              if (status >= 400) return lost(batch, !retried.has(status), `the collector answered ${status}`)
+              if (batch !== undefined) outstanding.delete(batch)
+              return Effect.void
+            })
+          ),
+          Effect.tapError((error) => lost(batch, false, error.message)),
+          Effect.onInterrupt(() => lost(batch, true, "the program ended"))
+        )
+      }))
+  })
+).pipe(Layer.provide(FetchHttpClient.layer))

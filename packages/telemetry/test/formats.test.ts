@@ -1,0 +1,158 @@
+import { CallMetrics, Exporter } from "@ballast/telemetry"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Layer, Metric } from "effect"
+import { createServer, type Server } from "node:http"
+import { createRequire } from "node:module"
+import type { AddressInfo } from "node:net"
+
+/** The messages of the protocol, as its own generated code decodes them. */
+// oxlint-disable-next-line typescript/no-explicit-any -- generated code without types of its own
+const { opentelemetry }: any = createRequire(import.meta.url)(
+  "../../../node_modules/@opentelemetry/otlp-transformer/build/src/generated/root.js"
+)
+
+interface Received {
+  readonly url: string
+  readonly type: string
+  readonly body: Buffer
+}
+
+/** A collector that answers with a status. */
+const collector = (status = 200) =>
+  Effect.acquireRelease(
+    Effect.callback<{ readonly url: string; readonly received: Array<Received>; readonly server: Server }>((resume) => {
+      const received: Array<Received> = []
+      const server = createServer((request, response) => {
+        const parts: Array<Buffer> = []
+        request.on("data", (part: Buffer) => parts.push(part))
+        request.on("end", () => {
+          received.push({
+            url: request.url ?? "",
+            type: request.headers["content-type"] ?? "",
+            body: Buffer.concat(parts)
+          })
+          response.writeHead(status).end()
+        })
+      })
+      server.listen(0, "127.0.0.1", () => {
+        const { port } = server.address() as AddressInfo
+        resume(Effect.succeed({ url: `http://127.0.0.1:${port}`, received, server }))
+      })
+    }),
+    ({ server }) =>
+      Effect.sync(() => server.closeAllConnections()).pipe(Effect.andThen(Effect.sync(() => server.close())))
+  )
+
+const exporting = (env: Record<string, string>) =>
+  Exporter.layer({ serviceName: "shop" }).pipe(
+    Layer.provide(
+      ConfigProvider.layer(ConfigProvider.fromEnv({ env: { OTEL_EXPORTER_OTLP_TIMEOUT: "20000", ...env } }))
+    )
+  )
+
+const labels = { name: "n", provider: "p", model: "m" }
+
+const call = Effect.gen(function*() {
+  yield* Metric.update(CallMetrics.duration({ ...labels, error_type: "Overloaded" }), 1.5)
+  yield* Metric.update(CallMetrics.tokens({ ...labels, type: "input" }), 374)
+  const span = yield* Effect.currentSpan
+  span.event("ballast.wait", 1_000n, { seconds: 0.5 })
+}).pipe(
+  Effect.withSpan("chat m", { kind: "client", attributes: { "gen_ai.request.model": "m", key: "sk-0123456789" } }),
+  Effect.withSpan("POST /v1/chat/completions", { kind: "server" })
+)
+
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex")
+
+describe("formats of the exporter", () => {
+  it.live("OTLP in protobuf, as the protocol's own schema decodes it", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector()
+      yield* Effect.provide(
+        call,
+        exporting({ OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_EXPORTER_OTLP_PROTOCOL: "http/protobuf" })
+      )
+      const traces = received.find((one) => one.url === "/v1/traces")!
+      assert.strictEqual(traces.type, "application/x-protobuf")
+      assert.notInclude(traces.body.toString("latin1"), "sk-0123456789")
+      const { trace } = opentelemetry.proto.collector
+      const decoded = trace.v1.ExportTraceServiceRequest.decode(traces.body)
+      const [scope] = decoded.resourceSpans[0].scopeSpans
+      assert.match(scope.schemaUrl, /^https:\/\/opentelemetry\.io\/schemas\//)
+      const [client, server] = scope.spans
+      assert.strictEqual(client.name, "chat m")
+      assert.strictEqual(hex(client.parentSpanId), hex(server.spanId))
+      assert.strictEqual(hex(client.traceId), hex(server.traceId))
+      assert.strictEqual(client.events[0].name, "ballast.wait")
+      assert.strictEqual(client.kind, 3)
+
+      const metrics = received.find((one) => one.url === "/v1/metrics")!
+      const sent = opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest.decode(metrics.body)
+      const all = sent.resourceMetrics[0].scopeMetrics[0].metrics
+      // oxlint-disable-next-line typescript/no-explicit-any -- generated code without types of its own
+      const named = (name: string) => all.find((metric: any) => metric.name === name)
+      const duration = named("gen_ai.client.operation.duration")
+      assert.strictEqual(duration.unit, "s")
+      assert.deepStrictEqual(
+        Object.fromEntries(
+          // oxlint-disable-next-line typescript/no-explicit-any -- generated code without types of its own
+          duration.histogram.dataPoints[0].attributes.map(({ key, value }: any) => [key, value.stringValue])
+        ),
+        {
+          "ballast.name": "n",
+          "gen_ai.provider.name": "p",
+          "gen_ai.request.model": "m",
+          "error.type": "Overloaded"
+        }
+      )
+      assert.strictEqual(named("gen_ai.client.token.usage").unit, "{token}")
+    })))
+
+  it.live("Zipkin", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector(202)
+      yield* Effect.provide(
+        Effect.andThen(call, Effect.ignore(Effect.withSpan(Effect.fail("no sk-0123456789"), "failed"))),
+        exporting({ OTEL_TRACES_EXPORTER: "zipkin", OTEL_EXPORTER_ZIPKIN_ENDPOINT: `${url}/api/v2/spans` })
+      )
+      assert.lengthOf(received, 1)
+      const [{ body, url: path }] = received as [Received]
+      assert.strictEqual(path, "/api/v2/spans")
+      const [client, server, failed] = JSON.parse(body.toString())
+      assert.match(client.traceId, /^[0-9a-f]{32}$/)
+      assert.strictEqual(client.traceId, server.traceId)
+      assert.strictEqual(client.parentId, server.id)
+      assert.notProperty(server, "parentId")
+      assert.deepInclude(client, { name: "chat m", kind: "CLIENT", localEndpoint: { serviceName: "shop" } })
+      assert.deepStrictEqual(client.tags, { "gen_ai.request.model": "m", key: "sk-***" })
+      assert.deepStrictEqual(client.annotations, [{ timestamp: 1, value: "ballast.wait {\"seconds\":0.5}" }])
+      assert.isAbove(client.duration, 0)
+      assert.isAbove(client.timestamp, 1e15)
+      assert.strictEqual(failed.tags.error, "no sk-***")
+    })))
+
+  it.live("counts what a collector refuses", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { url } = yield* collector(400)
+      const droppedTraces = Metric.snapshot.pipe(Effect.map((all) =>
+        all.find(({ attributes, id }) =>
+          id === "ballast_telemetry_dropped_total" && attributes?.["signal"] === "traces"
+        )
+          ?.state
+      ))
+      const { layer } = { layer: exporting({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/v1/traces` }) }
+      yield* Effect.provide(call, layer)
+      assert.deepInclude(yield* droppedTraces, { count: 2 })
+    })).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
+
+  it.effect.each<readonly [name: string, value: string, text: string]>([
+    ["OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "no exporter over gRPC"],
+    ["OTEL_TRACES_EXPORTER", "jaeger", "otlp or zipkin or none"],
+    ["OTEL_METRICS_EXPORTER", "prometheus", "otlp or none"]
+  ])("refuses %s=%s at the start", ([name, value, text]) =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(Effect.provide(call, exporting({ [name]: value })))
+      assert.include(error.message, `${name} is "${value}"`)
+      assert.include(error.message, text)
+    }))
+})
