@@ -106,25 +106,26 @@ class Text implements Form {
   }
 
   private add(text: string): string | undefined {
-    let rest = text
+    let start = 0
     while (this.lines !== false) {
-      const end = rest.indexOf("\n")
+      const end = text.indexOf("\n", start)
       if (end === -1) break
-      this.pieces.push(rest.slice(0, end))
+      this.pieces.push(text.slice(start, end))
       const line = this.pieces.join("")
       this.lines ??= line.trim() === "" ? undefined : isJson(line)
       if (this.lines === false) {
         // The line is the beginning of a longer text.
         this.pieces = [line]
         this.size = line.length
-        rest = rest.slice(end)
+        start = end
         break
       }
       this.pieces = []
       this.size = 0
       if (line.trim() !== "") this.onEvent(line, undefined, false)
-      rest = rest.slice(end + 1)
+      start = end + 1
     }
+    const rest = text.slice(start)
     this.pieces.push(rest)
     this.size += rest.length
     return this.size > limits.wholeAnswer ? `a whole answer larger than ${limits.wholeAnswer} characters` : undefined

@@ -1,5 +1,7 @@
+import { ChatAccumulator, ChatChunk, WireText } from "@ballast/chat"
 import { assert, describe, it } from "@effect/vitest"
 import * as errors from "../../src/internal/errors.ts"
+import * as framing from "../../src/internal/framing.ts"
 import { masked, maxExcerpt, maxWords } from "../../src/internal/mask.ts"
 import { count } from "../support/work.ts"
 
@@ -63,6 +65,62 @@ describe("the work on an error's text", () => {
         const before = runs[i - 1]
         if (before !== undefined) assert.isAtMost(run.visited - before.visited, 4 * (run.size - before.size), name)
       }
+    }
+  })
+})
+
+const chunkOf = (tool_calls: ReadonlyArray<unknown>) =>
+  `data: ${JSON.stringify({ choices: [{ index: 0, delta: { tool_calls } }] })}\n\n`
+
+/** Bodies of streams that made a reader look at the same characters again and again. */
+const bodies: ReadonlyArray<readonly [string, (size: number) => string]> = [
+  ["a line without an end", (size) => `data: ${"x".repeat(size)}`],
+  ["line feeds", (size) => `data: x${"\n".repeat(size)}`],
+  ["carriage returns", (size) => `data: x${"\r".repeat(size)}`],
+  ["lines of data that are one event", (size) => "data: {\n".repeat(size / 8)],
+  ["lines of data that are events", (size) => "data: {}\n".repeat(size / 8)],
+  [
+    "data that never becomes whole, in lines",
+    (size) => `data: {"a":"${"x".repeat(size / 2)}\n${":\n".repeat(size / 4)}`
+  ],
+  ["lines of JSON", (size) => "{}\n".repeat(size / 3)],
+  ["a text of JSON in lines", (size) => `{\n${"\"a\":1,\n".repeat(size / 7)}`],
+  ["a page", (size) => "<p>\n".repeat(size / 4)],
+  ["a name in fragments", (size) => chunkOf([{ index: 0, function: { name: "a" } }]).repeat(size / 64)],
+  ["arguments in fragments", (size) => chunkOf([{ index: 0, function: { arguments: "{" } }]).repeat(size / 64)],
+  [
+    "tool calls with an index",
+    (size) => chunkOf(Array.from({ length: size / 64 }, (_, index) => ({ index, id: `${index}` })))
+  ],
+  ["tool calls without one", (size) => chunkOf(Array.from({ length: size / 64 }, () => ({ function: { name: "a" } })))],
+  [
+    "parts of a text",
+    (size) => `data: {"choices":[{"delta":{"content":[${"{\"text\":\"a\"},".repeat(size / 13)}"a"]}}]}\n\n`
+  ]
+]
+
+/** Reads a body in pieces of so many bytes, as a stream is read. */
+const readStream = (bytes: Uint8Array, size: number) => {
+  const read = ChatChunk.reader()
+  const joined = ChatAccumulator.make()
+  const body = new framing.Body((data) => {
+    const chunk = read(data)
+    if (!(chunk instanceof WireText.Unreadable)) ChatAccumulator.add(joined, chunk)
+  })
+  for (let at = 0; at < bytes.length; at += size) body.take(bytes.subarray(at, at + size))
+  body.end(false)
+  ChatAccumulator.toCompletion(joined)
+}
+
+describe("the work on a stream", () => {
+  it.each(bodies)("is linear, however it is cut: %s", (_, make) => {
+    for (const size of [1, 7, Infinity]) {
+      const [once, twice, fourfold] = [1, 2, 4].map((times) => {
+        const bytes = new TextEncoder().encode(make(times * 8_192))
+        return count(() => readStream(bytes, Math.min(size, bytes.length))).visited
+      }) as [number, number, number]
+      assert.isAtMost(twice - once, 40 * 8_192, `pieces of ${size}`)
+      assert.isAtMost(fourfold - twice, 2.5 * (twice - once) + 1_000, `pieces of ${size}`)
     }
   })
 })
