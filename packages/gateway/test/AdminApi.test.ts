@@ -27,7 +27,7 @@ const undo = (url: string, id: string, name = "alice") =>
   send(`${url}/admin/v1/acts/${id}`, { method: "DELETE", headers: as(name) })
 
 describe("admin API", () => {
-  layer(gateway(), { timeout: "60 seconds" })("without admin keys", (it) => {
+  layer(gateway(), { excludeTestServices: true })("without admin keys", (it) => {
     it.effect("is not there", () =>
       Effect.gen(function*() {
         const { url } = yield* Running
@@ -38,7 +38,7 @@ describe("admin API", () => {
       }))
   })
 
-  layer(gateway({ settings: steered }), { excludeTestServices: true, timeout: "60 seconds" })(
+  layer(gateway({ settings: steered }), { excludeTestServices: true })(
     "with admin keys",
     (it) => {
       it.effect("lets no one in without one of them, and says so", () =>
