@@ -8,6 +8,7 @@
  * | `GET /v1/models/{id}`, `/models/{id}` | one of them | yes |
  * | `GET /user/balance` | the account's balance | yes |
  * | `GET /metrics` | Prometheus metrics | yes: they tell what is used, and how much |
+ * | `POST /ops/dingtalk`, `/ops/feishu`, `/ops/wecom` | alerts, passed on to a chat robot that is configured (`AlertBridge`) | yes |
  * | `GET /healthz` | the process is alive | no |
  * | `/admin`, `/admin/*` | what an operator sees and steers; see `AdminApi` | an admin key; without admin keys it is not there |
  * | `GET /readyz` | ready for traffic: `503` while stopping | no, but for the names of circuits and why settings were refused |
@@ -39,6 +40,7 @@ import type * as Scope from "effect/Scope"
 import { createServer, type ServerResponse } from "node:http"
 import { createServer as createSecureServer } from "node:https"
 import * as Admin from "./Admin.ts"
+import * as AlertBridge from "./AlertBridge.ts"
 import * as Body from "./Body.ts"
 import * as ChatRoute from "./ChatRoute.ts"
 import * as Client from "./Client.ts"
@@ -92,9 +94,11 @@ const makeRoutes = (
   { upstream }: Options,
   chat: Routes.Handler,
   ready: Routes.Handler,
-  admin: Routes.Handler
+  admin: Routes.Handler,
+  alerts: ReadonlyArray<Routes.Route>
 ): Routes.Routes =>
   Routes.make([
+    ...alerts,
     ...twice("/chat/completions", { methods: { POST: chat }, dialect: OpenAiChat.dialect }),
     ...twice("/models", { methods: { GET: () => Models.all(upstream.models) } }),
     // Names of models may have slashes.
@@ -348,17 +352,24 @@ export const serve = Effect.fnUntraced(function*(
       if (next.listen.tls !== undefined) renew(next.listen.tls)
       return warnOfRestart(first, next)
     }))
+  const bodies: Body.Bodies = { read: (request) => Effect.suspend(() => live.bodies.read(request)) }
   const chat = ChatRoute.make({
     model: upstream.router,
     dialect: OpenAiChat.dialect,
-    bodies: { read: (request) => Effect.suspend(() => live.bodies.read(request)) },
+    bodies,
     streams: yield* EventStream.make(shutdown.cut),
     // `node:http` serves HTTP/1 only.
     out: (request) => NodeHttpServerRequest.toServerResponse(request) as ServerResponse
   })
   const ready = makeReady(options, () => live, shutdown)
   const admin = options.admin ?? (yield* Admin.make({ settings, routing, router: upstream.router }))
-  const routes = makeRoutes(options, chat, ready, yield* makeAdmin(admin, () => live))
+  const routes = makeRoutes(
+    options,
+    chat,
+    ready,
+    yield* makeAdmin(admin, () => live),
+    yield* AlertBridge.routes(bodies)
+  )
   const app = makeApp(withoutAdmin(routes, () => live), () => live, upstream)
   // Added before the requests' own, so it runs after they are interrupted.
   yield* Effect.addFinalizer(() => shutdown.closed)

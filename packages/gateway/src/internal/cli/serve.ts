@@ -8,6 +8,7 @@ import * as RuntimeMetrics from "@ballast/telemetry/RuntimeMetrics"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
+import * as AlertBridge from "../../AlertBridge.ts"
 import * as Gateway from "../../Gateway.ts"
 import type { GatewaySettings } from "../../Settings.ts"
 import * as Settings from "../../Settings.ts"
@@ -69,7 +70,9 @@ export const serve = Effect.fnUntraced(function*({ forwardSimulate, host, port, 
     Effect.scoped,
     Effect.provide(
       Exporter.layer({ serviceName: "ballast" }).pipe(
-        Layer.merge(Layer.mergeAll(Propagation.layerConfig, Content.layerConfig, RuntimeMetrics.layer)),
+        Layer.merge(
+          Layer.mergeAll(Propagation.layerConfig, Content.layerConfig, RuntimeMetrics.layer, AlertBridge.layerConfig)
+        ),
         Layer.provideMerge(logs.layer)
       )
     )
