@@ -116,9 +116,11 @@ describeWith("prometheus", "sudo apt-get install prometheus prometheus-alertmana
       Effect.scoped(Effect.gen(function*() {
         const { mail, prometheus, robot, url } = yield* start
         const titles = () =>
-        robot.received.map(({ body }): string => body.markdown.title).filter((title) => title.includes("HighErrorRatio"))
-      const told = (status: string) => titles().at(-1)?.startsWith(status) === true
-      const mailed = (subject: string) =>
+          robot.received.map(({ body }): string => body.markdown.title).filter((title) =>
+            title.includes("HighErrorRatio")
+          )
+        const told = (status: string) => titles().at(-1)?.startsWith(status) === true
+        const mailed = (subject: string) =>
           mail.mails.some((text) => text.includes(subject) && text.includes("HighErrorRatio"))
 
         yield* callingUntil(
