@@ -212,7 +212,7 @@ export const make = Effect.fnUntraced(function*<A>(
     Effect.gen(function*() {
       for (const one of held.filter(isInForce)) {
         if (one.act.until === "settings") yield* end(one, { because: "settings", by: null })
-        // What was made anew does not know of it; what is gone has no need to.
+        // A new resource does not have the act's effect yet; a removed one needs no undoing.
         else yield* Effect.catch(one.lever.pull, () => end(one, { because: "gone", by: null }))
       }
     }).pipe(lock.withPermit))

@@ -347,7 +347,7 @@ const policiesOf = (reading: Reading, router: Section, library: Section): Polici
 }
 
 /**
- * Reads a configuration. Fails with one line when it is none.
+ * Reads a configuration. Fails with one line when the text is not a configuration.
  *
  * @category converting
  * @since 0.1.0

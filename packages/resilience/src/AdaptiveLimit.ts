@@ -46,7 +46,7 @@ export type { AimdOptions, Algorithm, Bounds, Gradient2Options, Learner, Sample,
  * @category models
  * @since 0.1.0
  */
-export interface AdaptiveLimit extends Policy.Policy<QueueFull | QueueTimeout> {
+export interface AdaptiveLimit<in In = unknown> extends Policy.Policy<QueueFull | QueueTimeout, In> {
   /**
    * The same limit for calls that take this number of slots each, an integer of at
    * least 1. One that takes more than there are is rejected, at once or when its
@@ -128,7 +128,7 @@ export interface Settings extends ConcurrencyLimit.QueueSettings {
  * @category options
  * @since 0.1.0
  */
-export interface Options extends Settings {
+export interface Options<in E = unknown> extends Settings {
   /** Name in errors, metrics and span events; keep it of low cardinality. Default `"default"`. */
   readonly name?: string | undefined
   /** How the limit is learnt. Default `aimd()`. */
@@ -136,7 +136,7 @@ export interface Options extends Settings {
   /** The limit to begin with, an integer from `min` to `max`. Default 20, or the bound that is nearest to it. */
   readonly initial?: number | undefined
   /** Judges a finished call. Default `Outcome.classify`. */
-  readonly classify?: Outcome.Classifier | undefined
+  readonly classify?: Outcome.Classifier<E> | undefined
   /** Whether a call that was judged so was dropped by an overloaded dependency. Default `isDrop`. */
   readonly isDrop?: ((outcome: Outcome.Outcome) => boolean) | undefined
   /**
@@ -385,7 +385,9 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options?: Options): Effect.Effect<AdaptiveLimit> => build("AdaptiveLimit.make", options)
+export const make = <E = unknown>(options?: Options<E>): Effect.Effect<AdaptiveLimit<E>> =>
+  // Its programs fail with `E` alone.
+  build("AdaptiveLimit.make", options as Options | undefined)
 
 /**
  * Creates an adaptive limit for each key; all have the same name, and each learns

@@ -80,7 +80,7 @@ export type Trip = Rule.Trip
  * @category models
  * @since 0.1.0
  */
-export interface CircuitBreaker extends Policy.Policy<CircuitOpen> {
+export interface CircuitBreaker<in In = unknown> extends Policy.Policy<CircuitOpen, In> {
   /** Reads the state; changes nothing. */
   readonly inspect: Effect.Effect<Shown.State>
   /** Whether a call that came now would run; takes no probe slot. */
@@ -166,11 +166,11 @@ export type Event =
  * @category options
  * @since 0.1.0
  */
-export interface Options extends Settings.Settings {
+export interface Options<in E = unknown> extends Settings.Settings {
   /** Name in errors, metrics and span events; keep it of low cardinality. Default `"default"`. */
   readonly name?: string | undefined
   /** Judges a finished call. Default `Outcome.classify`. */
-  readonly classify?: Outcome.Classifier | undefined
+  readonly classify?: Outcome.Classifier<E> | undefined
 }
 
 const defaults = { name: "default", classify: Outcome.classify } satisfies Options
@@ -406,7 +406,9 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options?: Options): Effect.Effect<CircuitBreaker> => build("CircuitBreaker.make", options)
+export const make = <E = unknown>(options?: Options<E>): Effect.Effect<CircuitBreaker<E>> =>
+  // Its programs fail with `E` alone.
+  build("CircuitBreaker.make", options as Options | undefined)
 
 /**
  * Creates a circuit breaker for each key; all have the same name.

@@ -31,7 +31,7 @@ export { CircuitBreakerStore, CircuitBreakerStoreError }
  * **Details**
  *
  * What was set by hand is kept until told otherwise. A new key beyond 100,000 takes
- * the place of the longest unused one, whose circuit starts anew. Throws a `RangeError` when
+ * the place of the longest unused one, whose circuit starts closed. Throws a `RangeError` when
  * an option is out of its bounds.
  *
  * @category layers

@@ -58,7 +58,7 @@ export const CurrentHedge: Context.Reference<number> = Context.Reference("@balla
  * @category models
  * @since 0.1.0
  */
-export interface Hedge extends Policy.Policy<never> {
+export interface Hedge<in In = unknown> extends Policy.Policy<never, In> {
   /** Reads the state; changes nothing. */
   readonly inspect: Effect.Effect<State>
   /** What happens to calls from the subscription on. */
@@ -129,13 +129,13 @@ export interface Settings {
  * @category options
  * @since 0.1.0
  */
-export interface Options extends Settings {
+export interface Options<in E = unknown> extends Settings {
   /** Name in metrics and span events; keep it of low cardinality. Default `"default"`. */
   readonly name?: string | undefined
   /** The stretch of time whose latencies are measured, above zero. Kept in five slices. Default 1 minute. */
   readonly window?: Duration.Input | undefined
   /** Judges a finished attempt. Default `Outcome.classify`. */
-  readonly classify?: Outcome.Classifier | undefined
+  readonly classify?: Outcome.Classifier<E> | undefined
 }
 
 const defaults = {
@@ -504,7 +504,9 @@ const close = <A, E>(losers: ReadonlySet<Fiber.Fiber<A, E>>): Effect.Effect<void
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options?: Options): Effect.Effect<Hedge> => build("Hedge.make", options)
+export const make = <E = unknown>(options?: Options<E>): Effect.Effect<Hedge<E>> =>
+  // Its programs fail with `E` alone.
+  build("Hedge.make", options as Options | undefined)
 
 /**
  * Creates a hedge for each key; all have the same name.

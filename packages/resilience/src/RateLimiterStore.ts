@@ -25,7 +25,7 @@ export { RateLimiterStore, RateLimiterStoreError }
  * **Details**
  *
  * A new key beyond 100,000 takes the place of the longest unused one, whose limit
- * starts anew; one that is blocked stays.
+ * starts empty; a blocked key stays.
  *
  * @category layers
  * @since 0.1.0

@@ -43,7 +43,7 @@ import * as Priority from "./Priority.ts"
  * @category models
  * @since 0.1.0
  */
-export interface Throttle extends Policy.Policy<Throttled> {
+export interface Throttle<in In = unknown> extends Policy.Policy<Throttled, In> {
   /** Reads the state; changes nothing. */
   readonly inspect: Effect.Effect<State>
   /** What happens from the subscription on. */
@@ -104,13 +104,13 @@ export interface Settings {
  * @category options
  * @since 0.1.0
  */
-export interface Options extends Settings {
+export interface Options<in E = unknown> extends Settings {
   /** Name in errors and metrics; keep it of low cardinality. Default `"default"`. */
   readonly name?: string | undefined
   /** The stretch of time that is judged, above zero. Kept in ten slices. Default 2 minutes. */
   readonly window?: Duration.Input | undefined
   /** Judges a finished call: a success was accepted, a failure was not. Default `Outcome.classify`. */
-  readonly classify?: Outcome.Classifier | undefined
+  readonly classify?: Outcome.Classifier<E> | undefined
 }
 
 const defaults = {
@@ -261,7 +261,9 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options?: Options): Effect.Effect<Throttle> => build("Throttle.make", options)
+export const make = <E = unknown>(options?: Options<E>): Effect.Effect<Throttle<E>> =>
+  // Its programs fail with `E` alone.
+  build("Throttle.make", options as Options | undefined)
 
 /**
  * Creates a throttle for each key; all have the same name.

@@ -1,6 +1,16 @@
 /** Pins the error and requirement channels of the public combinators; checked by the compiler alone. */
-import type { CircuitBreaker, ConcurrencyLimit } from "@ballast/resilience"
-import { Deadline, Outcome, Policy, RateLimiter, Retry } from "@ballast/resilience"
+import type { ConcurrencyLimit } from "@ballast/resilience"
+import {
+  AdaptiveLimit,
+  CircuitBreaker,
+  Deadline,
+  Hedge,
+  Outcome,
+  Policy,
+  RateLimiter,
+  Retry,
+  Throttle
+} from "@ballast/resilience"
 import type { Effect, Stream } from "effect"
 
 type Equals<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
@@ -55,6 +65,11 @@ const retried = typed(busy)
 const judge = Outcome.classifier({ error: (error: Busy) => error.status === 404 ? Outcome.ignored() : undefined })
 const judging = Retry.make({ classify: judge })
 const knowing = Retry.make({ while: (error: Busy | CircuitBreaker.CircuitOpen) => "status" in error })
+const judgingBreaker = CircuitBreaker.make({ classify: judge })
+const judgingHedge = Hedge.make({ classify: judge })
+const judgingLimit = AdaptiveLimit.make({ classify: judge })
+const judgingThrottle = Throttle.make({ classify: judge })
+const usualBreaker = CircuitBreaker.make({ minimumCalls: 2 })
 const nested = Policy.compose(knowing, breaker)
 const inner = Policy.compose(breaker, typed)
 const blind = Policy.compose(typed, breaker)
@@ -70,6 +85,12 @@ same<typeof judge, Outcome.Classifier<Busy>>(true)
 same<Takes<typeof judging, Busy>, true>(true)
 same<Takes<typeof judging, "e">, false>(true)
 same<Takes<typeof retry, "e">, true>(true)
+same<typeof judgingBreaker, Effect.Effect<CircuitBreaker.CircuitBreaker<Busy>>>(true)
+same<typeof judgingHedge, Effect.Effect<Hedge.Hedge<Busy>>>(true)
+same<typeof judgingLimit, Effect.Effect<AdaptiveLimit.AdaptiveLimit<Busy>>>(true)
+same<typeof judgingThrottle, Effect.Effect<Throttle.Throttle<Busy>>>(true)
+same<typeof usualBreaker, Effect.Effect<CircuitBreaker.CircuitBreaker>>(true)
+same<Takes<CircuitBreaker.CircuitBreaker<Busy>, "e">, false>(true)
 // Nested, a predicate must know what the policies inside add.
 same<typeof nested, Policy.Policy<CircuitBreaker.CircuitOpen, Busy | CircuitBreaker.CircuitOpen>>(true)
 same<typeof inner, Policy.Policy<CircuitBreaker.CircuitOpen, Busy>>(true)

@@ -1,4 +1,4 @@
-/** Keys that a store in memory keeps: whoever sends keys from outside must not fill the memory. */
+/** Keys that a store in memory keeps: keys that come from outside must not fill the memory. */
 export const maxKeys = 100_000
 
 /** How many of the longest unused entries are looked at. */

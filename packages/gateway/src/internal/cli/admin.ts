@@ -51,7 +51,7 @@ const Failure = Schema.fromJsonString(
 const noAdmin =
   "This gateway has no admin API, since it has no admin keys. Set BALLAST_ADMIN_KEYS or admin.keys for it."
 
-/** Why an answer is none. */
+/** Why an answer can't be used. */
 const failureOf = (status: number, text: string, url: string): string => {
   const failure = Option.getOrUndefined(Schema.decodeUnknownOption(Failure)(text))?.error
   if (failure === undefined) return `${url} answered ${status}, and is no gateway with an admin API.`

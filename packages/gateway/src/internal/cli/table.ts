@@ -1,4 +1,4 @@
-/** Tables for people: columns as wide as they must be, and colours for those who see them. */
+/** Tables for people: columns as wide as their content, and colours on a terminal. */
 import { stripVTControlCharacters } from "node:util"
 
 export type Colour = "red" | "yellow" | "dim"
