@@ -440,6 +440,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     const weights = Object.fromEntries(settings.targets.map((target) => [armOf(target), target.weight]))
     const byHand = Object.entries(weightsByHand.get(name) ?? {}).filter(([arm]) => Object.hasOwn(weights, arm))
     yield* split.update(Object.fromEntries(byHand))
+    yield* (yield* Registry.Current).register("route", `route/${name}`, policy.parts)
     const route: Route = {
       split,
       weights,
