@@ -5,6 +5,7 @@ import { TestClock } from "effect/testing"
 import { reasonOf, request, scripted } from "../support/client.ts"
 import type { Reply } from "../support/scripted.ts"
 import { chunk, completion, done, event, last, opening, sse, token, usage } from "../support/wire.ts"
+import { hasEnd, kinds, mutate } from "./mutations.ts"
 import { shapes } from "./shapes.ts"
 
 const collect = (reply: Reply) =>
@@ -224,41 +225,20 @@ describe("streams on the wire", () => {
 
   describe("mutations", () => {
     const place = Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 1_000_000 })))
-    const kind = Arbitrary.schema(Schema.Literals(["cut", "drop", "flip", "double", "swap", "insert"]))
+    const kind = Arbitrary.schema(Schema.Literals(kinds))
     const wholes = shapes.map(({ events }) => events.map((data) => `data: ${JSON.stringify(data)}\n\n`).join(""))
-
-    const mutate = (bytes: Uint8Array, kind: string, place: number): Uint8Array => {
-      const at = place % (bytes.length + 1)
-      const [before, after] = [bytes.slice(0, at), bytes.slice(at)]
-      const to = (place * 7919) % (bytes.length + 1)
-      switch (kind) {
-        case "cut":
-          return before
-        case "drop":
-          return Uint8Array.from([...before, ...after.slice(1 + place % 40)])
-        case "flip":
-          return Uint8Array.from([...before, (after[0] ?? 0) ^ (1 << (place % 8)), ...after.slice(1)])
-        case "double":
-          return Uint8Array.from([...before, ...after.slice(0, 60), ...after])
-        case "swap":
-          return Uint8Array.from([...after, ...before])
-        default:
-          return Uint8Array.from([...before, ...bytes.slice(to, to + 30), ...after])
-      }
-    }
-    const hasEnd = (bytes: Uint8Array) => /finish_reason|message/.test(new TextDecoder().decode(bytes))
 
     it.effect.prop(
       "of a stream are an answer with an end, or a typed error",
       {
-        kinds: Arbitrary.array(kind, { minLength: 1, maxLength: 3 }),
+        changes: Arbitrary.array(kind, { minLength: 1, maxLength: 3 }),
         places: Arbitrary.array(place, { minLength: 3, maxLength: 3 }),
         shape: place
       },
-      ({ kinds, places, shape }) =>
+      ({ changes, places, shape }) =>
         Effect.gen(function*() {
           let bytes: Uint8Array = new TextEncoder().encode(wholes[shape % wholes.length])
-          for (const [i, kind] of kinds.entries()) bytes = mutate(bytes, kind, places[i] ?? 0)
+          for (const [i, kind] of changes.entries()) bytes = mutate(bytes, kind, places[i] ?? 0)
           const exit = yield* Effect.exit(collect(sse([bytes])))
           if (Exit.isSuccess(exit)) {
             assert.isTrue(hasEnd(bytes))
