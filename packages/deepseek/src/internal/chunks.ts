@@ -150,8 +150,10 @@ class Arriving {
     this.body.end(error !== undefined)
     this.over = true
     this.error = error
-    // A whole answer needs no finish reason.
-    if (this.only) this.finished ||= !(ChatCompletion.parse(this.only) instanceof WireText.Unreadable)
+    // A whole answer needs no finish reason, and may say nothing.
+    if (this.only && !(ChatCompletion.parse(this.only) instanceof WireText.Unreadable)) {
+      this.finished = this.progress = true
+    }
   }
 
   readonly onEvent = (data: string, name: string | undefined, isCut: boolean): void => {
@@ -160,8 +162,9 @@ class Arriving {
       this.isDone = true
       return
     }
-    this.only = this.only === undefined && this.body.isText ? data : ""
-    const chunk = this.read(data)
+    const isFirst = this.only === undefined && this.body.isText
+    this.only = isFirst ? data : ""
+    const chunk = this.read(isFirst ? withoutDeltas(data) : data)
     if (!(chunk instanceof WireText.Unreadable)) {
       if (chunk.choices.length > 0 || this.finished || !answers.isStated(this.answer, chunk)) {
         return this.add(chunk, data.length)
@@ -276,3 +279,13 @@ class Arriving {
 
 /** Whether an event has a name of its own; events of a chat are unnamed or `message`. */
 const isNamed = (name: string | undefined): boolean => name !== undefined && name !== "message"
+
+/** A whole answer says everything in its messages, whatever stands in deltas beside them. */
+const withoutDeltas = (text: string): string => {
+  const completion = ChatCompletion.parse(text)
+  if (completion instanceof WireText.Unreadable || !completion.choices.some((choice) => "delta" in choice)) return text
+  return JSON.stringify({
+    ...completion,
+    choices: completion.choices.map((choice) => ({ ...choice, delta: undefined }))
+  })
+}

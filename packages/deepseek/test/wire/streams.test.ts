@@ -115,6 +115,17 @@ describe("streams on the wire", () => {
         }
       }))
 
+    it.effect("reads the message of a whole answer, and not a delta beside it", () =>
+      Effect.gen(function*() {
+        const message = { role: "assistant", content: "Hello" }
+        for (const more of [{ finish_reason: "stop" }, {}]) {
+          const text = JSON.stringify({ choices: [{ index: 0, ...more, message, delta: { content: "" } }] })
+          yield* says({ body: [text] })
+          yield* says({ body: [`${text}\n`] })
+        }
+        yield* says({ body: [JSON.stringify({ choices: [{ message: { content: "" } }] })] }, "")
+      }))
+
     it.effect("reads an error in a chunk without choices, and none where its code says that all is well", () =>
       Effect.gen(function*() {
         const chunkWith = (status_code: number, more: object) =>

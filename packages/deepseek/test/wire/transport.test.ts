@@ -1,8 +1,9 @@
 import { Undici } from "@ballast/deepseek"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { ConfigProvider, Context, Effect, Latch, Layer, Queue, Stream } from "effect"
 import { HttpClient } from "effect/http"
 import { execFile } from "node:child_process"
+import Dns from "node:dns"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import * as Http from "node:http"
 import * as Https from "node:https"
@@ -325,6 +326,57 @@ describe("a proxy", () => {
         ? exit.cause.reasons[0].defect
         : undefined
       assert.strictEqual(String(defect), "RangeError: Undici.layer: HTTPS_PROXY must be an http or https URL")
+    }))
+})
+
+describe("a name", () => {
+  /** Answers what a name stands for, as the system's resolver does, for as long as the scope. */
+  const resolving = (addresses: () => ReadonlyArray<string>) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const lookup = (_: string, { all }: Dns.LookupOptions, done: (...answer: ReadonlyArray<unknown>) => void) => {
+          const found = addresses().map((address) => ({ address, family: Net.isIP(address) }))
+          process.nextTick(() => all === true ? done(null, found) : done(null, found[0]?.address, found[0]?.family))
+        }
+        // Node looks the function up when it connects; its overloads are none of this one's.
+        return vi.spyOn(Dns, "lookup").mockImplementation(lookup as never)
+      }),
+      (spy) => Effect.sync(() => spy.mockRestore())
+    )
+
+  const named = (name: string) => Http.createServer({ keepAliveTimeout: 1 }, (_, response) => response.end(name))
+
+  it.live("that changes is followed by the next connection", () =>
+    Effect.gen(function*() {
+      const port = yield* listen(named("old"))
+      const next = named("new")
+      yield* Effect.acquireRelease(
+        Effect.callback<void>((resume) => void next.listen(port, "127.0.0.2", () => resume(Effect.void))),
+        () => Effect.sync(() => next.close())
+      )
+      let address = "127.0.0.1"
+      yield* resolving(() => [address])
+      const http = yield* client({ keepAliveTimeout: 1 })
+      const ask = Effect.flatMap(http.get(`http://service.test:${port}/`), ({ text }) => text)
+      assert.strictEqual(yield* ask, "old")
+      address = "127.0.0.2"
+      while ((yield* ask) !== "new") yield* Effect.sleep("5 millis")
+    }))
+
+  it.live("of both families is tried on both", () =>
+    Effect.gen(function*() {
+      const port = yield* listen(named("four"))
+      const http = yield* client()
+      for (const addresses of [["::1", "127.0.0.1"], ["127.0.0.1", "::1"]]) {
+        const name = yield* Effect.scoped(Effect.andThen(
+          resolving(() => addresses),
+          Effect.flatMap(
+            http.get(`http://${addresses.length}-${addresses[0]?.length}.test:${port}/`),
+            ({ text }) => text
+          )
+        ))
+        assert.strictEqual(name, "four")
+      }
     }))
 })
 
