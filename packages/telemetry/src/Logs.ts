@@ -10,6 +10,8 @@
  * controls are escaped as in JSON (`\\u001b`), since clients and upstreams choose some of the texts: a line can't move the
  * terminal's cursor, or look like another.
  *
+ * A reader of standard error that can't keep up costs lines, which `ballast_telemetry_dropped_total` counts; it never holds up the program.
+ *
  * `BALLAST_LOG_LEVEL` and `BALLAST_LOG_FORMAT` are described in the README of this package.
  *
  * @since 0.1.0
@@ -21,7 +23,9 @@ import * as Formatter from "effect/Formatter"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
+import * as Metric from "effect/Metric"
 import * as References from "effect/References"
+import { droppedItems } from "./internal/dropped.ts"
 import { read } from "./internal/entry.ts"
 import * as escape from "./internal/escape.ts"
 import { mask } from "./internal/mask.ts"
@@ -45,11 +49,33 @@ export interface Options {
   readonly level?: LogLevel.LogLevel | undefined
   /** Whether the pretty format uses colours. Default `false`. */
   readonly colors?: boolean | undefined
-  /** Takes each line, its line feed included. Default: standard error. */
-  readonly write?: ((line: string) => void) | undefined
+  /**
+   * Takes each line, its line feed included; `false` says that it was dropped. Default: standard error, of which at most 1 MiB waits for its
+   * reader.
+   */
+  readonly write?: ((line: string) => unknown) | undefined
 }
 
-const writeToStderr = (line: string): void => void process.stderr.write(line)
+/** Bytes that may wait for the reader of standard error. */
+const maxWaiting = 1_048_576
+
+/** A reader that can't keep up costs lines, not memory. */
+const writeToStderr = (line: string): boolean => {
+  if (process.stderr.writableLength > maxWaiting) return false
+  process.stderr.write(line)
+  return true
+}
+
+const dropped = Metric.withAttributes(droppedItems, { signal: "logs" })
+
+/** A logger that writes what `format` gives, and counts what is dropped. */
+const writing = (format: (entry: Logger.Options<unknown>) => string | undefined, options?: Options) => {
+  const write = options?.write ?? writeToStderr
+  return Logger.make<unknown, void>((entry) => {
+    const line = format(entry)
+    if (line !== undefined && write(`${line}\n`) === false) dropped.updateUnsafe(1, entry.fiber.context)
+  })
+}
 
 const json = (value: unknown): string => {
   switch (typeof value) {
@@ -151,10 +177,9 @@ export const formatPretty = (options?: { readonly colors?: boolean | undefined }
  * @since 0.1.0
  */
 export const layer = (options?: Options): Layer.Layer<never> => {
-  const write = options?.write ?? writeToStderr
   const format = options?.format === "pretty" ? formatPretty(options) : formatJson
   return Layer.merge(
-    Logger.layer([Logger.map(format, (line) => write(`${line}\n`))]),
+    Logger.layer([writing((entry) => format.log(entry), options)]),
     Layer.succeed(References.MinimumLogLevel, options?.level ?? "Info")
   )
 }
@@ -178,14 +203,15 @@ export interface Live {
  * @since 0.1.0
  */
 export const live = (options: Options = {}): Live => {
-  const write = options.write ?? writeToStderr
   const pretty = formatPretty(options)
   let { format, level = "Info" } = options
-  const logger = Logger.make<unknown, void>((entry) => {
-    if (LogLevel.isGreaterThanOrEqualTo(entry.logLevel, level)) {
-      write(`${(format === "pretty" ? pretty : formatJson).log(entry)}\n`)
-    }
-  })
+  const logger = writing(
+    (entry) =>
+      LogLevel.isGreaterThanOrEqualTo(entry.logLevel, level)
+        ? (format === "pretty" ? pretty : formatJson).log(entry)
+        : undefined,
+    options
+  )
   return {
     // The logger itself looks at the level, which fibers would keep as it was when they began.
     layer: Layer.merge(Logger.layer([logger]), Layer.succeed(References.MinimumLogLevel, "All")),

@@ -1,7 +1,8 @@
 import { Logs } from "@ballast/telemetry"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, ConfigProvider, Effect, Layer, Logger, Redacted, Schema } from "effect"
+import { Cause, ConfigProvider, Effect, Layer, Logger, Metric, Redacted, Schema } from "effect"
 import { TestClock } from "effect/testing"
+import { spawn } from "node:child_process"
 
 const capture = (options?: Logs.Options) => {
   const lines: Array<string> = []
@@ -166,4 +167,35 @@ describe("Logs", () => {
         Effect.provide(Logs.layerConfig.pipe(Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: {} })))))
       ))
   })
+
+  it.effect("counts the lines that its writer drops", () =>
+    Effect.gen(function*() {
+      let room = 2
+      const write = () => room-- > 0
+      yield* Effect.repeat(Effect.logInfo("flood"), { times: 4 }).pipe(Effect.provide(Logs.layer({ write })))
+      const dropped = (yield* Metric.snapshot).find(({ id }) => id === "ballast_telemetry_dropped_total")
+      assert.deepInclude(dropped?.state, { count: 3 })
+      assert.deepStrictEqual(dropped?.attributes, { signal: "logs" })
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
+
+  it.live("goes on while its lines are read by no one", () =>
+    Effect.gen(function*() {
+      const script = `
+        import { Logs } from "@ballast/telemetry"
+        import { Effect, Metric } from "effect"
+        const line = Effect.logInfo("x".repeat(1000))
+        const flood = Effect.repeat(Effect.andThen(line, Effect.yieldNow), { times: 9999 })
+        await Effect.runPromise(Effect.gen(function*() {
+          yield* flood
+          const [dropped] = (yield* Metric.snapshot).filter(({ id }) => id === "ballast_telemetry_dropped_total")
+          process.stdout.write(String(dropped.state.count), () => process.exit())
+        }).pipe(Effect.provide(Logs.layer({ format: "json" }))))`
+      const count = yield* Effect.callback<string>((resume) => {
+        const child = spawn(process.execPath, ["--input-type=module", "-e", script], { cwd: import.meta.dirname })
+        child.stdout.setEncoding("utf8").once("data", (text: string) => resume(Effect.succeed(text)))
+        return Effect.sync(() => child.kill("SIGKILL"))
+      })
+      assert.isAbove(Number(count), 5_000)
+      assert.isBelow(Number(count), 10_000)
+    }), { timeout: 60_000 })
 })

@@ -11,14 +11,9 @@ import * as HttpClientError from "effect/http/HttpClientError"
 import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
+import { droppedItems } from "./dropped.ts"
 
 export type Signal = "traces" | "metrics" | "logs"
-
-const droppedItems = Metric.counter("ballast_telemetry_dropped_total", {
-  description:
-    "Spans, log records and batches of metrics that were not exported, or lines of the log that were not written",
-  incremental: true
-})
 
 /** Counts what is lost. */
 export const dropped = (signal: Signal): Metric.Metric<number, Metric.CounterState<number>> =>
