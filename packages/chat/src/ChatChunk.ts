@@ -174,8 +174,9 @@ export const reader = (): (text: string) => ChatChunk | WireText.Unreadable => {
     const choices = read.choicesOf(json, repairs)
     if (choices instanceof WireText.Unreadable) return choices
     read.head(json)
-    for (const [position, choice] of choices.entries()) {
-      if (!readChoice(choice, position, json)) {
+    for (let position = 0; position < choices.length; position++) {
+      const choice = choices[position]
+      if (choice !== undefined && !readChoice(choice, position, json)) {
         return new WireText.Unreadable(json, `more than ${limits.toolCalls} tool calls`)
       }
       if (calls.size > limits.choices) return new WireText.Unreadable(json, `more than ${limits.choices} choices`)

@@ -191,7 +191,7 @@ export const parse = (text: string): ChatCompletion | WireText.Unreadable => {
     if (calls.length > limits.toolCalls) {
       return new WireText.Unreadable(json, `more than ${limits.toolCalls} tool calls`)
     }
-    for (const [position, call] of calls.entries()) readCall(call, position, json["id"], repairs)
+    calls.forEach((call, position) => readCall(call, position, json["id"], repairs))
   }
   // All that the type names has been looked at.
   const completion = json as unknown as ChatCompletion

@@ -88,6 +88,12 @@ export interface Decoder {
  */
 export const makeDecoder = (options?: Options): Decoder => new DecoderImpl(options)
 
+/** For bytes that end with a whole character. */
+const whole = new TextDecoder("utf-8", { ignoreBOM: true })
+
+/** Bytes from here on are part of a character of several bytes. */
+const firstOfMany = 0x80
+
 const LF = 10
 const CR = 13
 const SPACE = 32
@@ -96,8 +102,8 @@ const COLON = 58
 class DecoderImpl implements Decoder {
   private readonly limit: number
   private readonly onComment: (() => void) | undefined
-  /** Keeps half a character for the next call. */
-  private readonly utf8 = new TextDecoder("utf-8", { ignoreBOM: true })
+  /** Keeps half a character for the next call. Made when the first piece ends in one: most never do, and a decoder costs much. */
+  private utf8: TextDecoder | undefined
   private started = false
   private afterCr = false
   private readonly line = new Pieces()
@@ -116,7 +122,7 @@ class DecoderImpl implements Decoder {
   }
 
   feed(bytes: Uint8Array, onEvent: OnEvent): EventTooLarge | undefined {
-    this.read(this.utf8.decode(bytes, { stream: true }), onEvent)
+    this.read(this.decode(bytes), onEvent)
     // Where no blank line comes, the next event may be long in coming.
     if (this.single && this.line.length === 0 && this.isWhole()) this.dispatch(onEvent)
     const size = this.line.length + (this.first?.length ?? 0) + this.data.length
@@ -124,10 +130,17 @@ class DecoderImpl implements Decoder {
   }
 
   end(onEvent: OnEvent): void {
-    this.read(this.utf8.decode(), onEvent)
+    if (this.utf8 !== undefined) this.read(this.utf8.decode(), onEvent)
     const line = this.line.take()
     if (line !== "") this.takeLine(line, 0, line.length, onEvent)
     this.dispatch(onEvent)
+  }
+
+  private decode(bytes: Uint8Array): string {
+    const last = bytes.at(-1)
+    if (this.utf8 === undefined && (last === undefined || last < firstOfMany)) return whole.decode(bytes)
+    this.utf8 ??= new TextDecoder("utf-8", { ignoreBOM: true })
+    return this.utf8.decode(bytes, { stream: true })
   }
 
   private read(text: string, onEvent: OnEvent): void {

@@ -148,12 +148,15 @@ export const call = (options: Options): Traced => {
       const content = Context.get(caller.context, Content.Current)
       return Effect.useSpan(nameOfCall(request), spanOptions(request, false, content), (span) => {
         const since = now(caller)
-        return Effect.onExitPrimitive(Effect.withParentSpan(self.complete(request), span, noStack), (exit) => {
-          const answer = Exit.isSuccess(exit) ? answerOf(exit.value) : {}
-          if (content !== undefined && Exit.isSuccess(exit)) answer.text = contents.textOf(exit.value)
-          ended(caller, span, since, answer, outcomeOf(exit), faultOf(exit))
-          return undefined
-        })
+        return Effect.onExitPrimitive(
+          Effect.provideService(self.complete(request), Tracer.ParentSpan, span),
+          (exit) => {
+            const answer = Exit.isSuccess(exit) ? answerOf(exit.value) : {}
+            if (content !== undefined && Exit.isSuccess(exit)) answer.text = contents.textOf(exit.value)
+            ended(caller, span, since, answer, outcomeOf(exit), faultOf(exit))
+            return undefined
+          }
+        )
       })
     })
 
@@ -246,7 +249,7 @@ export const attempt = (options: Options): Traced => {
       const caller = callerOf(fiber)
       const info = begun(fiber)
       return Effect.useSpan(name, spanOptions(fiber), (span) =>
-        Effect.onExitPrimitive(Effect.withParentSpan(self, span, noStack), (exit) => {
+        Effect.onExitPrimitive(Effect.provideService(self, Tracer.ParentSpan, span), (exit) => {
           ended(caller, span, outcomeOf(exit), info)
           return undefined
         }))

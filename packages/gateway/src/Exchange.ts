@@ -21,7 +21,7 @@ import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Metric from "effect/Metric"
 import * as Scope from "effect/Scope"
-import type * as Tracer from "effect/Tracer"
+import * as Tracer from "effect/Tracer"
 import { randomUUID } from "node:crypto"
 import * as Client from "./Client.ts"
 import type { ErrorResponse } from "./ErrorResponse.ts"
@@ -207,8 +207,11 @@ const attributesOf = (exchange: Exchange): ReadonlyArray<readonly [string, unkno
 ]
 
 const endSpan = (span: Tracer.Span, exchange: Exchange, endTime: bigint): void => {
-  for (const [key, value] of attributesOf(exchange)) {
-    if (value !== undefined) span.attribute(key, value)
+  // A span of Effect's own tracer goes nowhere.
+  if (!(span instanceof Tracer.NativeSpan)) {
+    for (const [key, value] of attributesOf(exchange)) {
+      if (value !== undefined) span.attribute(key, value)
+    }
   }
   span.end(endTime, exchange.status >= 500 ? Exit.fail(exchange.error) : Exit.void)
 }
@@ -275,12 +278,16 @@ export const observe = <E, R>(
           countRouted(exchange, context)
           Fault.count(exchange, context)
           endSpan(span, exchange, clock.currentTimeNanosUnsafe())
-          const line = Effect.withParentSpan(log(exchange, began, millis, match?.route.quiet === true), span, noStack)
+          const line = Effect.provideService(
+            log(exchange, began, millis, match?.route.quiet === true),
+            Tracer.ParentSpan,
+            span
+          )
           return carried === undefined ? line : Effect.provideService(line, Propagation.Carried, carried)
         }
         return Effect.andThen(
           Scope.addFinalizerExit(Context.get(context, Scope.Scope), finish),
-          Effect.withParentSpan(handle(exchange, request, match?.route), span, noStack)
+          Effect.provideService(handle(exchange, request, match?.route), Tracer.ParentSpan, span)
         )
       }
     )

@@ -96,7 +96,14 @@ export const make = (options: Options) => {
   const hosts = new Set(options.allowedHosts.map((name) => name.toLowerCase()))
   const origins = new Set(options.allowedOrigins.map((origin) => origin.toLowerCase()))
 
-  const isKnown = ({ name }: Host): boolean => Startup.isLoopback(name) || hosts.has(name)
+  /** Clients of one gateway mostly name the same host. */
+  let known: string | undefined
+  const isKnown = ({ name }: Host): boolean => {
+    if (name === known) return true
+    const isAllowed = Startup.isLoopback(name) || hosts.has(name)
+    if (isAllowed) known = name
+    return isAllowed
+  }
 
   const checkHost = (
     { httpVersion, rawHeaders }: Head,

@@ -1,6 +1,8 @@
 /** Whether a message, or what a chunk adds to one, says nothing: neither in a known field nor in an unknown one. */
 export const isEmpty = (message: object): boolean => {
-  for (const [name, value] of Object.entries(message)) if (name !== "role" && !isNothing(value)) return false
+  for (const name in message) {
+    if (name !== "role" && !isNothing(message[name as keyof typeof message])) return false
+  }
   return true
 }
 

@@ -6,7 +6,9 @@ import { limits } from "@ballast/chat/Limits"
 import * as WireText from "@ballast/chat/WireText"
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import type { HttpClientError } from "effect/http/HttpClientError"
 import { hasProperty } from "effect/Predicate"
 import * as Pull from "effect/Pull"
@@ -55,8 +57,7 @@ export const fromBytes = (answer: answers.Answer, bytes: BytesPull, choices: num
   )
   /** The chunks after the last finish reason, at most one array, and then the end. */
   const makeLast = (): ChunkPull => {
-    const rest = Effect.timeoutOption(untilOver, limits.afterEnd)
-    return Effect.flatMap(rest, () => {
+    return Effect.flatMap(atMost(untilOver, limits.afterEnd), () => {
       arriving.over = true
       return given()
     })
@@ -74,6 +75,27 @@ export const fromBytes = (answer: answers.Answer, bytes: BytesPull, choices: num
   )
   return next
 }
+
+/** Runs an effect for a limited time. Most of the time it ends at once, and no timer is started. */
+const atMost = (self: Effect.Effect<void>, limit: Duration.Input): Effect.Effect<void> =>
+  Effect.withFiber((fiber) =>
+    Effect.callback((resume) => {
+      const run = Effect.runForkWith(fiber.context)
+      const body = run(self)
+      const done = body.pollUnsafe()
+      if (done !== undefined) return resume(done)
+      let isPast = false
+      const timer = run(Effect.map(Effect.sleep(limit), () => {
+        isPast = true
+        body.interruptUnsafe()
+      }))
+      body.addObserver((exit) => {
+        timer.interruptUnsafe()
+        resume(isPast ? Effect.void : exit)
+      })
+      return Effect.andThen(Fiber.interrupt(timer), Fiber.interrupt(body))
+    })
+  )
 
 /** Reads a whole body of events into the completion that they are chunks of. */
 export const collect = (

@@ -72,6 +72,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
   chunks: Array<Uint8Array> = []
   size = 0
   wake: (() => void) | undefined
+  waking = false
 
   constructor(request: HttpClientRequest, url: URL, bounds: Bounds, resume: Resume) {
     this.request = request
@@ -94,7 +95,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
   readonly interrupt = (): void => {
     this.interrupted = true
     this.abortNow()
-    this.wakeReader()
+    this.wakeNow()
   }
 
   onRequestStart(controller: Undici.Dispatcher.DispatchController): void {
@@ -193,8 +194,16 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
     this.wakeReader()
   }
 
+  /** Undici tells of each piece in a read of the socket by itself. The reader is woken once, when all of the read is there. */
   private wakeReader(): void {
+    if (this.waking || this.wake === undefined) return
+    this.waking = true
+    queueMicrotask(this.wakeNow)
+  }
+
+  private readonly wakeNow = (): void => {
     const wake = this.wake
+    this.waking = false
     this.wake = undefined
     wake?.()
   }

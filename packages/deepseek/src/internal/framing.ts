@@ -19,8 +19,8 @@ interface Form {
 export class Body {
   private readonly onEvent: OnEvent
   private form: Form | undefined
-  private events = 0
-  private beginning = ""
+  /** Where the body begins, until there is an event. */
+  private first: Uint8Array | undefined
 
   constructor(onEvent: OnEvent) {
     this.onEvent = onEvent
@@ -33,14 +33,16 @@ export class Body {
 
   /** The beginning of a body in which no event was. */
   get unread(): string {
-    return this.events > 0 || /^(?:data|event|id|retry|error)?:/.test(this.beginning) ? "" : this.beginning
+    if (this.first === undefined) return ""
+    const beginning = new TextDecoder().decode(this.first).trim()
+    return /^(?:data|event|id|retry|error)?:/.test(beginning) ? "" : beginning
   }
 
   take(piece: Uint8Array): string | undefined {
     if (this.form === undefined) {
       const first = piece.find((byte) => !isBlank(byte))
       if (first === undefined) return undefined
-      this.beginning = new TextDecoder().decode(piece.subarray(0, 1000)).trim()
+      this.first = piece.subarray(0, 1000)
       this.form = texts.has(first) ? new Text(this.onEvent) : new Events(this.counted)
     }
     return this.form.take(piece)
@@ -52,7 +54,7 @@ export class Body {
   }
 
   private readonly counted: OnEvent = (data, name, isCut) => {
-    this.events++
+    this.first = undefined
     this.onEvent(data, name, isCut)
   }
 }
