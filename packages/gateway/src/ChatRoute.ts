@@ -74,14 +74,13 @@ export const make = (options: Options) =>
     const answer = events === undefined
       ? complete(options, exchange, chat, deadline)
       : stream(options, exchange, chat, deadline, events, options.out(request))
-    return Effect.provideContext(
-      answer,
-      Context.empty().pipe(
+    // Added to what is there: providing a context of its own would copy all services for each request.
+    return Effect.updateContext(answer, (context: Context.Context<never>) =>
+      context.pipe(
         Context.add(CallInfo.Current, call),
         Context.add(RouteInfo.Current, place),
         Context.add(CallContext.Current, { client, headers: request.headers })
-      )
-    )
+      ))
   })
 
 const complete = (

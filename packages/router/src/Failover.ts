@@ -92,6 +92,9 @@ export const make: {
     attempt: (place: ChatModel<E>) => Effect.Effect<A, E>
   ): Effect.Effect<A, E> =>
     Effect.flatMap(Effect.zip(placesOf(request), Clock.currentTimeMillis), ([found, began]) => {
+      const [only] = found
+      // There is nowhere else to go.
+      if (only !== undefined && found.length === 1) return attempt(only)
       const walked = (index: number, mendable?: Cause.Cause<E>): Effect.Effect<A, E> => {
         const place = found[index]
         if (place === undefined) return empty === undefined ? Effect.die(noPlace) : Effect.fail(empty(request))

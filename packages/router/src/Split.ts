@@ -104,6 +104,11 @@ export const make = <E, E2>(
       : Effect.filter(all, ({ when }) => when === undefined ? Effect.succeed(true) : when(request))
   }
 
+  const [only] = places.size === 1 && Object.values(arms)[0]?.when === undefined ? places.values() : []
+
+  /** The one arm that every call goes to, where there is no choice. */
+  const sole = (): ChatModel<E> | undefined => only !== undefined && only.weight > 0 ? only.model : undefined
+
   const order: Split<E>["order"] = (request) =>
     Effect.map(
       Effect.flatMap(permitted(request), (places) => choice(places, request)),
@@ -112,15 +117,22 @@ export const make = <E, E2>(
 
   return {
     complete: (request) =>
-      Effect.flatMap(
-        order(request),
-        ([first]): Effect.Effect<Effect.Success<ReturnType<ChatModel["complete"]>>, E | E2> =>
-          first === undefined ? Effect.fail(empty(request)) : first.complete(request)
+      Effect.suspend(() =>
+        sole()?.complete(request) ?? Effect.flatMap(
+          order(request),
+          ([first]): Effect.Effect<Effect.Success<ReturnType<ChatModel["complete"]>>, E | E2> =>
+            first === undefined ? Effect.fail(empty(request)) : first.complete(request)
+        )
       ),
     stream: (request) =>
-      Stream.unwrap(
-        Effect.map(order(request), ([first]): ReturnType<ChatModel<E | E2>["stream"]> =>
-          first === undefined ? Stream.fail(empty(request)) : first.stream(request))
+      Stream.suspend(() =>
+        sole()?.stream(request) ?? Stream.unwrap(
+          Effect.map(
+            order(request),
+            ([first]): ReturnType<ChatModel<E | E2>["stream"]> =>
+              first === undefined ? Stream.fail(empty(request)) : first.stream(request)
+          )
+        )
       ),
     inspect: Effect.sync(() =>
       Array.from(

@@ -1,6 +1,8 @@
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import * as Channel from "effect/Channel"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as RouteInfo from "../RouteInfo.ts"
 
@@ -9,12 +11,22 @@ export const calls = <E>(
   self: ChatModel<E>,
   note: (info: RouteInfo.RouteInfo, request: ChatRequest) => void
 ): ChatModel<E> => {
-  const noting = (request: ChatRequest) =>
-    Effect.map(RouteInfo.Current, (info) => {
-      if (info !== undefined) note(info, request)
-    })
+  const noting = (fiber: Fiber.Fiber<unknown, unknown>, request: ChatRequest): void => {
+    const info = fiber.getRef(RouteInfo.Current)
+    if (info !== undefined) note(info, request)
+  }
   return {
-    complete: (request) => Effect.andThen(noting(request), self.complete(request)),
-    stream: (request) => Stream.unwrap(Effect.as(noting(request), self.stream(request)))
+    complete: (request) =>
+      Effect.withFiber((fiber) => {
+        noting(fiber, request)
+        return self.complete(request)
+      }),
+    stream: (request) =>
+      Stream.fromChannel(Channel.fromTransform((_, scope) =>
+        Effect.withFiber((fiber) => {
+          noting(fiber, request)
+          return Channel.toPullScoped(Stream.toChannel(self.stream(request)), scope)
+        })
+      ))
   }
 }
