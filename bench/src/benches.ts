@@ -3,7 +3,7 @@ import { concurrency, type Measured } from "./measure.ts"
 import { policyBenches } from "./policyBenches.ts"
 import { type Server, startServer } from "./process.ts"
 import { startRedis } from "./redisServer.ts"
-import { complete, stream as streamed } from "./side/undici.ts"
+import { complete, type Manner, stream as streamed } from "./side/undici.ts"
 import { answer } from "./traffic.ts"
 
 const clients = (side: "complete" | "stream"): Bench["sides"] => async ({ url }, started) => [
@@ -17,14 +17,14 @@ const client: Bench = {
   about:
     `A call that is not streamed, ${concurrency} in flight; ballast with its default policies, a rate limiter and spans`,
   plan: { operations: 500, turns: 12, expected: answer.length },
-  targets: [{ side: "@ballast/deepseek", beside: "openai", atMost: 0.5 }],
+  targets: [{ side: "@ballast/deepseek", beside: "openai", atMost: 0.35 }],
   sides: clients("complete")
 }
 
 const stream: Bench = {
   about: `A stream of 66 events that arrive one by one, ${concurrency} in flight; ballast as above`,
   plan: { operations: 200, turns: 10, expected: answer.length },
-  targets: [{ side: "@ballast/deepseek", beside: "openai", atMost: 0.6 }],
+  targets: [{ side: "@ballast/deepseek", beside: "openai", atMost: 0.25 }],
   sides: clients("stream")
 }
 
@@ -35,11 +35,13 @@ const server = async (
   started: Started,
   name: string,
   starting: Promise<Server>,
-  load: "complete" | "stream"
+  load: Load,
+  lanes: number,
+  manner?: Manner
 ): Promise<Measured> => {
   const { cpu, stop, url } = await starting
   started(stop)
-  const side = await (load === "complete" ? complete : streamed)(url)
+  const side = await (load === "complete" ? complete : streamed)(url, lanes, manner)
   return {
     name,
     block: async (operations) => {
@@ -51,11 +53,24 @@ const server = async (
   }
 }
 
-const gateways = (load: "complete" | "stream"): Bench["sides"] => async (service, started) => {
+type Load = "complete" | "stream"
+
+const gateways = (load: Load): Bench["sides"] => async (service, started, lanes) => {
   const env = { DEEPSEEK_API_KEY: "bench", DEEPSEEK_BASE_URL: service.url, OTEL_EXPORTER_OTLP_ENDPOINT: "" }
+  const portkey = {
+    path: "/v1/chat/completions",
+    headers: { "x-portkey-provider": "openai", "x-portkey-custom-host": service.url }
+  }
   return [
-    await server(started, "pass-through", startServer("bench/src/passThrough.ts", { env }), load),
-    await server(started, "gateway", startServer("packages/gateway/src/main.ts", { args: ["serve"], env }), load)
+    await server(started, "pass-through", startServer("bench/src/passThrough.ts", { env }), load, lanes),
+    await server(
+      started,
+      "gateway",
+      startServer("packages/gateway/src/main.ts", { args: ["serve"], env }),
+      load,
+      lanes
+    ),
+    await server(started, "portkey", startServer("bench/src/portkey.ts", { env }), load, lanes, portkey)
   ]
 }
 
@@ -63,15 +78,29 @@ const gateway: Bench = {
   about:
     `A call through a server process beside a bare node:http pass-through, ${concurrency} in flight over kept connections`,
   plan: { operations: 500, turns: 12, expected: answer.length },
-  targets: [{ side: "gateway", beside: "pass-through", atMost: 3 }],
+  targets: [
+    { side: "gateway", beside: "pass-through", atMost: 1.8 },
+    { side: "gateway", beside: "portkey", atMost: 0.4 }
+  ],
   sides: gateways("complete")
 }
 
 const gatewayStream: Bench = {
   about: "The same for a stream of 66 events",
   plan: { operations: 80, turns: 12, expected: answer.length },
-  targets: [],
+  targets: [
+    { side: "gateway", beside: "pass-through", atMost: 2 },
+    { side: "gateway", beside: "portkey", atMost: 0.4 }
+  ],
   sides: gateways("stream")
+}
+
+const throughput: Bench = {
+  about: "Calls through a server process: 1,000,000 by the wall time is how many a second it takes",
+  plan: { operations: 1024, turns: 4, expected: answer.length },
+  lanes: [1, 16, 64, 256, 1024],
+  targets: [],
+  sides: gateways("complete")
 }
 
 const redisLimiter: Bench = {
@@ -100,6 +129,7 @@ export const benches: Record<string, Bench> = {
   "stream-burst": streamBurst,
   gateway,
   "gateway-stream": gatewayStream,
+  throughput,
   ...policyBenches,
   "redis-limiter": redisLimiter
 }

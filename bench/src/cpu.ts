@@ -1,3 +1,3 @@
-/** Loaded into a measured server (`node --import`): tells its parent, on any message, how much CPU time it has used. */
-process.on("message", () => process.send?.(process.cpuUsage()))
+/** Loaded into a measured server (`node --import`): tells its parent, on any message, what it has used. */
+process.on("message", () => process.send?.({ ...process.cpuUsage(), rss: process.memoryUsage.rss() }))
 process.channel?.unref()

@@ -7,15 +7,19 @@ import { benches } from "./benches.ts"
 import { concurrency, measure } from "./measure.ts"
 import { startServer } from "./process.ts"
 import { circumstances, type Outcome, outcome, showCircumstances, showOutcome } from "./report.ts"
+import * as streams from "./streams.ts"
+
+const names = [...Object.keys(benches), "streams"].join(", ")
 
 showHelp(`npm run bench [-- --only NAME ...] [-- --json FILE]
 
-Runs the comparisons, or only the named ones: ${Object.keys(benches).join(", ")}. --json writes the numbers to a file.`)
+Runs the comparisons, or only the named ones: ${names}. --json writes the numbers to a file.`)
 
 const { values } = parseArgs({ options: { only: { type: "string", multiple: true }, json: { type: "string" } } })
 
-const chosen = Object.entries(benches).filter(([name]) => values.only?.includes(name) ?? true)
-if (chosen.length === 0) throw new RangeError(`--only takes one of ${Object.keys(benches).join(", ")}`)
+const isChosen = (name: string): boolean => values.only?.includes(name) ?? true
+const chosen = Object.entries(benches).filter(([name]) => isChosen(name))
+if (chosen.length === 0 && !isChosen("streams")) throw new RangeError(`--only takes one of ${names}`)
 
 const run = async (name: string, bench: Bench, lanes: number | undefined): Promise<Outcome> => {
   const stops: Array<() => Promise<void>> = []
@@ -39,6 +43,7 @@ for (const [name, bench] of chosen) {
     console.log(showOutcome(result))
   }
 }
+if (isChosen("streams")) await streams.run()
 if (values.json !== undefined) {
   Fs.writeFileSync(values.json, `${JSON.stringify({ circumstances: where, outcomes }, null, 2)}\n`)
 }

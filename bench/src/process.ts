@@ -63,6 +63,8 @@ export interface Server extends Child {
   readonly url: string
   /** Microseconds since its start. */
   readonly cpu: () => Promise<number>
+  /** Bytes in memory. */
+  readonly memory: () => Promise<number>
 }
 
 /** Starts a script that listens on `PORT`, and waits until it does. */
@@ -94,6 +96,7 @@ export const startServer = async (script: string, options?: {
     cpu: async () => {
       const { system, user } = await server.ask<NodeJS.CpuUsage>({})
       return system + user
-    }
+    },
+    memory: async () => (await server.ask<{ readonly rss: number }>({})).rss
   }
 }

@@ -1,6 +1,6 @@
 /**
  * The load server: answers every chat request with the same completion, or streams it in 66 events: one write each, or, started with
- * `burst`, all in one.
+ * `burst`, all in one, or with `paced` and a number of milliseconds, that far apart, each with the time when it was sent in `sent`.
  */
 import { createServer, type ServerResponse } from "node:http"
 import { completionBody, streamEvents } from "./traffic.ts"
@@ -18,6 +18,18 @@ const stream = (response: ServerResponse, index: number): void => {
   setImmediate(stream, response, index + 1)
 }
 
+const paced = process.argv.includes("paced") ? Number(process.argv.at(-1)) : undefined
+
+/** So many events of a paced stream, then its end. */
+const pacedEvents = 4
+
+const streamPaced = (response: ServerResponse, pause: number, count: number): void => {
+  if (count === pacedEvents || response.destroyed) return void response.end(streamEvents.at(-1))
+  const sent = performance.timeOrigin + performance.now()
+  response.write(`data: ${JSON.stringify({ choices: [{ index: 0, delta: { content: " ship" } }], sent })}\n\n`)
+  setTimeout(streamPaced, pause, response, pause, count + 1)
+}
+
 createServer((request, response) => {
   let body = ""
   request.setEncoding("utf8").on("data", (text: string) => {
@@ -28,7 +40,8 @@ createServer((request, response) => {
       response.writeHead(200, { "content-type": "application/json" }).end("{}")
     } else if (JSON.parse(body).stream === true) {
       response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8", ...trace })
-      if (burst) response.end(streamEvents.join(""))
+      if (paced !== undefined) streamPaced(response, paced, 0)
+      else if (burst) response.end(streamEvents.join(""))
       else stream(response, 0)
     } else {
       response.writeHead(200, {
