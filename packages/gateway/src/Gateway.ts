@@ -276,11 +276,12 @@ const makeApp = (routes: Routes.Routes, live: () => Live, upstream: Upstream) =>
   }, { routes, upstream: upstream.kind })
 
 /** What is read once, at the start. */
-const fixed = ({ center, listen: { host, port, tls } }: GatewaySettings) => ({
+const fixed = ({ center, listen: { host, port, tls }, telemetry }: GatewaySettings) => ({
   center,
   "listen.host": host,
   "listen.port": port,
-  "listen.tls": tls !== undefined
+  "listen.tls": tls !== undefined,
+  telemetry
 })
 
 /** Says which changes have to wait for a restart. */

@@ -7,7 +7,6 @@
  *
  * @since 0.1.0
  */
-import * as Lane from "@ballast/deepseek/Lane"
 import * as Source from "@ballast/deepseek/Source"
 import * as RouterSettings from "@ballast/router/RouterSettings"
 import * as Field from "@ballast/settings/Field"
@@ -15,19 +14,21 @@ import * as FileSource from "@ballast/settings/FileSource"
 import * as Settings from "@ballast/settings/Settings"
 import type { SettingsRefused } from "@ballast/settings/SettingsRefused"
 import * as ValuesSource from "@ballast/settings/ValuesSource"
+import * as Fault from "@ballast/simulator/Fault"
 import type * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { createSecureContext } from "node:tls"
 import * as Center from "./Center.ts"
 import * as ClientKeys from "./ClientKeys.ts"
 import * as Environment from "./Environment.ts"
+import * as PolicySettings from "./PolicySettings.ts"
 import * as Startup from "./Startup.ts"
-
-const share = Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 }))
+import * as TelemetrySettings from "./TelemetrySettings.ts"
 
 const count = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
@@ -131,73 +132,18 @@ const Log = Field.section({
   })
 })
 
-const { deadlines, retry, retryBudget } = Lane.defaults
+const wrongFault = (text: string): string | undefined =>
+  Result.match(Fault.parse(text), {
+    onFailure: (problem) => problem.replace(/^x-simulate: /, "").replace(/\.$/, ""),
+    onSuccess: ({ scenario }) => scenario && "times and id belong to requests of the header x-simulate"
+  })
 
-const deadline = (value: string) => Field.duration({ minimum: "1ms", maximum: "7d" }).pipe(Field.withDefault(value))
-
-const short = (text: string): string => text.replace(/ ?(s)econds?| ?(m)inutes?/, "$1$2")
-
-const Policies = Field.section({
-  retry: Field.section({
-    times: count(0, 20).pipe(Field.withDefault(retry.times)).annotate({
-      description: "Attempts after the first; 0 for none."
-    }),
-    base: Field.duration({ minimum: "1ms", maximum: "1h" }).pipe(Field.withDefault(short(retry.base))).annotate({
-      description: "Bound of the first wait; each next one is twice as long. The wait is drawn below it."
-    }),
-    cap: Field.duration({ minimum: "1ms", maximum: "1h" }).pipe(Field.withDefault(short(retry.cap))).annotate({
-      description: "The highest bound."
-    }),
-    maxRetryAfter: Field.duration({ minimum: "0s", maximum: "1h" }).pipe(Field.withDefault("1m")).annotate({
-      description: "The longest Retry-After that is waited for."
-    })
+const PlannedFault = Schema.Struct({
+  fault: Schema.String.check(Schema.makeFilter(wrongFault, { expected: "a fault as x-simulate says it" })).annotate({
+    description: "What goes wrong, as the header x-simulate says it, such as status=503."
   }),
-  retryBudget: Field.section({
-    share: share.pipe(Field.withDefault(retryBudget.share)).annotate({ description: "Retries for each call." }),
-    floor: Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 10_000 })).pipe(
-      Field.withDefault(retryBudget.floor)
-    ).annotate({ description: "Retries on top, whatever the load.", unit: "retries per second" })
-  }),
-  circuitBreaker: Field.section({
-    enabled: Schema.Boolean.pipe(Field.withDefault(true)).annotate({
-      description: "Whether an account's model that keeps failing is left alone for a while."
-    }),
-    failureRate: Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1)).pipe(
-      Field.withDefault(0.5)
-    ).annotate({ description: "Share of failed calls that opens the circuit." }),
-    minimumCalls: Schema.optionalKey(count(1, 1_000_000)).annotate({
-      description: "Calls that must have ended within the window first. Default: 10, or 100 where simulators answer."
-    }),
-    window: Field.duration({ minimum: "1s", maximum: "1h" }).pipe(Field.withDefault("10s")).annotate({
-      description: "The stretch of time that is judged."
-    }),
-    openDuration: Field.duration({ minimum: "1ms", maximum: "1h" }).pipe(Field.withDefault("30s")).annotate({
-      description: "How long the circuit stays open before a call tries it again."
-    })
-  }),
-  rateLimit: Schema.optionalKey(Schema.Struct({
-    limit: count(1, 1_000_000).annotate({ description: "Calls that may start per window." }),
-    window: Field.duration({ minimum: "1ms", maximum: "1d" }).pipe(Field.withDefault("1s")).annotate({
-      description: "The window; a token bucket of the limit's size is filled over it."
-    }),
-    maxWait: Field.duration({ maximum: "1h" }).pipe(Field.withDefault("0s")).annotate({
-      description: "How long a call may wait for its turn."
-    })
-  })).annotate({ description: "Limits how many calls an account's model may start. Default: no limit." }),
-  concurrency: Field.section({
-    queue: count(0, 1_000_000).pipe(Field.withDefault(Lane.defaults.concurrency.queue)).annotate({
-      description: "Calls that may wait for a place of an account's model."
-    }),
-    maxWait: Field.duration({ maximum: "1h" }).pipe(Field.withDefault(short(Lane.defaults.concurrency.maxWait)))
-      .annotate({
-        description: "How long a call may wait for a place."
-      })
-  }),
-  deadlines: Field.section({
-    total: deadline(short(deadlines.total)).annotate({ description: "Of a call, with all its waits and attempts." }),
-    attempt: deadline(short(deadlines.attempt)).annotate({ description: "Of one attempt." }),
-    firstToken: deadline(short(deadlines.firstToken)).annotate({ description: "Until a stream's first token." }),
-    idle: deadline(short(deadlines.idle)).annotate({ description: "Between two tokens of a stream." })
+  share: Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 })).pipe(Field.withDefault(1)).annotate({
+    description: "The share of the calls that it happens to, from 0 to 1."
   })
 })
 
@@ -212,12 +158,23 @@ const Simulator = Field.section({
     description: "How fast it writes.",
     unit: "tokens per second"
   }),
+  faults: Schema.Array(PlannedFault).pipe(Field.withDefault([])).annotate({
+    description:
+      "What goes wrong. The first that happens to a call is the only one; a call's own x-simulate comes in their place."
+  }),
   forward: Schema.Boolean.pipe(Field.withDefault(false)).annotate({
     description: "Whether the providers are simulators, to which a client's x-simulate goes on."
   })
 })
 
 const { fields } = RouterSettings.RouterSettings
+
+const Model = Schema.Struct({
+  ...RouterSettings.Route.fields,
+  policies: Schema.optionalKey(PolicySettings.ModelPolicies).annotate({
+    description: "Policies of this model. What is left out is as in policies below."
+  })
+})
 
 const All = Schema.Struct({
   listen: Listen,
@@ -229,13 +186,17 @@ const All = Schema.Struct({
   providers: fields.providers.pipe(Field.withDefault({})).annotate({
     description: "Services that answer, by name. Empty: DeepSeek with the key above, or else the simulator."
   }),
-  models: fields.models.pipe(Field.withDefault({})).annotate({
+  models: Schema.Record(Schema.String, Model).pipe(Field.withDefault({})).annotate({
     description:
       "Where calls of a model go, by the name that clients ask for; * takes all others. Empty: all go to the first provider."
   }),
-  policies: Policies,
+  policies: PolicySettings.Policies,
   limits: Limits,
   log: Log,
+  telemetry: TelemetrySettings.Telemetry.annotate({
+    description:
+      "A collector that gets traces, metrics and logs. Read from the files; OTEL_ variables win. A change needs a restart."
+  }),
   simulator: Simulator,
   center: Schema.optionalKey(Center.Center).annotate({
     description:
@@ -304,8 +265,35 @@ const contradictions = (settings: GatewaySettings): ReadonlyArray<Problem> => [
     (name) => ["admin", "keys", name],
     []
   ),
-  ...RouterSettings.contradictions(routing(settings)).map(({ message, path }) => ({ path, issue: message }))
+  ...Object.entries(settings.models).flatMap(([name, { policies: own }]) => {
+    const issue = PolicySettings.withoutLimit(settings.policies, own)
+    return issue === undefined ? [] : [{ path: ["models", name, "policies", "rateLimit"], issue }]
+  }),
+  ...RouterSettings.contradictions(routing(settings), policies(settings)).map(({ message, path }) => ({
+    path,
+    issue: message
+  }))
 ]
+
+const isSimulated = ({ type }: RouterSettings.ProviderSettings): boolean => type === "simulator"
+
+/**
+ * Whether a client's `x-simulate` goes on.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const takesFaults = (settings: GatewaySettings): boolean =>
+  settings.simulator.forward || Object.values(routing(settings).providers).every(isSimulated)
+
+/**
+ * The policies of all models and of single ones.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const policies = (settings: GatewaySettings): RouterSettings.Policies =>
+  PolicySettings.toRouter(settings, { faulty: takesFaults(settings) })
 
 /** Refuses to serve everyone in the network without client keys. */
 const reach = ({ clients, listen: { host } }: GatewaySettings): ReadonlyArray<Problem> =>
@@ -364,10 +352,33 @@ export interface Options {
  */
 export const defaultFile = "ballast.yaml"
 
-/** What is read of the files to find the center: the rest may be right only with what the center holds. */
-const Bootstrap = Schema.StructWithRest(Schema.Struct({ center: All.fields.center }), [
-  Schema.Record(Schema.String, Schema.Unknown)
-])
+/** Parts that are read of the files by themselves: the rest may be right only with what a center holds. */
+const rest = [Schema.Record(Schema.String, Schema.Unknown)] as const
+const CenterAlone = Schema.StructWithRest(Schema.Struct({ center: All.fields.center }), rest)
+const TelemetryAlone = Schema.StructWithRest(Schema.Struct({ telemetry: All.fields.telemetry }), rest)
+
+const filesOf = ({ file, profile }: Options) => {
+  const path = file ?? defaultFile
+  return [
+    FileSource.make(path, { optional: file === undefined }),
+    ...(profile === undefined ? [] : [FileSource.profile(path, profile, { optional: false })])
+  ]
+}
+
+/**
+ * Where telemetry is sent, as the files say; undefined when something in them is wrong, which `make` tells.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const telemetry = (
+  options: Options = {}
+): Effect.Effect<TelemetrySettings.Telemetry | undefined, never, FileSystem.FileSystem> =>
+  Settings.make(TelemetryAlone, filesOf(options)).pipe(
+    Effect.flatMap(({ current }) => current),
+    Effect.scoped,
+    Effect.match({ onFailure: () => undefined, onSuccess: ({ telemetry }) => telemetry })
+  )
 
 /**
  * The settings from their sources, which they follow as long as the scope lives.
@@ -376,23 +387,20 @@ const Bootstrap = Schema.StructWithRest(Schema.Struct({ center: All.fields.cente
  * @since 0.1.0
  */
 export const make = Effect.fnUntraced(function*(
-  { file, flags = {}, profile }: Options = {}
+  options: Options = {}
 ): Effect.fn.Return<
   Settings.Settings<GatewaySettings>,
   SettingsRefused | Config.ConfigError,
   FileSystem.FileSystem | Scope.Scope
 > {
-  const path = file ?? defaultFile
-  const files = [
-    FileSource.make(path, { optional: file === undefined }),
-    ...(profile === undefined ? [] : [FileSource.profile(path, profile, { optional: false })])
-  ]
-  const { center } = yield* Effect.scoped(Effect.flatMap(Settings.make(Bootstrap, files), ({ current }) => current))
+  const { center } = yield* Effect.scoped(
+    Effect.flatMap(Settings.make(CenterAlone, filesOf(options)), ({ current }) => current)
+  )
   return yield* Settings.make<GatewaySettings, FileSystem.FileSystem>(GatewaySettings, [
-    ...files,
+    ...filesOf(options),
     ...yield* Center.sources(center),
     yield* Environment.source,
-    ValuesSource.make(flags)
+    ValuesSource.make(options.flags ?? {})
   ], { copies: center?.copies })
 })
 

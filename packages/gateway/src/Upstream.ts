@@ -14,15 +14,17 @@ import * as Policy from "@ballast/resilience/Policy"
 import * as Router from "@ballast/router/Router"
 import type * as RouterSettings from "@ballast/router/RouterSettings"
 import * as Settings from "@ballast/settings/Settings"
+import * as Fault from "@ballast/simulator/Fault"
 import type { SimulatorOptions } from "@ballast/simulator/SimulatorOptions"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import { Rejection } from "./Rejection.ts"
-import { type GatewaySettings, others, routing } from "./Settings.ts"
+import { type GatewaySettings, others, policies, routing, takesFaults } from "./Settings.ts"
 
 /**
  * @category models
@@ -53,49 +55,17 @@ export interface Options {
 
 const isSimulated = ({ type }: RouterSettings.ProviderSettings): boolean => type === "simulator"
 
-const takesFaults = (settings: GatewaySettings): boolean =>
-  settings.simulator.forward || Object.values(routing(settings).providers).every(isSimulated)
-
-/** Faults that a person asks for one after the other do not open a circuit: it takes a load of them. */
-const minimumCalls = (faulty: boolean): number => faulty ? 100 : Lane.defaults.circuitBreaker.minimumCalls
-
-const shorter = (inner: Duration.Duration, outer: Duration.Duration): Duration.Duration | false =>
-  Duration.isLessThan(inner, outer) && inner
-
-/**
- * The policies of every call. A deadline that is no shorter than the one around it is left out.
- *
- * @category accessors
- * @since 0.1.0
- */
-export const policies = (settings: GatewaySettings): RouterSettings.Policies => {
-  const { circuitBreaker, concurrency, deadlines, rateLimit, retry, retryBudget } = settings.policies
-  const { enabled, ...breaker } = circuitBreaker
-  const attempt = shorter(deadlines.attempt, deadlines.total)
-  const around = attempt === false ? deadlines.total : attempt
-  return {
-    retry: retry.times > 0 && { ...retry, base: Duration.min(retry.base, retry.cap) },
-    retryBudget,
-    circuitBreaker: enabled &&
-      { ...breaker, minimumCalls: breaker.minimumCalls ?? minimumCalls(takesFaults(settings)) },
-    rateLimit: rateLimit ?? false,
-    concurrency: { ...concurrency, maxWait: Duration.min(concurrency.maxWait, deadlines.total) },
-    deadlines: {
-      total: deadlines.total,
-      attempt,
-      firstToken: shorter(deadlines.firstToken, around),
-      idle: shorter(deadlines.idle, around)
-    }
-  }
-}
-
 /** The embedded simulator as an HTTP client, once it is asked for. */
 const makeSimulator = Effect.fnUntraced(function*(settings: Settings.Setting<GatewaySettings>) {
   const scope = yield* Effect.scope
   let client: HttpClient.HttpClient | undefined
-  const make = Effect.fnUntraced(function*({ forward: _, ...pace }: GatewaySettings["simulator"]) {
+  const make = Effect.fnUntraced(function*({ faults, forward: _, ...pace }: GatewaySettings["simulator"]) {
     const { layerHttpClient } = yield* Effect.promise(() => import("@ballast/simulator/Simulator"))
-    const options: SimulatorOptions = pace
+    const plan = faults.map(({ fault, share }) => ({
+      fault: Result.getOrThrow(Fault.parse(fault)).fault,
+      probability: share
+    }))
+    const options: SimulatorOptions = { ...pace, plan }
     const made = yield* Layer.buildWithScope(layerHttpClient(options), scope)
     return client = Context.get(made, HttpClient.HttpClient)
   })

@@ -250,12 +250,15 @@ describe("ballast", { timeout: 60_000 }, () => {
         const [, url] = yield* program.printed(/listens on (\S+) /)
         const ask = (key: string) => post(url + chat, hello, { authorization: `Bearer ${key}` })
         assert.strictEqual((yield* ask("first")).status, 200)
-        writeFileSync(file, "clients: { alice: { keys: [ second ] } }\nlisten: { host: 127.0.0.2 }\n")
+        writeFileSync(
+          file,
+          "clients: { alice: { keys: [ second ] } }\nlisten: { host: 127.0.0.2 }\ntelemetry: { serviceName: b }\n"
+        )
         yield* program.signal("SIGHUP")
         yield* eventually(Effect.map(ask("second"), ({ status }) => status === 200))
         assert.strictEqual((yield* ask("first")).status, 401)
         yield* eventually(Effect.sync(() => program.stderr.includes("\"restart needed\"")))
-        assert.include(program.stderr, "[\"listen.host\"]")
+        assert.include(program.stderr, "[\"listen.host\",\"telemetry\"]")
         writeFileSync(file, "clients: { alice: { keys: [ third ] } }\nlisten: { prot: 1 }\n")
         yield* eventually(Effect.sync(() => program.stderr.includes("settings refused")))
         const ready = yield* send(`${url}/readyz`, { headers: { authorization: "Bearer second" } })
@@ -265,6 +268,44 @@ describe("ballast", { timeout: 60_000 }, () => {
           [`${file}:2:11: listen.prot: unknown key; did you mean port?`]
         )
         assert.isTrue((yield* send(`${url}/readyz`)).json.settings.refused)
+      }).pipe(Effect.scoped))
+
+    it.live("sends telemetry where the settings say, unless a variable says otherwise", () =>
+      Effect.gen(function*() {
+        const collector = Effect.gen(function*() {
+          const seen: Array<string> = []
+          const server = createServer((request, response) => {
+            const { authorization, host } = request.headers
+            request.resume().on("end", () => {
+              seen.push(`${request.url} ${authorization}`)
+              response.end(host)
+            })
+          })
+          yield* Effect.acquireRelease(
+            Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
+            () => Effect.sync(() => server.close().closeAllConnections())
+          )
+          return { seen, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+        })
+        const [named, other] = yield* Effect.all([collector, collector])
+        const file = `${yield* folder}/ballast.yaml`
+        writeFileSync(
+          file,
+          `telemetry: { endpoint: "${named.url}", headers: { authorization: "\${env:TOKEN}" }, metricsExporter: none }\n`
+        )
+        const served = Effect.fnUntraced(function*(env: Record<string, string>) {
+          const program = yield* start(["serve", "--config", file, "--port", "0"], { TOKEN: "Basic a=, b", ...env })
+          const [, url] = yield* program.printed(/listens on (\S+) /)
+          assert.strictEqual((yield* post(url + chat, hello)).status, 200)
+          yield* program.signal("SIGTERM")
+          yield* program.ended
+        })
+        yield* served({})
+        assert.deepStrictEqual(new Set(named.seen), new Set(["/v1/traces Basic a=, b", "/v1/logs Basic a=, b"]))
+        const before = named.seen.length
+        yield* served({ OTEL_EXPORTER_OTLP_ENDPOINT: other.url, OTEL_EXPORTER_OTLP_HEADERS: "authorization=other" })
+        assert.strictEqual(named.seen.length, before)
+        assert.deepStrictEqual(new Set(other.seen), new Set(["/v1/traces other", "/v1/logs other"]))
       }).pipe(Effect.scoped))
 
     it.live("says so when the port is in use", () =>

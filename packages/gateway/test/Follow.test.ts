@@ -156,6 +156,54 @@ policies:
       assert.deepStrictEqual((yield* upstream.router.names).toSorted(), ["broken", "x"])
     }).pipe(Effect.scoped, provided))
 
+  it.live("follows the policies of a model, keeps its circuit, and follows the faults of the simulator", () =>
+    Effect.gen(function*() {
+      let broken = 0
+      const url = yield* service(({ model }) => {
+        if (model !== "broken") return 200
+        broken++
+        return 500
+      })
+      const yaml = (policies: string, faults: string) =>
+        `listen: { port: 0 }
+providers:
+  p: { type: openai, baseUrl: "${url}", accounts: { main: { keys: [ key ] } } }
+  s: { type: simulator }
+models:
+  broken: { targets: [ { provider: p } ], policies: ${policies} }
+  sim: { targets: [ { provider: s, model: deepseek-flash } ] }
+simulator: { latency: 0s, timeToFirstToken: 0s, tokensPerSecond: 100000, faults: ${faults} }
+policies: { retry: { times: 1, base: 1ms } }
+`
+      const breaker = "circuitBreaker: { minimumCalls: 3, openDuration: 1h }"
+      const { serve, write } = yield* gateway(yaml(`{ retry: { times: 0 }, ${breaker} }`, "[]"))
+      const { port, settings } = yield* serve
+      const ask = (model: string) =>
+        Effect.map(
+          post(`http://127.0.0.1:${port}${chat}`, { ...hello, model }),
+          ({ json, status }) => status === 200 ? status : `${status} ${json.error.code}`
+        )
+      const handle = Effect.flatMap(
+        Registry.Current,
+        (registry) => registry.find("circuitBreaker", "p/main/broken")
+      )
+      const before = yield* handle
+      assert.strictEqual(yield* ask("sim"), 200)
+      yield* ask("broken")
+      assert.strictEqual(broken, 1)
+      yield* write("ballast.yaml", yaml(`{ retry: { times: 2 }, ${breaker} }`, "[ { fault: \"status=422\" } ]"))
+      yield* settings.refresh
+      // The first try had counted: the circuit opens with the third.
+      yield* ask("broken")
+      yield* ask("broken")
+      const tried = broken
+      assert.strictEqual(yield* handle, before)
+      assert.strictEqual((yield* before!.inspect)._tag, "Open")
+      assert.strictEqual(yield* ask("broken"), "503 circuit_open")
+      assert.strictEqual(broken, tried)
+      assert.match(String(yield* ask("sim")), /^422 /)
+    }).pipe(Effect.scoped, provided))
+
   it.live("loses no call when the file of a key is replaced", () =>
     Effect.gen(function*() {
       const accepted = new Set(["key-old"])

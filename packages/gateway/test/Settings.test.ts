@@ -2,7 +2,7 @@ import { Settings } from "@ballast/gateway"
 import { Settings as Live } from "@ballast/settings"
 import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, expect, it } from "@effect/vitest"
-import { ConfigProvider, Effect, FileSystem, Redacted } from "effect"
+import { ConfigProvider, Duration, Effect, FileSystem, Redacted } from "effect"
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { text as initial } from "../src/internal/cli/settings.ts"
@@ -126,6 +126,39 @@ const mistakes: ReadonlyArray<readonly [kind: string, yaml: string, message: str
     "ballast.yaml:2:3: center: expected one of nacos, apollo, etcd, redis"
   ],
   [
+    "two policies of a lane",
+    "providers: { a: { type: ollama } }\nmodels:\n" +
+    "  x: { targets: [ { provider: a, model: m } ], policies: { circuitBreaker: { window: 1m } } }\n" +
+    "  m: { targets: [ { provider: a } ], policies: { retry: { times: 1 }, deadlines: { idle: 1m } } }\n",
+    "ballast.yaml:4:48: models.m.policies: x leads to m of a, too, with another breaker, rate limit, concurrency or deadline; " +
+    "give both the same, or one none"
+  ],
+  [
+    "a rate limit without a limit",
+    "models:\n  x: { targets: [ { provider: simulator } ], policies: { rateLimit: { window: 1m } } }\n",
+    "ballast.yaml:2:69: models.x.policies.rateLimit: it needs a limit, since policies has no rateLimit"
+  ],
+  [
+    "a wrong policy of a model",
+    "models:\n  x: { targets: [ { provider: simulator } ], policies: { retry: { times: 21 } } }\n",
+    "ballast.yaml:2:74: models.x.policies.retry.times: found 21, expected a whole number from 0 to 20"
+  ],
+  [
+    "wrong fault",
+    "simulator:\n  faults: [ { fault: \"status=99\" } ]\n",
+    "ballast.yaml:2:22: simulator.faults[0].fault: status must be a whole number from 200 to 599, got \"99\""
+  ],
+  [
+    "a fault of single requests",
+    "simulator:\n  faults: [ { fault: \"status=503, times=2, id=a\" } ]\n",
+    "ballast.yaml:2:22: simulator.faults[0].fault: times and id belong to requests of the header x-simulate"
+  ],
+  [
+    "wrong collector",
+    "telemetry:\n  endpoint: collector:4318\n",
+    "ballast.yaml:2:13: telemetry.endpoint: found \"collector:4318\", expected an http or https URL without user, query or fragment"
+  ],
+  [
     "several at once",
     "listen: { port: -1 }\nlog: { level: loud }\n",
     "ballast.yaml:1:17: listen.port: found -1, expected a whole number from 0 to 65535\n" +
@@ -180,6 +213,41 @@ describe("Settings", () => {
       assert.deepStrictEqual(Object.keys(providers), ["deepseek", "local"])
     }))
 
+  it.effect("gives a model's policies over those of all, setting by setting", () =>
+    Effect.gen(function*() {
+      const { models, ...all } = Settings.policies(
+        yield* load(
+          `policies: { retry: { times: 2, cap: 5s }, deadlines: { total: 1m }, circuitBreaker: { window: 20s } }
+models:
+  x:
+    targets: [ { provider: simulator } ]
+    policies: { retry: { times: 0 }, circuitBreaker: { minimumCalls: 3 }, deadlines: { idle: 5s } }
+  y:
+    targets: [ { provider: simulator } ]
+    policies: { retry: { base: 10s }, deadlines: { total: 10m }, rateLimit: { limit: 5 } }
+  z: { targets: [ { provider: simulator } ] }
+`
+        )
+      )
+      const seconds = Duration.seconds
+      assert.deepInclude(all, {
+        retry: { times: 2, base: seconds(1), cap: seconds(5), maxRetryAfter: seconds(60) },
+        circuitBreaker: { failureRate: 0.5, minimumCalls: 100, window: seconds(20), openDuration: seconds(30) }
+      })
+      assert.deepStrictEqual(models, {
+        x: {
+          retry: false,
+          circuitBreaker: { failureRate: 0.5, minimumCalls: 3, window: seconds(20), openDuration: seconds(30) },
+          deadlines: { attempt: seconds(900), firstToken: seconds(120), idle: seconds(5) }
+        },
+        y: {
+          retry: { times: 2, base: seconds(5), cap: seconds(5), maxRetryAfter: seconds(60) },
+          rateLimit: { limit: 5, window: seconds(1), maxWait: Duration.zero },
+          deadlines: { total: seconds(600) }
+        }
+      })
+    }))
+
   it.effect("hides secrets when they are shown, in a form that can be read again", () =>
     Effect.gen(function*() {
       const shown = Live.print(
@@ -196,7 +264,7 @@ describe("Settings", () => {
 
   it.effect.each(
     [
-      ["docs/routing.md", 7],
+      ["docs/routing.md", 8],
       ["packages/gateway/README.md", 1]
     ] as const
   )("loads every example of %s", ([path, count]) =>

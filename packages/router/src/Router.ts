@@ -33,6 +33,7 @@ import * as ByModel from "./ByModel.ts"
 import * as Choice from "./Choice.ts"
 import * as Failover from "./Failover.ts"
 import * as FixedAnswer from "./FixedAnswer.ts"
+import * as lanePolicies from "./internal/lanePolicies.ts"
 import * as noted from "./internal/noted.ts"
 import * as KeyPool from "./KeyPool.ts"
 import * as Mirror from "./Mirror.ts"
@@ -112,8 +113,8 @@ export interface Router extends ChatModel.ChatModel<RouteError> {
   }>
   /**
    * Follows other settings and, when given, other policies. Dies of a `RangeError` when they contradict themselves, and changes nothing
-   * then. Breakers, rate limits and queues are updated in place; other deadlines, or a policy that is switched on or off, make all of
-   * them again.
+   * then. Breakers, rate limits and queues are updated in place; a deadline other than the total, or a policy that is switched on or off,
+   * makes all policies of its provider again.
    */
   readonly update: (settings: Settings.RouterSettings, policies?: Settings.Policies) => Effect.Effect<void>
   /**
@@ -141,7 +142,7 @@ export interface Router extends ChatModel.ChatModel<RouteError> {
  */
 export interface Options {
   readonly settings: Settings.RouterSettings
-  /** Policies of every route and target. Default: those of `Lane`. */
+  /** Policies of every route and target, and those of single models. Default: those of `Lane`. */
   readonly policies?: Settings.Policies | undefined
   /** The HTTP client that calls of a provider go through. */
   readonly client: (provider: string, type: Presets.Type) => Effect.Effect<HttpClient.HttpClient>
@@ -149,7 +150,7 @@ export interface Options {
 
 interface Pool {
   readonly settings: Settings.ProviderSettings
-  readonly policies: Settings.Policies
+  readonly lanes: lanePolicies.Lanes
   readonly url: string
   readonly accounts: KeyPool.KeyPool<RouteError>
   /** A bare source with a key. */
@@ -208,34 +209,39 @@ const targetChoice: Record<Settings.Route["choice"], Choice.Choice> = {
 }
 
 /** Whether a pool can go on under other settings: only its accounts differ, and policies that can be changed in place. */
-const isSame = (before: Pool, settings: Settings.ProviderSettings, policies: Settings.Policies): boolean =>
+const isSame = (before: Pool, name: string, settings: Settings.ProviderSettings, lanes: lanePolicies.Lanes): boolean =>
   Equal.equals({ ...before.settings, accounts: {} }, { ...settings, accounts: {} }) &&
-  Equal.equals(shapeOf(before.policies), shapeOf(policies))
+  lanePolicies.isSameShape(name, before.lanes, lanes)
 
-/** What of the policies can not be changed in place. */
-const shapeOf = ({ circuitBreaker, concurrency, deadlines, rateLimit }: Settings.Policies) => ({
-  deadlines,
-  circuitBreaker: circuitBreaker !== false,
-  rateLimit: rateLimit !== undefined && rateLimit !== false,
-  concurrency: concurrency !== false
-})
-
-/** Changes the policies of an owner in place. */
-const updatePolicies = Effect.fnUntraced(function*(owner: string, policies: Settings.Policies) {
+/** Changes the policies of an account's lanes in place, where they differ. */
+const updatePolicies = Effect.fnUntraced(function*(
+  provider: string,
+  account: string,
+  before: lanePolicies.Lanes,
+  after: lanePolicies.Lanes
+) {
   const registry = yield* Registry.Current
-  const { circuitBreaker, concurrency, rateLimit } = policies
-  if (circuitBreaker !== false) {
-    const settings = { ...Lane.defaults.circuitBreaker, ...circuitBreaker }
-    for (const { handle } of yield* registry.list({ owner, kind: "circuitBreaker" })) yield* handle.update(settings)
+  const owner = ownerOf(provider, account)
+  /** The new policies of a lane, or undefined when they are the old ones. */
+  const changed = (lane: string): Settings.ModelPolicies | undefined => {
+    const name = lane.slice(owner.length + 1)
+    const model = name === otherLane ? undefined : name
+    const policies = after.of(provider, account, model)
+    return Equal.equals(before.of(provider, account, model), policies) ? undefined : policies
   }
-  if (rateLimit !== undefined && rateLimit !== false) {
-    for (const { handle } of yield* registry.list({ owner, kind: "rateLimiter" })) yield* handle.update(rateLimit)
+  for (const { handle, name } of yield* registry.list({ owner, kind: "circuitBreaker" })) {
+    const { circuitBreaker = {} } = changed(name) ?? { circuitBreaker: false }
+    if (circuitBreaker !== false) yield* handle.update({ ...Lane.defaults.circuitBreaker, ...circuitBreaker })
   }
-  if (concurrency !== false) {
-    const { queue, maxWait } = { ...Lane.defaults.concurrency, ...concurrency }
-    for (const { handle } of yield* registry.list({ owner, kind: "adaptiveLimit" })) {
-      yield* handle.update({ queue, maxWait })
-    }
+  for (const { handle, name } of yield* registry.list({ owner, kind: "rateLimiter" })) {
+    const { rateLimit = false } = changed(name) ?? {}
+    if (rateLimit !== false) yield* handle.update(rateLimit)
+  }
+  for (const { handle, name } of yield* registry.list({ owner, kind: "adaptiveLimit" })) {
+    const { concurrency = {} } = changed(name) ?? { concurrency: false }
+    if (concurrency === false) continue
+    const { maxWait, queue } = { ...Lane.defaults.concurrency, ...concurrency }
+    yield* handle.update({ queue, maxWait })
   }
 })
 
@@ -280,18 +286,22 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   const { client } = options
   const scope = yield* Effect.scope
   let policies = options.policies ?? {}
+  let lanes = lanePolicies.make(options.settings.models, policies)
 
   const makePool = Effect.fnUntraced(function*(name: string, settings: Settings.ProviderSettings) {
     const own = yield* Scope.fork(scope)
     const provider = providerOf(name, settings)
     const http = yield* client(name, settings.type)
     // Lanes are made later, too, when a model has answered for the first time.
-    const laneOptions = () => ({
-      ...policies,
-      // Of the route.
-      retry: false as const,
-      deadlines: policies.deadlines === false ? false as const : { ...policies.deadlines, total: false as const }
-    })
+    const laneOptions = (account: string, model: string) => {
+      const policies = lanes.of(name, account, model === otherLane ? undefined : model)
+      return {
+        ...policies,
+        // Of the route.
+        retry: false as const,
+        deadlines: policies.deadlines === false ? false as const : { ...policies.deadlines, total: false as const }
+      }
+    }
     const sourceOf = (key: Redacted.Redacted) =>
       Effect.provideService(Source.make({ provider, apiKey: key }), HttpClient.HttpClient, http)
     const lane = (account: string, model: string, source: ChatModel.ChatModel) =>
@@ -303,7 +313,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
             url: new URL(provider.baseUrl)
           },
           {
-            ...laneOptions(),
+            ...laneOptions(account, model),
             name: ownerOf(name, account),
             model,
             ...(model === otherLane ? { circuitBreaker: false } : undefined)
@@ -318,7 +328,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       guard: (account, source) =>
         Effect.flatMap(lane(account, otherLane, source), (unnamed) =>
           PerModel.make({
-            names: Object.keys(provider.models),
+            names: [...Object.keys(provider.models), ...lanes.models(name)],
             make: (model) => lane(account, model, source),
             others: unnamed
           })),
@@ -327,7 +337,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
           Effect.map(Effect.flatMap(sourceOf(key), ({ balance }) => balance), ({ is_available }) => is_available)
       })
     }).pipe(Scope.provide(own))
-    const pool: Pool = { settings, policies, url: provider.baseUrl, accounts, source: sourceOf, scope: own }
+    const pool: Pool = { settings, lanes, url: provider.baseUrl, accounts, source: sourceOf, scope: own }
     return pool
   })
 
@@ -340,8 +350,8 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       const old = before.get(name)
       pools.set(
         name,
-        old !== undefined && isSame(old, provider, policies)
-          ? { ...old, settings: provider, policies }
+        old !== undefined && isSame(old, name, provider, lanes)
+          ? { ...old, settings: provider, lanes }
           : yield* makePool(name, provider)
       )
     }
@@ -426,15 +436,15 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     const mirror = mirrored === undefined
       ? undefined
       : yield* Mirror.make(failover, { to: targetModel(pools, mirrored), share: mirrored.share })
-    const deadlines = policies.deadlines === false ? undefined : policies.deadlines
+    const own = lanePolicies.over(policies, lanePolicies.ownOf(policies, name))
     const policy = yield* Policy.common({
       name: `route/${name}`,
       cooperative: true,
       error: Lane.deadlineError,
-      total: policies.deadlines === false
+      total: own.deadlines === false
         ? undefined
-        : Lane.resolveDeadline(deadlines?.total, Lane.defaults.deadlines.total),
-      retry: yield* Lane.retryOf(`route/${name}`, policies)
+        : Lane.resolveDeadline(own.deadlines?.total, Lane.defaults.deadlines.total),
+      retry: yield* Lane.retryOf(`route/${name}`, own)
     })
     const undegraded = ChatModel.withPolicy(mirror ?? failover, policy)
     const weights = Object.fromEntries(settings.targets.map((target) => [armOf(target), target.weight]))
@@ -488,19 +498,18 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
 
   const update = Effect.fnUntraced(function*(settings: Settings.RouterSettings, changed?: Settings.Policies) {
     const before = revision
-    const usual = policies
+    const usual = { policies, lanes }
+    lanes = lanePolicies.make(settings.models, changed ?? policies)
     policies = changed ?? policies
     const after = yield* Effect.onError(
       makeRevision(settings, before.pools),
-      () => Effect.sync(() => policies = usual)
+      () => Effect.sync(() => ({ policies, lanes } = usual))
     )
     for (const [name, pool] of after.pools) {
       if (before.pools.get(name)?.accounts !== pool.accounts) continue
       const accounts = accountsOf(pool.settings)
       yield* pool.accounts.update(accounts)
-      if (!Equal.equals(usual, policies)) {
-        yield* Effect.forEach(Object.keys(accounts), (account) => updatePolicies(ownerOf(name, account), policies))
-      }
+      yield* Effect.forEach(Object.keys(accounts), (account) => updatePolicies(name, account, usual.lanes, lanes))
     }
     revision = after
     for (const [name, pool] of before.pools) {

@@ -13,14 +13,17 @@
  *
  * @since 0.1.0
  */
-import type * as Lane from "@ballast/deepseek/Lane"
 import * as Source from "@ballast/deepseek/Source"
 import * as Field from "@ballast/settings/Field"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as lanePolicies from "./internal/lanePolicies.ts"
+import type { Policies } from "./internal/lanePolicies.ts"
 import * as Presets from "./Presets.ts"
 import * as When from "./When.ts"
+
+export type { ModelPolicies, Policies } from "./internal/lanePolicies.ts"
 
 const weight = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)).pipe(Field.withDefault(1))
 
@@ -168,12 +171,16 @@ export interface Contradiction {
 const listed = (names: ReadonlyArray<string>): string => `known: ${names.join(", ") || "none"}`
 
 /**
- * Finds what does not fit together: targets without their provider or account, providers without a URL or a key, two arms of a name.
+ * Finds what does not fit together: targets without their provider or account, providers without a URL or a key, two arms of a name,
+ * and two policies of a lane.
  *
  * @category checks
  * @since 0.1.0
  */
-export const contradictions = ({ models, providers }: RouterSettings): ReadonlyArray<Contradiction> => {
+export const contradictions = (
+  { models, providers }: RouterSettings,
+  policies: Policies = {}
+): ReadonlyArray<Contradiction> => {
   const found: Array<Contradiction> = []
   for (const [name, { accounts, baseUrl, type }] of Object.entries(providers)) {
     const preset: Presets.Preset = Presets.presets[type]
@@ -207,6 +214,9 @@ export const contradictions = ({ models, providers }: RouterSettings): ReadonlyA
       })
     }
   }
+  for (const { message, route } of lanePolicies.conflicts(models, policies)) {
+    found.push({ path: ["models", route, "policies"], message })
+  }
   return found
 }
 
@@ -218,14 +228,3 @@ export const contradictions = ({ models, providers }: RouterSettings): ReadonlyA
  */
 export const armOf = ({ account, arm, model, provider }: Target): string =>
   arm ?? [provider, account, model].filter((part) => part !== undefined).join("/")
-
-/**
- * The policies of every route and target; what is left out is as for a single client of DeepSeek.
- *
- * @category options
- * @since 0.1.0
- */
-export interface Policies extends Lane.Policies {
-  /** How calls wait for a place; how many there are is the provider's to say. */
-  readonly concurrency?: Omit<Lane.ConcurrencyOptions, "limit"> | false | undefined
-}

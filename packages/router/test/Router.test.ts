@@ -1,9 +1,11 @@
 import type { ChatRequest } from "@ballast/chat"
+import { Registry } from "@ballast/resilience"
 import { CallContext, RouteInfo, Router, RouterSettings } from "@ballast/router"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Redacted, Schema } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { TestClock } from "effect/testing"
+import * as lanePolicies from "../src/internal/lanePolicies.ts"
 import { answered, bothWays, request } from "./support.ts"
 
 const refusal = (status: number, message: string) => ({ status, body: { error: { message } } })
@@ -311,7 +313,132 @@ describe("Router, steered by hand", () => {
     }))
 })
 
+describe("Router, policies of a model", () => {
+  const pro = { ...request, model: "pro" }
+  const usual: RouterSettings.Policies = { retry: false, circuitBreaker: { minimumCalls: 100 } }
+  const own = (policies: RouterSettings.ModelPolicies): RouterSettings.Policies => ({
+    ...usual,
+    models: { pro: policies }
+  })
+  const breaker = (name: string) =>
+    Effect.flatMap(Registry.Current, (registry) => registry.find("circuitBreaker", name))
+  const stateOf = Effect.fnUntraced(function*(name: string) {
+    const handle = yield* breaker(name)
+    return handle && (yield* handle.inspect)._tag
+  })
+
+  /** How often a call asks a host, while all hosts fail. */
+  const failing = Effect.fnUntraced(function*(
+    net: ReturnType<typeof internet>,
+    router: Router.Router,
+    asked: ChatRequest.ChatRequest
+  ) {
+    for (const host of ["api.deepseek.com", "ark.example"]) net.broken.set(host, refusal(503, "busy"))
+    const before = net.asked.length
+    const fiber = yield* Effect.forkChild(Effect.exit(router.complete(asked)), { startImmediately: true })
+    yield* TestClock.adjust("10 millis")
+    yield* Fiber.join(fiber)
+    return net.asked.length - before
+  })
+  const flashAsked = { ...request, model: "deepseek-flash" }
+  const flashLane = "deepseek/main/deepseek-flash"
+  const proLane = "ark/main/pro-endpoint"
+
+  it.effect("hold for its route and its lanes alone", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const policies = own({ retry: { times: 1, base: "1 millis" }, circuitBreaker: { minimumCalls: 2 } })
+      const router = yield* Router.make({ settings: both, policies, client: net.client })
+      const tried = (asked: ChatRequest.ChatRequest) => failing(net, router, asked)
+      assert.deepStrictEqual(yield* Effect.all([tried(flashAsked), tried(flashAsked), tried(pro)]), [1, 1, 2])
+      yield* tried(pro)
+      assert.deepStrictEqual([yield* stateOf(proLane), yield* stateOf(flashLane)], ["Open", "Closed"])
+    }).pipe(Effect.provide(Registry.layer)))
+
+  it.effect("change in place, and keep counts and what was set by hand elsewhere", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const router = yield* Router.make({
+        settings: both,
+        policies: own({ circuitBreaker: { minimumCalls: 100 } }),
+        client: net.client
+      })
+      const before = yield* breaker(proLane)
+      const other = yield* breaker(flashLane)
+      yield* failing(net, router, pro)
+      yield* failing(net, router, pro)
+      yield* other!.update({ minimumCalls: 1 })
+      // The total deadline is the route's.
+      yield* router.update(both, own({ circuitBreaker: { minimumCalls: 3 }, deadlines: { total: "1 minute" } }))
+      assert.strictEqual(yield* breaker(proLane), before)
+      yield* failing(net, router, pro)
+      assert.strictEqual(yield* stateOf(proLane), "Open")
+      yield* failing(net, router, flashAsked)
+      assert.strictEqual(yield* stateOf(flashLane), "Open")
+      // What is switched on makes the provider's lanes anew, and no other provider's.
+      yield* router.update(both, own({ rateLimit: { limit: 5, window: "1 second" } }))
+      assert.notStrictEqual(yield* breaker(proLane), before)
+      assert.strictEqual(yield* breaker(flashLane), other)
+    }).pipe(Effect.provide(Registry.layer)))
+
+  it("are those of the route that names a lane, and of * where no route does", () => {
+    const { models } = decode({
+      providers: {},
+      models: {
+        a: { targets: [{ provider: "p", model: "m" }, { provider: "p", account: "x", model: "n" }] },
+        b: { targets: [{ provider: "p" }], failover: [{ provider: "p", model: "m" }] },
+        "*": { targets: [{ provider: "p" }] }
+      }
+    })
+    const lanes = lanePolicies.make(models, {
+      rateLimit: { limit: 1, window: 1 },
+      models: {
+        a: { rateLimit: { limit: 2, window: 1 }, deadlines: { total: 1, idle: 2 } },
+        b: { retry: false, deadlines: { total: 1 } },
+        "*": { rateLimit: { limit: 3, window: 1 } }
+      }
+    })
+    const limitOf = (account: string, model: string | undefined) => {
+      const { rateLimit } = lanes.of("p", account, model)
+      return rateLimit ? rateLimit.limit : rateLimit
+    }
+    assert.deepStrictEqual(
+      [limitOf("x", "m"), limitOf("x", "n"), limitOf("y", "n"), limitOf("x", "b"), limitOf("x", "else")],
+      [2, 2, 3, 1, 3]
+    )
+    assert.strictEqual(limitOf("x", undefined), 3)
+    assert.deepStrictEqual(lanes.of("p", "x", "m").deadlines, { idle: 2 })
+  })
+})
+
 describe("RouterSettings", () => {
+  it("finds two routes with different policies of one lane, and no others", () => {
+    const given = decode({
+      providers: { p: { type: "ollama" } },
+      models: {
+        a: { targets: [{ provider: "p", model: "m" }] },
+        b: { targets: [{ provider: "p", model: "m" }] },
+        m: { targets: [{ provider: "p", account: "x" }] }
+      }
+    })
+    const found = (a: RouterSettings.ModelPolicies, b: RouterSettings.ModelPolicies, m: RouterSettings.ModelPolicies) =>
+      RouterSettings.contradictions({ ...given, models: { ...given.models } }, { models: { a, b, m } })
+        .filter(({ path }) => path.at(-1) === "policies").map(({ message, path }) => `${path.join(".")}: ${message}`)
+    const breaker = (minimumCalls: number) => ({ circuitBreaker: { minimumCalls } })
+    assert.deepStrictEqual(found(breaker(1), breaker(1), { retry: false }), [])
+    const message =
+      "a leads to m of p, too, with another breaker, rate limit, concurrency or deadline; give both the same, or one none"
+    assert.deepStrictEqual(found(breaker(1), breaker(2), breaker(3)), [
+      `models.b.policies: ${message}`,
+      `models.m.policies: ${message}`
+    ])
+    assert.throws(
+      () => lanePolicies.make(given.models, { models: { a: breaker(1), b: breaker(2) } }),
+      RangeError,
+      `Router: b: ${message}`
+    )
+  })
+
   it("finds contradictions and says where", () => {
     const found = RouterSettings.contradictions(decode({
       providers: {

@@ -14,6 +14,7 @@ import type { GatewaySettings } from "../../Settings.ts"
 import * as Settings from "../../Settings.ts"
 import { fromServeError } from "../../StartError.ts"
 import * as Startup from "../../Startup.ts"
+import * as TelemetrySettings from "../../TelemetrySettings.ts"
 import * as Upstream from "../../Upstream.ts"
 import { version } from "../../Version.ts"
 import * as sources from "./sources.ts"
@@ -55,9 +56,11 @@ const run = Effect.fnUntraced(function*(settings: Live<GatewaySettings>) {
 export const serve = Effect.fnUntraced(function*({ forwardSimulate, host, port, ...options }: Options) {
   const { colors, format, level } = yield* sources.logs
   const logs = Logs.live({ colors, format, level })
+  const files = yield* sources.of(options)
+  const telemetry = yield* Settings.telemetry(files)
   const program = Effect.gen(function*() {
     const settings = yield* Settings.make({
-      ...yield* sources.of(options),
+      ...files,
       flags: { listen: { host, port }, simulator: { forward: forwardSimulate } }
     })
     yield* Following.follow(
@@ -69,7 +72,8 @@ export const serve = Effect.fnUntraced(function*({ forwardSimulate, host, port, 
   return yield* program.pipe(
     Effect.scoped,
     Effect.provide(
-      Exporter.layer({ serviceName: "ballast" }).pipe(
+      Exporter.layer({ serviceName: telemetry?.serviceName ?? "ballast" }).pipe(
+        Layer.provide(telemetry === undefined ? Layer.empty : TelemetrySettings.layer(telemetry)),
         Layer.merge(
           Layer.mergeAll(Propagation.layerConfig, Content.layerConfig, RuntimeMetrics.layer, AlertBridge.layerConfig)
         ),
