@@ -10,6 +10,9 @@
  * | key: usable → retired | `probe` succeeds with it, or `update` leaves the key out |
  * | account: usable → resting | `probe` succeeds with one of its keys |
  *
+ * An only account never rests, and an only key is never retired: there is nothing to go on to, and the provider knows best when it
+ * answers again.
+ *
  * A retired key and a resting account are probed in the background, first after `probeBase`, then twice as long each time, up to
  * `probeCap`. Without a `probe` they come back by themselves after that time, and the next call finds out. When nothing is left, calls fail
  * at once, with an error that says which account is out, why and since when. No text, state or event has a key in it: keys are told by their
@@ -267,9 +270,11 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
       if (!(error instanceof ChatError.ClientError)) return Effect.void
       switch (error.reason._tag) {
         case "Unauthorized":
-          return retire(entry(), key, error.reason.status)
+          return accounts.size > 1 || entry().keys.length > 1
+            ? retire(entry(), key, error.reason.status)
+            : Effect.void
         case "InsufficientBalance":
-          return rest(entry(), key, error.reason.status)
+          return accounts.size > 1 ? rest(entry(), key, error.reason.status) : Effect.void
         default:
           return Effect.void
       }

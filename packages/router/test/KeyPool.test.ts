@@ -140,11 +140,23 @@ describe("KeyPool", () => {
       assert.deepStrictEqual(service.closed, ["main-2", "second-1", "main-1"])
     }))
 
+  it.effect("goes on asking with an only key, whatever it is answered", () =>
+    Effect.gen(function*() {
+      const service = provider()
+      const pool = yield* makePool(service, { main: { keys: keys("main-1") } })
+      for (const error of [noBalance, unauthorized]) {
+        service.broken.set("main-1", error)
+        assert.deepStrictEqual(yield* bothWays(pool), [Result.fail(error), Result.fail(error)])
+      }
+      service.broken.clear()
+      assert.deepStrictEqual(yield* bothWays(pool), both("main-1"))
+    }))
+
   it.effect("shows no key in its state or errors", () =>
     Effect.gen(function*() {
       const service = provider()
-      const pool = yield* makePool(service, { main: { keys: keys("sk-canary") } })
-      service.broken.set("sk-canary", unauthorized)
+      const pool = yield* makePool(service, { main: { keys: keys("sk-canary", "sk-canary-2") } })
+      for (const key of ["sk-canary", "sk-canary-2"]) service.broken.set(key, unauthorized)
       yield* Effect.ignore(pool.complete(request))
       const error = yield* Effect.flip(pool.complete(request))
       assert.notInclude(JSON.stringify([error, error.message, yield* pool.inspect]), "canary")
