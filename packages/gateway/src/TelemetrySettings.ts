@@ -12,10 +12,11 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 
-const name = Schema.String.check(Schema.makeFilter(
-  (text) => /^[\w.~-]+$/.test(text),
-  { expected: "a name of letters, digits, -, _, . and ~" }
-))
+/** Says which name can not be sent as a header. */
+const wrongName = (headers: Readonly<Record<string, unknown>>): string | undefined => {
+  const wrong = Object.keys(headers).find((name) => !/^[\w.~-]+$/.test(name))
+  return wrong === undefined ? undefined : `${JSON.stringify(wrong)} is no name of letters, digits, -, _, . and ~`
+}
 
 const value = Field.secret.check(Schema.makeFilter(
   (secret) => /^[\x20-\x7e]*$/.test(Redacted.value(secret).trim()),
@@ -35,9 +36,11 @@ export const Telemetry = Field.section({
   ))).annotate({
     description: "Base URL of an OpenTelemetry collector, such as http://127.0.0.1:4318. Default: nothing is sent."
   }),
-  headers: Schema.Record(name, value).pipe(Field.withDefault({})).annotate({
-    description: "Headers that are sent to it, by name."
-  }),
+  headers: Schema.Record(Schema.String, value).check(Schema.makeFilter(wrongName)).pipe(Field.withDefault({})).annotate(
+    {
+      description: "Headers that are sent to it, by name."
+    }
+  ),
   compression: Schema.Literals(["none", "gzip"]).pipe(Field.withDefault("none")).annotate({
     description: "How what is sent is compressed."
   }),
@@ -47,7 +50,7 @@ export const Telemetry = Field.section({
   serviceName: Schema.NonEmptyString.pipe(Field.withDefault("ballast")).annotate({
     description: "What the gateway is called there."
   }),
-  attributes: Schema.Record(Schema.NonEmptyString, Schema.String).pipe(Field.withDefault({})).annotate({
+  attributes: Schema.Record(Schema.String, Schema.String).pipe(Field.withDefault({})).annotate({
     description: "Further attributes of the gateway there, such as deployment.environment.name."
   })
 })

@@ -159,6 +159,16 @@ const mistakes: ReadonlyArray<readonly [kind: string, yaml: string, message: str
     "ballast.yaml:2:13: telemetry.endpoint: found \"collector:4318\", expected an http or https URL without user, query or fragment"
   ],
   [
+    "wrong headers of a collector",
+    "telemetry:\n  headers: { a b: secret }\n",
+    "ballast.yaml:2:12: telemetry.headers: \"a b\" is no name of letters, digits, -, _, . and ~"
+  ],
+  [
+    "a wrong secret header of a collector",
+    "telemetry:\n  headers: { a: sécret }\n",
+    "ballast.yaml:2:17: telemetry.headers.a: found <redacted>, expected a header of visible ASCII characters"
+  ],
+  [
     "several at once",
     "listen: { port: -1 }\nlog: { level: loud }\n",
     "ballast.yaml:1:17: listen.port: found -1, expected a whole number from 0 to 65535\n" +
