@@ -46,7 +46,15 @@ describe("the common stack", () => {
       assert.strictEqual(executions(), 2)
       yield* TestClock.adjust(1)
       assert.strictEqual(executions(), 3)
-      assert.deepStrictEqual((yield* Fiber.join(events)).map(({ attributes }) => attributes["seconds"]), [0.5, 1])
+      const seen = (yield* Fiber.join(events)).map((
+        { attributes, name }
+      ) => [name, attributes["seconds"] ?? attributes["attempt"]])
+      assert.deepStrictEqual(seen, [
+        ["ballast.wait", 0.5],
+        ["ballast.retry", 2],
+        ["ballast.wait", 1],
+        ["ballast.retry", 3]
+      ])
     }))
 
   it.effect("the same holds for a stream", () =>
