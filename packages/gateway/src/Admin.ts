@@ -128,6 +128,7 @@ export const make = Effect.fnUntraced(function*<A>(
         return {
           on: `weight of ${target} of ${model}`,
           pull: steered(router.weigh(model, { [target]: order.do === "drain" ? 0 : order.weight })),
+          // A model, target or circuit that the settings no longer have needs no release; the same below.
           release: Effect.ignore(router.weigh(model, { [target]: undefined }))
         }
       }

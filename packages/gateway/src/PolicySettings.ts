@@ -168,7 +168,7 @@ const over = (usual: Policies, own: ModelPolicies): Policies => {
   return { ...without, rateLimit: { ...waits, ...given, ...own.rateLimit, limit } }
 }
 
-/** Why a model's rate limit is none; undefined when it is one. */
+/** What is missing for a model's rate limit; undefined when it is complete. */
 export const withoutLimit = (usual: Policies, own: ModelPolicies | undefined): string | undefined =>
   own?.rateLimit !== undefined && own.rateLimit.limit === undefined && usual.rateLimit === undefined
     ? "it needs a limit, since policies has no rateLimit"

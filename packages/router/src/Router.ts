@@ -132,7 +132,7 @@ export interface Router extends ChatModel.ChatModel<RouteError> {
   readonly degrade: (model: string, to: Degradation | undefined) => Effect.Effect<void, CannotSteer>
   /** Ends all outages of a provider's accounts and keys. */
   readonly reset: (provider: string) => Effect.Effect<void, CannotSteer>
-  /** A bare source of a provider's account, by default the first, for its list of models and its balance; undefined when there is none. */
+  /** A bare source of a provider's account, by default the first, for its list of models and its balance; undefined for an unknown provider or account. */
   readonly lookup: (provider: string, account?: string) => Effect.Effect<Source.Source | undefined>
 }
 

@@ -37,7 +37,7 @@ export const counted = (body: HttpBody.HttpBody, signal: Signal, items: number):
 /** A collector that accepts connections and never answers must not pile up requests. OpenTelemetry's default. */
 const timeout = "10 seconds"
 
-/** Batches, those that wait for another try included, that are kept for a collector that is slow. */
+/** How many batches may wait for a slow collector. Batches that are sent again count, too. */
 const maxBatches = 8
 
 /** Effect's exporter tries a batch this often. */

@@ -33,6 +33,7 @@ const reread = Effect.fnUntraced(function*(settings: Live<GatewaySettings>) {
     Effect.sync(() => process.on("SIGHUP", onSignal)),
     () => Effect.sync(() => process.off("SIGHUP", onSignal))
   )
+  // The settings log a refusal themselves.
   yield* Effect.forkScoped(Effect.forever(Effect.andThen(Queue.take(signals), Effect.ignore(settings.refresh))))
 })
 
