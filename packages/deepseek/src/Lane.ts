@@ -130,12 +130,13 @@ export const make = Effect.fnUntraced(function*(
   const { provider, url } = source
   const { model, name: owner = provider.name } = options
   const name = `${owner}/${model}`
-  const deadlines = resolveDeadlines(options.deadlines)
+  const { total, ...attemptLimits } = resolveDeadlines(options.deadlines)
   const circuitBreaker = yield* breakerOf(name, options)
-  const adaptiveLimit = yield* limitOf(name, options, provider.models[model]?.concurrency, deadlines.total)
+  const adaptiveLimit = yield* limitOf(name, options, provider.models[model]?.concurrency, total)
   const policy = yield* Policy.common<ChatError.TransportError>({
     name,
-    ...deadlines,
+    total,
+    ...attemptLimits,
     // A source on `Undici` ends its waits itself; nothing between it and the deadlines waits.
     cooperative: true,
     error: deadlineError,
@@ -259,7 +260,13 @@ export const resolveDeadline = (
   return around === undefined || Duration.isLessThan(usual, around) ? usual : undefined
 }
 
-const resolveDeadlines = (given: DeadlineOptions | false | undefined) => {
+/**
+ * The deadlines in force: of a call, of an attempt, and of its items.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const resolveDeadlines = (given: DeadlineOptions | false | undefined) => {
   const resolve = (field: keyof DeadlineOptions, around?: Duration.Duration) =>
     resolveDeadline(given === false ? false : given?.[field], defaults.deadlines[field], around)
   const total = resolve("total")

@@ -1,14 +1,18 @@
 import { Gateway, Settings, Upstream } from "@ballast/gateway"
 import { Registry } from "@ballast/resilience"
 import { Logs } from "@ballast/telemetry"
-import { NodeFileSystem } from "@effect/platform-node"
+import { NodeFileSystem, NodeRedis } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, FileSystem, Layer } from "effect"
+import { Context, Effect, Fiber, FileSystem, Layer } from "effect"
+import { Redis } from "effect/persistence"
 import { readFileSync } from "node:fs"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { connect } from "node:tls"
 import OpenAI from "openai"
+import * as EtcdServer from "../../../test/support/EtcdServer.ts"
+import { describeRedis, layer as RedisServerLayer, RedisServer } from "../../../test/support/RedisServer.ts"
+import * as ApolloServer from "../../settings/test/support/ApolloServer.ts"
 import { overHttp } from "../../settings/test/support/exchange.ts"
 import * as NacosServer from "../../settings/test/support/NacosServer.ts"
 import { type Answer, eventually, hello, post, send } from "./harness.ts"
@@ -330,6 +334,49 @@ models:
       assert.strictEqual(yield* status("first"), 401)
       assert.strictEqual((yield* settings.current).log.level, "error")
     }).pipe(Effect.scoped, provided))
+
+  describeRedis("with Redis and etcd", () =>
+    it.live("follows each kind of center", () =>
+      Effect.gen(function*() {
+        const redisUrl = (yield* RedisServer).url
+        const redis = Context.get(yield* Layer.build(NodeRedis.layer({ url: redisUrl })), Redis.Redis)
+        const etcdUrl = (yield* EtcdServer.EtcdServer).url
+        const apollo = ApolloServer.make({ accessKey: "secret" })
+        const encode = (text: string) => Buffer.from(text).toString("base64")
+        const centers = [
+          {
+            center: `redis: { url: "${redisUrl}" }`,
+            publish: (text: string) =>
+              Effect.andThen(
+                redis.send("CONFIG", "SET", "notify-keyspace-events", "K$g"),
+                redis.send("SET", "ballast.yaml", text)
+              )
+          },
+          {
+            center: `etcd: { url: "${etcdUrl}" }`,
+            publish: (text: string) =>
+              post(`${etcdUrl}/v3/kv/put`, { key: encode("ballast.yaml"), value: encode(text) })
+          },
+          {
+            center: `apollo: { url: "${yield* overHttp(
+              apollo.exchange
+            )}", appId: app, namespace: ballast.yaml, accessKey: secret }`,
+            publish: (text: string) => apollo.release("ballast.yaml", { content: text })
+          }
+        ]
+        for (const { center, publish } of centers) {
+          yield* publish("listen: { port: 0 }\nlog: { level: warn }\n")
+          const { serve } = yield* gateway(`center: { ${center} }\nlog: { level: error, format: json }\n`)
+          const { settings } = yield* serve
+          assert.deepStrictEqual((yield* settings.current).log, { level: "warn", format: "json" }, center)
+          yield* publish("listen: { port: 0 }\nlog: { level: debug }\n")
+          yield* eventually(Effect.map(settings.current, ({ log }) => log.level === "debug"))
+        }
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(Layer.merge(RedisServerLayer, EtcdServer.layer)),
+        provided
+      )))
 
   it.live("holds limits, hosts and log for requests from the change on", () =>
     Effect.gen(function*() {

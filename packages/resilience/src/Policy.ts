@@ -78,6 +78,7 @@ export interface Parts {
   readonly circuitBreaker: CircuitBreaker.CircuitBreaker | undefined
   readonly rateLimiter: RateLimiter.RateLimiter | undefined
   readonly concurrencyLimit: ConcurrencyLimit.ConcurrencyLimit | undefined
+  readonly attemptDeadline: Deadline.Deadline<unknown, Deadline.AttemptSettings> | undefined
 }
 
 /**
@@ -200,14 +201,15 @@ export function common<E, P = never>(
   const retryBudget = optionsOf<Retry.Options>(options.retry)?.budget
   return Effect.map(parts, ([retry, hedge, circuitBreaker, rateLimiter, concurrencyLimit]) => {
     const nested = [retry, hedge, circuitBreaker, rateLimiter, concurrencyLimit].map(({ policy }) => policy)
-    return Object.assign(compose(total, ...nested, attempt), {
+    return Object.assign(compose(total, ...nested, attempt ?? identity), {
       parts: {
         retry: retry.handle,
         retryBudget,
         hedge: hedge.handle,
         circuitBreaker: circuitBreaker.handle,
         rateLimiter: rateLimiter.handle,
-        concurrencyLimit: concurrencyLimit.handle
+        concurrencyLimit: concurrencyLimit.handle,
+        attemptDeadline: attempt
       }
     })
   })
@@ -232,9 +234,9 @@ const totalOf = <E>(
 
 const attemptOf = <E>(
   options: CommonOptions<unknown> & Partial<Deadline.ErrorOption<E>>
-): Policy<E | Deadline.DeadlineExceeded> => {
+): Deadline.Deadline<E | Deadline.DeadlineExceeded, Deadline.AttemptSettings> | undefined => {
   const { attempt, cooperative, error, firstItem, idle, leastRate, name, progress } = options
-  if ([attempt, firstItem, idle, leastRate].every((limit) => limit === undefined)) return identity
+  if ([attempt, firstItem, idle, leastRate].every((limit) => limit === undefined)) return undefined
   const limits = { attempt, cooperative, firstItem, idle, leastRate, name, progress }
   return error === undefined ? Deadline.make(limits) : Deadline.make({ ...limits, error })
 }

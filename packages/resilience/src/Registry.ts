@@ -20,6 +20,7 @@ import * as Stream from "effect/Stream"
 import type { AdaptiveLimit } from "./AdaptiveLimit.ts"
 import type { CircuitBreaker } from "./CircuitBreaker.ts"
 import type { ConcurrencyLimit } from "./ConcurrencyLimit.ts"
+import type { AttemptSettings, Deadline } from "./Deadline.ts"
 import type { Hedge } from "./Hedge.ts"
 import type { RateLimiter } from "./RateLimiter.ts"
 import type { Retry } from "./Retry.ts"
@@ -34,6 +35,7 @@ import type { RetryBudget } from "./RetryBudget.ts"
  */
 export interface Kinds {
   readonly adaptiveLimit: AdaptiveLimit
+  readonly attemptDeadline: Deadline<unknown, AttemptSettings>
   readonly circuitBreaker: CircuitBreaker
   readonly concurrencyLimit: ConcurrencyLimit
   readonly hedge: Hedge

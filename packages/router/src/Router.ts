@@ -113,8 +113,8 @@ export interface Router extends ChatModel.ChatModel<RouteError> {
   }>
   /**
    * Follows other settings and, when given, other policies. Dies of a `RangeError` when they contradict themselves, and changes nothing
-   * then. Breakers, rate limits and queues are updated in place; a deadline other than the total, or a policy that is switched on or off,
-   * makes all policies of its provider again.
+   * then. Breakers, rate limits, queues and deadlines are updated in place; a policy that is switched on or off makes all policies of its
+   * provider again.
    */
   readonly update: (settings: Settings.RouterSettings, policies?: Settings.Policies) => Effect.Effect<void>
   /**
@@ -242,6 +242,10 @@ const updatePolicies = Effect.fnUntraced(function*(
     if (concurrency === false) continue
     const { maxWait, queue } = { ...Lane.defaults.concurrency, ...concurrency }
     yield* handle.update({ queue, maxWait })
+  }
+  for (const { handle, name } of yield* registry.list({ owner, kind: "attemptDeadline" })) {
+    const policies = changed(name)
+    if (policies !== undefined) yield* handle.update(lanePolicies.attemptLimits(policies))
   }
 })
 

@@ -2,7 +2,7 @@ import type { ChatRequest } from "@ballast/chat"
 import { Registry } from "@ballast/resilience"
 import { CallContext, RouteInfo, Router, RouterSettings } from "@ballast/router"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Redacted, Schema } from "effect"
+import { Duration, Effect, Fiber, Redacted, Schema } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { TestClock } from "effect/testing"
 import * as lanePolicies from "../src/internal/lanePolicies.ts"
@@ -363,9 +363,16 @@ describe("Router, policies of a model", () => {
       yield* failing(net, router, pro)
       yield* failing(net, router, pro)
       yield* other!.update({ minimumCalls: 1 })
-      // The total deadline is the route's.
-      yield* router.update(both, own({ circuitBreaker: { minimumCalls: 3 }, deadlines: { total: "1 minute" } }))
+      // The total deadline is the route's, the others the lane's.
+      const deadlines = { total: "1 minute", attempt: "30 seconds", idle: "5 seconds" } as const
+      yield* router.update(both, own({ circuitBreaker: { minimumCalls: 3 }, deadlines }))
       assert.strictEqual(yield* breaker(proLane), before)
+      const deadline = yield* Effect.flatMap(Registry.Current, ({ find }) => find("attemptDeadline", proLane))
+      assert.deepInclude(yield* deadline!.inspect, {
+        whole: Duration.seconds(30),
+        firstItem: Duration.seconds(30),
+        idle: Duration.seconds(5)
+      })
       yield* failing(net, router, pro)
       assert.strictEqual(yield* stateOf(proLane), "Open")
       yield* failing(net, router, flashAsked)

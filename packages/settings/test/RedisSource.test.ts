@@ -1,9 +1,11 @@
 import { RedisSource, Settings, type Source } from "@ballast/settings"
 import { NodeRedis } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
-import { Context, Effect, FileSystem, Layer, Queue, Schema, Stream } from "effect"
+import { Context, Effect, FileSystem, Layer, Queue, Schema, Scope, Stream } from "effect"
 import { Redis } from "effect/persistence"
+import { freePort } from "../../../test/support/freePort.ts"
 import * as RedisServer from "../../../test/support/RedisServer.ts"
+import { startRedis, stop } from "../../../test/support/serverProcess.ts"
 import { files } from "./support/fixtures.ts"
 
 const Limits = Schema.Struct({ rate: Schema.Int })
@@ -62,4 +64,30 @@ RedisServer.describeRedis("RedisSource", () => {
       assert.strictEqual(source?.state, "copy")
       assert.strictEqual(source?.reason, "cannot be reached (ECONNREFUSED)")
     }).pipe(Effect.scoped, Effect.provide(files)), 30_000)
+
+  it.live(
+    "goes on with what it has while Redis is down, and follows it again when it is back",
+    () =>
+      Effect.gen(function*() {
+        const port = yield* Effect.promise(freePort)
+        const url = `redis://127.0.0.1:${port}`
+        const running = <A, E, R>(program: Effect.Effect<A, E, R>) =>
+          Effect.scoped(Effect.andThen(Effect.acquireRelease(startRedis(port), stop), program))
+        const set = (rate: number) => Effect.flatMap(connect(url), (redis) => redis.send("SET", "app", `rate: ${rate}`))
+        const { rates, settings } = yield* running(Effect.andThen(
+          set(1),
+          // It outlives this server.
+          Scope.provide(
+            follow(RedisSource.make({ connect: connect(url), key: "app", interval: "20 millis" })),
+            yield* Effect.scope
+          )
+        ))
+        assert.strictEqual((yield* settings.current).rate, 1)
+        yield* running(Effect.gen(function*() {
+          yield* set(2)
+          assert.strictEqual(yield* Queue.take(rates), 2)
+        }))
+      }).pipe(Effect.scoped, Effect.provide(files)),
+    60_000
+  )
 })

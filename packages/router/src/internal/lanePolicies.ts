@@ -4,7 +4,8 @@
  * They are those of the route whose targets name the lane's model. A route that says nothing of lanes takes what another says. `*`
  * without a model of its own speaks for the names that no other route leads to.
  */
-import type * as Lane from "@ballast/deepseek/Lane"
+import * as Lane from "@ballast/deepseek/Lane"
+import type * as Deadline from "@ballast/resilience/Deadline"
 import * as Equal from "effect/Equal"
 
 /**
@@ -170,9 +171,17 @@ export const make = (models: Models, policies: Policies): Lanes => {
   }
 }
 
+/** The deadlines of an attempt. One that is left out because it is no shorter than the attempt is as long as that: it can't be taken away. */
+export const attemptLimits = ({ deadlines }: ModelPolicies): Deadline.AttemptSettings => {
+  const { attempt, firstItem = attempt, idle = attempt } = Lane.resolveDeadlines(
+    deadlines === false ? false : { ...deadlines, total: false }
+  )
+  return { attempt, firstItem, idle }
+}
+
 /** What of a lane's policies can not be changed in place. */
 const shapeOf = ({ circuitBreaker, concurrency, deadlines, rateLimit }: ModelPolicies) => ({
-  deadlines: deadlines === undefined || deadlines === false ? deadlines : { ...deadlines, total: undefined },
+  deadlines: Object.values(attemptLimits({ deadlines })).map((limit) => limit !== undefined),
   circuitBreaker: circuitBreaker !== false,
   rateLimit: rateLimit !== undefined && rateLimit !== false,
   concurrency: concurrency !== false
