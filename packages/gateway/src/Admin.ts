@@ -9,8 +9,9 @@
  * @since 0.1.0
  */
 import * as Registry from "@ballast/resilience/Registry"
-import type { CannotSteer, Router } from "@ballast/router/Router"
+import type { Router } from "@ballast/router/Router"
 import { armOf, type RouterSettings } from "@ballast/router/RouterSettings"
+import type { CannotSteer } from "@ballast/router/Steering"
 import * as Settings from "@ballast/settings/Settings"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"

@@ -26,13 +26,11 @@ import * as Exit from "effect/Exit"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as ByModel from "./ByModel.ts"
 import * as Choice from "./Choice.ts"
 import * as Failover from "./Failover.ts"
-import * as FixedAnswer from "./FixedAnswer.ts"
 import * as lanePolicies from "./internal/lanePolicies.ts"
 import * as noted from "./internal/noted.ts"
 import * as KeyPool from "./KeyPool.ts"
@@ -41,6 +39,7 @@ import * as Presets from "./Presets.ts"
 import type * as Settings from "./RouterSettings.ts"
 import { armOf } from "./RouterSettings.ts"
 import * as Split from "./Split.ts"
+import * as Steering from "./Steering.ts"
 import * as When from "./When.ts"
 
 /**
@@ -50,26 +49,6 @@ import * as When from "./When.ts"
  * @since 0.1.0
  */
 export type RouteError = Lane.CallError
-
-/**
- * There is no model, arm or provider of this name, or a weight is out of its bounds.
- *
- * @category errors
- * @since 0.1.0
- */
-export class CannotSteer extends Schema.TaggedError<CannotSteer>()("CannotSteer", { detail: Schema.String }) {
-  override get message() {
-    return this.detail
-  }
-}
-
-/**
- * What answers in place of a model's route: the route of another model, or a fixed text.
- *
- * @category models
- * @since 0.1.0
- */
-export type Degradation = { readonly model: string } | { readonly text: string }
 
 /**
  * The state of one route.
@@ -83,7 +62,7 @@ export interface RouteState {
   readonly failover: ReadonlyArray<string>
   readonly mirror: { readonly to: string; readonly share: number; readonly inFlight: number } | undefined
   /** What answers in its place, when it is degraded. */
-  readonly degraded: Degradation | undefined
+  readonly degraded: Steering.Degradation | undefined
 }
 
 /**
@@ -121,17 +100,14 @@ export interface Router extends ChatModel.ChatModel<RouteError> {
    * Sets weights of a model's targets by arm; undefined gives back the weight of the settings. It holds for other settings too, as long
    * as they have this model and arm. Fails when there is no such model or arm.
    */
-  readonly weigh: (
-    model: string,
-    weights: Readonly<Record<string, number | undefined>>
-  ) => Effect.Effect<void, CannotSteer>
+  readonly weigh: (model: string, weights: Steering.WeightsByHand) => Effect.Effect<void, Steering.CannotSteer>
   /**
    * Lets something else answer a model's calls that begin from now on; undefined ends it. It holds for other settings too, as long as
    * they have these models. The other model's route answers even when it is degraded itself. Fails when there is no such model.
    */
-  readonly degrade: (model: string, to: Degradation | undefined) => Effect.Effect<void, CannotSteer>
+  readonly degrade: (model: string, to: Steering.Degradation | undefined) => Effect.Effect<void, Steering.CannotSteer>
   /** Ends all outages of a provider's accounts and keys. */
-  readonly reset: (provider: string) => Effect.Effect<void, CannotSteer>
+  readonly reset: (provider: string) => Effect.Effect<void, Steering.CannotSteer>
   /** A bare source of a provider's account, by default the first, for its list of models and its balance; undefined for an unknown provider or account. */
   readonly lookup: (provider: string, account?: string) => Effect.Effect<Source.Source | undefined>
 }
@@ -158,13 +134,8 @@ interface Pool {
   readonly scope: Scope.Closeable
 }
 
-interface Route {
+interface Route extends Steering.Route<RouteError> {
   readonly model: ChatModel.ChatModel<RouteError>
-  /** Its targets, whatever answers in their place. */
-  readonly undegraded: ChatModel.ChatModel<RouteError>
-  /** By arm, as the settings have them. */
-  readonly weights: Readonly<Record<string, number>>
-  readonly split: Split.Split<RouteError>
   readonly inspect: Effect.Effect<RouteState>
 }
 
@@ -380,42 +351,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       }))
   }
 
-  /** What is steered by hand, which outlives revisions. */
-  const degradations = new Map<string, Degradation>()
-  const weightsByHand = new Map<string, Readonly<Record<string, number>>>()
-
-  const standIn = (
-    to: Degradation,
-    routes: ReadonlyMap<string, Route>
-  ): ChatModel.ChatModel<RouteError> | undefined => {
-    if ("text" in to) {
-      return noted.calls(
-        FixedAnswer.make(to.text),
-        (info) => Object.assign(info, { provider: "ballast", account: undefined, model: undefined, arm: "degraded" })
-      )
-    }
-    const model = routes.get(to.model)?.undegraded
-    return model && {
-      complete: (request) => model.complete({ ...request, model: to.model }),
-      stream: (request) => model.stream({ ...request, model: to.model })
-    }
-  }
-
-  /** Lets what an operator has named answer in place of a route. */
-  const degradable = (
-    name: string,
-    model: ChatModel.ChatModel<RouteError>,
-    routes: ReadonlyMap<string, Route>
-  ): ChatModel.ChatModel<RouteError> => {
-    const answering = () => {
-      const to = degradations.get(name)
-      return to === undefined ? model : standIn(to, routes) ?? model
-    }
-    return {
-      complete: (request) => Effect.suspend(() => answering().complete(request)),
-      stream: (request) => Stream.suspend(() => answering().stream(request))
-    }
-  }
+  const steering = Steering.make<RouteError>()
 
   const makeRoute = Effect.fnUntraced(function*(
     name: string,
@@ -452,14 +388,13 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     })
     const undegraded = ChatModel.withPolicy(mirror ?? failover, policy)
     const weights = Object.fromEntries(settings.targets.map((target) => [armOf(target), target.weight]))
-    const byHand = Object.entries(weightsByHand.get(name) ?? {}).filter(([arm]) => Object.hasOwn(weights, arm))
-    yield* split.update(Object.fromEntries(byHand))
+    yield* split.update(steering.weightsOf(name, weights))
     yield* (yield* Registry.Current).register("route", `route/${name}`, policy.parts)
     const route: Route = {
-      split,
       weights,
+      setWeights: split.update,
       undegraded,
-      model: degradable(name, undegraded, routes),
+      model: steering.degradable(name, undegraded, routes),
       inspect: Effect.gen(function*() {
         const copies = yield* mirror?.inspect ?? Effect.undefined
         return {
@@ -469,7 +404,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
           mirror: mirrored === undefined || copies === undefined
             ? undefined
             : { to: armOf(mirrored), share: copies.share, inFlight: copies.inFlight },
-          degraded: degradations.get(name)
+          degraded: steering.degradationOf(name)
         }
       })
     }
@@ -538,51 +473,13 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       })
     }),
     update,
-    weigh: (model, weights) =>
-      Effect.suspend(() => {
-        const route = revision.routes.get(model)
-        if (route === undefined) return Effect.fail(unknownName("model", model, revision.routes))
-        const unknown = Object.keys(weights).find((arm) => !Object.hasOwn(route.weights, arm))
-        if (unknown !== undefined) {
-          return Effect.fail(unknownName("target", `${unknown} of ${model}`, new Map(Object.entries(route.weights))))
-        }
-        const inForce = Object.fromEntries(
-          Object.entries(weights).map(([arm, weight]) => [arm, weight ?? route.weights[arm] ?? 0])
-        )
-        const set = Effect.sync(() => {
-          const kept = Object.entries({ ...weightsByHand.get(model), ...weights })
-          weightsByHand.set(
-            model,
-            Object.fromEntries(kept.flatMap(([arm, weight]) => weight === undefined ? [] : [[arm, weight]]))
-          )
-        })
-        return Effect.try({ try: () => route.split.update(inForce), catch: cannotSteer }).pipe(
-          Effect.flatten,
-          Effect.andThen(set)
-        )
-      }),
-    degrade: (model, to) =>
-      Effect.suspend(() => {
-        const { routes } = revision
-        if (!routes.has(model)) return Effect.fail(unknownName("model", model, routes))
-        if (to !== undefined && "model" in to) {
-          if (!routes.has(to.model) || to.model === others) {
-            return Effect.fail(unknownName("model", to.model, named(routes)))
-          }
-          if (to.model === model) {
-            return Effect.fail(new CannotSteer({ detail: `${model} can not stand in for itself.` }))
-          }
-        }
-        return Effect.sync(() => {
-          if (to === undefined) degradations.delete(model)
-          else degradations.set(model, to)
-        })
-      }),
+    weigh: (model, weights) => Effect.suspend(() => steering.weigh(revision.routes, model, weights)),
+    degrade: (model, to) => Effect.suspend(() => steering.degrade(revision.routes, model, to)),
     reset: (name) =>
       Effect.suspend(() => {
         const pool = revision.pools.get(name)
         return pool === undefined
-          ? Effect.fail(unknownName("provider", name, revision.pools))
+          ? Effect.fail(Steering.unknownName("provider", name, revision.pools.keys()))
           : pool.accounts.reset
       }),
     lookup: (name, account) =>
@@ -594,11 +491,3 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   }
   return router
 })
-
-const named = (routes: ReadonlyMap<string, unknown>) => new Map([...routes].filter(([name]) => name !== others))
-
-const unknownName = (kind: string, name: string, known: ReadonlyMap<string, unknown>): CannotSteer =>
-  new CannotSteer({ detail: `There is no ${kind} ${name}, only ${[...known.keys()].join(", ")}.` })
-
-const cannotSteer = (error: unknown): CannotSteer =>
-  new CannotSteer({ detail: error instanceof Error ? error.message : String(error) })

@@ -1,6 +1,6 @@
 import type { ChatRequest } from "@ballast/chat"
 import { Registry } from "@ballast/resilience"
-import { CallContext, RouteInfo, Router, RouterSettings } from "@ballast/router"
+import { CallContext, RouteInfo, Router, RouterSettings, type Steering } from "@ballast/router"
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Fiber, Redacted, Schema } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
@@ -291,7 +291,7 @@ describe("Router, steered by hand", () => {
   it.effect("refuses what is not there, and says what is", () =>
     Effect.gen(function*() {
       const router = yield* makeRouter(internet(), both)
-      const message = (effect: Effect.Effect<void, Router.CannotSteer>) =>
+      const message = (effect: Effect.Effect<void, Steering.CannotSteer>) =>
         Effect.map(Effect.flip(effect), ({ message }) => message)
       assert.strictEqual(
         yield* message(router.degrade("gpt", { text: "" })),
