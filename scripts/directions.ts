@@ -11,11 +11,12 @@ import { importsOf } from "./imports.ts"
 
 /** The packages from the top down, with the packages of ours that the sources of each may import. */
 const allowed: Record<string, ReadonlyArray<string>> = {
-  gateway: ["router", "simulator", "deepseek", "chat", "settings", "telemetry", "resilience"],
+  gateway: ["router", "simulator", "deepseek", "chat", "sqlite", "settings", "telemetry", "resilience"],
   router: ["deepseek", "chat", "settings", "resilience"],
   simulator: ["chat"],
   deepseek: ["chat", "telemetry", "resilience"],
   chat: ["resilience"],
+  sqlite: [],
   settings: [],
   telemetry: [],
   resilience: []
