@@ -1,0 +1,297 @@
+/**
+ * What a call costs, to the last digit.
+ *
+ * Prices are data with dates: per million tokens of cache hits, cache misses, output and reasoning, and per call. Off-peak hours cost a share of
+ * the price, by the moment at which a call begins. A model that no price is known for has an unknown price, never 0.
+ *
+ * The prices of DeepSeek are built in; others, and changes of these, are given as further prices, which come first.
+ *
+ * @since 0.1.0
+ */
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import type { Usage } from "@ballast/chat/Usage"
+import * as BigDecimal from "effect/BigDecimal"
+import * as Hash from "effect/Hash"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
+import * as builtIn from "./internal/prices.ts"
+import * as PeakHours from "./PeakHours.ts"
+import * as PromptSize from "./PromptSize.ts"
+
+const isAmount = (text: string): boolean => /^\d{1,12}(\.\d{1,12})?$/.test(text)
+
+/** A number of money: exact where it is written as text, and what a file's number says otherwise. */
+const Amount = Schema.Union([Schema.String, Schema.Finite]).check(Schema.makeFilter(
+  (amount) => isAmount(String(amount)),
+  { expected: "an amount of at least 0 with at most 12 decimals" }
+)).pipe(Schema.decodeTo(
+  Schema.BigDecimal,
+  SchemaTransformation.transform<BigDecimal.BigDecimal, string | number>({
+    decode: (amount) => Option.getOrThrow(BigDecimal.fromString(String(amount))),
+    encode: BigDecimal.format
+  })
+))
+
+const Moment = Schema.String.check(Schema.makeFilter((text) => !Number.isNaN(Date.parse(text)), {
+  expected: "a date such as 2026-08-16T16:00:00Z"
+}))
+
+const perMillion = { unit: "per million tokens" }
+
+/**
+ * A price of one model at one provider.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Price = Schema.Struct({
+  provider: Schema.NonEmptyString.annotate({ description: "The provider's name, or its type." }),
+  model: Schema.NonEmptyString.annotate({ description: "The model, as the provider names it; * for all." }),
+  currency: Schema.String.check(Schema.makeFilter((text) => /^[A-Z]{3}$/.test(text), {
+    expected: "a currency such as CNY"
+  })).annotate({ description: "ISO 4217 code." }),
+  from: Schema.optionalKey(Moment).annotate({ description: "When it begins to hold. Default: it always did." }),
+  until: Schema.optionalKey(Moment).annotate({ description: "When it ends to hold. Default: never." }),
+  hit: Amount.annotate({ description: "Prompt tokens from the cache.", ...perMillion }),
+  miss: Amount.annotate({ description: "Prompt tokens not from the cache.", ...perMillion }),
+  output: Amount.annotate({ description: "Tokens of the answer.", ...perMillion }),
+  reasoning: Schema.optionalKey(Amount).annotate({
+    description: "Reasoning tokens. Default: as output.",
+    ...perMillion
+  }),
+  call: Schema.optionalKey(Amount).annotate({ description: "Each call, whatever its size. Default: nothing." }),
+  peakHours: Schema.optionalKey(Schema.NonEmptyString).annotate({
+    description: "Which peak hours the price holds in. Default: it holds always."
+  }),
+  offPeak: Schema.optionalKey(Amount).annotate({ description: "The share that is paid outside of them. Default 1." })
+})
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Price = typeof Price.Type
+
+/**
+ * What may be given of prices.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Prices that come before the built-in ones; of several that fit a call, the first counts. Default none. */
+  readonly prices?: ReadonlyArray<Price> | undefined
+  /** Peak hours by name, beside `deepseek`'s or in their place. */
+  readonly peakHours?: Readonly<Record<string, PeakHours.PeakHours>> | undefined
+  /** The currency of prices that are known in several. Default CNY. */
+  readonly currency?: string | undefined
+}
+
+/**
+ * Which call is priced: a model at a provider, and when the call began, in milliseconds since 1970.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Call {
+  readonly provider: string
+  readonly model: string
+  readonly at: number
+}
+
+/**
+ * The parts of a cost. `output` is without reasoning.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Parts {
+  readonly hit: BigDecimal.BigDecimal
+  readonly miss: BigDecimal.BigDecimal
+  readonly output: BigDecimal.BigDecimal
+  readonly reasoning: BigDecimal.BigDecimal
+  readonly call: BigDecimal.BigDecimal
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Cost {
+  readonly currency: string
+  readonly total: BigDecimal.BigDecimal
+  readonly parts: Parts
+  readonly isPeak: boolean
+  /** False when the peak price was taken because the holidays of the year are not known. */
+  readonly isCertain: boolean
+}
+
+/**
+ * There is no price for a model.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class UnknownPrice extends Schema.TaggedError<UnknownPrice>()("UnknownPrice", {
+  provider: Schema.String,
+  model: Schema.String
+}) {
+  override get message() {
+    return `The price of ${this.model} at ${this.provider} is not known.`
+  }
+}
+
+/**
+ * What a call may cost, before it is made.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Estimate {
+  /** Estimated tokens of the prompt. */
+  readonly promptTokens: number
+  /** Tokens of the answer at most. */
+  readonly outputTokens: number
+  /** The cost of the prompt without a cache hit, and of the longest answer. */
+  readonly bound: Cost
+}
+
+/**
+ * Prices that can be asked. All is synchronous and pure.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Pricing {
+  /** Another one for other prices. */
+  readonly revision: string
+  readonly cost: (usage: Usage, call: Call) => Result.Result<Cost, UnknownPrice>
+  readonly estimate: (request: ChatRequest, call: Omit<Call, "model">) => Result.Result<Estimate, UnknownPrice>
+  /** When a call that could begin at `at` costs least, in milliseconds since 1970: `at` itself where no cheaper hour comes. */
+  readonly nextOffPeak: (call: Call) => Result.Result<number, UnknownPrice>
+}
+
+interface Rule extends Price {
+  readonly begins: number
+  readonly ends: number
+  readonly hours: PeakHours.PeakHours | undefined
+}
+
+const decodePrices = Schema.decodeUnknownSync(Schema.Array(Price))
+
+const one = BigDecimal.make(1n, 0)
+const zero = BigDecimal.make(0n, 0)
+
+/** Tokens as the millionth part of the price counts them. What is no count is none. */
+const millionths = (tokens: number): BigDecimal.BigDecimal =>
+  BigDecimal.make(tokens > 0 && tokens <= Number.MAX_SAFE_INTEGER ? BigInt(Math.ceil(tokens)) : 0n, 6)
+
+/**
+ * Creates the pricing of the built-in prices and further ones.
+ *
+ * **Details**
+ *
+ * Throws a `RangeError` when a price names peak hours that are not there.
+ *
+ * **Example** (What a call cost)
+ *
+ * ```ts
+ * import { Pricing } from "@ballast/deepseek"
+ * import { BigDecimal, Result } from "effect"
+ *
+ * const pricing = Pricing.make({ currency: "USD" })
+ * const cost = pricing.cost(
+ *   { prompt_tokens: 1_000, completion_tokens: 500, prompt_cache_hit_tokens: 896 },
+ *   { provider: "deepseek", model: "deepseek-flash", at: Date.parse("2026-11-28T12:00:00Z") }
+ * )
+ *
+ * Result.map(cost, ({ currency, total }) => `${BigDecimal.format(total)} ${currency}`) // 0.000318288 USD
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options: Options = {}): Pricing => {
+  const { currency = "CNY", peakHours, prices = [] } = options
+  const hours: Readonly<Record<string, PeakHours.PeakHours>> = { deepseek: PeakHours.deepSeek, ...peakHours }
+  const all = [...prices, ...decodePrices(builtIn.deepSeek)]
+  const rules = new Map<string, Array<Rule>>()
+  for (const price of all) {
+    const named = price.peakHours === undefined ? undefined : hours[price.peakHours]
+    if (price.peakHours !== undefined && named === undefined) {
+      throw new RangeError(
+        `Pricing.make: the price of ${price.model} names peak hours ${price.peakHours}, which are not there`
+      )
+    }
+    const rule: Rule = {
+      ...price,
+      begins: price.from === undefined ? -Infinity : Date.parse(price.from),
+      ends: price.until === undefined ? Infinity : Date.parse(price.until),
+      hours: named
+    }
+    const key = keyOf(price)
+    const same = rules.get(key)
+    if (same === undefined) rules.set(key, [rule])
+    else same.push(rule)
+  }
+
+  const ruleOf = ({ at, model, provider }: Call): Rule | undefined => {
+    const fitting = [{ provider, model }, { provider, model: "*" }].flatMap((place) => rules.get(keyOf(place)) ?? [])
+      .filter(({ begins, ends }) => begins <= at && at < ends)
+    return fitting.find((rule) => rule.currency === currency) ?? fitting[0]
+  }
+  const priced = <A>(call: Call, use: (rule: Rule) => A): Result.Result<A, UnknownPrice> => {
+    const rule = ruleOf(call)
+    return rule === undefined
+      ? Result.fail(new UnknownPrice({ provider: call.provider, model: call.model }))
+      : Result.succeed(use(rule))
+  }
+
+  return {
+    revision: revisionOf(all, hours),
+    cost: (usage, call) => priced(call, (rule) => costOf(rule, usage, call.at)),
+    estimate: (request, { at, provider }) =>
+      priced({ provider, model: request.model, at }, (rule) => {
+        const promptTokens = PromptSize.ofPrompt(request)
+        const outputTokens = PromptSize.ofAnswer(request)
+        const usage = { prompt_tokens: promptTokens, completion_tokens: outputTokens }
+        return { promptTokens, outputTokens, bound: costOf(rule, usage, at) }
+      }),
+    nextOffPeak: (call) =>
+      priced(call, ({ hours }) => hours === undefined ? call.at : PeakHours.nextOffPeak(hours, call.at))
+  }
+}
+
+const keyOf = ({ model, provider }: { readonly provider: string; readonly model: string }): string =>
+  `${provider}\n${model}`
+
+const revisionOf = (prices: ReadonlyArray<Price>, hours: object): string =>
+  (Hash.string(JSON.stringify([Schema.encodeSync(Schema.Array(Price))(prices), hours])) >>> 0).toString(16).padStart(
+    8,
+    "0"
+  )
+
+const costOf = (rule: Rule, usage: Usage, at: number): Cost => {
+  const moment = rule.hours === undefined ? { isPeak: true, isKnown: true } : PeakHours.at(rule.hours, at)
+  const share = moment.isPeak ? one : rule.offPeak ?? one
+  const cost = (tokens: number, price: BigDecimal.BigDecimal) =>
+    BigDecimal.multiply(BigDecimal.multiply(millionths(tokens), price), share)
+  const hits = usage.prompt_cache_hit_tokens ?? usage.prompt_tokens_details?.cached_tokens ?? 0
+  const reasoning = usage.completion_tokens_details?.reasoning_tokens ?? 0
+  const parts: Parts = {
+    hit: cost(hits, rule.hit),
+    miss: cost(usage.prompt_tokens - hits, rule.miss),
+    output: cost(usage.completion_tokens - reasoning, rule.output),
+    reasoning: cost(reasoning, rule.reasoning ?? rule.output),
+    call: BigDecimal.multiply(rule.call ?? zero, share)
+  }
+  return {
+    currency: rule.currency,
+    total: BigDecimal.normalize(BigDecimal.sumAll(Object.values(parts))),
+    parts,
+    isPeak: moment.isPeak,
+    isCertain: moment.isKnown
+  }
+}
