@@ -12,12 +12,7 @@
  * @since 0.1.0
  */
 
-/** Its constructor returns the given object, so a private field of a subclass lands on that object. */
-const Given = class {
-  constructor(value: object) {
-    return value
-  }
-}
+import { Given } from "./internal/given.ts"
 
 class Stamp extends Given {
   #text: string

@@ -19,12 +19,7 @@ export interface Provider {
   readonly name: string
   /** Where the service is: an http or https URL without user, query or fragment. */
   readonly baseUrl: string
-  /** Below the base URL. A path that is undefined is not there: a call of it fails with `NotFound`, and sends nothing. */
-  readonly paths: {
-    readonly chat: string
-    readonly models: string | undefined
-    readonly balance: string | undefined
-  }
+  readonly paths: Paths
   /** The headers that carry a key. */
   readonly authorize: (key: string) => Readonly<Record<string, string>>
   /** The documented models, each with the calls that an account may have in flight, where that is stated. */
@@ -36,14 +31,40 @@ export interface Provider {
 }
 
 /**
+ * Where the endpoints are, below the base URL. One whose path is undefined is not there: a call of it fails with `NotFound`, and sends
+ * nothing. A request of Messages or Responses is sent as chat then, see `Native`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Paths {
+  readonly chat: string
+  readonly models: string | undefined
+  readonly balance: string | undefined
+  /** Anthropic's Messages. */
+  readonly messages: string | undefined
+  /** How many input tokens a request of Messages has. */
+  readonly countTokens: string | undefined
+  /** OpenAI's Responses. */
+  readonly responses: string | undefined
+  /** Completions of a text with an optional suffix (FIM). */
+  readonly completions: string | undefined
+  readonly files: string | undefined
+  /** Web search without a model. */
+  readonly search: string | undefined
+  /** The text of a web page. */
+  readonly fetch: string | undefined
+}
+
+/**
  * Options of a provider.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Options extends Pick<Provider, "name" | "baseUrl"> {
-  /** Default `/chat/completions`, `/models`, and no balance. */
-  readonly paths?: Partial<Provider["paths"]> | undefined
+  /** Default `/chat/completions`, `/models`, and nothing else. */
+  readonly paths?: Partial<Paths> | undefined
   /** Default `authorization: Bearer <key>`. */
   readonly authorize?: Provider["authorize"] | undefined
   /** Default none. */
@@ -52,6 +73,19 @@ export interface Options extends Pick<Provider, "name" | "baseUrl"> {
   readonly omit?: Provider["omit"] | undefined
   /** Default none. */
   readonly defaults?: Provider["defaults"] | undefined
+}
+
+const onlyChat: Paths = {
+  chat: "/chat/completions",
+  models: "/models",
+  balance: undefined,
+  messages: undefined,
+  countTokens: undefined,
+  responses: undefined,
+  completions: undefined,
+  files: undefined,
+  search: undefined,
+  fetch: undefined
 }
 
 const bearer: Provider["authorize"] = (key) => ({ authorization: `Bearer ${key}` })
@@ -78,7 +112,7 @@ const bearer: Provider["authorize"] = (key) => ({ authorization: `Bearer ${key}`
 export const make = (options: Options): Provider => ({
   name: options.name,
   baseUrl: options.baseUrl,
-  paths: { chat: "/chat/completions", models: "/models", balance: undefined, ...options.paths },
+  paths: { ...onlyChat, ...options.paths },
   authorize: options.authorize ?? bearer,
   models: options.models ?? {},
   omit: options.omit ?? [],
@@ -95,7 +129,16 @@ export const make = (options: Options): Provider => ({
 export const deepSeek: Provider = make({
   name: "deepseek",
   baseUrl: "https://api.deepseek.com",
-  paths: { balance: "/user/balance" },
+  paths: {
+    balance: "/user/balance",
+    messages: "/anthropic/v1/messages",
+    countTokens: "/anthropic/v1/messages/count_tokens",
+    responses: "/responses",
+    completions: "/beta/completions",
+    files: "/files",
+    search: "/v1/tools/search",
+    fetch: "/v1/tools/fetch"
+  },
   models: {
     "deepseek-flash": { concurrency: 2500 },
     "deepseek-v4-pro": { concurrency: 500 },

@@ -63,16 +63,16 @@ export const make = (options: Options) =>
   request: HttpServerRequest
 ): Effect.Effect<HttpServerResponse.HttpServerResponse, Failure, Scope.Scope> =>
   Effect.flatMap(options.bodies.read(request), (body) => {
-    const decoded = options.dialect.decode(body)
+    const decoded = options.dialect.decode(body, request.headers)
     if (Result.isFailure(decoded)) return Effect.fail(decoded.failure)
-    const { events, request: chat } = decoded.success
+    const { completion, events, request: chat } = decoded.success
     exchange.model = chat.model
     const deadline = ClientDeadline.read(request.headers)
     const call = exchange.call = CallInfo.make()
     const place = exchange.place = RouteInfo.make()
     const { client } = exchange
     const answer = events === undefined
-      ? complete(options, exchange, chat, deadline)
+      ? complete(options, exchange, chat, deadline, completion)
       : stream(options, exchange, chat, deadline, events, options.out(request))
     // Added to what is there: providing a context of its own would copy all services for each request.
     return Effect.updateContext(answer, (context: Context.Context<never>) =>
@@ -84,15 +84,16 @@ export const make = (options: Options) =>
   })
 
 const complete = (
-  { dialect, model }: Options,
+  { model }: Options,
   exchange: Exchange.Exchange,
   request: ChatRequest,
-  { beginning }: ClientDeadline.ClientDeadline
+  { beginning }: ClientDeadline.ClientDeadline,
+  encode: Dialect.Call["completion"]
 ) => {
   const call = model.complete(request)
   return Effect.map(beginning === Infinity ? call : ClientDeadline.whole(beginning)(call), (completion) => {
     exchange.usage = completion.usage
-    return HttpServerResponse.text(dialect.completion(completion), { contentType: "application/json" })
+    return HttpServerResponse.text(encode(completion), { contentType: "application/json" })
   })
 }
 
@@ -107,7 +108,7 @@ const within = (source: Chunks, { beginning, whole }: ClientDeadline.ClientDeadl
 }
 
 const stream = (
-  { model, streams }: Options,
+  { dialect, model, streams }: Options,
   exchange: Exchange.Exchange,
   request: ChatRequest,
   deadline: ClientDeadline.ClientDeadline,
@@ -120,7 +121,7 @@ const stream = (
     const write = streams.write<ChatChunk, Failure>(out, within(model.stream(request), deadline), {
       headers: () => {
         Exchange.begin(exchange, 200)
-        return Exchange.headers(exchange)
+        return { ...Exchange.headers(exchange), ...dialect.headers?.(exchange.id) }
       },
       items: (chunks: Arr.NonEmptyReadonlyArray<ChatChunk>) => {
         exchange.firstAt ??= clock.currentTimeMillisUnsafe()

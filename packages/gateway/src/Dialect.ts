@@ -38,7 +38,10 @@ export interface Events {
  * @since 0.1.0
  */
 export interface Call {
+  /** With the native request attached, where the dialect's protocol is not chat: see `Native`. */
   readonly request: ChatRequest
+  /** The JSON of a whole answer. */
+  readonly completion: (completion: ChatCompletion) => string
   /** How a stream is written, when the client asks for one. */
   readonly events: Events | undefined
 }
@@ -48,9 +51,14 @@ export interface Call {
  * @since 0.1.0
  */
 export interface Dialect {
-  readonly decode: (body: Pick<Body, "json" | "text">) => Result.Result<Call, Rejection>
-  /** The JSON of a whole answer. */
-  readonly completion: (completion: ChatCompletion) => string
+  readonly decode: (
+    body: Pick<Body, "json" | "text">,
+    headers: Readonly<Record<string, string | undefined>>
+  ) => Result.Result<Call, Rejection>
   /** The JSON of an error's answer. */
   readonly error: (error: ErrorResponse) => string
+  /** A header that may carry the client's key, in lower case, where there is no `authorization`. Default none. */
+  readonly keyHeader?: string
+  /** Further headers of every answer, by the id of the request. Default none. */
+  readonly headers?: (requestId: string) => Readonly<Record<string, string>>
 }

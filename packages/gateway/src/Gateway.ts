@@ -90,16 +90,24 @@ const twice = (path: `/${string}`, route: Omit<Routes.Route, "path">): ReadonlyA
   { ...route, path }
 ]
 
+/** Each is served on the road of chat. */
+const dialects: ReadonlyArray<{ readonly dialect: Dialect; readonly paths: ReadonlyArray<Routes.Route["path"]> }> = [
+  { dialect: OpenAiChat.dialect, paths: ["/v1/chat/completions", "/chat/completions"] }
+]
+
 const makeRoutes = (
   { upstream }: Options,
-  chat: Routes.Handler,
+  chat: (dialect: Dialect) => Routes.Handler,
   ready: Routes.Handler,
   admin: Routes.Handler,
   alerts: ReadonlyArray<Routes.Route>
 ): Routes.Routes =>
   Routes.make([
     ...alerts,
-    ...twice("/chat/completions", { methods: { POST: chat }, dialect: OpenAiChat.dialect }),
+    ...dialects.flatMap(({ dialect, paths }) => {
+      const POST = chat(dialect)
+      return paths.map((path): Routes.Route => ({ path, methods: { POST }, dialect }))
+    }),
     ...twice("/models", { methods: { GET: () => Models.all(upstream.models) } }),
     // Names of models may have slashes.
     ...["/v1/models", "/models"].map((path): Routes.Route => ({
@@ -189,6 +197,12 @@ const as = (client: Client.Client, handler: Routes.Handler): Routes.Handler => (
   )
 }
 
+/** The header of the client's key; a dialect may have one of its own, which holds the key alone. */
+const authorizationOf = ({ headers }: HttpServerRequest, dialect: Dialect | undefined): string | undefined => {
+  const own = dialect?.keyHeader === undefined ? undefined : headers[dialect.keyHeader]
+  return headers["authorization"] ?? (own === undefined ? undefined : `Bearer ${own}`)
+}
+
 /** Checks the head, the method and the key, and runs the route's handler. */
 const dispatch = (
   { checkHost, checkKey }: Live,
@@ -204,7 +218,7 @@ const dispatch = (
       route?.open === true || exchange.method === "OPTIONS"
         ? handler(exchange, request)
         : Effect.flatMap(
-          checkKey(request.headers["authorization"]),
+          checkKey(authorizationOf(request, route?.dialect)),
           (client) => as(client, handler)(exchange, request)
         )
   )
@@ -262,6 +276,11 @@ const makeLiveOf = ({ clients, limits, listen }: GatewaySettings, host: string, 
   })
 })
 
+const headersOf = (exchange: Exchange.Exchange, dialect: Dialect | undefined) => ({
+  ...Exchange.headers(exchange),
+  ...dialect?.headers?.(exchange.id)
+})
+
 const makeApp = (routes: Routes.Routes, live: () => Live, upstream: Upstream) =>
   Exchange.observe((exchange, request, route) => {
     const handled = Effect.suspend(() => dispatch(live(), route, exchange, request))
@@ -270,7 +289,7 @@ const makeApp = (routes: Routes.Routes, live: () => Live, upstream: Upstream) =>
       Effect.catchCause((cause) => answer(route?.dialect ?? OpenAiChat.dialect, exchange, cause)),
       Effect.map((response) => {
         Exchange.begin(exchange, response.status)
-        return HttpServerResponse.setHeaders(response, Exchange.headers(exchange))
+        return HttpServerResponse.setHeaders(response, headersOf(exchange, route?.dialect))
       })
     )
   }, { routes, upstream: upstream.kind })
@@ -354,14 +373,16 @@ export const serve = Effect.fnUntraced(function*(
       return warnOfRestart(first, next)
     }))
   const bodies: Body.Bodies = { read: (request) => Effect.suspend(() => live.bodies.read(request)) }
-  const chat = ChatRoute.make({
-    model: upstream.router,
-    dialect: OpenAiChat.dialect,
-    bodies,
-    streams: yield* EventStream.make(shutdown.cut),
-    // `node:http` serves HTTP/1 only.
-    out: (request) => NodeHttpServerRequest.toServerResponse(request) as ServerResponse
-  })
+  const streams = yield* EventStream.make(shutdown.cut)
+  const chat = (dialect: Dialect) =>
+    ChatRoute.make({
+      model: upstream.router,
+      dialect,
+      bodies,
+      streams,
+      // `node:http` serves HTTP/1 only.
+      out: (request) => NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+    })
   const ready = makeReady(options, () => live, shutdown)
   const admin = options.admin ?? (yield* Admin.make({ settings, routing, router: upstream.router }))
   const routes = makeRoutes(

@@ -102,8 +102,8 @@ export const dialect: Dialect = {
       : json.stream_options?.include_usage === true
       ? withUsage
       : withoutUsage
-    return Result.succeed({ request: withoutHabits(WireText.attach(json, text)), events })
+    const request = withoutHabits(WireText.attach(json, text))
+    return Result.succeed({ request, completion: WireText.stringify, events })
   },
-  completion: WireText.stringify,
   error
 }

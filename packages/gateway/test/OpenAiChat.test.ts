@@ -8,7 +8,7 @@ const { dialect } = OpenAiChat
 
 const decode = (body: object | string) => {
   const text = typeof body === "string" ? body : JSON.stringify(body)
-  return Result.getOrThrow(dialect.decode({ json: JSON.parse(text), text }))
+  return Result.getOrThrow(dialect.decode({ json: JSON.parse(text), text }, {}))
 }
 
 const usage = { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 }

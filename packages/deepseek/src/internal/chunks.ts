@@ -1,6 +1,6 @@
 import * as ChatAccumulator from "@ballast/chat/ChatAccumulator"
 import * as ChatChunk from "@ballast/chat/ChatChunk"
-import * as ChatCompletion from "@ballast/chat/ChatCompletion"
+import type * as ChatCompletion from "@ballast/chat/ChatCompletion"
 import * as ChatError from "@ballast/chat/ChatError"
 import { limits } from "@ballast/chat/Limits"
 import * as WireText from "@ballast/chat/WireText"
@@ -16,19 +16,24 @@ import * as Result from "effect/Result"
 import * as answers from "./answer.ts"
 import * as errors from "./errors.ts"
 import * as framing from "./framing.ts"
+import type * as protocols from "./protocol.ts"
 
 type Chunks = Arr.NonEmptyReadonlyArray<ChatChunk.ChatChunk>
 export type ChunkPull = Pull.Pull<Chunks, ChatError.ChatError>
 type BytesPull = Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, HttpClientError>
 
 /**
- * Turns reads of a body into chunks, one array for each read that finishes any.
+ * Turns reads of a body into chunks of the protocol, one array for each read that finishes any.
  *
  * Once every choice has its finish reason, the answer is there: what is still to come (usage, `[DONE]`, the end of the body, which lets
  * the connection be used again) is waited for a moment only. `choices` is how many were asked for.
  */
-export const fromBytes = (answer: answers.Answer, bytes: BytesPull, choices: number): ChunkPull => {
-  const arriving = new Arriving(answer, choices)
+export const fromBytes = (
+  { answer, protocol }: protocols.Answered,
+  bytes: BytesPull,
+  choices: number
+): ChunkPull => {
+  const arriving = new Arriving(answer, choices, protocol)
 
   const read: ChunkPull = Pull.matchEffect(bytes, {
     onSuccess: (pieces) => {
@@ -99,10 +104,10 @@ const atMost = (self: Effect.Effect<void>, limit: Duration.Input): Effect.Effect
 
 /** Reads a whole body of events into the completion that they are chunks of. */
 export const collect = (
-  answer: answers.Answer,
+  { answer, protocol }: protocols.Answered,
   body: string
 ): Effect.Effect<ChatCompletion.ChatCompletion, ChatError.ChatError> => {
-  const arriving = new Arriving(answer, 1)
+  const arriving = new Arriving(answer, 1, protocol)
   const joined = ChatAccumulator.make()
   arriving.take(encoder.encode(body))
   arriving.bodyEnded()
@@ -121,7 +126,8 @@ const encoder = new TextEncoder()
 class Arriving {
   readonly answer: answers.Answer
   readonly body: framing.Body
-  readonly read = ChatChunk.reader()
+  readonly protocol: protocols.Protocol
+  readonly read: protocols.Reader
   /** Whether each choice has its finish reason, by index. */
   readonly choices = new Map<number, boolean>()
   readonly expected: number
@@ -146,8 +152,10 @@ class Arriving {
   only: string | undefined = undefined
   failure: Effect.Effect<never, ChatError.ChatError> | undefined
 
-  constructor(answer: answers.Answer, expected: number) {
+  constructor(answer: answers.Answer, expected: number, protocol: protocols.Protocol) {
     this.answer = answer
+    this.protocol = protocol
+    this.read = protocol.events()
     this.expected = expected
     this.body = new framing.Body(this.onEvent)
   }
@@ -173,7 +181,7 @@ class Arriving {
     this.over = true
     this.error = error
     // A whole answer needs no finish reason, and may say nothing.
-    if (this.only && !(ChatCompletion.parse(this.only) instanceof WireText.Unreadable)) {
+    if (this.only && !(this.protocol.whole(this.only) instanceof WireText.Unreadable)) {
       this.finished = this.progress = true
     }
   }
@@ -186,7 +194,8 @@ class Arriving {
     }
     const isFirst = this.only === undefined && this.body.isText
     this.only = isFirst ? data : ""
-    const chunk = this.read(isFirst ? withoutDeltas(data) : data)
+    const chunk = isFirst ? this.protocol.text(data, this.read) : this.read(data)
+    if (chunk === undefined) return
     if (!(chunk instanceof WireText.Unreadable)) {
       if (chunk.choices.length > 0 || this.finished || !answers.isStated(this.answer, chunk)) {
         return this.add(chunk, data.length)
@@ -301,13 +310,3 @@ class Arriving {
 
 /** Whether an event has a name of its own; events of a chat are unnamed or `message`. */
 const isNamed = (name: string | undefined): boolean => name !== undefined && name !== "message"
-
-/** A whole answer says everything in its messages, whatever stands in deltas beside them. */
-const withoutDeltas = (text: string): string => {
-  const completion = ChatCompletion.parse(text)
-  if (completion instanceof WireText.Unreadable || !completion.choices.some((choice) => "delta" in choice)) return text
-  return JSON.stringify({
-    ...completion,
-    choices: completion.choices.map((choice) => ({ ...choice, delta: undefined }))
-  })
-}

@@ -1,4 +1,5 @@
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import type * as Native from "@ballast/chat/Native"
 import * as WireText from "@ballast/chat/WireText"
 import * as HttpBody from "effect/http/HttpBody"
 import { hasProperty } from "effect/Predicate"
@@ -50,6 +51,14 @@ const inserted = (request: ChatRequest, fields: object): string | undefined => {
   // The text is that of an object that has a model at least, so the fields come after others.
   return `${text.slice(0, end)},${JSON.stringify(fields).slice(1, -1)}${text.slice(end)}`
 }
+
+/** The body of a native request, for the model that the chat names. Its own text is sent where nothing in it has to change. */
+export const native = ({ body }: Native.Native, model: string, isStream: boolean): HttpBody.HttpBody =>
+  jsonBody(
+    body["model"] === model && (body["stream"] === true) === isStream
+      ? WireText.stringify(body)
+      : JSON.stringify({ ...body, model, stream: isStream })
+  )
 
 const jsonBody = (text: string): HttpBody.Uint8Array => HttpBody.text(wellFormed(text), "application/json")
 

@@ -2,6 +2,7 @@ import { Balance } from "@ballast/chat/Balance"
 import * as ChatError from "@ballast/chat/ChatError"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import { ModelList } from "@ballast/chat/ModelList"
+import * as Native from "@ballast/chat/Native"
 import * as Carrier from "@ballast/telemetry/Carrier"
 import * as GenAi from "@ballast/telemetry/GenAi"
 import * as Propagation from "@ballast/telemetry/Propagation"
@@ -25,6 +26,7 @@ import * as answers from "./answer.ts"
 import * as chunks from "./chunks.ts"
 import * as decode from "./decode.ts"
 import * as errors from "./errors.ts"
+import * as protocols from "./protocol.ts"
 import * as requests from "./request.ts"
 import * as whole from "./whole.ts"
 
@@ -34,14 +36,23 @@ export const CurrentHeaders: Context.Reference<Readonly<Record<string, string>>>
   { defaultValue: () => ({}) }
 )
 
+const json = "application/json"
+const events = "text/event-stream"
+
 export const make = (client: HttpClient.HttpClient, provider: Provider.Provider, secret: string, baseUrl: string) => {
   const { paths } = provider
   const own = { ...provider.authorize(secret), "user-agent": "ballast" }
 
   /** Sends a request. Succeeds with any answer whose status is 2xx. */
-  const send = (method: string, path: string, accept: string, body: HttpBody.HttpBody) =>
+  const send = (
+    method: string,
+    path: string,
+    accept: string,
+    body: HttpBody.HttpBody,
+    further?: Readonly<Record<string, string>>
+  ) =>
     Effect.withFiber((fiber) => {
-      const headers: Record<string, string> = { ...fiber.getRef(CurrentHeaders), ...own, accept }
+      const headers: Record<string, string> = { ...fiber.getRef(CurrentHeaders), ...further, ...own, accept }
       if (body._tag === "Uint8Array") headers["content-type"] = body.contentType
       if (fiber.getRef(HttpClient.TracerPropagationEnabled)) Propagation.injectUnsafe(fiber, headers, Carrier.record)
       const request = HttpClientRequest.makeWith(
@@ -65,26 +76,56 @@ export const make = (client: HttpClient.HttpClient, provider: Provider.Provider,
     if (path === undefined) return Effect.fail(absent(provider))
     const reader = decode.json(schema)
     return Effect.flatMap(
-      send("GET", path, "application/json", HttpBody.empty),
+      send("GET", path, json, HttpBody.empty),
       (answer) => answers.read(answer, reader)
     )
   }
 
-  const complete = (request: ChatRequest) =>
-    Effect.suspend(() =>
-      Effect.flatMap(
-        send("POST", paths.chat, "application/json", requests.whole(Provider.adapt(provider, request))),
-        whole.completion
-      )
-    )
+  const asChat = (answer: answers.Answer): protocols.Answered => ({ answer, protocol: protocols.chat })
 
   // Learned from the service, and kept.
+  const unspoken = new Set<Native.Protocol>()
+
+  /** Sends the native request where there is one and the service speaks its protocol, else the chat. */
+  const ask = (
+    request: ChatRequest,
+    accept: typeof json | typeof events,
+    chat: Effect.Effect<answers.Answer, ChatError.ChatError>
+  ): Effect.Effect<protocols.Answered, ChatError.ChatError> => {
+    const native = Native.of(request)
+    if (native === undefined) return Effect.map(chat, asChat)
+    const { protocol: name } = native
+    const translated = native.only === true ? Effect.fail(absent(provider)) : Effect.map(chat, asChat)
+    const path = unspoken.has(name) ? undefined : paths[name]
+    const protocol = protocols.of(name)
+    if (path === undefined || protocol === undefined) return translated
+    const body = requests.native(native, request.model, accept === events)
+    return Effect.matchEffect(send("POST", path, accept, body, { ...protocol.headers, ...native.headers }), {
+      onSuccess: (answer) => Effect.succeed({ answer, protocol }),
+      // What is not found may also be something that the request names: only an answer to the chat tells.
+      onFailure: (error) =>
+        isNotFound(error) && native.only !== true
+          ? Effect.tap(translated, () => {
+            unspoken.add(name)
+            return Effect.logWarning(`${provider.name} has no ${path}: requests of this protocol are sent as chat`)
+          })
+          : Effect.fail(error)
+    })
+  }
+
+  const complete = (request: ChatRequest) =>
+    Effect.suspend(() => {
+      const body = () => requests.whole(Provider.adapt(provider, request))
+      const chat = Effect.suspend(() => send("POST", paths.chat, json, body()))
+      return Effect.flatMap(ask(request, json, chat), whole.completion)
+    })
+
   let takesUsage = !provider.omit.includes("stream_options")
 
   /** Sends a request for a stream. A service that does not know the wish for usage is asked again, without it. */
   const open = (request: ChatRequest) =>
     Effect.suspend(() => {
-      const sent = (body: HttpBody.HttpBody) => send("POST", paths.chat, "text/event-stream", body)
+      const sent = (body: HttpBody.HttpBody) => send("POST", paths.chat, events, body)
       const { asksForUsage, body } = requests.streamed(request, takesUsage)
       if (!asksForUsage) return sent(body)
       return Effect.catch(sent(body), (error) => {
@@ -99,11 +140,11 @@ export const make = (client: HttpClient.HttpClient, provider: Provider.Provider,
       Effect.sync(() => {
         const choices = requests.choices(request)
         const first = Effect.flatMap(
-          open(Provider.adapt(provider, request)),
-          (answer): chunks.ChunkPull =>
+          ask(request, events, Effect.suspend(() => open(Provider.adapt(provider, request)))),
+          (answered): chunks.ChunkPull =>
             Effect.flatMap(
-              Channel.toPullScoped(Stream.toChannel(answer.response.stream), scope),
-              (bytes) => pull = chunks.fromBytes(answer, bytes, choices)
+              Channel.toPullScoped(Stream.toChannel(answered.answer.response.stream), scope),
+              (bytes) => pull = chunks.fromBytes(answered, bytes, choices)
             )
         )
         // What opens the stream holds the request; from the first chunk on it is not needed.
@@ -119,6 +160,9 @@ const absent = ({ name }: Provider.Provider) =>
   new ChatError.ClientError({
     reason: new ChatError.NotFound({ status: 404, detail: `${name} has no such endpoint`, stated: false })
   })
+
+const isNotFound = (error: ChatError.ChatError): boolean =>
+  error._tag === "ClientError" && error.reason._tag === "NotFound"
 
 /** Whether a service refuses a request because of the wish for usage. */
 const refusesUsage = (error: ChatError.ChatError): boolean =>

@@ -4,14 +4,17 @@ import * as WireText from "@ballast/chat/WireText"
 import * as Effect from "effect/Effect"
 import * as answers from "./answer.ts"
 import * as chunks from "./chunks.ts"
+import type * as protocols from "./protocol.ts"
 
 /** Reads the completion that an answer holds whole. A service that streams all the same is read, too. */
-export const completion = (answer: answers.Answer): Effect.Effect<ChatCompletion.ChatCompletion, ChatError.ChatError> =>
+export const completion = (
+  { answer, protocol }: protocols.Answered
+): Effect.Effect<ChatCompletion.ChatCompletion, ChatError.ChatError> =>
   Effect.flatMap(answers.text(answer), (body) => {
-    const completion = ChatCompletion.parse(body)
+    const completion = protocol.whole(body)
     if (completion instanceof WireText.Unreadable) {
       return completion.json === undefined && isStream(body)
-        ? chunks.collect(answer, body)
+        ? chunks.collect({ answer, protocol }, body)
         : answers.unreadable(answer, completion, body)
     }
     const error = judge(answer, completion)
