@@ -21,19 +21,30 @@ import { authorize } from "./internal/authorize.ts"
 import * as ChatReply from "./internal/chatReply.ts"
 import * as Draw from "./internal/draw.ts"
 import * as FaultPlan from "./internal/faultPlan.ts"
+import * as Files from "./internal/files.ts"
+import * as Fim from "./internal/fim.ts"
 import * as Models from "./internal/models.ts"
 import { latencyOf } from "./internal/pace.ts"
 import * as Refusal from "./internal/refusal.ts"
 import * as Reply from "./internal/reply.ts"
+import * as Responses from "./internal/responses.ts"
 import * as Routes from "./internal/routes.ts"
 import { ConnectionCut, type Inspection, Simulator, type SimulatorRequest } from "./internal/service.ts"
 import * as Settings from "./internal/settings.ts"
 import { execute } from "./internal/simulatedClient.ts"
 import * as Timeline from "./internal/timeline.ts"
+import * as WebTools from "./internal/webTools.ts"
 import type { SimulatorOptions } from "./SimulatorOptions.ts"
 
 export type { ChatSummary, Inspection, SimulatorRequest, SimulatorResponse } from "./internal/service.ts"
 export { ConnectionCut, Simulator }
+
+const filesAt = (path: string, files: ReturnType<typeof Files.make>): Routes.Routes => ({
+  [`POST ${path}`]: { answer: files.upload },
+  [`GET ${path}`]: { answer: files.list },
+  [`GET ${path}/{id}`]: { answer: files.get },
+  [`DELETE ${path}/{id}`]: { answer: files.delete }
+})
 
 /**
  * Makes a simulator. A wrong option is a `RangeError`.
@@ -62,10 +73,15 @@ export const make = Effect.fnUntraced(function*(options: SimulatorOptions = {}) 
     }
   }
 
-  const completions = (beta: boolean): Routes.Route => ({
-    answer: (arrival, key) => chat(arrival, key, beta),
+  const { replayCheck } = settings
+  const asked = (protocol: ChatReply.Protocol): Routes.Route => ({
+    answer: (arrival, key) => chat(arrival, key, protocol),
     planned: true
   })
+  const completions = (beta: boolean) => asked(ChatReply.chat({ beta, replayCheck }))
+  const responses = asked(Responses.protocol(replayCheck))
+  const files = Files.make(settings.keepAlive)
+  const web = WebTools.make(settings)
   const json = (value: () => unknown): Routes.Route["answer"] => ({ fault }) =>
     Reply.data(value(), fault, settings.keepAlive)
   const models: Routes.Route = { answer: json(() => Models.list) }
@@ -74,6 +90,13 @@ export const make = Effect.fnUntraced(function*(options: SimulatorOptions = {}) 
     "POST /chat/completions": completions(false),
     "POST /v1/chat/completions": completions(false),
     "POST /beta/chat/completions": completions(true),
+    "POST /beta/completions": asked(Fim.protocol),
+    "POST /responses": responses,
+    "POST /v1/responses": responses,
+    ...filesAt("/files", files),
+    ...filesAt("/v1/files", files),
+    "POST /v1/tools/search": { answer: web.search },
+    "POST /v1/tools/fetch": { answer: web.fetch },
     "GET /models": models,
     "GET /v1/models": models,
     "GET /user/balance": balance,

@@ -19,6 +19,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import { createServer } from "node:http"
+import { maxBodyBytes as maxUploadBytes } from "./internal/files.ts"
 import * as Simulator from "./Simulator.ts"
 import type { SimulatorOptions } from "./SimulatorOptions.ts"
 
@@ -42,11 +43,13 @@ const defaults = { host: "127.0.0.1", port: 8_788 } as const
 /** How long the server waits for running answers when it is told to stop. */
 const shutdownTimeout = "1 second"
 
-/** The engine refuses what is longer than this; the server need not read on. */
-const maxBodySize = ByteSize.mebibytes(48)
+/** The engine refuses what is longer than this; the server need not read on. An upload may be as long as a file and its form. */
+const maxBodySizeOf = (path: string) =>
+  /\/files(?:\?|$)/.test(path) ? ByteSize.bytes(maxUploadBytes) : ByteSize.mebibytes(48)
 
 /** The body. One that is too long is not kept: its length in the headers makes the engine refuse it. */
 const readBody = (request: HttpServerRequest) => {
+  const maxBodySize = maxBodySizeOf(request.url)
   const read = { headers: request.headers, body: new Uint8Array() }
   const tooLong = { ...read, headers: { ...request.headers, "content-length": String(maxBodySize + 1n) } }
   if (Number(request.headers["content-length"] ?? 0) > Number(maxBodySize)) return Effect.succeed(read)

@@ -4,6 +4,7 @@ import type { ChatCompletion, Logprobs } from "@ballast/chat/ChatCompletion"
 import type { Usage } from "@ballast/chat/Usage"
 import type { Completion } from "./completion.ts"
 import * as Draw from "./draw.ts"
+import * as Timeline from "./timeline.ts"
 
 /** What every chunk of an answer repeats. */
 export interface Head {
@@ -32,7 +33,7 @@ const encoder = new TextEncoder()
 
 type TokenLogprob = NonNullable<Logprobs["content"]>[number]
 
-const tokenLogprob = (token: string, wish: LogprobsWish): TokenLogprob => {
+export const tokenLogprob = (token: string, wish: LogprobsWish): TokenLogprob => {
   const draw = Draw.make(wish.seed, token)
   const bytes = (text: string) => Array.from(encoder.encode(text))
   const logprob = -Number((draw.next() * 0.5).toFixed(6))
@@ -114,7 +115,7 @@ const steps = function*({ completion, logprobs }: Answer): Generator<Step> {
 }
 
 /** The chunks of a stream, one for each token, the last with the finish reason and the usage. */
-export const chunks = function*(answer: Answer): Generator<ChatChunk> {
+const chunks = function*(answer: Answer): Generator<ChatChunk> {
   const { completion, head, includeUsage, usage } = answer
   const chunk = ({ delta, logprobs }: Step, finish: string | null): ChatChunk => ({
     id: head.id,
@@ -128,4 +129,10 @@ export const chunks = function*(answer: Answer): Generator<ChatChunk> {
   for (const step of steps(answer)) yield chunk(step, null)
   const delta = completion.reasoning === undefined ? { content: "" } : { content: "", reasoning_content: null }
   yield chunk({ delta, logprobs: null }, completion.finish)
+}
+
+/** The events of a stream of chunks. */
+export const events = function*(answer: Answer): Generator<string> {
+  for (const chunk of chunks(answer)) yield Timeline.event(JSON.stringify(chunk))
+  yield Timeline.event("[DONE]")
 }

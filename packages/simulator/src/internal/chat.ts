@@ -39,6 +39,8 @@ export interface Chat {
   readonly effort: string
   readonly maxTokens: number
   readonly responseFormat: "text" | "json_object" | "json_schema"
+  /** What the answer has to satisfy, where the format is `json_schema`. */
+  readonly schema?: Serde.Fields | undefined
   readonly stop: ReadonlyArray<string>
   readonly stream: boolean
   readonly streamOptions: boolean
@@ -138,15 +140,16 @@ const toolChoice: Serde.Decoder<ToolChoice> = (input, path) => {
   })
 }
 
-const stop: Serde.Decoder<ReadonlyArray<string>> = (input, path) =>
+export const stop: Serde.Decoder<ReadonlyArray<string>> = (input, path) =>
   typeof input === "string" ? Result.succeed([input]) : Serde.array(Serde.string)(input, path)
 
 const typed = <A>(name: string, type: Serde.Decoder<A>): Serde.Decoder<A> => (input, path) =>
   Result.flatMap(Serde.fields(name)(input, path), (from) => Serde.required(from, "type", type, path))
 
-const efforts = Serde.literals("none", "minimal", "low", "medium", "high", "xhigh", "max")
+export const efforts = Serde.literals("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
-const defaultMaxTokens = (thinking: boolean, effort: string) => !thinking ? 8_192 : effort === "max" ? 131_072 : 65_536
+export const defaultMaxTokens = (thinking: boolean, effort: string) =>
+  !thinking ? 8_192 : effort === "max" ? 131_072 : 65_536
 
 export const decode: Serde.Decoder<Chat> = (input, path) =>
   Result.gen(function*() {

@@ -1,4 +1,4 @@
-/** Answers chat requests: checks, then a place among the running chats, then the model's words and what they cost. */
+/** Answers requests to a model: checks, then a place among the running ones, then the model's words and what they cost. */
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import type { Usage } from "@ballast/chat/Usage"
 import * as Result from "effect/Result"
@@ -21,9 +21,29 @@ const maxBodyBytes = 48 * 1024 * 1024
 const isTooLarge = ({ body, headers }: SimulatorRequest): boolean =>
   body.length > maxBodyBytes || Number(headers["content-length"] ?? 0) > maxBodyBytes
 
+/** How an answer is written. */
+export interface Encoding {
+  readonly whole: (answer: Answer.Answer) => unknown
+  readonly events: (answer: Answer.Answer) => Iterable<string>
+}
+
+/** A request that is understood, and how it is answered. */
+export interface Asked extends Validate.Valid {
+  readonly encoding: Encoding
+}
+
+/** Reads and checks the body of a request in one of the API's protocols. */
+export type Protocol = (body: string) => Result.Result<Asked, Refusal.Refusal>
+
+const chatEncoding: Encoding = { whole: Answer.body, events: Answer.events }
+
+/** Chat completions. */
+export const chat = (endpoint: Validate.Endpoint): Protocol => (body) =>
+  Result.map(Validate.validate(body, endpoint), (valid) => ({ ...valid, encoding: chatEncoding }))
+
 export const make = (settings: Settings, account: Account) => {
   const cache = PromptCache.make(settings.cacheSize)
-  const { replayCheck, seed } = settings
+  const { seed } = settings
 
   const replyTo = (input: ChatRequest): string | undefined =>
     typeof settings.reply === "function" ? settings.reply(input) : settings.reply
@@ -42,17 +62,21 @@ export const make = (settings: Settings, account: Account) => {
     fingerprint: Draw.hex32(Draw.make(seed, "fingerprint", family))
   })
 
-  const timelineOf = (answer: Answer.Answer, stream: boolean, { draw, fault }: Arrival): Timeline.Timeline => {
+  const timelineOf = (
+    answer: Answer.Answer,
+    { chat: { stream }, encoding }: Asked,
+    { draw, fault }: Arrival
+  ): Timeline.Timeline => {
     const pace = paceOf(settings, fault, draw)
     return stream
-      ? Timeline.events(Answer.chunks(answer), pace, fault)
-      : Timeline.json(Answer.body(answer), totalTime(pace, answer.usage.completion_tokens), pace.keepAlive, fault)
+      ? Timeline.events(encoding.events(answer), pace, fault)
+      : Timeline.json(encoding.whole(answer), totalTime(pace, answer.usage.completion_tokens), pace.keepAlive, fault)
   }
 
-  return (arrival: Arrival, key: string, beta: boolean): Reply => {
+  return (arrival: Arrival, key: string, protocol: Protocol): Reply => {
     const { fault, now, request } = arrival
     if (isTooLarge(request)) return refuse(Refusal.tooLarge, arrival)
-    const checked = Validate.validate(new TextDecoder().decode(request.body), { beta, replayCheck })
+    const checked = protocol(new TextDecoder().decode(request.body))
     if (Result.isFailure(checked)) return refuse(checked.failure, arrival)
     const { chat, family, input } = checked.success
     const completion = Completion.make(chat, seed, { ...fault, reply: replyTo(input) })
@@ -71,7 +95,7 @@ export const make = (settings: Settings, account: Account) => {
     return {
       status: fault.status ?? 200,
       contentType: chat.stream ? "text/event-stream; charset=utf-8" : "application/json",
-      timeline: timelineOf(answer, chat.stream, arrival),
+      timeline: timelineOf(answer, checked.success, arrival),
       fault,
       family,
       chat: { model: chat.model, stream: chat.stream, usage }

@@ -3,6 +3,7 @@ import type { Usage } from "@ballast/chat/Usage"
 import type * as Chat from "./chat.ts"
 import * as Draw from "./draw.ts"
 import * as JsonMode from "./jsonMode.ts"
+import * as JsonSchema from "./jsonSchema.ts"
 import * as Text from "./text.ts"
 import * as Tokens from "./tokens.ts"
 import * as ToolCall from "./toolCall.ts"
@@ -47,7 +48,7 @@ export const make = (chat: Chat.Chat, seed: string, wishes: Wishes): Completion 
   const draw = Draw.make(
     seed,
     chat.model,
-    JSON.stringify([chat.messages, chat.tools, chat.toolChoice, chat.responseFormat])
+    JSON.stringify([chat.messages, chat.tools, chat.toolChoice, chat.responseFormat, chat.schema])
   )
   const about = Text.subject(lastUserText(chat))
   const reasoning = chat.thinking ? Tokens.split(think(chat, about, draw)) : undefined
@@ -96,6 +97,7 @@ const markup = (calls: ReadonlyArray<Call>): string =>
   )
 
 const write = (chat: Chat.Chat, about: Text.Subject, draw: Draw.Draw, tokens: number | undefined): string => {
+  if (chat.schema !== undefined) return JSON.stringify(JsonSchema.sample(chat.schema, "answer", { about, draw }))
   if (chat.responseFormat === "json_object") {
     const prompt = chat.messages.filter(({ role }) => role === "system" || role === "user").map(({ content }) =>
       content.text

@@ -55,6 +55,9 @@ export const insufficientBalance = json(402, "Insufficient Balance", "unknown_er
 
 export const notFound = json(404, "Not Found", "invalid_request_error", "invalid_request_error")
 
+export const noFile = (id: string): Refusal =>
+  json(404, `No such file: ${id.slice(0, 256)}`, "invalid_request_error", "invalid_request_error")
+
 export const tooLarge = page(413, "Request Entity Too Large")
 
 const tooMany = (message: string): Refusal => json(429, message, "rate_limit_error", "invalid_request_error")

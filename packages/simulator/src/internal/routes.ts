@@ -10,10 +10,11 @@ export interface Route {
   readonly own?: boolean
 }
 
-/** Endpoints by method and path, as in `GET /models`. */
+/** Endpoints by method and path, as in `GET /models`. A path may end in `{id}`, which stands for any name. */
 export type Routes = Readonly<Record<string, Route>>
 
 export const find = (routes: Routes, method: string, path: string): Route | undefined => {
   const name = `${method} ${path.replace(/\?.*$/s, "")}`
-  return Object.hasOwn(routes, name) ? routes[name] : undefined
+  const named = name.replace(/[^/]+$/, "{id}")
+  return Object.hasOwn(routes, name) ? routes[name] : Object.hasOwn(routes, named) ? routes[named] : undefined
 }

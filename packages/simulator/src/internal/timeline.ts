@@ -33,7 +33,8 @@ export const whole = (content: Content): Timeline => ({
 
 const comment = ": keep-alive\n\n"
 
-const event = (data: string) => `data: ${data}\n\n`
+/** An event of a stream of chunks. */
+export const event = (data: string): string => `data: ${data}\n\n`
 
 /** `count` pieces of `text`, evenly spread over the time until `until`. */
 const spread = function*(text: string, count: number, until: number): Generator<Piece> {
@@ -70,19 +71,18 @@ const breakOf = (fault: Fault): readonly [after: number, end: End] | undefined =
     ? [fault.end, "clean"]
     : undefined
 
-/** A stream of events, paced, with `[DONE]` at its end, broken as the fault says. */
-export const events = (data: Iterable<unknown>, pace: Pace, fault: Fault): Timeline => {
+/** A stream of events, each one or more of them in one text, paced, broken as the fault says. */
+export const events = (texts: Iterable<string>, pace: Pace, fault: Fault): Timeline => {
   const paced = function*(): Generator<Piece> {
     let at = pace.first
     let sent = 0
     yield* spread(comment, fault.keepAlive ?? 0, pace.first)
-    for (const value of data) {
+    for (const text of texts) {
       if (fault.error === sent) return yield { at, content: event(Refusal.inStream) }
-      yield { at, content: event(fault.malformed === true && sent === 1 ? "{\"id\":" : JSON.stringify(value)) }
-      // The opening chunk comes together with the first token.
+      yield { at, content: fault.malformed === true && sent === 1 ? event("{\"id\":") : text }
+      // The opening event comes together with the first token.
       if (sent++ > 0) at += pace.gap()
     }
-    yield { at, content: event("[DONE]") }
   }
   const broken = breakOf(fault)
   const pieces = broken === undefined ? paced() : take(paced(), broken[0] + (fault.keepAlive ?? 0))

@@ -23,6 +23,10 @@ export interface Valid {
 export interface Endpoint {
   readonly beta: boolean
   readonly replayCheck: ReplayCheck
+  /** What the endpoint calls the thinking that has to come back. Default `reasoning_content`. */
+  readonly thought?: string
+  /** Whether an answer may have to satisfy a JSON Schema. Default: false. */
+  readonly jsonSchema?: boolean
 }
 
 type Checked = Result.Result<void, Refusal.Refusal>
@@ -48,8 +52,8 @@ const parse = (body: string): Result.Result<unknown, Refusal.Refusal> =>
     () => unreadable(body, "recursion limit exceeded")
   ))
 
-const decode = (input: unknown, body: string): Result.Result<Chat.Chat, Refusal.Refusal> =>
-  Result.mapError(Chat.decode(input, ""), ({ path, text }) =>
+const decode = <A>(decoder: Serde.Decoder<A>, input: unknown, body: string): Result.Result<A, Refusal.Refusal> =>
+  Result.mapError(decoder(input, ""), ({ path, text }) =>
     Refusal.invalid(
       path === "reasoning_effort" && text.startsWith("invalid type")
         ? `Failed to parse the request body as JSON: reasoning_effort: expected value at line 1 column ${
@@ -60,13 +64,16 @@ const decode = (input: unknown, body: string): Result.Result<Chat.Chat, Refusal.
         }`
     ))
 
-const model = (chat: Chat.Chat): Result.Result<Models.Family, Refusal.Refusal> => {
-  const family = Models.family(chat.model)
+/** Reads a body of JSON. */
+export const body = <A>(text: string, decoder: Serde.Decoder<A>): Result.Result<A, Refusal.Refusal> =>
+  Result.flatMap(parse(text), (input) => decode(decoder, input, text))
+
+/** The model that a request names. */
+const model = (name: string): Result.Result<Models.Family, Refusal.Refusal> => {
+  const family = Models.family(name)
   return family === undefined
     ? refuse(
-      `The supported API model names are ${
-        Models.list.data.map(({ id }) => id).join(", ")
-      }, but you passed ${chat.model}.`
+      `The supported API model names are ${Models.list.data.map(({ id }) => id).join(", ")}, but you passed ${name}.`
     )
     : Result.succeed(family)
 }
@@ -104,9 +111,9 @@ const ranges = (chat: Chat.Chat): Checked =>
     )
   })
 
-const format = (chat: Chat.Chat): Checked =>
+const format = (chat: Chat.Chat, { jsonSchema = false }: Endpoint): Checked =>
   Result.gen(function*() {
-    yield* check(chat.responseFormat !== "json_schema", "This response_format type is unavailable now")
+    yield* check(jsonSchema || chat.responseFormat !== "json_schema", "This response_format type is unavailable now")
     yield* check(
       chat.responseFormat !== "json_object" || chat.messages.some(({ content }) => /json/i.test(content.text)),
       "Prompt must contain the word 'json' in some form to use 'response_format' of type 'json_object'."
@@ -204,8 +211,8 @@ const conversation = (chat: Chat.Chat, family: Models.Family, { beta }: Endpoint
     yield* check(images <= Image.maxCount, `Too many images: ${images}, at most ${Image.maxCount} are supported`)
   })
 
-const replay = (chat: Chat.Chat, replayCheck: ReplayCheck): Checked => {
-  const text = "The `reasoning_content` in the thinking mode must be passed back to the API."
+const replay = (chat: Chat.Chat, { replayCheck, thought = "reasoning_content" }: Endpoint): Checked => {
+  const text = `The \`${thought}\` in the thinking mode must be passed back to the API.`
   if (!chat.thinking || replayCheck === "off") return Result.void
   const turns = chat.messages.filter((message) => message.role === "assistant")
   if (replayCheck === "observed") {
@@ -251,19 +258,25 @@ const context = (chat: Chat.Chat, promptTokens: number): Checked =>
       "completion."
   )
 
-/** Reads and checks the body of a chat request. */
-export const validate = (body: string, endpoint: Endpoint): Result.Result<Valid, Refusal.Refusal> =>
+/** Checks a request that is read. */
+export const conditions = (chat: Chat.Chat, endpoint: Endpoint): Result.Result<Omit<Valid, "input">, Refusal.Refusal> =>
   Result.gen(function*() {
-    const input = yield* parse(body)
-    const chat = yield* decode(input, body)
-    const family = yield* model(chat)
+    const family = yield* model(chat.model)
     yield* ranges(chat)
-    yield* format(chat)
+    yield* format(chat, endpoint)
     yield* tools(chat, endpoint)
     yield* conversation(chat, family, endpoint)
-    yield* replay(chat, endpoint.replayCheck)
+    yield* replay(chat, endpoint)
     const prompt = measure(chat)
     yield* context(chat, prompt.tokens)
+    return { chat, family, prompt }
+  })
+
+/** Reads and checks the body of a chat request. */
+export const validate = (text: string, endpoint: Endpoint): Result.Result<Valid, Refusal.Refusal> =>
+  Result.gen(function*() {
+    const input = yield* parse(text)
+    const valid = yield* conditions(yield* decode(Chat.decode, input, text), endpoint)
     // What the engine decodes and checks is a request of the API.
-    return { chat, input: input as ChatRequest, family, prompt }
+    return { ...valid, input: input as ChatRequest }
   })
