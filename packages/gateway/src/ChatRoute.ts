@@ -135,7 +135,7 @@ const stream = (
       end: events.end,
       error: (cause: Cause.Cause<Failure>) => {
         const error = ErrorResponse.fromCause(cause)
-        Exchange.fail(exchange, error)
+        Exchange.fail(exchange, error, cause)
         return events.error(error)
       },
       ping: events.ping

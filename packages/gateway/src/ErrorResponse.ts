@@ -9,6 +9,7 @@
  * @since 0.1.0
  */
 import * as ChatError from "@ballast/chat/ChatError"
+import * as ChatFault from "@ballast/chat/Fault"
 import type { CallError } from "@ballast/deepseek/DeepSeek"
 import type * as Policy from "@ballast/resilience/Policy"
 import * as Cause from "effect/Cause"
@@ -42,6 +43,8 @@ export interface ErrorResponse {
   readonly code: string
   readonly headers: Record<string, string>
   readonly body: ErrorBody
+  /** Whose fault it is. */
+  readonly fault: ChatFault.Fault
   readonly traceId: string | undefined
   /** What the upstream, or the way there, said; absent where the body says it. */
   readonly detail: string | undefined
@@ -256,9 +259,16 @@ const internal: ErrorResponse = {
       code: "internal_error"
     }
   },
+  fault: "ballast",
   traceId: undefined,
   detail: undefined
 }
+
+/** Rejections that are not the caller's fault. */
+const faults: { readonly [C in Rejection.Case]?: ChatFault.Fault } = { Busy: "policy", Stopping: "ballast" }
+
+const faultOf = (error: Failure): ChatFault.Fault =>
+  error._tag === "Rejection" ? faults[error.case] ?? "caller" : ChatFault.of(error)
 
 const reasonOf = (error: Failure): Reason => "reason" in error ? error.reason : error
 
@@ -325,6 +335,7 @@ export const make = (error: Failure): ErrorResponse => {
         code: row.code
       }
     },
+    fault: faultOf(error),
     traceId: "traceId" in reason ? reason.traceId : undefined,
     detail: detail === undefined || message.endsWith(detail) ? undefined : detail
   }

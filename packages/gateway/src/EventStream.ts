@@ -10,7 +10,7 @@
  * @since 0.1.0
  */
 import type * as Arr from "effect/Array"
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -223,7 +223,7 @@ const failed = <A, E>(writing: Writing<A, E>, cause: Cause.Cause<E>): Effect.Eff
   const why = writing.stopped ?? cause
   if (!writing.begun) return Effect.failCause(why)
   writing.end(writing.events.error(why))
-  return Cause.hasDies(why) ? Effect.logError("a stream failed with a defect", why) : Effect.void
+  return Effect.void
 }
 
 /**

@@ -216,18 +216,25 @@ const endSpan = (span: Tracer.Span, exchange: Exchange, endTime: bigint): void =
   span.end(endTime, exchange.status >= 500 ? Exit.fail(exchange.error) : Exit.void)
 }
 
-/** How an exchange ended whose answer is not complete. */
-const endOf = (cause: Cause.Cause<unknown>): string =>
-  Cause.hasInterrupts(cause) && !isClientGone(cause) ? "stopping" : "client_closed_request"
+/** Notes how an exchange ended whose answer is not complete. */
+const cut = (exchange: Exchange, cause: Cause.Cause<unknown>): void => {
+  if (exchange.error !== undefined) return
+  const isOurs = Cause.hasInterrupts(cause) && !isClientGone(cause)
+  exchange.error = isOurs ? "stopping" : "client_closed_request"
+  exchange.fault = isOurs ? "ballast" : "caller"
+}
 
 /**
- * Notes the error that is answered.
+ * Notes the error that is answered, and its cause where that is a defect.
  *
  * @category combinators
  * @since 0.1.0
  */
-export const fail = (exchange: Exchange, error: ErrorResponse): void => {
+export const fail = (exchange: Exchange, error: ErrorResponse, cause: Cause.Cause<unknown>): void => {
   exchange.error = error.code
+  exchange.fault = error.fault
+  exchange.reason = error.body.error.message
+  if (Cause.hasDies(cause)) exchange.defect = cause
   exchange.upstreamTraceId = error.traceId
   exchange.upstreamDetail = error.detail
 }
@@ -244,7 +251,12 @@ export const observe = <E, R>(
     request: HttpServerRequest,
     route: Route | undefined
   ) => Effect.Effect<HttpServerResponse, E, R>,
-  options: { readonly routes: Routes; readonly upstream: Exchange["upstream"] }
+  options: {
+    readonly routes: Routes
+    readonly upstream: Exchange["upstream"]
+    /** Told of calls that failed. */
+    readonly failed: (exchange: Exchange) => Effect.Effect<void>
+  }
 ): Effect.Effect<HttpServerResponse, E, R | HttpServerRequest | Scope.Scope> => {
   let running = 0
   return Effect.contextWith((context: Context.Context<HttpServerRequest | Scope.Scope>) => {
@@ -271,15 +283,18 @@ export const observe = <E, R>(
         exchange.traceId = Propagation.traceIdOf(carried, span)
         if (carried?.traceId !== undefined) span.attribute(Attribute.traceId, carried.traceId)
         const finish = (exit: Exit.Exit<unknown, unknown>) => {
-          if (Exit.isFailure(exit)) exchange.error ??= endOf(exit.cause)
+          if (Exit.isFailure(exit)) cut(exchange, exit.cause)
           const millis = clock.currentTimeMillisUnsafe() - began
           active.updateUnsafe(--running, context)
           durationOf(exchange).updateUnsafe(millis / 1000, context)
           countRouted(exchange, context)
           Fault.count(exchange, context)
           endSpan(span, exchange, clock.currentTimeNanosUnsafe())
+          const access = log(exchange, began, millis, match?.route.quiet === true)
+          // A client that went away has no answer, so no reason either.
+          const isFailedCall = exchange.reason !== undefined && match?.route.dialect !== undefined
           const line = Effect.provideService(
-            log(exchange, began, millis, match?.route.quiet === true),
+            isFailedCall || exchange.defect !== undefined ? Effect.andThen(access, options.failed(exchange)) : access,
             Tracer.ParentSpan,
             span
           )

@@ -2,6 +2,8 @@
  * Counts requests by route and by whose fault their failure is: `ballast_requests_total`. An availability objective counts `policy`,
  * `provider` and `ballast`; what a caller does wrong spends no budget.
  *
+ * Whose fault an error is stands beside its status in `ErrorResponse`; for errors of a provider `@ballast/chat/Fault` says it.
+ *
  * @since 0.1.0
  */
 import type * as ChatFault from "@ballast/chat/Fault"
@@ -14,36 +16,6 @@ import type { Exchange } from "./internal/exchange.ts"
  * @since 0.1.0
  */
 export type Fault = ChatFault.Fault | "none"
-
-const byCode: ReadonlyMap<string, Fault> = new Map<string, Fault>([
-  ["circuit_open", "policy"],
-  ["gateway_rate_limit_exceeded", "policy"],
-  ["gateway_queue_full", "policy"],
-  ["gateway_queue_timeout", "policy"],
-  ["gateway_busy", "policy"],
-  ["internal_error", "ballast"],
-  ["stopping", "ballast"],
-  ["upstream_authentication_error", "ballast"],
-  ["insufficient_balance", "ballast"],
-  ["upstream_not_found", "ballast"],
-  ["rate_limit_exceeded", "provider"],
-  ["concurrency_exceeded", "provider"],
-  ["deadline_exceeded", "provider"]
-])
-
-/**
- * Whose fault the error is that a request was answered with; `none` without one.
- *
- * @category accessors
- * @since 0.1.0
- */
-export const of = (code: string | undefined, status: number): Fault => {
-  if (code === undefined) return "none"
-  const known = byCode.get(code)
-  if (known !== undefined) return known
-  if (code.startsWith("upstream_")) return "provider"
-  return status >= 500 ? "ballast" : "caller"
-}
 
 const requests = Metric.counter("ballast_requests_total", {
   description: "Requests that were answered, by whose fault a failure is",
@@ -58,8 +30,9 @@ const counters = new Map<string, typeof requests>()
  * @category combinators
  * @since 0.1.0
  */
-export const count = ({ error, route, status }: Exchange, context: Context.Context<never>): void => {
-  const fault = of(error, status)
+export const count = (exchange: Exchange, context: Context.Context<never>): void => {
+  const { route } = exchange
+  const fault: Fault = exchange.fault ?? "none"
   const key = `${fault} ${route}`
   let counter = counters.get(key)
   if (counter === undefined) {

@@ -50,6 +50,7 @@ import * as ErrorResponse from "./ErrorResponse.ts"
 import * as EventStream from "./EventStream.ts"
 import { isClientGone } from "./EventStream.ts"
 import * as Exchange from "./Exchange.ts"
+import * as FailureLog from "./FailureLog.ts"
 import * as HostCheck from "./HostCheck.ts"
 import * as circuits from "./internal/circuits.ts"
 import * as halfOpen from "./internal/halfOpen.ts"
@@ -229,11 +230,8 @@ const answer = (dialect: Dialect, exchange: Exchange.Exchange, cause: Cause.Caus
   const isInterrupted = Cause.hasInterruptsOnly(cause)
   if (isInterrupted && isClientGone(cause)) return Effect.failCause(cause as Cause.Cause<never>) // only interruptions in it
   const error = isInterrupted ? ErrorResponse.make(Shutdown.stopped) : ErrorResponse.fromCause(cause)
-  Exchange.fail(exchange, error)
-  const response = Effect.succeed(ErrorResponse.toResponse(error, dialect.error(error)))
-  return Cause.hasDies(cause)
-    ? Effect.andThen(Effect.logError("a request failed with a defect", cause), response)
-    : response
+  Exchange.fail(exchange, error, cause)
+  return Effect.succeed(ErrorResponse.toResponse(error, dialect.error(error)))
 }
 
 /** Lets a client try a simulator's faults; DeepSeek never sees its clients' headers. */
@@ -281,7 +279,12 @@ const headersOf = (exchange: Exchange.Exchange, dialect: Dialect | undefined) =>
   ...dialect?.headers?.(exchange.id)
 })
 
-const makeApp = (routes: Routes.Routes, live: () => Live, upstream: Upstream) =>
+const makeApp = (
+  routes: Routes.Routes,
+  live: () => Live,
+  upstream: Upstream,
+  failed: (exchange: Exchange.Exchange) => Effect.Effect<void>
+) =>
   Exchange.observe((exchange, request, route) => {
     const handled = Effect.suspend(() => dispatch(live(), route, exchange, request))
     const interruptible = Effect.interruptible(upstream.takesFaults() ? simulated(handled, request) : handled)
@@ -292,7 +295,7 @@ const makeApp = (routes: Routes.Routes, live: () => Live, upstream: Upstream) =>
         return HttpServerResponse.setHeaders(response, headersOf(exchange, route?.dialect))
       })
     )
-  }, { routes, upstream: upstream.kind })
+  }, { routes, upstream: upstream.kind, failed })
 
 /** What is read once, at the start. */
 const fixed = ({ center, listen: { host, port, tls }, telemetry }: GatewaySettings) => ({
@@ -392,7 +395,7 @@ export const serve = Effect.fnUntraced(function*(
     yield* makeAdmin(admin, () => live),
     yield* AlertBridge.routes(bodies)
   )
-  const app = makeApp(withoutAdmin(routes, () => live), () => live, upstream)
+  const app = makeApp(withoutAdmin(routes, () => live), () => live, upstream, yield* FailureLog.make)
   // Added before the requests' own, so it runs after they are interrupted.
   yield* Effect.addFinalizer(() => shutdown.closed)
   yield* http.serve(Effect.andThen(shutdown.admitted, app)).pipe(

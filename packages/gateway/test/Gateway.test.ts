@@ -642,7 +642,7 @@ describe("Gateway", () => {
     const lineOf = (id: string) =>
       Effect.gen(function*() {
         const { log } = yield* Running
-        const lines = () => log.filter((line) => line["request_id"] === id)
+        const lines = () => log.filter((line) => line["message"] === "request" && line["request_id"] === id)
         yield* eventually(Effect.sync(() => lines().length > 0))
         assert.strictEqual(lines().length, 1)
         return lines()[0]!

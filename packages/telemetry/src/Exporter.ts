@@ -31,15 +31,16 @@ export interface Options {
 
 const endpoint = (name: string) => Config.option(Config.URL(name))
 
-/** A variable whose value is one of a few, or a list of them. */
+/** A variable whose value is one of a few. OpenTelemetry lets some have a list, which is refused in words. */
 const choice = <A extends string>(name: string, values: ReadonlyArray<A>, why = ""): Config.Config<A | undefined> =>
   Config.String(name).pipe(
     Config.mapEffect((text): Effect.Effect<A, Config.ConfigError> => {
       const value = values.find((value) => value === text.trim().toLowerCase())
+      const one = text.includes(",") ? ": one of them, since a collector can pass on to several" : ""
       return value !== undefined ? Effect.succeed(value) : Effect.fail(
         new Config.ConfigError(
           new ConfigProvider.SourceError({
-            message: `${name} is ${JSON.stringify(text)}. Expected ${values.join(" or ")}${why}.`
+            message: `${name} is ${JSON.stringify(text)}. Expected ${values.join(" or ")}${one}${why}.`
           })
         )
       )
@@ -48,6 +49,8 @@ const choice = <A extends string>(name: string, values: ReadonlyArray<A>, why = 
   )
 
 const protocol = (name: string) => choice(name, ["http/json", "http/protobuf"], "; there is no exporter over gRPC here")
+
+const compression = (name: string) => choice(name, ["gzip", "none"])
 
 const config = Config.all({
   endpoints: Config.all([
@@ -60,6 +63,12 @@ const config = Config.all({
   traces: choice("OTEL_TRACES_EXPORTER", ["otlp", "zipkin", "none"]),
   metrics: choice("OTEL_METRICS_EXPORTER", ["otlp", "none"]),
   logs: choice("OTEL_LOGS_EXPORTER", ["otlp", "none"]),
+  compression: compression("OTEL_EXPORTER_OTLP_COMPRESSION"),
+  compressions: Config.all({
+    traces: compression("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"),
+    metrics: compression("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION"),
+    logs: compression("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION")
+  }),
   disabled: Config.withDefault(Config.Boolean("OTEL_SDK_DISABLED"), false),
   sampler: sampling.config
 })
@@ -76,9 +85,17 @@ const config = Config.all({
  */
 export const layer = (options?: Options): Layer.Layer<never, Config.ConfigError> =>
   Layer.unwrap(Effect.gen(function*() {
-    const { disabled, endpoints, protocol = "http/json", sampler, traces } = yield* config
+    const { compression: usual = "none", compressions, disabled, endpoints, protocol = "http/json", sampler, traces } =
+      yield* config
     const zipkin = traces === "zipkin"
     if (disabled || (!zipkin && endpoints.every((endpoint) => endpoint._tag === "None"))) return Layer.empty
     const otlp = yield* Effect.promise(() => import("./internal/otlp.ts"))
-    return otlp.layer({ serviceName: options?.serviceName ?? "unknown_service:node", protocol, zipkin, sampler })
+    const { logs = usual, metrics = usual, traces: spans = usual } = compressions
+    return otlp.layer({
+      serviceName: options?.serviceName ?? "unknown_service:node",
+      protocol,
+      zipkin,
+      sampler,
+      compression: { traces: spans, metrics, logs }
+    })
   }))

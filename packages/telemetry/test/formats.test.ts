@@ -131,23 +131,34 @@ describe("formats of the exporter", () => {
       assert.strictEqual(failed.tags.error, "no sk-***")
     })))
 
-  it.live("counts what a collector refuses", () =>
-    Effect.scoped(Effect.gen(function*() {
-      const { url } = yield* collector(400)
-      const droppedTraces = Metric.snapshot.pipe(Effect.map((all) =>
-        all.find(({ attributes, id }) =>
-          id === "ballast_telemetry_dropped_total" && attributes?.["signal"] === "traces"
+  it.live.each(["none", "gzip"])(
+    "counts what a collector refuses; compression %s",
+    (compression) =>
+      Effect.scoped(Effect.gen(function*() {
+        const { received, url } = yield* collector(400)
+        const droppedTraces = Metric.snapshot.pipe(Effect.map((all) =>
+          all.find(({ attributes, id }) =>
+            id === "ballast_telemetry_dropped_total" && attributes?.["signal"] === "traces"
+          )
+            ?.state
+        ))
+        yield* Effect.provide(
+          call,
+          exporting({
+            OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/v1/traces`,
+            OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: compression
+          })
         )
-          ?.state
-      ))
-      const { layer } = { layer: exporting({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/v1/traces` }) }
-      yield* Effect.provide(call, layer)
-      assert.deepInclude(yield* droppedTraces, { count: 2 })
-    })).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
+        assert.deepInclude(yield* droppedTraces, { count: 2 })
+        assert.strictEqual(received[0]?.body.subarray(0, 2).toString("hex") === "1f8b", compression === "gzip")
+      })).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+  )
 
   it.effect.each<readonly [name: string, value: string, text: string]>([
     ["OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "no exporter over gRPC"],
     ["OTEL_TRACES_EXPORTER", "jaeger", "otlp or zipkin or none"],
+    ["OTEL_TRACES_EXPORTER", "otlp,zipkin", "one of them, since a collector can pass on to several"],
+    ["OTEL_EXPORTER_OTLP_COMPRESSION", "brotli", "gzip or none"],
     ["OTEL_METRICS_EXPORTER", "prometheus", "otlp or none"]
   ])("refuses %s=%s at the start", ([name, value, text]) =>
     Effect.gen(function*() {

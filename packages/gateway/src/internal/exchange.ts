@@ -1,7 +1,9 @@
 /** The record of a request and its answer, which routes and handlers share. */
+import type { Fault } from "@ballast/chat/Fault"
 import type { Usage } from "@ballast/chat/Usage"
 import type { CallInfo } from "@ballast/resilience/CallInfo"
 import type { RouteInfo } from "@ballast/router/RouteInfo"
+import type * as Cause from "effect/Cause"
 import type * as Client from "../Client.ts"
 
 /**
@@ -37,6 +39,12 @@ export interface Exchange {
   firstAt?: number
   /** The code of the error that was answered. */
   error?: string
+  /** Whose fault the error is. */
+  fault?: Fault
+  /** What the error's answer says. */
+  reason?: string
+  /** The cause of a defect. */
+  defect?: Cause.Cause<unknown>
   /** The service's trace id of a failed call. */
   upstreamTraceId?: string | undefined
   /** What the upstream said of a failure, where the client was not told. */

@@ -8,7 +8,7 @@ import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import type * as HttpBody from "effect/http/HttpBody"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
-import type * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import { droppedItems } from "./dropped.ts"
@@ -19,10 +19,15 @@ export type Signal = "traces" | "metrics" | "logs"
 export const dropped = (signal: Signal): Metric.Metric<number, Metric.CounterState<number>> =>
   Metric.withAttributes(droppedItems, { signal })
 
+/** How what is sent is compressed. */
+export type Compression = "none" | "gzip"
+
 interface Batch {
   readonly signal: Signal
   readonly items: number
   tries: number
+  /** What is sent, once it is compressed: not again for each try. */
+  compressed?: HttpClientRequest.HttpClientRequest
 }
 
 /** What is in a body that goes to a collector. */
@@ -58,53 +63,68 @@ const tooMany = (request: HttpClientRequest.HttpClientRequest) =>
 
 const retried: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504])
 
-export const layer: Layer.Layer<HttpClient.HttpClient> = Layer.effect(
-  HttpClient.HttpClient,
-  Effect.map(HttpClient.HttpClient, (client) => {
-    let warnedAt: number | undefined
-    const outstanding = new Set<Batch>()
+/** A batch's request, compressed as the signal asks. Its loss is counted by the body as it was before. */
+const compressing = (
+  request: HttpClientRequest.HttpClientRequest,
+  batch: Batch | undefined,
+  compression: Readonly<Record<Signal, Compression>>
+): Effect.Effect<HttpClientRequest.HttpClientRequest> => {
+  if (batch === undefined || compression[batch.signal] === "none") return Effect.succeed(request)
+  if (batch.compressed !== undefined) return Effect.succeed(batch.compressed)
+  return Effect.map(
+    HttpClientRequest.compressBody(request, "gzip"),
+    (compressed) => batch.compressed = compressed
+  )
+}
 
-    const warn = Effect.fnUntraced(function*(reason: string) {
-      const now = yield* Clock.currentTimeMillis
-      if (warnedAt !== undefined && now - warnedAt < quietMillis) return
-      warnedAt = now
-      yield* Effect.logWarning("telemetry could not be exported", { reason })
-    })
+export const layer = (compression: Readonly<Record<Signal, Compression>>): Layer.Layer<HttpClient.HttpClient> =>
+  Layer.effect(
+    HttpClient.HttpClient,
+    Effect.map(HttpClient.HttpClient, (client) => {
+      let warnedAt: number | undefined
+      const outstanding = new Set<Batch>()
 
-    const lost = (batch: Batch | undefined, isLast: boolean, reason: string) =>
-      Effect.andThen(
-        warn(reason),
-        Effect.suspend(() => {
-          if (batch === undefined) return Effect.void
-          batch.tries++
-          if (!isLast && batch.tries < maxTries) return Effect.void
-          outstanding.delete(batch)
-          return Metric.update(dropped(batch.signal), batch.items)
-        })
-      )
+      const warn = Effect.fnUntraced(function*(reason: string) {
+        const now = yield* Clock.currentTimeMillis
+        if (warnedAt !== undefined && now - warnedAt < quietMillis) return
+        warnedAt = now
+        yield* Effect.logWarning("telemetry could not be exported", { reason })
+      })
 
-    return HttpClient.transform(client, (response, request) =>
-      Effect.suspend(() => {
-        const batch = batches.get(request.body)
-        if (batch !== undefined) {
-          if (!outstanding.has(batch) && outstanding.size >= maxBatches) {
-            const error = tooMany(request)
-            return Effect.andThen(lost(batch, true, error.message), Effect.fail(error))
-          }
-          outstanding.add(batch)
-        }
-        return response.pipe(
-          Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(noAnswer(request)) }),
-          Effect.tap(({ status }) =>
-            Effect.suspend(() => {
-              if (status >= 400) return lost(batch, !retried.has(status), `the collector answered ${status}`)
-              if (batch !== undefined) outstanding.delete(batch)
-              return Effect.void
-            })
-          ),
-          Effect.tapError((error) => lost(batch, false, error.message)),
-          Effect.onInterrupt(() => lost(batch, true, "the program ended"))
+      const lost = (batch: Batch | undefined, isLast: boolean, reason: string) =>
+        Effect.andThen(
+          warn(reason),
+          Effect.suspend(() => {
+            if (batch === undefined) return Effect.void
+            batch.tries++
+            if (!isLast && batch.tries < maxTries) return Effect.void
+            outstanding.delete(batch)
+            return Metric.update(dropped(batch.signal), batch.items)
+          })
         )
-      }))
-  })
-).pipe(Layer.provide(FetchHttpClient.layer))
+
+      return HttpClient.transform(client, (_, request) =>
+        Effect.suspend(() => {
+          const batch = batches.get(request.body)
+          if (batch !== undefined) {
+            if (!outstanding.has(batch) && outstanding.size >= maxBatches) {
+              const error = tooMany(request)
+              return Effect.andThen(lost(batch, true, error.message), Effect.fail(error))
+            }
+            outstanding.add(batch)
+          }
+          return Effect.flatMap(compressing(request, batch, compression), client.execute).pipe(
+            Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(noAnswer(request)) }),
+            Effect.tap(({ status }) =>
+              Effect.suspend(() => {
+                if (status >= 400) return lost(batch, !retried.has(status), `the collector answered ${status}`)
+                if (batch !== undefined) outstanding.delete(batch)
+                return Effect.void
+              })
+            ),
+            Effect.tapError((error) => lost(batch, false, error.message)),
+            Effect.onInterrupt(() => lost(batch, true, "the program ended"))
+          )
+        }))
+    })
+  ).pipe(Layer.provide(FetchHttpClient.layer))

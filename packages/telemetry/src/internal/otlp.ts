@@ -13,7 +13,7 @@ import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
 import { schemaUrl } from "../GenAi.ts"
 import * as MetricNames from "../MetricNames.ts"
-import { counted, dropped, layer as collector } from "./collector.ts"
+import { type Compression, counted, dropped, layer as collector, type Signal } from "./collector.ts"
 import { isRecord, read } from "./entry.ts"
 import { mask } from "./mask.ts"
 import * as sampling from "./sampling.ts"
@@ -21,6 +21,14 @@ import * as zipkin from "./zipkin.ts"
 
 /** Whether the environment's attributes name the service. */
 const namesService = (attributes: string): boolean => /(?:^|,)\s*service\.name\s*=/.test(attributes)
+
+/** The way to the collector compresses: Effect's exporters would hide from it what is in a batch. */
+const uncompressed = {
+  OTEL_EXPORTER_OTLP_COMPRESSION: "none",
+  OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: "none",
+  OTEL_EXPORTER_OTLP_METRICS_COMPRESSION: "none",
+  OTEL_EXPORTER_OTLP_LOGS_COMPRESSION: "none"
+}
 
 /**
  * OpenTelemetry's defaults, where Effect has others: export every signal, and a service always has a name. The timeout is that of the last
@@ -33,7 +41,7 @@ const defaults = (serviceName: string) =>
       const provider = yield* ConfigProvider.ConfigProvider
       const attributes = yield* Config.withDefault(Config.String("OTEL_RESOURCE_ATTRIBUTES"), "")
       return ConfigProvider.orElse(
-        provider,
+        ConfigProvider.orElse(ConfigProvider.fromUnknown(uncompressed), provider),
         ConfigProvider.fromUnknown({
           OTEL_TRACES_EXPORTER: "otlp",
           OTEL_METRICS_EXPORTER: "otlp",
@@ -165,7 +173,12 @@ export interface Options {
   readonly protocol: Protocol
   readonly zipkin: boolean
   readonly sampler: sampling.Sampler
+  readonly compression: Readonly<Record<Signal, Compression>>
 }
 
 export const layer = (options: Options): Layer.Layer<never, Config.ConfigError> =>
-  exporters(options).pipe(Layer.provide([collector, serialization(options.protocol), defaults(options.serviceName)]))
+  exporters(options).pipe(Layer.provide([
+    collector(options.compression),
+    serialization(options.protocol),
+    defaults(options.serviceName)
+  ]))
