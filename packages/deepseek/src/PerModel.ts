@@ -29,6 +29,17 @@ export interface Options<E> {
   readonly limit?: number | undefined
 }
 
+/**
+ * A model that chooses by name.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PerModel<E> extends ChatModel<E> {
+  /** Gives names models of their own from now on, those that have none yet. */
+  readonly add: (names: Iterable<string>) => Effect.Effect<void>
+}
+
 const defaultLimit = 64
 
 /**
@@ -39,33 +50,40 @@ const defaultLimit = 64
  */
 export const make = Effect.fnUntraced(function*<E>(
   options: Options<E>
-): Effect.fn.Return<ChatModel<E>, never, Scope.Scope> {
+): Effect.fn.Return<PerModel<E>, never, Scope.Scope> {
   const { limit = defaultLimit, others } = options
   // A name's model is made by a call and outlives it, so it has the context of the whole.
   const context = yield* Effect.context<Scope.Scope>()
   const models = new Map<string, ChatModel<E>>()
-  const add = (name: string): Effect.Effect<void> =>
+  const open = (name: string): Effect.Effect<void> =>
     Effect.map(options.make(name), (model) => void models.set(name, model)).pipe(
       Effect.provideContext(context)
     )
   const fits = (name: string): boolean =>
     !models.has(name) && models.size < limit && name.length <= GenAi.maxModelLength
-  const open = (name: string): Effect.Effect<void> => Effect.suspend(() => fits(name) ? add(name) : Effect.void)
+  const answered = (name: string): Effect.Effect<void> => Effect.suspend(() => fits(name) ? open(name) : Effect.void)
+  const add: PerModel<E>["add"] = (names) =>
+    Effect.forEach(
+      new Set(names),
+      (name) => Effect.suspend(() => models.has(name) ? Effect.void : open(name)),
+      { discard: true }
+    )
 
-  yield* Effect.forEach(new Set(options.names), add, { discard: true })
+  yield* add(options.names)
   return {
+    add,
     complete: (request) =>
       Effect.suspend(() => {
         const model = models.get(request.model)
         return model === undefined
-          ? Effect.tap(others.complete(request), () => open(request.model))
+          ? Effect.tap(others.complete(request), () => answered(request.model))
           : model.complete(request)
       }),
     stream: (request) =>
       Stream.suspend(() => {
         const model = models.get(request.model)
         return model === undefined
-          ? Stream.onEnd(others.stream(request), open(request.model))
+          ? Stream.onEnd(others.stream(request), answered(request.model))
           : model.stream(request)
       })
   }

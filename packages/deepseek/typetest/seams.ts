@@ -31,7 +31,7 @@ same<typeof source.models, Effect.Effect<ModelList.ModelList, ChatError.ChatErro
 same<typeof traced, ChatModel.ChatModel<"e">>(true)
 same<typeof attempt, ChatModel.ChatModel<"e">>(true)
 same<typeof lane, Effect.Effect<ChatModel.ChatModel<Lane.CallError>, never, Scope.Scope>>(true)
-same<typeof many, Effect.Effect<ChatModel.ChatModel<Lane.CallError>, never, Scope.Scope>>(true)
+same<typeof many, Effect.Effect<PerModel.PerModel<Lane.CallError>, never, Scope.Scope>>(true)
 same<typeof layerConfig, Layer.Layer<DeepSeek.DeepSeek, Config.ConfigError, HttpClient.HttpClient>>(true)
 same<typeof breaker, Effect.Effect<CircuitBreaker.CircuitBreaker | undefined>>(true)
 same<Effect.Success<typeof limits>[number]["handle"], AdaptiveLimit.AdaptiveLimit>(true)

@@ -111,8 +111,8 @@ export interface AccountState {
  * @since 0.1.0
  */
 export interface KeyPool<E> extends ChatModel<E | ChatError.ClientError> {
-  /** The model of one account alone. */
-  readonly account: (name: string) => ChatModel<E | ChatError.ClientError>
+  /** The model of some accounts alone. */
+  readonly among: (names: ReadonlyArray<string>) => ChatModel<E | ChatError.ClientError>
   readonly inspect: Effect.Effect<ReadonlyArray<AccountState>>
   /** Replaces the accounts. What stays keeps its state; calls under way end with the key that they began with. */
   readonly update: (accounts: Readonly<Record<string, Account>>) => Effect.Effect<void>
@@ -383,7 +383,7 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
   yield* update(options.accounts)
   const pool: KeyPool<E2> = {
     ...among(() => true),
-    account: (name) => among((other) => other === name),
+    among: (names) => among((name) => names.includes(name)),
     inspect: Effect.sync(() =>
       Array.from(accounts.values(), ({ keys, load, name, outage: resting, weight }) => ({
         name,

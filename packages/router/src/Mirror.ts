@@ -11,6 +11,7 @@ import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
+import * as RouteInfo from "./RouteInfo.ts"
 
 /**
  * A model whose mirror can be changed while calls run.
@@ -33,6 +34,8 @@ export interface Options {
   readonly to: ChatModel<unknown>
   /** Of the calls, from 0 to 1. */
   readonly share: number
+  /** Whether a call may be copied. Default: every call. */
+  readonly when?: ((request: ChatRequest) => Effect.Effect<boolean>) | undefined
   /** Copies that may run at once, at least 1. Default 100. */
   readonly limit?: number | undefined
 }
@@ -48,40 +51,52 @@ const check = (share: number): number => {
  * @category constructors
  * @since 0.1.0
  */
-export const make = Effect.fnUntraced(function*<E>(model: ChatModel<E>, { limit = 100, share: initial, to }: Options) {
-  let share = check(initial)
-  if (!(limit >= 1)) throw new RangeError(`Mirror.make: limit must be at least 1, got ${limit}`)
-  const scope = yield* Effect.scope
-  let inFlight = 0
-  let leftOut = 0
+export const make = Effect.fnUntraced(
+  function*<E>(model: ChatModel<E>, { limit = 100, share: initial, to, when }: Options) {
+    let share = check(initial)
+    if (!(limit >= 1)) throw new RangeError(`Mirror.make: limit must be at least 1, got ${limit}`)
+    const scope = yield* Effect.scope
+    let inFlight = 0
+    let leftOut = 0
 
-  const copy = (request: ChatRequest) =>
-    request.stream === true ? Stream.runDrain(to.stream(request)) : Effect.asVoid(to.complete(request))
+    const copy = (request: ChatRequest) =>
+      Effect.provideService(
+        request.stream === true ? Stream.runDrain(to.stream(request)) : Effect.asVoid(to.complete(request)),
+        // Where the copy goes is not where the call went.
+        RouteInfo.Current,
+        undefined
+      )
 
-  const mirror = (request: ChatRequest): Effect.Effect<void> =>
-    Effect.flatMap(share === 0 ? Effect.succeed(1) : Random.next, (drawn) => {
-      if (drawn >= share) return Effect.void
-      if (inFlight >= limit) return Effect.sync(() => void leftOut++)
-      inFlight++
-      return Effect.asVoid(Effect.forkIn(
-        Effect.ensuring(
-          // Its traces and metrics have the failure already.
-          Effect.catchCause(copy(request), (cause) => Effect.logDebug("a mirrored call failed", cause)),
-          Effect.sync(() => void inFlight--)
-        ),
-        scope
-      ))
-    })
+    const mirror = (request: ChatRequest): Effect.Effect<void> =>
+      share === 0 || when === undefined
+        ? drawn(request)
+        : Effect.flatMap(when(request), (may) => may ? drawn(request) : Effect.void)
 
-  const mirrored: Mirror<E> = {
-    complete: (request) => Effect.andThen(Effect.suspend(() => mirror(request)), model.complete(request)),
-    stream: (request) =>
-      Stream.unwrap(Effect.as(Effect.suspend(() => mirror({ ...request, stream: true })), model.stream(request))),
-    update: (given) => {
-      const checked = check(given)
-      return Effect.sync(() => void (share = checked))
-    },
-    inspect: Effect.sync(() => ({ share, inFlight, leftOut }))
+    const drawn = (request: ChatRequest): Effect.Effect<void> =>
+      Effect.flatMap(share === 0 ? Effect.succeed(1) : Random.next, (drawn) => {
+        if (drawn >= share) return Effect.void
+        if (inFlight >= limit) return Effect.sync(() => void leftOut++)
+        inFlight++
+        return Effect.asVoid(Effect.forkIn(
+          Effect.ensuring(
+            // Its traces and metrics have the failure already.
+            Effect.catchCause(copy(request), (cause) => Effect.logDebug("a mirrored call failed", cause)),
+            Effect.sync(() => void inFlight--)
+          ),
+          scope
+        ))
+      })
+
+    const mirrored: Mirror<E> = {
+      complete: (request) => Effect.andThen(Effect.suspend(() => mirror(request)), model.complete(request)),
+      stream: (request) =>
+        Stream.unwrap(Effect.as(Effect.suspend(() => mirror({ ...request, stream: true })), model.stream(request))),
+      update: (given) => {
+        const checked = check(given)
+        return Effect.sync(() => void (share = checked))
+      },
+      inspect: Effect.sync(() => ({ share, inFlight, leftOut }))
+    }
+    return mirrored
   }
-  return mirrored
-})
+)

@@ -19,7 +19,6 @@ import type * as Provider from "@ballast/deepseek/Provider"
 import * as Source from "@ballast/deepseek/Source"
 import * as Policy from "@ballast/resilience/Policy"
 import * as Registry from "@ballast/resilience/Registry"
-import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
@@ -33,6 +32,7 @@ import * as Choice from "./Choice.ts"
 import * as Failover from "./Failover.ts"
 import * as lanePolicies from "./internal/lanePolicies.ts"
 import * as noted from "./internal/noted.ts"
+import * as places from "./internal/places.ts"
 import * as KeyPool from "./KeyPool.ts"
 import * as Mirror from "./Mirror.ts"
 import * as Presets from "./Presets.ts"
@@ -129,6 +129,8 @@ interface Pool {
   readonly lanes: lanePolicies.Lanes
   readonly url: string
   readonly accounts: KeyPool.KeyPool<RouteError>
+  /** By account. */
+  readonly models: Map<string, PerModel.PerModel<RouteError>>
   /** A bare source with a key. */
   readonly source: (key: Redacted.Redacted) => Effect.Effect<Source.Source>
   readonly scope: Scope.Closeable
@@ -235,6 +237,9 @@ const ownerOf = (provider: string, account: string): string => `${provider}/${ac
 /** All names that a provider's accounts have no lane for yet. */
 const otherLane = "other"
 
+const whenOf = ({ when }: Settings.Target): When.When | undefined =>
+  when === undefined ? undefined : Result.getOrThrow(When.make(when))
+
 const noTarget = ({ model }: ChatRequest): ChatError.ClientError =>
   new ChatError.ClientError({
     reason: new ChatError.UnknownModel({
@@ -295,24 +300,31 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
           }
         )
       )
+    const models: Pool["models"] = new Map()
     const accounts = yield* KeyPool.make<ChatError.ChatError, RouteError>({
       provider: name,
       accounts: accountsOf(settings),
       choice: accountChoice[settings.choice],
       model: (_, key) => sourceOf(key),
-      guard: (account, source) =>
-        Effect.flatMap(lane(account, otherLane, source), (unnamed) =>
-          PerModel.make({
-            names: [...Object.keys(provider.models), ...lanes.models(name)],
-            make: (model) => lane(account, model, source),
-            others: unnamed
-          })),
+      guard: Effect.fnUntraced(function*(account, source) {
+        const made = yield* PerModel.make({
+          // A model that a target names has a breaker before its first answer.
+          names: [...Object.keys(provider.models), ...lanes.models(name, account)],
+          make: (model) => lane(account, model, source),
+          others: yield* lane(account, otherLane, source)
+        })
+        yield* Effect.acquireRelease(
+          Effect.sync(() => models.set(account, made)),
+          () => Effect.sync(() => models.delete(account))
+        )
+        return made
+      }),
       ...(provider.paths.balance === undefined ? undefined : {
         probe: (_: string, key: Redacted.Redacted) =>
           Effect.map(Effect.flatMap(sourceOf(key), ({ balance }) => balance), ({ is_available }) => is_available)
       })
     }).pipe(Scope.provide(own))
-    const pool: Pool = { settings, lanes, url: provider.baseUrl, accounts, source: sourceOf, scope: own }
+    const pool: Pool = { settings, lanes, url: provider.baseUrl, accounts, models, source: sourceOf, scope: own }
     return pool
   })
 
@@ -333,10 +345,19 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     return pools
   })
 
-  const targetModel = (pools: ReadonlyMap<string, Pool>, target: Settings.Target): ChatModel.ChatModel<RouteError> => {
-    const pool = pools.get(target.provider)
-    if (pool === undefined) throw new RangeError(`Router: there is no provider ${target.provider}`)
-    const place = target.account === undefined ? pool.accounts : pool.accounts.account(target.account)
+  const poolOf = (pools: ReadonlyMap<string, Pool>, provider: string): Pool => {
+    const pool = pools.get(provider)
+    if (pool === undefined) throw new RangeError(`Router: there is no provider ${provider}`)
+    return pool
+  }
+
+  const targetModel = (
+    pools: ReadonlyMap<string, Pool>,
+    target: Settings.Target,
+    among: ReadonlyArray<string> | undefined = target.account === undefined ? undefined : [target.account]
+  ): ChatModel.ChatModel<RouteError> => {
+    const pool = poolOf(pools, target.provider)
+    const place = among === undefined ? pool.accounts : pool.accounts.among(among)
     const { model } = target
     const named: ChatModel.ChatModel<RouteError> = model === undefined ? place : {
       complete: (request) => place.complete(request.model === model ? request : { ...request, model }),
@@ -363,19 +384,33 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       Object.fromEntries(settings.targets.map((target) => [armOf(target), {
         model: targetModel(pools, target),
         weight: target.weight,
-        when: target.when === undefined ? undefined : Result.getOrThrow(When.make(target.when))
+        when: whenOf(target)
       }])),
       { choice: targetChoice[settings.choice], empty: noTarget }
     )
-    const places: Arr.NonEmptyReadonlyArray<ChatModel.ChatModel<RouteError>> = [
-      split,
-      ...settings.failover.map((target) => targetModel(pools, target))
-    ]
-    const failover = Failover.make(places, { limit: places.length })
+    const rest = places.make<RouteError>({
+      route: settings,
+      accounts: (provider) => Object.keys(accountsOf(poolOf(pools, provider).settings)),
+      model: (target, accounts) => targetModel(pools, target, accounts),
+      when: whenOf
+    })
+    const failover = settings.failover.length === 0 ? split : Failover.make<RouteError, ChatError.ClientError>(
+      (request) =>
+        Effect.flatMap(
+          split.order(request),
+          ([first]) =>
+            Effect.map(rest(first?.name, request), (rest) => first === undefined ? rest : [first.model, ...rest])
+        ),
+      { limit: settings.failover.length + 1, empty: noTarget }
+    )
     const { mirror: mirrored } = settings
     const mirror = mirrored === undefined
       ? undefined
-      : yield* Mirror.make(failover, { to: targetModel(pools, mirrored), share: mirrored.share })
+      : yield* Mirror.make(failover, {
+        to: targetModel(pools, mirrored),
+        share: mirrored.share,
+        when: whenOf(mirrored)
+      })
     const own = lanePolicies.over(policies, lanePolicies.ownOf(policies, name))
     const policy = yield* Policy.common({
       name: `route/${name}`,
@@ -449,6 +484,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       const accounts = accountsOf(pool.settings)
       yield* pool.accounts.update(accounts)
       yield* Effect.forEach(Object.keys(accounts), (account) => updatePolicies(name, account, usual.lanes, lanes))
+      yield* Effect.forEach(pool.models, ([account, { add }]) => add(lanes.models(name, account)))
     }
     revision = after
     for (const [name, pool] of before.pools) {

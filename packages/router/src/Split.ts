@@ -50,7 +50,9 @@ export interface Split<E> extends ChatModel<E> {
   /** Sets weights by the arms' names; arms that are not named keep theirs. Throws a `RangeError` for an unknown arm or a wrong weight. */
   readonly update: (weights: Readonly<Record<string, number>>) => Effect.Effect<void>
   /** The arms that may take a call, the chosen one first. */
-  readonly order: (request: ChatRequest) => Effect.Effect<ReadonlyArray<ChatModel<E>>>
+  readonly order: (
+    request: ChatRequest
+  ) => Effect.Effect<ReadonlyArray<{ readonly name: string; readonly model: ChatModel<E> }>>
 }
 
 /**
@@ -107,30 +109,32 @@ export const make = <E, E2>(
   const [only] = places.size === 1 && Object.values(arms)[0]?.when === undefined ? places.values() : []
 
   /** The one arm that every call goes to, where there is no choice. */
-  const sole = (): ChatModel<E> | undefined => only !== undefined && only.weight > 0 ? only.model : undefined
+  const sole = (): Place<E> | undefined => only !== undefined && only.weight > 0 ? only : undefined
 
   const order: Split<E>["order"] = (request) =>
-    Effect.map(
-      Effect.flatMap(permitted(request), (places) => choice(places, request)),
-      (places) => places.map(({ model }) => model)
-    )
+    Effect.suspend(() => {
+      const arm = sole()
+      return arm === undefined
+        ? Effect.flatMap(permitted(request), (places) => choice(places, request))
+        : Effect.succeed([arm])
+    })
 
   return {
     complete: (request) =>
       Effect.suspend(() =>
-        sole()?.complete(request) ?? Effect.flatMap(
+        sole()?.model.complete(request) ?? Effect.flatMap(
           order(request),
           ([first]): Effect.Effect<Effect.Success<ReturnType<ChatModel["complete"]>>, E | E2> =>
-            first === undefined ? Effect.fail(empty(request)) : first.complete(request)
+            first === undefined ? Effect.fail(empty(request)) : first.model.complete(request)
         )
       ),
     stream: (request) =>
       Stream.suspend(() =>
-        sole()?.stream(request) ?? Stream.unwrap(
+        sole()?.model.stream(request) ?? Stream.unwrap(
           Effect.map(
             order(request),
             ([first]): ReturnType<ChatModel<E | E2>["stream"]> =>
-              first === undefined ? Stream.fail(empty(request)) : first.stream(request)
+              first === undefined ? Stream.fail(empty(request)) : first.model.stream(request)
           )
         )
       ),

@@ -1,3 +1,4 @@
+import type { ChatRequest } from "@ballast/chat"
 import { Mirror } from "@ballast/router"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Random, Result, Stream } from "effect"
@@ -26,6 +27,17 @@ describe("Mirror", () => {
         yield* Effect.yieldNow
         assert.strictEqual((yield* mirror.inspect).inFlight, 0)
       }
+    }))
+
+  it.effect("copies what its condition takes only", () =>
+    Effect.gen(function*() {
+      const second = answering("second")
+      const when = ({ user_id }: ChatRequest.ChatRequest) => Effect.succeed(user_id === "alice")
+      const mirror = yield* Mirror.make(answering("first"), { to: second, share: 1, when })
+      yield* bothWays(mirror)
+      yield* bothWays(mirror, { ...request, user_id: "alice" })
+      yield* Effect.yieldNow
+      assert.strictEqual(second.calls, 2)
     }))
 
   it.effect("leaves copies out beyond its limit, and ends them with its scope", () =>

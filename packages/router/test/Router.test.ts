@@ -2,7 +2,7 @@ import type { ChatRequest } from "@ballast/chat"
 import { Registry } from "@ballast/resilience"
 import { CallContext, RouteInfo, Router, RouterSettings, type Steering } from "@ballast/router"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber, Redacted, Schema } from "effect"
+import { Duration, Effect, Fiber, Redacted, Schema, Stream } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { TestClock } from "effect/testing"
 import * as lanePolicies from "../src/internal/lanePolicies.ts"
@@ -108,6 +108,100 @@ describe("Router", () => {
         failovers: 2
       })
       assert.deepStrictEqual(net.asked.map(({ model }) => model).slice(0, 2), ["deepseek-flash", "ds-flash-endpoint"])
+    }))
+
+  it.effect("asks no place twice before it waits, whatever the list says", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const given = decode({
+        providers: {
+          deepseek: { type: "deepseek", accounts: { a: { keys: ["sk-a"] }, b: { keys: ["sk-b"] } } },
+          ark: { type: "openai", baseUrl: "https://ark.example/api/v3", accounts: { main: { keys: ["ark-key"] } } }
+        },
+        models: {
+          all: {
+            targets: [{ provider: "deepseek" }],
+            failover: [{ provider: "deepseek", account: "a" }, { provider: "ark" }]
+          },
+          one: {
+            targets: [{ provider: "deepseek", account: "a" }],
+            failover: [{ provider: "deepseek" }, { provider: "ark" }, { provider: "ark", model: "one" }]
+          },
+          "*": { targets: [{ provider: "ark" }], failover: [{ provider: "ark", model: "x" }] },
+          night: {
+            targets: [{ provider: "ark" }],
+            failover: [{ provider: "deepseek", account: "a", when: "request.stream" }, {
+              provider: "deepseek",
+              account: "b"
+            }]
+          }
+        }
+      })
+      const router = yield* Router.make({ settings: given, policies: { retry: false }, client: net.client })
+      for (const host of ["api.deepseek.com", "ark.example"]) net.broken.set(host, refusal(503, "busy"))
+      const asked = (model: string) =>
+        Effect.map(Effect.exit(router.complete({ ...request, model })), () =>
+          net.asked.splice(0).map(({ key, model }) => `${key} ${model}`).sort())
+      assert.deepStrictEqual(yield* asked("all"), ["ark-key all", "sk-a all", "sk-b all"])
+      assert.deepStrictEqual(yield* asked("one"), ["ark-key one", "sk-a one", "sk-b one"])
+      assert.deepStrictEqual(yield* asked("x"), ["ark-key x"])
+      assert.deepStrictEqual(yield* asked("y"), ["ark-key x", "ark-key y"])
+      assert.deepStrictEqual(yield* asked("night"), ["ark-key night", "sk-b night"])
+      yield* Effect.exit(Stream.runDrain(router.stream({ ...request, model: "night", stream: true })))
+      assert.deepStrictEqual(
+        net.asked.map(({ key }) =>
+          key
+        ),
+        ["ark-key", "sk-a", "sk-b"]
+      )
+    }))
+
+  it.effect("guards a model that a target names before its first answer, in new settings, too", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const named = (model: string) =>
+        decode({
+          ...Schema.encodeSync(RouterSettings.RouterSettings)(settings),
+          models: { "deepseek-flash": { targets: [{ provider: "ark", model }] } }
+        })
+      const router = yield* makeRouter(net, named("first"))
+      const registry = yield* Registry.Current
+      const circuits = Effect.map(
+        registry.list({ owner: "ark/main", kind: "circuitBreaker" }),
+        (all) => all.map(({ name }) => name)
+      )
+      assert.deepStrictEqual(yield* circuits, ["ark/main/first"])
+      yield* router.update(named("second"))
+      assert.deepStrictEqual(yield* circuits, ["ark/main/first", "ark/main/second"])
+      net.broken.set("ark.example", refusal(503, "busy"))
+      const failing = yield* Effect.forkChild(
+        Effect.replicateEffect(Effect.exit(router.complete(request)), 10, { concurrency: "unbounded" }),
+        { startImmediately: true }
+      )
+      yield* TestClock.adjust("10 minutes")
+      yield* Fiber.join(failing)
+      assert.strictEqual(
+        (yield* (yield* registry.find("circuitBreaker", "ark/main/second"))!.inspect)._tag !== "Closed",
+        true
+      )
+    }).pipe(Effect.provide(Registry.layer)))
+
+  it.effect("tells where a call went, not where its copy went", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const router = yield* makeRouter(
+        net,
+        decode({
+          ...Schema.encodeSync(RouterSettings.RouterSettings)(settings),
+          models: {
+            "deepseek-flash": { targets: [{ provider: "deepseek" }], mirror: { provider: "ark", model: "m", share: 1 } }
+          }
+        })
+      )
+      const info = RouteInfo.make()
+      yield* Effect.provideService(router.complete(request), RouteInfo.Current, info)
+      while (net.asked.length < 2) yield* Effect.yieldNow
+      assert.deepInclude(info, { provider: "deepseek", model: "deepseek-flash" })
     }))
 
   it.effect("waits and tries all places again when each has failed", () =>

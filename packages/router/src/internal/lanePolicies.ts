@@ -60,10 +60,10 @@ interface Claim {
 export interface Lanes {
   /** The policies of a lane; without a model, of names that have no lane. */
   readonly of: (provider: string, account: string | undefined, model: string | undefined) => ModelPolicies
-  /** The models of a provider that a route has policies for. */
-  readonly models: (provider: string) => ReadonlyArray<string>
   /** Each lane of a provider that routes name. */
   readonly named: (provider: string) => ReadonlyArray<Pick<Claim, "account" | "model">>
+  /** The models of an account that routes name. */
+  readonly models: (provider: string, account: string) => ReadonlyArray<string>
 }
 
 const others = "*"
@@ -163,11 +163,11 @@ export const make = (models: Models, policies: Policies): Lanes => {
       const own = named.length > 0 ? named : claimed(provider, account, undefined)
       return over(usual, own.find((claim) => claim.policies !== undefined)?.policies)
     },
-    models: (provider) =>
-      (providers.get(provider) ?? []).flatMap(({ model, policies }) =>
-        model === undefined || policies === undefined ? [] : [model]
-      ),
-    named: (provider) => providers.get(provider) ?? []
+    named: (provider) => providers.get(provider) ?? [],
+    models: (provider, name) =>
+      (providers.get(provider) ?? []).flatMap(({ account = name, model }) =>
+        model === undefined || account !== name ? [] : [model]
+      )
   }
 }
 
