@@ -38,14 +38,20 @@ const answered = {
 }
 
 /**
- * The request's shape or a value in it was refused (400, 413, 422).
+ * The request's shape or a value in it was refused (400, 413, 422). With a `path` it was not sent, since the service would refuse it.
  *
  * @category client errors
  * @since 0.1.0
  */
-export class InvalidRequest extends Schema.TaggedError<InvalidRequest>()("InvalidRequest", answered) {
+export class InvalidRequest extends Schema.TaggedError<InvalidRequest>()("InvalidRequest", {
+  ...answered,
+  /** The field at fault, such as `messages[2].tool_call_id`, where the request was refused before it was sent. */
+  path: Schema.optionalKey(Schema.String)
+}) {
   override get message() {
-    return `The service refused the request: ${this.detail}`
+    return this.path === undefined
+      ? `The service refused the request: ${this.detail}`
+      : `The service would refuse the request: ${this.detail}`
   }
 }
 
@@ -308,6 +314,19 @@ export class EmptyCompletion extends Schema.TaggedError<EmptyCompletion>()("Empt
   }
 }
 
+/**
+ * The answer's text has tool calls in it, in the model's own markup, which the service should have made `tool_calls` of. The next answer may
+ * be right.
+ *
+ * @category protocol errors
+ * @since 0.1.0
+ */
+export class LeakedToolCall extends Schema.TaggedError<LeakedToolCall>()("LeakedToolCall", {}) {
+  override get message() {
+    return "The answer has a tool call as markup in its text"
+  }
+}
+
 const ClientReason = Schema.Union([
   InvalidRequest,
   UnknownModel,
@@ -322,7 +341,7 @@ const ClientReason = Schema.Union([
 ])
 const ServerReason = Schema.Union([InternalError, Overloaded, GatewayError])
 const TransportReason = Schema.Union([ConnectFailed, ConnectionLost, DeadlineExceeded])
-const ProtocolReason = Schema.Union([MalformedBody, StreamTruncated, EmptyCompletion])
+const ProtocolReason = Schema.Union([MalformedBody, StreamTruncated, EmptyCompletion, LeakedToolCall])
 
 /**
  * Any of the reasons.
@@ -388,7 +407,8 @@ export const judgements: { readonly [Tag in Reason["_tag"]]: Judgement } = {
   DeadlineExceeded: fault,
   MalformedBody: fault,
   StreamTruncated: fault,
-  EmptyCompletion: fault
+  EmptyCompletion: fault,
+  LeakedToolCall: fault
 }
 
 const spent: Judgement = { retry: false, elsewhere: false, fault: true }

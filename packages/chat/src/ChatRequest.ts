@@ -19,7 +19,7 @@ import { nullable, optional } from "./internal/wire.ts"
  * | field | default of the service | notes |
  * |---|---|---|
  * | `thinking` | enabled | `temperature` and the penalties have no effect while thinking |
- * | `reasoning_effort` | `high` | `none` switches thinking off |
+ * | `reasoning_effort` | `high` | `none` switches thinking off; DeepSeek knows `low`, `high` and `max`, the others are aliases |
  * | `max_tokens` | 8K; 64K thinking; 128K with effort `max` | counts reasoning and answer |
  * | `temperature` | 1 | 0 to 2 |
  * | `top_p` | 1 | (0, 1] |
@@ -36,7 +36,7 @@ export interface ChatRequest {
   readonly model: string
   readonly messages: readonly [Message, ...Array<Message>]
   readonly thinking?: { readonly type: "enabled" | "disabled" } | null
-  readonly reasoning_effort?: "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max" | null
+  readonly reasoning_effort?: "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max" | "ultra" | null
   readonly max_tokens?: number | null
   readonly response_format?: { readonly type: "text" | "json_object" } | null
   readonly stop?: string | ReadonlyArray<string> | null
@@ -240,7 +240,7 @@ export const ChatRequest: Schema.Codec<ChatRequest> = Schema.Struct({
   model: Schema.String,
   messages: Schema.NonEmptyArray(Message),
   thinking: nullable(Schema.Struct({ type: Schema.Literals(["enabled", "disabled"]) })),
-  reasoning_effort: nullable(Schema.Literals(["none", "minimal", "low", "medium", "high", "xhigh", "max"])),
+  reasoning_effort: nullable(Schema.Literals(["none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra"])),
   max_tokens: nullable(Schema.Finite),
   response_format: nullable(Schema.Struct({ type: Schema.Literals(["text", "json_object"]) })),
   stop: nullable(Schema.Union([Schema.String, Schema.Array(Schema.String)])),

@@ -39,7 +39,8 @@ const judged: ReadonlyArray<readonly [ChatError.ChatError, retry: boolean, elsew
   [protocol(new ChatError.MalformedBody({ ...malformed, lasting: true })), false, true, false],
   [protocol(new ChatError.MalformedBody({ ...malformed, status: 307 })), false, true, false],
   [protocol(new ChatError.StreamTruncated({})), true, true, true],
-  [protocol(new ChatError.EmptyCompletion({})), true, true, true]
+  [protocol(new ChatError.EmptyCompletion({})), true, true, true],
+  [protocol(new ChatError.LeakedToolCall()), true, true, true]
 ]
 
 describe("ChatError", () => {

@@ -84,7 +84,7 @@ export interface DeadlineOptions extends Lane.DeadlineOptions {
  * @category options
  * @since 0.1.0
  */
-export interface PolicyOptions extends Lane.Policies {
+export interface PolicyOptions extends Lane.Policies, Pick<Source.Options, "preflight"> {
   /** Name of the client in spans and metrics, and first part of its policies' names. Default: the provider's. */
   readonly name?: string | undefined
   /** Of each model; a limit that the service states lowers it. */

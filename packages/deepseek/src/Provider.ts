@@ -22,12 +22,35 @@ export interface Provider {
   readonly paths: Paths
   /** The headers that carry a key. */
   readonly authorize: (key: string) => Readonly<Record<string, string>>
-  /** The documented models, each with the calls that an account may have in flight, where that is stated. */
-  readonly models: Readonly<Record<string, { readonly concurrency?: number | undefined }>>
+  /** The documented models. */
+  readonly models: Readonly<Record<string, Model>>
+  /** Whose rules a request must keep, and `Conversation` and `Preflight` hold it to. */
+  readonly rules: "deepseek" | "none"
   /** Fields of a request that are not sent, for example because the service refuses them. */
   readonly omit: ReadonlyArray<string>
   /** Fields of a request that are sent where it has none of its own. */
   readonly defaults: Readonly<Record<string, unknown>>
+}
+
+/**
+ * How much a model thinks.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Effort = NonNullable<ChatRequest["reasoning_effort"]>
+
+/**
+ * What a provider documents of a model.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Model {
+  /** Calls that an account may have in flight. */
+  readonly concurrency?: number | undefined
+  /** Names of reasoning efforts, each with the effort that it stands for. */
+  readonly efforts?: Readonly<Record<string, Effort>> | undefined
 }
 
 /**
@@ -39,6 +62,11 @@ export interface Provider {
  */
 export interface Paths {
   readonly chat: string
+  /**
+   * Below the host: chat with prefix completion and strict tools, where these need a path of their own. It is used where the base URL has
+   * no path, or `/v1`.
+   */
+  readonly beta: string | undefined
   readonly models: string | undefined
   readonly balance: string | undefined
   /** Anthropic's Messages. */
@@ -69,6 +97,8 @@ export interface Options extends Pick<Provider, "name" | "baseUrl"> {
   readonly authorize?: Provider["authorize"] | undefined
   /** Default none. */
   readonly models?: Provider["models"] | undefined
+  /** Default `none`. */
+  readonly rules?: Provider["rules"] | undefined
   /** Default none. */
   readonly omit?: Provider["omit"] | undefined
   /** Default none. */
@@ -77,6 +107,7 @@ export interface Options extends Pick<Provider, "name" | "baseUrl"> {
 
 const onlyChat: Paths = {
   chat: "/chat/completions",
+  beta: undefined,
   models: "/models",
   balance: undefined,
   messages: undefined,
@@ -115,14 +146,19 @@ export const make = (options: Options): Provider => ({
   paths: { ...onlyChat, ...options.paths },
   authorize: options.authorize ?? bearer,
   models: options.models ?? {},
+  rules: options.rules ?? "none",
   omit: options.omit ?? [],
   defaults: options.defaults ?? {}
 })
+
+/** What DeepSeek's guide calls efforts beside `none`, `low`, `high` and `max`. Its service refuses `ultra`. */
+const efforts = { minimal: "low", medium: "high", xhigh: "high", ultra: "max" } as const
 
 /**
  * DeepSeek itself.
  *
  * @see {@link https://api-docs.deepseek.com/quick_start/rate_limit}
+ * @see {@link https://api-docs.deepseek.com/guides/thinking_mode}
  * @category providers
  * @since 0.1.0
  */
@@ -130,6 +166,7 @@ export const deepSeek: Provider = make({
   name: "deepseek",
   baseUrl: "https://api.deepseek.com",
   paths: {
+    beta: "/beta/chat/completions",
     balance: "/user/balance",
     messages: "/anthropic/v1/messages",
     countTokens: "/anthropic/v1/messages/count_tokens",
@@ -139,11 +176,12 @@ export const deepSeek: Provider = make({
     search: "/v1/tools/search",
     fetch: "/v1/tools/fetch"
   },
+  rules: "deepseek",
   models: {
-    "deepseek-flash": { concurrency: 2500 },
-    "deepseek-v4-pro": { concurrency: 500 },
-    "deepseek-v4-flash": {},
-    "deepseek-v4-flash-vision-exp": {}
+    "deepseek-flash": { concurrency: 2500, efforts },
+    "deepseek-v4-pro": { concurrency: 500, efforts },
+    "deepseek-v4-flash": { efforts },
+    "deepseek-v4-flash-vision-exp": { efforts }
   }
 })
 

@@ -16,6 +16,7 @@ import * as HttpClient from "effect/http/HttpClient"
 import * as Redacted from "effect/Redacted"
 import * as source from "./internal/source.ts"
 import type { Provider } from "./Provider.ts"
+import * as ToolMarkup from "./ToolMarkup.ts"
 
 /**
  * A model with its lookups, and whose it is.
@@ -45,6 +46,8 @@ export interface Options {
   readonly apiKey: Redacted.Redacted
   /** Where the service is: an http or https URL without user, query or fragment; a path is kept. Default: that of the provider. */
   readonly baseUrl?: string | URL | undefined
+  /** Whether a request that the provider would surely refuse, by its rules, fails at once and is not sent. Default `true`. */
+  readonly preflight?: boolean | undefined
 }
 
 /**
@@ -74,11 +77,10 @@ export const make = (options: Options): Effect.Effect<Source, never, HttpClient.
   const key = Redacted.value(options.apiKey)
   if (!isKey(key)) throw new RangeError(`Source.make: apiKey must be ${usableKey}`)
   const { provider } = options
-  return Effect.map(HttpClient.HttpClient, (client) => ({
-    provider,
-    url,
-    ...source.make(client, provider, key, url.href.replace(/\/+$/, ""))
-  }))
+  return Effect.map(HttpClient.HttpClient, (client) => {
+    const bare = source.make(client, provider, key, url, options.preflight ?? true)
+    return { provider, url, ...bare, ...(provider.rules === "deepseek" ? ToolMarkup.refused(bare) : undefined) }
+  })
 }
 
 const urlOf = ({ baseUrl, provider }: Options): URL => {

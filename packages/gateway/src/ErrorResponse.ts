@@ -203,6 +203,7 @@ const rows: { readonly [K in Key]: Row } = {
   },
   StreamTruncated: { status: 502, type: "upstream_error", code: "upstream_truncated" },
   EmptyCompletion: { status: 502, type: "upstream_error", code: "upstream_empty" },
+  LeakedToolCall: { status: 502, type: "upstream_error", code: "upstream_leaked_tool_call" },
   CircuitOpen: {
     status: 503,
     type: "gateway_error",
@@ -285,6 +286,9 @@ const detailOf = (reason: Reason): string | undefined =>
 const retryAfterOf = (reason: Reason): Duration.Duration | undefined =>
   "retryAfter" in reason ? reason.retryAfter : undefined
 
+const paramOf = (reason: Reason): string | undefined =>
+  reason._tag === "Rejection" ? reason.param : reason._tag === "InvalidRequest" ? reason.path : undefined
+
 const headersOf = (error: Failure, reason: Reason, status: number): Record<string, string> => {
   const headers: Record<string, string> = {}
   const retryAfter = retryAfterOf(reason)
@@ -331,7 +335,7 @@ export const make = (error: Failure): ErrorResponse => {
       error: {
         message,
         type: row.type,
-        param: reason._tag === "Rejection" ? reason.param ?? null : null,
+        param: paramOf(reason) ?? null,
         code: row.code
       }
     },

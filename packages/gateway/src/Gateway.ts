@@ -3,7 +3,7 @@
  *
  * | route | what for | key needed |
  * |---|---|---|
- * | `POST /v1/chat/completions`, `/chat/completions` | chat, whole or streamed | yes |
+ * | `POST /v1/chat/completions`, `/chat/completions`, `/beta/chat/completions` | chat, whole or streamed | yes |
  * | `GET /v1/models`, `/models` | the models of the settings and of the service | yes |
  * | `GET /v1/models/{id}`, `/models/{id}` | one of them | yes |
  * | `GET /user/balance` | the account's balance | yes |
@@ -93,7 +93,7 @@ const twice = (path: `/${string}`, route: Omit<Routes.Route, "path">): ReadonlyA
 
 /** Each is served on the road of chat. */
 const dialects: ReadonlyArray<{ readonly dialect: Dialect; readonly paths: ReadonlyArray<Routes.Route["path"]> }> = [
-  { dialect: OpenAiChat.dialect, paths: ["/v1/chat/completions", "/chat/completions"] }
+  { dialect: OpenAiChat.dialect, paths: ["/v1/chat/completions", "/chat/completions", "/beta/chat/completions"] }
 ]
 
 const makeRoutes = (

@@ -39,6 +39,7 @@ const expected: ReadonlyArray<readonly [ErrorResponse.Failure, status: number, c
   [protocol(new ChatError.MalformedBody({ detail: inside, excerpt: inside })), 502, "upstream_malformed"],
   [protocol(new ChatError.StreamTruncated({})), 502, "upstream_truncated"],
   [protocol(new ChatError.EmptyCompletion({})), 502, "upstream_empty"],
+  [protocol(new ChatError.LeakedToolCall()), 502, "upstream_leaked_tool_call"],
   [new CircuitBreaker.CircuitOpen({ breaker: inside, retryAfter: Duration.seconds(1) }), 503, "circuit_open"],
   [
     new RateLimiter.RateLimitExceeded({ limiter: inside, retryAfter: Duration.seconds(1) }),

@@ -352,9 +352,17 @@ describe("Gateway", () => {
           assert.strictEqual(error(answer).code, "model_not_found")
           assert.include(error(answer).message, "deepseek-flash, deepseek-v4-pro, but you passed gpt-4")
         }
-        const hot = yield* post(url + chat, { ...hello, temperature: 9 })
-        assert.strictEqual(hot.status, 400)
-        assert.include(error(hot).message, "Invalid temperature value")
+      }))
+
+    it.effect("what the service would refuse, with the field", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        for (const stream of [false, true]) {
+          const hot = yield* post(url + chat, { ...hello, temperature: 9, stream })
+          assert.deepInclude(error(hot), { param: "temperature", code: "invalid_request" })
+          assert.strictEqual(error(hot).message, "temperature must be from 0 to 2, is 9")
+          assert.strictEqual(hot.status, 400)
+        }
       }))
 
     it.effect.each(
@@ -812,4 +820,15 @@ describe("Gateway", () => {
         }))
     }
   )
+})
+
+layer(gateway({ settings: { providers: { simulator: { type: "simulator", preflight: false } } } }), {
+  excludeTestServices: true
+})("Gateway without preflight", (it) => {
+  it.effect("leaves refusals to the service", () =>
+    Effect.gen(function*() {
+      const { url } = yield* Running
+      const hot = yield* post(url + chat, { ...hello, temperature: 9 })
+      assert.include(hot.text, "Invalid temperature value")
+    }))
 })

@@ -283,7 +283,11 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       }
     }
     const sourceOf = (key: Redacted.Redacted) =>
-      Effect.provideService(Source.make({ provider, apiKey: key }), HttpClient.HttpClient, http)
+      Effect.provideService(
+        Source.make({ provider, apiKey: key, preflight: settings.preflight }),
+        HttpClient.HttpClient,
+        http
+      )
     const lane = (account: string, model: string, source: ChatModel.ChatModel) =>
       Effect.suspend(() =>
         Lane.make(

@@ -65,6 +65,10 @@ export const ProviderSettings = Schema.Struct({
     Field.withDefault({})
   ).annotate({
     description: "Calls that an account may have in flight, by model. Default: what the provider documents, else 500."
+  }),
+  preflight: Schema.Boolean.pipe(Field.withDefault(true)).annotate({
+    description:
+      "Whether requests that DeepSeek would surely refuse are refused here, and not sent. Other services get all requests."
   })
 })
 

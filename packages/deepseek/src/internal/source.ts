@@ -19,8 +19,11 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as UrlParams from "effect/http/UrlParams"
 import * as Option from "effect/Option"
+import { hasProperty } from "effect/Predicate"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Conversation from "../Conversation.ts"
+import * as Preflight from "../Preflight.ts"
 import * as Provider from "../Provider.ts"
 import * as answers from "./answer.ts"
 import * as chunks from "./chunks.ts"
@@ -39,14 +42,26 @@ export const CurrentHeaders: Context.Reference<Readonly<Record<string, string>>>
 const json = "application/json"
 const events = "text/event-stream"
 
-export const make = (client: HttpClient.HttpClient, provider: Provider.Provider, secret: string, baseUrl: string) => {
+/** `preflight` is whether the chat is held to the provider's rules before it is sent. */
+export const make = (
+  client: HttpClient.HttpClient,
+  provider: Provider.Provider,
+  secret: string,
+  url: URL,
+  preflight: boolean
+) => {
   const { paths } = provider
+  const baseUrl = url.href.replace(/\/+$/, "")
+  const chat = baseUrl + paths.chat
+  const beta = paths.beta !== undefined && /^\/(?:v1\/?)?$/.test(url.pathname) ? url.origin + paths.beta : chat
+  const chatOf = (request: ChatRequest): string => beta === chat || !isBeta(request) ? chat : beta
+  const checks = preflight && provider.rules === "deepseek"
   const own = { ...provider.authorize(secret), "user-agent": "ballast" }
 
   /** Sends a request. Succeeds with any answer whose status is 2xx. */
   const send = (
     method: string,
-    path: string,
+    url: string,
     accept: string,
     body: HttpBody.HttpBody,
     further?: Readonly<Record<string, string>>
@@ -57,7 +72,7 @@ export const make = (client: HttpClient.HttpClient, provider: Provider.Provider,
       if (fiber.getRef(HttpClient.TracerPropagationEnabled)) Propagation.injectUnsafe(fiber, headers, Carrier.record)
       const request = HttpClientRequest.makeWith(
         method,
-        baseUrl + path,
+        url,
         UrlParams.empty,
         Option.none(),
         Headers.fromInput(headers),
@@ -76,10 +91,18 @@ export const make = (client: HttpClient.HttpClient, provider: Provider.Provider,
     if (path === undefined) return Effect.fail(absent(provider))
     const reader = decode.json(schema)
     return Effect.flatMap(
-      send("GET", path, json, HttpBody.empty),
+      send("GET", baseUrl + path, json, HttpBody.empty),
       (answer) => answers.read(answer, reader)
     )
   }
+
+  /** The chat as it is sent, by the provider's rules; the error that it would be refused with, where that is sure. */
+  const ready = (request: ChatRequest) =>
+    Effect.suspend(() => {
+      const chat = Conversation.mend(Provider.adapt(provider, request), provider)
+      const problem = checks ? Preflight.check(chat, { strict: paths.beta !== undefined }) : undefined
+      return problem === undefined ? Effect.succeed(chat) : Effect.fail(Preflight.toError(problem))
+    })
 
   const asChat = (answer: answers.Answer): protocols.Answered => ({ answer, protocol: protocols.chat })
 
@@ -100,7 +123,7 @@ export const make = (client: HttpClient.HttpClient, provider: Provider.Provider,
     const protocol = protocols.of(name)
     if (path === undefined || protocol === undefined) return translated
     const body = requests.native(native, request.model, accept === events)
-    return Effect.matchEffect(send("POST", path, accept, body, { ...protocol.headers, ...native.headers }), {
+    return Effect.matchEffect(send("POST", baseUrl + path, accept, body, { ...protocol.headers, ...native.headers }), {
       onSuccess: (answer) => Effect.succeed({ answer, protocol }),
       // What is not found may also be something that the request names: only an answer to the chat tells.
       onFailure: (error) =>
@@ -115,8 +138,10 @@ export const make = (client: HttpClient.HttpClient, provider: Provider.Provider,
 
   const complete = (request: ChatRequest) =>
     Effect.suspend(() => {
-      const body = () => requests.whole(Provider.adapt(provider, request))
-      const chat = Effect.suspend(() => send("POST", paths.chat, json, body()))
+      const chat = Effect.flatMap(
+        ready(request),
+        (request) => send("POST", chatOf(request), json, requests.whole(request))
+      )
       return Effect.flatMap(ask(request, json, chat), whole.completion)
     })
 
@@ -125,7 +150,7 @@ export const make = (client: HttpClient.HttpClient, provider: Provider.Provider,
   /** Sends a request for a stream. A service that does not know the wish for usage is asked again, without it. */
   const open = (request: ChatRequest) =>
     Effect.suspend(() => {
-      const sent = (body: HttpBody.HttpBody) => send("POST", paths.chat, events, body)
+      const sent = (body: HttpBody.HttpBody) => send("POST", chatOf(request), events, body)
       const { asksForUsage, body } = requests.streamed(request, takesUsage)
       if (!asksForUsage) return sent(body)
       return Effect.catch(sent(body), (error) => {
@@ -140,7 +165,7 @@ export const make = (client: HttpClient.HttpClient, provider: Provider.Provider,
       Effect.sync(() => {
         const choices = requests.choices(request)
         const first = Effect.flatMap(
-          ask(request, events, Effect.suspend(() => open(Provider.adapt(provider, request)))),
+          ask(request, events, Effect.flatMap(ready(request), open)),
           (answered): chunks.ChunkPull =>
             Effect.flatMap(
               Channel.toPullScoped(Stream.toChannel(answered.answer.response.stream), scope),
@@ -154,6 +179,14 @@ export const make = (client: HttpClient.HttpClient, provider: Provider.Provider,
     ))
 
   return { complete, stream, models: get(paths.models, ModelList), balance: get(paths.balance, Balance) }
+}
+
+/** Whether a request asks for what only the beta path has: a prefix that the answer begins with, or strict tools that can be strict. */
+const isBeta = (request: ChatRequest): boolean => {
+  const { messages, tools } = request
+  const last = Array.isArray(messages) ? messages.at(-1) : undefined
+  if (hasProperty(last, "prefix") && last.prefix === true) return true
+  return Array.isArray(tools) && tools.length > 0 && Preflight.isStrict(request)
 }
 
 const absent = ({ name }: Provider.Provider) =>
