@@ -16,6 +16,7 @@ import * as CallInfo from "@ballast/resilience/CallInfo"
 import { CurrentAttempt } from "@ballast/resilience/Retry"
 import * as CallMetrics from "@ballast/telemetry/CallMetrics"
 import * as Content from "@ballast/telemetry/Content"
+import * as Exemplars from "@ballast/telemetry/Exemplars"
 import * as GenAi from "@ballast/telemetry/GenAi"
 import type * as Arr from "effect/Array"
 import type * as Cause from "effect/Cause"
@@ -139,7 +140,7 @@ export const call = (options: Options): Traced => {
     if (content !== undefined && answer.text !== undefined) {
       span.attribute(Attribute.outputMessages, contents.output(content, answer.text, answer.finishReason))
     }
-    metrics.ended(caller, (now(caller) - since) / 1000, outcome, fault)
+    metrics.ended(caller, span, (now(caller) - since) / 1000, outcome, fault)
   }
 
   const complete = <E>(self: ChatModel<E>, request: ChatRequest) =>
@@ -178,7 +179,7 @@ export const call = (options: Options): Traced => {
               const millis = firstMillis = now(caller) - since
               if (info !== undefined) info.firstToken = millis
               span.attribute(Attribute.timeToFirstToken, millis / 1000)
-              metrics.firstToken(caller, millis / 1000)
+              metrics.firstToken(caller, span, millis / 1000)
             }
             addChunk(answer, chunk)
           }
@@ -386,26 +387,32 @@ const nameOf = (error: unknown): string => {
 }
 
 const callMetrics = (labels: CallMetrics.Labels) => {
-  const firstToken = CallMetrics.timeToFirstToken(labels)
+  const firstToken = Exemplars.observing(CallMetrics.timeToFirstToken(labels))
   const input = CallMetrics.tokens({ ...labels, type: "input" })
   const cached = CallMetrics.tokens({ ...labels, type: "cached" })
   const output = CallMetrics.tokens({ ...labels, type: "output" })
   const reasoning = CallMetrics.tokens({ ...labels, type: "reasoning" })
   // Outcomes are names of our own errors: there are few.
   const duration = memoize((outcome) =>
-    CallMetrics.duration(outcome === ok ? labels : { ...labels, error_type: outcome })
+    Exemplars.observing(CallMetrics.duration(outcome === ok ? labels : { ...labels, error_type: outcome }))
   )
   const pace = CallMetrics.timePerOutputToken(labels)
   const calls = memoize2((outcome, fault: Fault.Fault | "none") =>
     CallMetrics.calls({ ...labels, outcome: outcome === ok || outcome === interrupted ? outcome : "error", fault })
   )
   return {
-    ended: (caller: Caller, seconds: number, outcome: string, fault: Fault.Fault | "none"): void => {
-      duration(outcome).updateUnsafe(seconds, caller.context)
+    ended: (
+      caller: Caller,
+      span: Tracer.Span,
+      seconds: number,
+      outcome: string,
+      fault: Fault.Fault | "none"
+    ): void => {
+      duration(outcome)(seconds, caller.context, span)
       calls(outcome, fault).updateUnsafe(1, caller.context)
     },
     pace: (caller: Caller, seconds: number): void => pace.updateUnsafe(seconds, caller.context),
-    firstToken: (caller: Caller, seconds: number): void => firstToken.updateUnsafe(seconds, caller.context),
+    firstToken: (caller: Caller, span: Tracer.Span, seconds: number): void => firstToken(seconds, caller.context, span),
     usage: (caller: Caller, usage: Usage): void => {
       input.updateUnsafe(usage.prompt_tokens, caller.context)
       output.updateUnsafe(usage.completion_tokens, caller.context)

@@ -29,7 +29,7 @@ import { version } from "./Version.ts"
 export interface Admin {
   readonly status: Effect.Effect<typeof Status.Type>
   readonly routes: Effect.Effect<ReadonlyArray<typeof Route.Type>>
-  /** Asks each account for its balance, for three seconds at most. */
+  /** Asks each account for its balance, for three seconds at most, and no more often than twice a minute. */
   readonly accounts: Effect.Effect<ReadonlyArray<typeof Account.Type>>
   /** In their order: those in force, and the last hundred of the others. */
   readonly acts: Effect.Effect<ReadonlyArray<Act>>
@@ -67,6 +67,8 @@ type Ended = NonNullable<Act["ended"]>
 const maxEnded = 100
 const maxListed = 50
 const balanceTimeout = "3 seconds"
+/** In milliseconds. */
+const balanceAge = 30_000
 
 const unknownName = (message: string): UnknownName => new UnknownName({ error: { code: "unknown_name", message } })
 
@@ -258,7 +260,7 @@ export const make = Effect.fnUntraced(function*<A>(
     )
   })
 
-  const balanceOf = (provider: string, account: string) =>
+  const askBalance = (provider: string, account: string) =>
     Effect.flatMap(router.lookup(provider, account), (source) =>
       source?.provider.paths.balance === undefined
         ? Effect.succeed(null)
@@ -267,6 +269,19 @@ export const make = Effect.fnUntraced(function*<A>(
         Effect.timeout(balanceTimeout),
         Effect.orElseSucceed(() => null)
       )
+
+  const balances = new Map<string, { readonly at: number; readonly balance: (typeof Account.Type)["balance"] }>()
+
+  /** As it was asked for lately: a page or a terminal that looks every second must not ask the provider as often. */
+  const balanceOf = Effect.fnUntraced(function*(provider: string, account: string) {
+    const key = JSON.stringify([provider, account])
+    const now = yield* Clock.currentTimeMillis
+    const last = balances.get(key)
+    if (last !== undefined && now - last.at < balanceAge) return last.balance
+    const balance = yield* askBalance(provider, account)
+    balances.set(key, { at: now, balance })
+    return balance
+  })
 
   const accounts = Effect.flatMap(router.inspect, ({ providers }) =>
     Effect.forEach(

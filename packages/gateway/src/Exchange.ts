@@ -10,6 +10,7 @@
  * @since 0.1.0
  */
 import * as Carrier from "@ballast/telemetry/Carrier"
+import * as Exemplars from "@ballast/telemetry/Exemplars"
 import { Attribute } from "@ballast/telemetry/GenAi"
 import * as Propagation from "@ballast/telemetry/Propagation"
 import * as Cause from "effect/Cause"
@@ -32,10 +33,12 @@ import type { Match, Route, Routes } from "./Routes.ts"
 
 export type { Exchange } from "./internal/exchange.ts"
 
-const duration = Metric.histogram("http_request_duration_seconds", {
-  description: "Time from a request to the end of its answer",
-  boundaries: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640]
-})
+const duration = (attributes: { readonly method: string; readonly route: string; readonly status: string }) =>
+  Metric.histogram("http_request_duration_seconds", {
+    description: "Time from a request to the end of its answer",
+    attributes,
+    boundaries: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640]
+  })
 
 const active = Metric.gauge("http_server_active_requests", { description: "Requests that are being answered" })
 
@@ -43,18 +46,18 @@ const saneId = /^[\w.:@/+=-]{1,128}$/
 
 const methods: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 
-const durations = new Map<string, typeof duration>()
+const durations = new Map<string, Exemplars.Observe>()
 
 /** Routes, methods and statuses are few, so every combination is made once. */
-const durationOf = ({ method: given, route, status }: Exchange): typeof duration => {
+const durationOf = ({ method: given, route, status }: Exchange): Exemplars.Observe => {
   const method = methods.has(given) ? given : "other"
   const key = `${method} ${status} ${route}`
-  let metric = durations.get(key)
-  if (metric === undefined) {
-    metric = Metric.withAttributes(duration, { method, route, status: String(status) })
-    durations.set(key, metric)
+  let observe = durations.get(key)
+  if (observe === undefined) {
+    observe = Exemplars.observing(duration({ method, route, status: String(status) }))
+    durations.set(key, observe)
   }
-  return metric
+  return observe
 }
 
 const routed = Metric.counter("ballast_routed_requests_total", {
@@ -286,7 +289,7 @@ export const observe = <E, R>(
           if (Exit.isFailure(exit)) cut(exchange, exit.cause)
           const millis = clock.currentTimeMillisUnsafe() - began
           active.updateUnsafe(--running, context)
-          durationOf(exchange).updateUnsafe(millis / 1000, context)
+          durationOf(exchange)(millis / 1000, context, span)
           countRouted(exchange, context)
           Fault.count(exchange, context)
           endSpan(span, exchange, clock.currentTimeNanosUnsafe())

@@ -7,7 +7,7 @@
  * | `GET /v1/models`, `/models` | the models of the settings and of the service | yes |
  * | `GET /v1/models/{id}`, `/models/{id}` | one of them | yes |
  * | `GET /user/balance` | the account's balance | yes |
- * | `GET /metrics` | Prometheus metrics | yes: they tell what is used, and how much |
+ * | `GET /metrics` | metrics as OpenMetrics or Prometheus' text | yes, or an admin key: they tell what is used, and how much |
  * | `POST /ops/dingtalk`, `/ops/feishu`, `/ops/wecom` | alerts, passed on to a chat robot that is configured (`AlertBridge`) | yes |
  * | `GET /healthz` | the process is alive | no |
  * | `/admin`, `/admin/*` | what an operator sees and steers; see `AdminApi` | an admin key; without admin keys it is not there |
@@ -23,6 +23,7 @@ import { CurrentHeaders } from "@ballast/deepseek/Source"
 import { CurrentTenant } from "@ballast/resilience/ConcurrencyLimit"
 import { IsLearning } from "@ballast/router/KeyPool"
 import * as Settings from "@ballast/settings/Settings"
+import * as OpenMetrics from "@ballast/telemetry/OpenMetrics"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Cause from "effect/Cause"
@@ -41,6 +42,7 @@ import { createServer, type ServerResponse } from "node:http"
 import { createServer as createSecureServer } from "node:https"
 import * as Admin from "./Admin.ts"
 import * as AlertBridge from "./AlertBridge.ts"
+import * as BalanceReader from "./BalanceReader.ts"
 import * as Body from "./Body.ts"
 import * as ChatRoute from "./ChatRoute.ts"
 import * as Client from "./Client.ts"
@@ -80,10 +82,20 @@ export interface Options {
 
 const json = (body: unknown, status = 200) => HttpServerResponse.jsonUnsafe(body, { status })
 
-const metrics: Routes.Handler = () =>
-  Effect.promise(() => import("effect/observability/PrometheusMetrics")).pipe(
-    Effect.flatMap((PrometheusMetrics) => PrometheusMetrics.format()),
-    Effect.map((text) => HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8" }))
+const prometheusText = Effect.promise(() => import("effect/observability/PrometheusMetrics")).pipe(
+  Effect.flatMap((PrometheusMetrics) => PrometheusMetrics.format()),
+  Effect.map((text) => HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8" }))
+)
+
+const openMetrics = Effect.map(
+  OpenMetrics.format,
+  (text) => HttpServerResponse.text(text, { contentType: OpenMetrics.contentType })
+)
+
+const metrics: Routes.Handler = (_, { headers }) =>
+  Effect.map(
+    OpenMetrics.isWanted(headers["accept"]) ? openMetrics : prometheusText,
+    HttpServerResponse.setHeader("vary", "accept")
   )
 
 const twice = (path: `/${string}`, route: Omit<Routes.Route, "path">): ReadonlyArray<Routes.Route> => [
@@ -119,7 +131,7 @@ const makeRoutes = (
     { path: "/user/balance", methods: { GET: () => Effect.map(upstream.balance, (balance) => json(balance)) } },
     { path: "/healthz", methods: { GET: () => Effect.succeed(json({ status: "ok" })) }, open: true, quiet: true },
     { path: "/readyz", methods: { GET: ready }, open: true, quiet: true },
-    { path: "/metrics", methods: { GET: metrics }, quiet: true },
+    { path: "/metrics", methods: { GET: metrics }, quiet: true, admins: true },
     ...(["/admin", "/admin/*"] as const).map((path): Routes.Route => ({
       path,
       name: "/admin/*",
@@ -204,14 +216,27 @@ const authorizationOf = ({ headers }: HttpServerRequest, dialect: Dialect | unde
   return headers["authorization"] ?? (own === undefined ? undefined : `Bearer ${own}`)
 }
 
+/** Who calls a route that is not open. */
+const callerOf = (
+  { admins, checkAdmin, checkKey }: Live,
+  route: Routes.Route | undefined,
+  request: HttpServerRequest
+): Effect.Effect<Client.Client, Rejection> => {
+  const authorization = authorizationOf(request, route?.dialect)
+  const client = checkKey(authorization)
+  return route?.admins === true && Object.keys(admins).length > 0
+    ? Effect.catch(client, (refused) => Effect.mapError(checkAdmin(authorization), () => refused))
+    : client
+}
+
 /** Checks the head, the method and the key, and runs the route's handler. */
 const dispatch = (
-  { checkHost, checkKey }: Live,
+  live: Live,
   route: Routes.Route | undefined,
   exchange: Exchange.Exchange,
   request: HttpServerRequest
 ): ReturnType<Routes.Handler> => {
-  const refused = checkHost(NodeHttpServerRequest.toIncomingMessage(request)) ?? checkHead(request)
+  const refused = live.checkHost(NodeHttpServerRequest.toIncomingMessage(request)) ?? checkHead(request)
   if (refused !== undefined) return Effect.fail(refused)
   return Effect.flatMap(
     Routes.dispatch(route, exchange),
@@ -219,7 +244,7 @@ const dispatch = (
       route?.open === true || exchange.method === "OPTIONS"
         ? handler(exchange, request)
         : Effect.flatMap(
-          checkKey(authorizationOf(request, route?.dialect)),
+          callerOf(live, route, request),
           (client) => as(client, handler)(exchange, request)
         )
   )
@@ -366,6 +391,7 @@ export const serve = Effect.fnUntraced(function*(
     disablePreemptiveShutdown: true
   })
   yield* PolicyLog.make
+  yield* BalanceReader.make({ router: upstream.router, interval: first.telemetry.balanceInterval })
   let live = makeLive(first, first.listen.host)
   yield* Settings.follow(settings, (next) =>
     Effect.suspend(() => {

@@ -38,6 +38,8 @@ export interface Route {
   readonly methods: Readonly<Record<string, Handler>>
   /** Needs no client key. */
   readonly open?: boolean
+  /** An admin's key opens it, as a client's does. */
+  readonly admins?: boolean
   /** Is logged at `Debug` when nothing fails. */
   readonly quiet?: boolean
   /** How its errors are written. Default: that of OpenAI's chat. */

@@ -52,6 +52,9 @@ export const Telemetry = Field.section({
   }),
   attributes: Schema.Record(Schema.String, Schema.String).pipe(Field.withDefault({})).annotate({
     description: "Further attributes of the gateway there, such as deployment.environment.name."
+  }),
+  balanceInterval: Field.duration({ maximum: "30d" }).pipe(Field.withDefault("10m")).annotate({
+    description: "How often each account's balance is read for the metrics, where the provider tells it. 0s: never."
   })
 })
 

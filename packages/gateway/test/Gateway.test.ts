@@ -482,7 +482,12 @@ describe("Gateway", () => {
     )
   })
 
-  layer(gateway({ clientKeys: ["key-of-alice", "bob:key-of-bob"], circuitBreaker: {} }), { excludeTestServices: true })(
+  const keyed = {
+    clientKeys: ["key-of-alice", "bob:key-of-bob"],
+    circuitBreaker: {},
+    settings: { admin: { keys: { root: ["key-of-root"] } } }
+  }
+  layer(gateway(keyed), { excludeTestServices: true })(
     "client keys",
     (it) => {
       it.effect("are needed, except for probes", () =>
@@ -496,6 +501,14 @@ describe("Gateway", () => {
           assert.strictEqual((yield* post(url + chat, hello, { authorization: "Bearer key-of-eve" })).status, 401)
           assert.strictEqual((yield* send(`${url}/healthz`)).status, 200)
           assert.strictEqual((yield* send(`${url}/readyz`)).status, 200)
+        }))
+
+      it.effect("or an admin's, for the metrics alone", () =>
+        Effect.gen(function*() {
+          const { url } = yield* Running
+          const headers = { authorization: "Bearer key-of-root" }
+          assert.strictEqual((yield* send(`${url}/metrics`, { headers })).status, 200)
+          assert.strictEqual((yield* send(`${url}/v1/models`, { headers })).status, 401)
         }))
 
       it.effect("are needed to see which models are in use", () =>
@@ -766,6 +779,23 @@ describe("Gateway", () => {
           assert.isTrue(typed.has(name), name)
         }
         assert.include(answer.text, "route=\"/v1/chat/completions\",status=\"200\"")
+      }))
+
+    it.effect("metrics as OpenMetrics where they are asked for, with traces of calls", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const traceId = (yield* post(url + chat, hello)).headers.get("x-trace-id")
+        const scrape = send(`${url}/metrics`, { headers: { accept: "application/openmetrics-text" } })
+        // A request is counted when its answer is complete, a moment later.
+        yield* eventually(Effect.map(scrape, ({ text }) => text.split(`"${traceId}"`).length === 3))
+        const answer = yield* scrape
+        assert.match(answer.headers.get("content-type")!, /^application\/openmetrics-text; version=1\.0\.0/)
+        assert.isTrue(answer.text.endsWith("# EOF\n"))
+        const named = answer.text.split("\n").filter((line) => line.includes(` # {trace_id="${traceId}"} `))
+        assert.deepStrictEqual([...new Set(named.map((line) => line.replace(/\{.*$/, "")))].sort(), [
+          "gen_ai_client_operation_duration_seconds_bucket",
+          "http_request_duration_seconds_bucket"
+        ])
       }))
   })
 

@@ -42,6 +42,8 @@ const alertmanagerConfig = (config: string, gateway: string, mail: number): stri
     .replace("group_wait: 10s", "group_wait: 1s")
     .replace("group_interval: 1m", "group_interval: 2s")
 
+const adminKey = "admin-key"
+
 const start = Effect.gen(function*() {
   const files = yield* FileSystem.FileSystem
   const folder = yield* files.makeTempDirectoryScoped()
@@ -49,7 +51,8 @@ const start = Effect.gen(function*() {
   const mail = yield* robots.mailSink()
   const { url } = yield* program.serve({
     BALLAST_DINGTALK_URL: `${robot.url}/robot/send?access_token=t`,
-    BALLAST_DINGTALK_SECRET: robots.secret
+    BALLAST_DINGTALK_SECRET: robots.secret,
+    BALLAST_ADMIN_KEYS: adminKey
   })
   const ports = { alertmanager: yield* Effect.promise(freePort), prometheus: yield* Effect.promise(freePort) }
   const write = (name: string, text: string) =>
@@ -69,10 +72,23 @@ const start = Effect.gen(function*() {
   yield* background("prometheus", [
     `--config.file=${prometheus}`,
     `--storage.tsdb.path=${folder}/prometheus`,
-    `--web.listen-address=127.0.0.1:${ports.prometheus}`
+    `--web.listen-address=127.0.0.1:${ports.prometheus}`,
+    "--enable-feature=exemplar-storage"
   ])
   return { url, robot, mail, prometheus: `http://127.0.0.1:${ports.prometheus}` }
 })
+
+/** The traces that Prometheus keeps for the durations of requests. */
+const exemplarsOf = (prometheus: string) => {
+  const range = `start=${Date.now() / 1000 - 3600}&end=${Date.now() / 1000 + 60}`
+  return Effect.map(
+    send(`${prometheus}/api/v1/query_exemplars?query=http_request_duration_seconds_bucket&${range}`),
+    ({ json }): ReadonlyArray<string> =>
+      json.data.flatMap(({ exemplars }: { readonly exemplars: ReadonlyArray<{ readonly labels: object }> }) =>
+        exemplars.map(({ labels }) => Object.values(labels)[0])
+      )
+  )
+}
 
 /** Calls the gateway again and again, several calls at once, while a condition does not hold. */
 const callingUntil = (url: string, headers: Record<string, string>, condition: () => boolean): Effect.Effect<void> => {
@@ -121,6 +137,12 @@ describeWith("prometheus", "sudo apt-get install prometheus prometheus-alertmana
         assert.isTrue(robot.received.every(({ signed }) => signed))
         yield* callingUntil(url, {}, () => told("Resolved: HighErrorRatio") && mailed(/RESOLVED.*HighErrorRatio/))
 
+        const { headers } = yield* post(`${url}/v1/chat/completions`, hello)
+        const traceId = headers.get("x-trace-id") ?? "none"
+        yield* eventually(Effect.map(exemplarsOf(prometheus), (ids) => ids.includes(traceId)))
+
+        // Reads the balances, which the gateway does by itself after a minute.
+        yield* send(`${url}/admin/v1/accounts`, { headers: { authorization: `Bearer ${adminKey}` } })
         const dashboard = yield* Effect.flatMap(
           FileSystem.FileSystem,
           (files) => files.readFileString(ops("grafana/dashboard.json"))

@@ -201,8 +201,8 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
   const clock = yield* Clock.Clock
   let accounts = new Map<string, Entry<E, E2>>()
 
-  const told = (entry: Entry<E, E2>): void =>
-    Metric.withAttributes(usable, { provider, account: entry.name }).updateUnsafe(isUsable(entry) ? 1 : 0, context)
+  const usableOf = ({ name }: Entry<E, E2>) => Metric.withAttributes(usable, { provider, account: name })
+  const told = (entry: Entry<E, E2>): void => usableOf(entry).updateUnsafe(isUsable(entry) ? 1 : 0, context)
 
   /** Puts a key or an account out of use, and probes until it is back. */
   const take = (
@@ -371,7 +371,9 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
     accounts = after
     for (const entry of after.values()) told(entry)
     for (const entry of before.values()) {
-      if (!after.has(entry.name)) yield* Scope.close(entry.scope, Exit.void)
+      if (after.has(entry.name)) continue
+      Metric.removeUnsafe(usableOf(entry), context)
+      yield* Scope.close(entry.scope, Exit.void)
     }
     for (const key of left) {
       key.outage = undefined

@@ -30,6 +30,7 @@ import * as Stream from "effect/Stream"
 import * as ByModel from "./ByModel.ts"
 import * as Choice from "./Choice.ts"
 import * as Failover from "./Failover.ts"
+import * as balances from "./internal/balances.ts"
 import * as lanePolicies from "./internal/lanePolicies.ts"
 import * as noted from "./internal/noted.ts"
 import * as places from "./internal/places.ts"
@@ -163,9 +164,12 @@ const accountsOf = ({ accounts }: Settings.ProviderSettings): Readonly<Record<st
   return Object.keys(given).length === 0 ? { default: { keys: [keyless] } } : given
 }
 
-const keyOf = (settings: Settings.ProviderSettings, account: string | undefined): Redacted.Redacted | undefined => {
+/** The first key of an account, by default of the first. */
+const keyOf = (settings: Settings.ProviderSettings, account: string | undefined) => {
   const accounts = accountsOf(settings)
-  return (account === undefined ? Object.values(accounts)[0] : accounts[account])?.keys[0]
+  const name = account ?? Object.keys(accounts)[0] ?? ""
+  const key = Object.hasOwn(accounts, name) ? accounts[name]?.keys[0] : undefined
+  return key === undefined ? undefined : { account: name, key }
 }
 
 const accountChoice: Record<Settings.ProviderSettings["choice"], Choice.Choice> = {
@@ -267,6 +271,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   const scope = yield* Effect.scope
   let policies = options.policies ?? {}
   let lanes = lanePolicies.make(options.settings.models, policies)
+  const { keep, telling } = balances.make(yield* Effect.context<never>())
 
   const makePool = Effect.fnUntraced(function*(name: string, settings: Settings.ProviderSettings) {
     const own = yield* Scope.fork(scope)
@@ -324,8 +329,11 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
         return made
       }),
       ...(provider.paths.balance === undefined ? undefined : {
-        probe: (_: string, key: Redacted.Redacted) =>
-          Effect.map(Effect.flatMap(sourceOf(key), ({ balance }) => balance), ({ is_available }) => is_available)
+        probe: (account: string, key: Redacted.Redacted) =>
+          sourceOf(key).pipe(
+            Effect.flatMap((source) => telling(name, account, source).balance),
+            Effect.map(({ is_available }) => is_available)
+          )
       })
     }).pipe(Scope.provide(own))
     const pool: Pool = { settings, lanes, url: provider.baseUrl, accounts, models, source: sourceOf, scope: own }
@@ -491,6 +499,10 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       yield* Effect.forEach(pool.models, ([account, { add }]) => add(lanes.models(name, account)))
     }
     revision = after
+    keep((provider, account) => {
+      const pool = after.pools.get(provider)
+      return pool !== undefined && Object.hasOwn(accountsOf(pool.settings), account)
+    })
     for (const [name, pool] of before.pools) {
       if (after.pools.get(name)?.accounts !== pool.accounts) yield* Scope.close(pool.scope, Exit.void)
     }
@@ -525,8 +537,10 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     lookup: (name, account) =>
       Effect.suspend(() => {
         const pool = revision.pools.get(name)
-        const key = pool && keyOf(pool.settings, account)
-        return key === undefined ? Effect.undefined : pool?.source(key) ?? Effect.undefined
+        const found = pool && keyOf(pool.settings, account)
+        return pool === undefined || found === undefined
+          ? Effect.undefined
+          : Effect.map(pool.source(found.key), (source) => telling(name, found.account, source))
       })
   }
   return router

@@ -2,7 +2,7 @@ import type { ChatRequest } from "@ballast/chat"
 import { Registry } from "@ballast/resilience"
 import { CallContext, RouteInfo, Router, RouterSettings, type Steering } from "@ballast/router"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber, Redacted, Schema, Stream } from "effect"
+import { Duration, Effect, Fiber, Metric, Redacted, Schema, Stream } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { TestClock } from "effect/testing"
 import * as lanePolicies from "../src/internal/lanePolicies.ts"
@@ -25,7 +25,8 @@ const internet = () => {
       const key = request.headers["authorization"]?.replace("Bearer ", "") ?? ""
       const text = request.body._tag === "Uint8Array" ? new TextDecoder().decode(request.body.body) : "{}"
       if (url.pathname.endsWith("/balance")) {
-        const body = { is_available: !broken.has(key), balance_infos: [] }
+        const cny = { currency: "CNY", total_balance: "12.50", granted_balance: "0.00", topped_up_balance: "12.50" }
+        const body = { is_available: !broken.has(key), balance_infos: [cny, { ...cny, currency: "no currency" }] }
         return HttpClientResponse.fromWeb(request, Response.json(body))
       }
       const { model, stream } = JSON.parse(text) as ChatRequest.ChatRequest
@@ -77,6 +78,32 @@ const main = "api.deepseek.com sk-main"
 const ark = "ark.example ark-key"
 
 describe("Router", () => {
+  it.effect("tells the balance that was read, as long as the account is there", () =>
+    Effect.gen(function*() {
+      const router = yield* Router.make({ settings, ...internet() })
+      const told = Effect.map(Metric.snapshot, (all) =>
+        all.filter(({ id }) =>
+          id === "ballast_account_balance"
+        ).map(({ attributes, state }) => ({
+          attributes,
+          state
+        })))
+      assert.deepStrictEqual(yield* told, [])
+      const source = yield* router.lookup("deepseek")
+      yield* source!.balance
+      assert.deepStrictEqual(yield* told, [{
+        attributes: { provider: "deepseek", account: "main", currency: "CNY" },
+        state: { value: 12.5 }
+      }])
+      const { deepseek } = settings.providers
+      const others = { other: { keys: [Redacted.make("sk-other")], weight: 1 } }
+      yield* router.update({
+        ...settings,
+        providers: { ...settings.providers, deepseek: { ...deepseek!, accounts: others } }
+      })
+      assert.deepStrictEqual(yield* told, [])
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
+
   it.effect("sends each model to its targets, under the target's name, and others to *", () =>
     Effect.gen(function*() {
       const net = internet()

@@ -130,6 +130,9 @@ class Sampled implements Tracer.Span {
   }
 }
 
+/** Whether a span's trace is exported, as far as that is known. */
+export const isExported = (span: Tracer.AnySpan): boolean => span instanceof Sampled ? span.trace.kept : span.sampled
+
 /** A tracer that exports by `tracer` what the sampler keeps. `dropped` is told of spans for which there was no room to wait. */
 export const make = (tracer: Tracer.Tracer, sampler: Sampler, dropped: (spans: number) => void): Tracer.Tracer => {
   const slow = Duration.toNanosUnsafe(sampler.slow)
