@@ -18,7 +18,16 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import { type Account, type Act, type Order, Refused, type Route, type Status, UnknownName } from "./AdminApi.ts"
+import {
+  type Account,
+  type Act,
+  type Order,
+  Refused,
+  type Route,
+  type Status,
+  StoreDown,
+  UnknownName
+} from "./AdminApi.ts"
 import * as circuits from "./internal/circuits.ts"
 import { version } from "./Version.ts"
 
@@ -33,7 +42,7 @@ export interface Admin {
   readonly accounts: Effect.Effect<ReadonlyArray<typeof Account.Type>>
   /** In their order: those in force, and the last hundred of the others. */
   readonly acts: Effect.Effect<ReadonlyArray<Act>>
-  readonly act: (order: Order, by: string) => Effect.Effect<Act, UnknownName | Refused>
+  readonly act: (order: Order, by: string) => Effect.Effect<Act, UnknownName | Refused | StoreDown>
   readonly undo: (id: string, by: string) => Effect.Effect<Act, UnknownName>
 }
 
@@ -52,7 +61,7 @@ export interface Options<A> {
 interface Lever {
   /** What it acts on: a later act on the same takes its place. */
   readonly on: string
-  readonly pull: Effect.Effect<void, UnknownName>
+  readonly pull: Effect.Effect<void, UnknownName | StoreDown>
   /** Undefined for what is done at once. */
   readonly release: Effect.Effect<void> | undefined
 }
@@ -153,6 +162,17 @@ export const make = Effect.fnUntraced(function*<A>(
           pull: Effect.flatMap(circuit(order.circuit), ({ automatic, close }) => Effect.andThen(automatic, close)),
           release: undefined
         }
+      case "purge": {
+        const { do: _, ...purge } = order
+        return {
+          on: "answers",
+          pull: Effect.mapError(
+            Effect.asVoid(router.purge(purge)),
+            ({ message }) => new StoreDown({ error: { code: "store_unavailable", message } })
+          ),
+          release: undefined
+        }
+      }
       case "recover":
         return { on: `accounts of ${order.provider}`, pull: steered(router.reset(order.provider)), release: undefined }
     }

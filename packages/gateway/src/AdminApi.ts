@@ -83,6 +83,20 @@ export class Refused extends Schema.Error<Refused>("Refused")(errorOf("settings_
   }
 }
 
+/**
+ * A store did not do what was asked: try again when it is back.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class StoreDown extends Schema.Error<StoreDown>("StoreDown")(errorOf("store_unavailable"), {
+  httpApiStatus: 503
+}) {
+  override get message() {
+    return this.error.message
+  }
+}
+
 const Time = Schema.Int.annotate({ description: "Milliseconds since the epoch" })
 
 const Circuit = Schema.Struct({
@@ -222,6 +236,14 @@ export const Order = Schema.Union([
   Schema.Struct({ do: Schema.Literal("recover"), provider: Schema.NonEmptyString }).annotate({
     description: "Ends the outages of a provider's accounts and keys"
   }),
+  Schema.Struct({
+    do: Schema.Literal("purge"),
+    client: Schema.optionalKey(Schema.NonEmptyString).annotate({ description: "Only answers to this client" }),
+    model: Schema.optionalKey(Schema.NonEmptyString).annotate({ description: "Only answers of this model" }),
+    olderThan: Schema.optionalKey(Field.duration()).annotate({
+      description: "Only answers kept in memory for longer than this, such as 1h"
+    })
+  }).annotate({ description: "Drops answers from the caches" }),
   Schema.Struct({ do: Schema.Literal("reload") }).annotate({ description: "Reads the settings again" })
 ])
 
@@ -307,7 +329,7 @@ export class AdminApi extends HttpApi.make("ballast-admin").add(
     HttpApiEndpoint.get("routes", "/routes", { success: Schema.Array(Route) }),
     HttpApiEndpoint.get("accounts", "/accounts", { success: Schema.Array(Account) }),
     HttpApiEndpoint.get("acts", "/acts", { success: Schema.Array(Act) }),
-    HttpApiEndpoint.post("act", "/acts", { payload: Order, success: Act, error: [UnknownName, Refused] }),
+    HttpApiEndpoint.post("act", "/acts", { payload: Order, success: Act, error: [UnknownName, Refused, StoreDown] }),
     HttpApiEndpoint.delete("undo", "/acts/:id", {
       params: { id: Schema.String },
       success: Act,

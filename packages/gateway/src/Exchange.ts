@@ -138,6 +138,11 @@ export const headers = ({ call, error, id, place, traceId, upstream }: Exchange)
     if (place.model !== undefined) found["x-ballast-model"] = headerText(clip(place.model))
     if (place.arm !== undefined) found["x-ballast-arm"] = headerText(place.arm)
   }
+  if (place?.cache !== undefined) {
+    const { age, state } = place.cache
+    found["x-ballast-cache"] = state
+    if (age !== undefined) found["age"] = String(Math.floor(age / 1000))
+  }
   return found
 }
 
@@ -171,6 +176,7 @@ const fieldsOf = (exchange: Exchange, began: number, millis: number) => {
     account: place?.account,
     provider_model: place?.model === exchange.model ? undefined : place?.model,
     arm: place?.arm,
+    cache: place?.cache?.state,
     attempts: call?.attempts,
     waited_ms: call && Math.round(call.waited),
     ttft_ms: firstAt === undefined ? undefined : firstAt - began,

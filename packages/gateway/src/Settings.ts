@@ -198,6 +198,11 @@ const All = Schema.Struct({
       "A collector that gets traces, metrics and logs. Read from the files; OTEL_ variables win. A change needs a restart."
   }),
   simulator: Simulator,
+  redis: Schema.optionalKey(Schema.Struct({
+    url: Field.secret.annotate({ description: "Such as redis://127.0.0.1:6379; it may hold a password." })
+  })).annotate({
+    description: "A Redis for what several gateways share, such as answers of the caches. A change needs a restart."
+  }),
   center: Schema.optionalKey(Center.Center).annotate({
     description:
       "A config center that holds settings, over those of the files. A change of this section needs a restart."

@@ -11,6 +11,7 @@ import type * as ChatError from "@ballast/chat/ChatError"
 import type { ModelInfo, ModelList } from "@ballast/chat/ModelList"
 import * as Lane from "@ballast/deepseek/Lane"
 import * as Policy from "@ballast/resilience/Policy"
+import * as AnswerStore from "@ballast/router/AnswerStore"
 import * as Router from "@ballast/router/Router"
 import type * as RouterSettings from "@ballast/router/RouterSettings"
 import * as Settings from "@ballast/settings/Settings"
@@ -21,6 +22,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
+import { Redis } from "effect/persistence/Redis"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import { Rejection } from "./Rejection.ts"
@@ -84,6 +87,17 @@ const undici = Effect.flatMap(
   (Undici) => Effect.map(Layer.build(Undici.layer()), Context.get(HttpClient.HttpClient))
 )
 
+/** Answers in Redis. A Redis that is down costs no call and no start. */
+const sharedAnswers = ({ url }: NonNullable<GatewaySettings["redis"]>) =>
+  Effect.flatMap(
+    Effect.promise(() => import("@effect/platform-node/NodeRedis")),
+    (NodeRedis) =>
+      Effect.map(
+        Effect.orDie(Layer.build(NodeRedis.layer({ url: Redacted.value(url) }))),
+        (context) => AnswerStore.redis(Context.get(context, Redis))
+      )
+  )
+
 const lookupDeadline = "30 seconds"
 
 const noBalance = new Rejection({ case: "UnknownRoute", detail: "No provider of this gateway tells its balance." })
@@ -105,6 +119,7 @@ export const make = Effect.fnUntraced(function*(
   let current = { ...routing(first), takesFaults: takesFaults(first) }
   const router = yield* Router.make({
     settings: current,
+    answers: first.redis && (yield* sharedAnswers(first.redis)),
     policies: policies(first),
     client: (_, type) =>
       options.client === undefined ? type === "simulator" ? simulator : network : Effect.succeed(options.client)

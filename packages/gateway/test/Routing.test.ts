@@ -123,7 +123,8 @@ describe("routing", () => {
               { provider: "far", weight: 95, arm: "usual" },
               { provider: "far", weight: 5, arm: "trial" }
             ]
-          }
+          },
+          cached: { targets: [{ provider: "far", model: "deepseek-flash" }], cache: { timeToLive: "1m" } }
         }
       }
     }),
@@ -142,6 +143,34 @@ describe("routing", () => {
         assert.strictEqual(arms.filter((arm) => arm === "usual").length, calls - trials)
         // Five standard deviations around 50: once in a million runs it is beyond.
         assert.isTrue(Math.abs(trials - 50) < 5 * Math.sqrt(calls * 0.05 * 0.95), `${trials} trials`)
+      }))
+
+    it.effect("gives an answer again, whole or streamed, and says so", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const ask = (more: object, headers: Record<string, string> = {}) =>
+          post(url + chat, { ...hello, model: "cached", ...more }, headers)
+        for (const more of [{}, { stream: true }]) {
+          const first = yield* ask(more)
+          const second = yield* ask(more)
+          assert.strictEqual(second.text, first.text)
+          assert.deepStrictEqual(
+            [first, second].map(({ headers }) => headers.get("x-ballast-cache")),
+            ["miss", "hit"]
+          )
+          assert.deepStrictEqual(
+            [
+              second.headers.get("age"),
+              second.headers.get("x-ballast-attempts"),
+              second.headers.get("x-ballast-provider")
+            ],
+            ["0", "0", null]
+          )
+          const past = yield* ask(more, { "cache-control": "no-store" })
+          assert.strictEqual(past.headers.get("x-ballast-cache"), "bypass")
+        }
+        const uncached = yield* post(url + chat, hello)
+        assert.isNull(uncached.headers.get("x-ballast-cache"))
       }))
 
     it.effect("has no balance where no provider has one", () =>

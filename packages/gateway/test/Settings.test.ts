@@ -218,7 +218,9 @@ describe("Settings", () => {
     Effect.gen(function*() {
       const text = initial()
       assert.deepStrictEqual(yield* load(text), yield* load("{}"))
-      const example = text.split("\n").flatMap((line) => /^# {3}(.*)$/.exec(line)?.[1] ?? []).join("\n")
+      const example = text.slice(0, text.indexOf("\n\n")).split("\n").flatMap((line) =>
+        /^# {3}(.*)$/.exec(line)?.[1] ?? []
+      ).join("\n")
       const { providers } = yield* load(example, { env: { DEEPSEEK_API_KEY: "sk-x" } })
       assert.deepStrictEqual(Object.keys(providers), ["deepseek", "local"])
     }))
@@ -274,7 +276,7 @@ models:
 
   it.effect.each(
     [
-      ["docs/routing.md", 8],
+      ["docs/routing.md", 9],
       ["packages/gateway/README.md", 1]
     ] as const
   )("loads every example of %s", ([path, count]) =>

@@ -50,6 +50,11 @@ import * as SingleFlight from "./SingleFlight.ts"
 export interface Controls<out A, out E> {
   /** Drops a key's entry and stops its refresh; who waits for an execution gets its answer, which is not kept. */
   readonly invalidate: (key: string) => Effect.Effect<void>
+  /**
+   * Drops the entries that are meant by key and by when they were stored, in milliseconds since 1970; gives how many there were. It looks
+   * at every entry. An execution under way counts as stored now.
+   */
+  readonly invalidateWhere: (isMeant: (key: string, storedAt: number) => boolean) => Effect.Effect<number>
   /** Drops all entries, likewise. */
   readonly clear: Effect.Effect<void>
   /** Changes options; times hold for entries that are stored from now on, `capacity` at once. */
@@ -243,6 +248,7 @@ type AnyFiber = Fiber.Fiber<unknown, unknown>
 
 interface Entry<A, E> extends Sieve.Entry {
   readonly exit: Exit.Exit<A, E>
+  readonly storedAt: number
   readonly freshUntil: number
   readonly revalidateUntil: number
   readonly errorUntil: number
@@ -539,11 +545,12 @@ const makeStore = <A, E>(where: string, options: Options<A, E> | undefined) => {
         if (freshUntil === now) return void sieve.entries.delete(key)
         const { staleIfError, staleWhileRevalidate } = rules
         const [revalidateUntil, errorUntil] = [freshUntil + staleWhileRevalidate, freshUntil + staleIfError]
-        return put(fiber, key, { exit, used, freshUntil, revalidateUntil, errorUntil })
+        return put(fiber, key, { exit, used, storedAt: now, freshUntil, revalidateUntil, errorUntil })
       }
       if (old !== undefined && Math.max(old.revalidateUntil, old.errorUntil) > now) return
       const freshUntil = now + rules.failureTimeToLive(exit.cause, key)
-      if (freshUntil > now) put(fiber, key, { exit, used, freshUntil, revalidateUntil: freshUntil, errorUntil: now })
+      if (freshUntil <= now) return
+      put(fiber, key, { exit, used, storedAt: now, freshUntil, revalidateUntil: freshUntil, errorUntil: now })
     }
 
     const failed = (fiber: AnyFiber, key: string, cause: Cause.Cause<E>) => {
@@ -607,6 +614,14 @@ const makeStore = <A, E>(where: string, options: Options<A, E> | undefined) => {
         return forget(key)
       })
 
+    const invalidateWhere = (isMeant: (key: string, storedAt: number) => boolean) =>
+      Effect.withFiber((fiber) => {
+        const now = time.now(fiber)
+        const held = Array.from(sieve.entries).flatMap(([key, { storedAt }]) => isMeant(key, storedAt) ? [key] : [])
+        const loading = Array.from(loads.keys()).filter((key) => !sieve.entries.has(key) && isMeant(key, now))
+        return Effect.as(Effect.forEach([...held, ...loading], invalidate, { discard: true }), held.length)
+      })
+
     const clear = Effect.suspend(() => {
       const keys = Array.from(loads.keys())
       loads.clear()
@@ -635,13 +650,14 @@ const makeStore = <A, E>(where: string, options: Options<A, E> | undefined) => {
       begin,
       end,
       refresh,
-      controls: { invalidate, clear, update, inspect, events: events.stream }
+      controls: { invalidate, invalidateWhere, clear, update, inspect, events: events.stream }
     }
   }
 }
 
 const noControls: Controls<never, never> = {
   invalidate: () => Effect.void,
+  invalidateWhere: () => Effect.succeed(0),
   clear: Effect.void,
   update: () => Effect.void,
   inspect: Effect.succeed({ size: 0, hits: 0, stale: 0, misses: 0, evictions: 0 }),

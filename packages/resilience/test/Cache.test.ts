@@ -1,7 +1,7 @@
 import { Cache } from "@ballast/resilience"
 import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Schema, Stream } from "effect"
+import { Cause, Clock, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { withStepBudget } from "./support.ts"
 
@@ -403,6 +403,17 @@ describe("Cache", () => {
         yield* Effect.all([get("a"), get("b")])
         yield* cache.invalidate("a")
         assert.deepStrictEqual([yield* get("a"), yield* get("b")], [3, 2])
+      }))
+
+    it.effect("invalidateWhere drops what is meant by key and by age", () =>
+      Effect.gen(function*() {
+        const { cache, get } = yield* setup()
+        yield* get("a")
+        yield* TestClock.adjust("5 millis")
+        const now = yield* Clock.currentTimeMillis
+        yield* Effect.all([get("b"), get("c")])
+        assert.strictEqual(yield* cache.invalidateWhere((key, storedAt) => key !== "c" && storedAt >= now), 1)
+        assert.deepStrictEqual([yield* get("a"), yield* get("b"), yield* get("c")], [1, 4, 3])
       }))
 
     it.effect("update changes times from now on and the capacity at once", () =>

@@ -20,6 +20,8 @@ export interface RouteInfo {
   arm: string | undefined
   /** Places that the call left after a failure. */
   failovers: number
+  /** What the cache of answers did, and how old the answer was in milliseconds; undefined without a cache. */
+  cache: { readonly state: "hit" | "miss" | "stale" | "bypass"; readonly age?: number } | undefined
 }
 
 /**
@@ -33,7 +35,8 @@ export const make = (): RouteInfo => ({
   account: undefined,
   model: undefined,
   arm: undefined,
-  failovers: 0
+  failovers: 0,
+  cache: undefined
 })
 
 /**

@@ -27,6 +27,8 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as AnswerCache from "./AnswerCache.ts"
+import type * as AnswerStore from "./AnswerStore.ts"
 import * as ByModel from "./ByModel.ts"
 import * as Choice from "./Choice.ts"
 import * as Failover from "./Failover.ts"
@@ -107,6 +109,8 @@ export interface Router extends ChatModel.ChatModel<RouteError> {
    * they have these models. The other model's route answers even when it is degraded itself. Fails when there is no such model.
    */
   readonly degrade: (model: string, to: Steering.Degradation | undefined) => Effect.Effect<void, Steering.CannotSteer>
+  /** Drops answers from the caches of all models; gives how many there were in memory. */
+  readonly purge: (purge: AnswerCache.Purge) => Effect.Effect<number, AnswerStore.NotRemoved>
   /** Ends all outages of a provider's accounts and keys. */
   readonly reset: (provider: string) => Effect.Effect<void, Steering.CannotSteer>
   /** A bare source of a provider's account, by default the first, for its list of models and its balance; undefined for an unknown provider or account. */
@@ -123,6 +127,8 @@ export interface Options {
   readonly policies?: Settings.Policies | undefined
   /** The HTTP client that calls of a provider go through. */
   readonly client: (provider: string, type: Presets.Type) => Effect.Effect<HttpClient.HttpClient>
+  /** Where models with a cache keep answers too, for other processes. Default nowhere. */
+  readonly answers?: AnswerStore.AnswerStore | undefined
 }
 
 interface Pool {
@@ -386,6 +392,22 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
 
   const steering = Steering.make<RouteError>()
 
+  /** Caches outlive revisions, as long as their models have one. */
+  const caches = new Map<string, AnswerCache.AnswerCache<RouteError>>()
+  const cached = Effect.fnUntraced(
+    function*(name: string, settings: Settings.Route["cache"], model: ChatModel.ChatModel<RouteError>) {
+      if (settings === undefined) return model
+      const old = caches.get(name)
+      if (old !== undefined) {
+        yield* old.update(settings)
+        return old.through(model)
+      }
+      const made = yield* AnswerCache.make<RouteError>({ name, ...settings, store: options.answers })
+      caches.set(name, made)
+      return made.through(model)
+    }
+  )
+
   const makeRoute = Effect.fnUntraced(function*(
     name: string,
     settings: Settings.Route,
@@ -441,7 +463,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       weights,
       setWeights: split.update,
       undegraded,
-      model: steering.degradable(name, undegraded, routes),
+      model: steering.degradable(name, yield* cached(name, settings.cache, undegraded), routes),
       inspect: Effect.gen(function*() {
         const copies = yield* mirror?.inspect ?? Effect.undefined
         return {
@@ -503,6 +525,9 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       const pool = after.pools.get(provider)
       return pool !== undefined && Object.hasOwn(accountsOf(pool.settings), account)
     })
+    for (const name of caches.keys()) {
+      if (settings.models[name]?.cache === undefined) caches.delete(name)
+    }
     for (const [name, pool] of before.pools) {
       if (after.pools.get(name)?.accounts !== pool.accounts) yield* Scope.close(pool.scope, Exit.void)
     }
@@ -527,6 +552,11 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     update,
     weigh: (model, weights) => Effect.suspend(() => steering.weigh(revision.routes, model, weights)),
     degrade: (model, to) => Effect.suspend(() => steering.degrade(revision.routes, model, to)),
+    purge: (purge) =>
+      Effect.map(
+        Effect.forEach(caches.values(), (cache) => cache.purge(purge)),
+        (dropped) => dropped.reduce((sum, count) => sum + count, 0)
+      ),
     reset: (name) =>
       Effect.suspend(() => {
         const pool = revision.pools.get(name)

@@ -116,6 +116,32 @@ const Mirror = Schema.Struct({
   })
 })
 
+const Cache = Schema.Struct({
+  timeToLive: Field.duration({ maximum: "30d" }).pipe(Field.withDefault("5m")).annotate({
+    description: "How long an answer is given again."
+  }),
+  staleIfError: Field.duration({ maximum: "30d" }).pipe(Field.withDefault("0s")).annotate({
+    description: "How long after that it is given while the targets fail."
+  }),
+  capacity: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 })).pipe(Field.withDefault(1000))
+    .annotate({
+      description: "Answers in memory, whole and streamed ones each."
+    }),
+  maxSize: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 16_777_216 })).pipe(Field.withDefault(262_144))
+    .annotate({
+      description: "The longest answer that is kept. Times twice the capacity, it bounds the memory.",
+      unit: "characters of JSON"
+    }),
+  maxTemperature: Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 2 })).pipe(Field.withDefault(1)).annotate(
+    {
+      description: "Calls with a higher temperature go past the cache; one that is left out counts as 1."
+    }
+  ),
+  shared: Schema.Boolean.pipe(Field.withDefault(false)).annotate({
+    description: "Whether clients get each other's answers."
+  })
+})
+
 /**
  * How the calls of one model are divided and where they go when that fails.
  *
@@ -135,6 +161,9 @@ export const Route = Schema.Struct({
   }),
   mirror: Schema.optionalKey(Mirror).annotate({
     description: "A target that gets copies of a share of the calls; its answers are dropped."
+  }),
+  cache: Schema.optionalKey(Cache).annotate({
+    description: "Gives the answer of the same question again. Default: every call is made."
   })
 })
 

@@ -1,3 +1,5 @@
+export * as AnswerCache from "./AnswerCache.ts"
+export * as AnswerStore from "./AnswerStore.ts"
 export * as ByModel from "./ByModel.ts"
 export * as CallContext from "./CallContext.ts"
 export * as Choice from "./Choice.ts"

@@ -132,7 +132,8 @@ describe("Router", () => {
         account: "main",
         model: "ds-flash-endpoint",
         arm: undefined,
-        failovers: 2
+        failovers: 2,
+        cache: undefined
       })
       assert.deepStrictEqual(net.asked.map(({ model }) => model).slice(0, 2), ["deepseek-flash", "ds-flash-endpoint"])
     }))

@@ -198,6 +198,10 @@ const describe = (order: AdminApi.Order): string => {
       return `isolate ${order.circuit}`
     case "close":
       return `close ${order.circuit}`
+    case "purge":
+      return `purge answers${order.model === undefined ? "" : ` of ${order.model}`}${
+        order.client === undefined ? "" : ` to ${order.client}`
+      }`
     case "recover":
       return `recover ${order.provider}`
     case "degrade":

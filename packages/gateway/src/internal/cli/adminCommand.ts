@@ -136,6 +136,26 @@ const degrade = Command.make(
   }
 ).pipe(Command.withDescription("Let another model, or a fixed text, answer in place of a model."))
 
+const purge = Command.make(
+  "purge",
+  {
+    client: Flag.String("client").pipe(Flag.withDescription("Only answers to this client"), Flag.optional),
+    model: Flag.String("model").pipe(Flag.withDescription("Only answers of this model"), Flag.optional),
+    olderThan: Flag.String("older-than").pipe(
+      Flag.withDescription("Only answers kept in memory for longer than this, such as 1h"),
+      Flag.optional
+    ),
+    ...common
+  },
+  (given) =>
+    act({
+      do: "purge",
+      ...Option.isSome(given.client) && { client: given.client.value },
+      ...Option.isSome(given.model) && { model: given.model.value },
+      ...Option.isSome(given.olderThan) && { olderThan: given.olderThan.value }
+    }, given)
+).pipe(Command.withDescription("Drop answers from the caches."))
+
 const undo = Command.make(
   "undo",
   { id: Argument.String("id").pipe(Argument.withDescription("The id of an act, as \"acts\" lists it")), ...common },
@@ -171,6 +191,7 @@ Environment:
     isolate,
     reset,
     degrade,
+    purge,
     undo,
     reload
   ])

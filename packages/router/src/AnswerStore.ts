@@ -1,0 +1,112 @@
+/**
+ * Where answers are kept beyond one process: a store of texts by key, each for a while. Redis is one.
+ *
+ * A store is never worth a call: what fails or takes longer than a quarter of a second counts as not there, and is logged at `Debug`.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Redis from "effect/persistence/Redis"
+import * as Schema from "effect/Schema"
+
+/**
+ * Which answers are meant; what is left out does not matter.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Filter {
+  readonly client?: string | undefined
+  readonly model?: string | undefined
+  /** The hash of one answer's key. */
+  readonly hash?: string | undefined
+}
+
+/**
+ * The key of an answer.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Key = { readonly [F in keyof Filter]-?: string }
+
+/**
+ * The store did not remove what it was told to: answers may still be there.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NotRemoved extends Schema.TaggedError<NotRemoved>()("NotRemoved", { detail: Schema.String }) {
+  override get message() {
+    return `Answers could not be removed from the store: ${this.detail}`
+  }
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface AnswerStore {
+  readonly get: (key: Key) => Effect.Effect<string | undefined>
+  readonly set: (key: Key, text: string, lifetime: Duration.Duration) => Effect.Effect<void>
+  /** Drops what is meant; gives how many there were. */
+  readonly remove: (filter: Filter) => Effect.Effect<number, NotRemoved>
+}
+
+/** What is needed of a Redis client. */
+type Client = Pick<Redis.Redis["Service"], "send">
+
+const patience = "250 millis"
+
+/** A store's trouble is a miss. */
+const orElse = <A, B>(self: Effect.Effect<A, unknown>, otherwise: B): Effect.Effect<A | B> =>
+  self.pipe(
+    Effect.timeout(patience),
+    Effect.catch((error) => Effect.as(Effect.logDebug("the store of answers did not answer", error), otherwise))
+  )
+
+/** Names are encoded, so that none has a character that a pattern of Redis reads. */
+const part = (name: string | undefined): string => name === undefined ? "*" : Buffer.from(name).toString("base64url")
+
+/**
+ * Keeps answers in Redis, under `<prefix>:<client>:<model>:<hash>` with names in base64url; they expire there.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const redis = (client: Client, prefix = "ballast:answer"): AnswerStore => {
+  const keyOf = ({ client, hash, model }: Filter): string => `${prefix}:${part(client)}:${part(model)}:${hash ?? "*"}`
+  const scan = Effect.fnUntraced(function*(pattern: string) {
+    let removed = 0
+    let cursor = "0"
+    do {
+      const found = yield* client.send<readonly [string, ReadonlyArray<string>]>(
+        "SCAN",
+        cursor,
+        "MATCH",
+        pattern,
+        "COUNT",
+        "1000"
+      )
+      const [next, keys] = found
+      if (keys.length > 0) removed += Number(yield* client.send("UNLINK", ...keys))
+      cursor = next
+    } while (cursor !== "0")
+    return removed
+  })
+  return {
+    get: (key) =>
+      orElse(
+        Effect.map(client.send("GET", keyOf(key)), (text) => typeof text === "string" ? text : undefined),
+        undefined
+      ),
+    set: (key, text, lifetime) =>
+      orElse(client.send("SET", keyOf(key), text, "PX", String(Math.ceil(Duration.toMillis(lifetime)))), undefined),
+    remove: (filter) =>
+      Effect.mapError(
+        Effect.timeout(scan(keyOf(filter)), "1 minute"),
+        (error) => new NotRemoved({ detail: error.message })
+      )
+  }
+}

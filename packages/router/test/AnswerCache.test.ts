@@ -1,0 +1,253 @@
+import { ChatError, type ChatModel, type ChatRequest } from "@ballast/chat"
+import { AnswerCache, AnswerStore, CallContext, RouteInfo } from "@ballast/router"
+import { NodeRedis } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Context, Deferred, Effect, Fiber, Layer, Schema, Stream } from "effect"
+import { Redis } from "effect/persistence"
+import { TestClock } from "effect/testing"
+import * as RedisServer from "../../../test/support/RedisServer.ts"
+
+const hello: ChatRequest.ChatRequest = { model: "m", messages: [{ role: "user", content: "Hello!" }] }
+
+const busy = new ChatError.ServerError({
+  reason: new ChatError.Overloaded({ status: 503, detail: "busy", stated: true })
+})
+
+/** A model that numbers its answers, ends them as it is told to, and fails on demand. */
+const service = () => {
+  const state = { asked: 0, finish: "stop" as string | null, failing: undefined as ChatError.ChatError | undefined }
+  const next = Effect.suspend(() => {
+    state.asked++
+    return state.failing === undefined ? Effect.succeed(`answer ${state.asked}`) : Effect.fail(state.failing)
+  })
+  const model: ChatModel.ChatModel = {
+    complete: () =>
+      Effect.map(next, (content) => ({
+        choices: [{ message: { role: "assistant", content }, finish_reason: state.finish }]
+      })),
+    stream: () =>
+      Stream.unwrap(Effect.map(next, (content) =>
+        Stream.make(
+          { choices: [{ index: 0, delta: { role: "assistant" as const, content } }] },
+          { choices: [{ index: 0, delta: {}, finish_reason: state.finish }] }
+        )))
+  }
+  return { state, model }
+}
+
+interface Asked {
+  readonly client?: string
+  readonly cacheControl?: string
+}
+
+/** The answer's text, with what the cache did. */
+const asking = (model: ChatModel.ChatModel) => {
+  const as = <A, E>({ cacheControl, client = "alice" }: Asked, program: Effect.Effect<A, E>) => {
+    const info = RouteInfo.make()
+    return Effect.map(
+      program.pipe(
+        Effect.provideService(RouteInfo.Current, info),
+        Effect.provideService(CallContext.Current, {
+          client: { name: client, labels: {} },
+          headers: { "cache-control": cacheControl }
+        })
+      ),
+      (text) => `${text} ${info.cache?.state}`
+    )
+  }
+  return {
+    whole: (request: ChatRequest.ChatRequest = hello, asked: Asked = {}) =>
+      as(asked, Effect.map(model.complete(request), ({ choices: [{ message }] }) => message.content)),
+    streamed: (request: ChatRequest.ChatRequest = hello, asked: Asked = {}) =>
+      as(
+        asked,
+        Effect.map(Stream.runCollect(model.stream(request)), (chunks) =>
+          chunks.map(({ choices: [choice] }) => choice?.delta.content ?? "").join(""))
+      )
+  }
+}
+
+const setup = Effect.fnUntraced(function*(options: Partial<AnswerCache.Options> = {}) {
+  const { model, state } = service()
+  const cache = yield* AnswerCache.make<ChatError.ChatError>({ name: "m", ...options })
+  return { cache, state, ...asking(cache.through(model)) }
+})
+
+describe("AnswerCache", () => {
+  it.effect("gives an answer again while it is fresh, a stream as a stream", () =>
+    Effect.gen(function*() {
+      const { streamed, whole } = yield* setup({ timeToLive: "1 minute" })
+      assert.strictEqual(yield* whole(), "answer 1 miss")
+      assert.strictEqual(yield* whole(), "answer 1 hit")
+      assert.strictEqual(yield* streamed(), "answer 2 miss")
+      assert.strictEqual(yield* streamed(), "answer 2 hit")
+      yield* TestClock.adjust("61 seconds")
+      assert.strictEqual(yield* whole(), "answer 3 miss")
+    }))
+
+  it.effect("is apart for each client unless it is shared", () =>
+    Effect.gen(function*() {
+      const apart = yield* setup()
+      assert.strictEqual(yield* apart.whole(hello, { client: "alice" }), "answer 1 miss")
+      assert.strictEqual(yield* apart.whole(hello, { client: "bob" }), "answer 2 miss")
+      const shared = yield* setup({ shared: true })
+      assert.strictEqual(yield* shared.whole(hello, { client: "alice" }), "answer 1 miss")
+      assert.strictEqual(yield* shared.whole(hello, { client: "bob" }), "answer 1 hit")
+    }))
+
+  const differing = Schema.Struct({
+    model: Schema.Literals(["m", "n"]),
+    content: Schema.Literals(["a", "b"]),
+    temperature: Schema.Literals([0, 0.5]),
+    max_tokens: Schema.Literals([1, 2]),
+    tool: Schema.Literals(["x", "y"])
+  })
+  const requestOf = ({ content, tool, ...rest }: typeof differing.Type): ChatRequest.ChatRequest => ({
+    ...rest,
+    messages: [{ role: "user", content }],
+    tools: [{ type: "function", function: { name: tool } }]
+  })
+
+  it.effect.prop(
+    "never answers another question",
+    {
+      asked: Arbitrary.array(
+        Arbitrary.schema(Schema.Tuple([differing, Schema.Literals(["a", "b"])]))
+      )
+    },
+    ({ asked }) =>
+      Effect.gen(function*() {
+        const { whole } = yield* setup()
+        const answers = new Map<string, string>()
+        for (const [question, client] of asked) {
+          const text = (yield* whole(requestOf(question), { client })).replace(/ \w+$/, "")
+          const key = JSON.stringify([question, client])
+          assert.strictEqual(answers.get(key) ?? text, text)
+          answers.set(key, text)
+        }
+        assert.strictEqual(new Set(answers.values()).size, answers.size)
+      })
+  )
+
+  it.effect("keeps only complete answers of a bearable size", () =>
+    Effect.gen(function*() {
+      const { state, streamed, whole } = yield* setup({ maxSize: 200 })
+      for (const finish of ["length", "content_filter", null]) {
+        state.finish = finish
+        const before = state.asked
+        yield* Effect.all([whole(), whole(), streamed(), streamed()])
+        assert.strictEqual(state.asked, before + 4, String(finish))
+      }
+      state.finish = `stop${" ".repeat(200)}`
+      yield* whole()
+      assert.match(yield* whole(), /miss$/)
+      state.failing = busy
+      yield* Effect.exit(streamed())
+      state.failing = undefined
+      state.finish = "stop"
+      assert.match(yield* streamed(), /miss$/)
+      assert.match(yield* streamed(), /hit$/)
+    }))
+
+  it.effect("lets calls past that want no old answer, are too hot, or force a tool", () =>
+    Effect.gen(function*() {
+      const { whole } = yield* setup({ maxTemperature: 1 })
+      yield* whole()
+      assert.strictEqual(yield* whole(hello, { cacheControl: "max-age=0, no-store" }), "answer 2 bypass")
+      assert.strictEqual(yield* whole({ ...hello, temperature: 1.1 }), "answer 3 bypass")
+      assert.strictEqual(yield* whole({ ...hello, tool_choice: "required" }), "answer 4 bypass")
+      assert.strictEqual(yield* whole({ ...hello, temperature: 1 }), "answer 5 miss")
+      assert.strictEqual(yield* whole(hello, { cacheControl: "no-cache" }), "answer 6 miss")
+      assert.strictEqual(yield* whole(), "answer 6 hit")
+    }))
+
+  it.effect("serves an old answer when the service fails, but not when the request is wrong", () =>
+    Effect.gen(function*() {
+      const { state, whole } = yield* setup({ timeToLive: "1 minute", staleIfError: "1 hour" })
+      yield* whole()
+      yield* TestClock.adjust("5 minutes")
+      state.failing = busy
+      assert.strictEqual(yield* whole(), "answer 1 stale")
+      state.failing = new ChatError.ClientError({ reason: new ChatError.InvalidRequest({ status: 400, detail: "no" }) })
+      assert.strictEqual((yield* Effect.flip(whole()))._tag, "ClientError")
+    }))
+
+  it.effect("asks once for questions at the same time", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      const { model, state } = service()
+      const cache = yield* AnswerCache.make<ChatError.ChatError>({ name: "m" })
+      const { whole } = asking(cache.through({
+        ...model,
+        complete: (request) => Effect.andThen(Deferred.await(gate), model.complete(request))
+      }))
+      const fibers = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(whole(), { startImmediately: true }))
+      yield* Deferred.succeed(gate, undefined)
+      assert.deepStrictEqual(
+        (yield* Effect.forEach(fibers, Fiber.join)).toSorted(),
+        ["answer 1 hit", "answer 1 hit", "answer 1 miss"]
+      )
+      assert.strictEqual(state.asked, 1)
+    }))
+
+  it.effect("purges by client, by model and by age", () =>
+    Effect.gen(function*() {
+      const { cache, whole } = yield* setup({ timeToLive: "1 hour" })
+      const ask = Effect.all([
+        whole(hello, { client: "alice" }),
+        whole(hello, { client: "bob" }),
+        whole({ ...hello, model: "n" }, { client: "bob" })
+      ])
+      const states = Effect.map(ask, (texts) => texts.map((text) => text.split(" ")[2]))
+      yield* ask
+      assert.strictEqual(yield* cache.purge({ client: "bob", model: "m" }), 1)
+      assert.deepStrictEqual(yield* states, ["hit", "miss", "hit"])
+      yield* TestClock.adjust("2 minutes")
+      assert.strictEqual(yield* cache.purge({ model: "n" }), 1)
+      yield* states
+      assert.strictEqual(yield* cache.purge({ olderThan: "1 minute" }), 2)
+      assert.deepStrictEqual(yield* states, ["miss", "miss", "hit"])
+    }))
+
+  it.effect("costs no call when the store hangs, but a purge says that it failed", () =>
+    Effect.gen(function*() {
+      const { cache, whole } = yield* setup({ store: AnswerStore.redis({ send: () => Effect.never }) })
+      const asked = yield* Effect.forkChild(Effect.all([whole(), whole()]))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* Fiber.join(asked), ["answer 1 miss", "answer 1 hit"])
+      const purge = yield* Effect.forkChild(Effect.flip(cache.purge({})))
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* Fiber.join(purge))._tag, "NotRemoved")
+    }))
+
+  it("refuses bounds that are none", () => {
+    assert.throws(
+      () => Effect.runSync(AnswerCache.make({ name: "m", maxSize: 0 })),
+      /AnswerCache.make: maxSize must be at least 1, got 0/
+    )
+    assert.throws(() => Effect.runSync(AnswerCache.make({ name: "m", maxTemperature: 3 })), /maxTemperature must be/)
+  })
+})
+
+RedisServer.describeRedis("AnswerCache with Redis", () => {
+  const connect = Effect.gen(function*() {
+    const { url } = yield* RedisServer.RedisServer
+    return AnswerStore.redis(Context.get(yield* Layer.build(NodeRedis.layer({ url })), Redis.Redis))
+  })
+
+  it.live("shares answers with other processes, and purges them there", () =>
+    Effect.gen(function*() {
+      const store = yield* connect
+      const here = yield* setup({ store })
+      const there = yield* setup({ store })
+      assert.strictEqual(yield* here.whole(), "answer 1 miss")
+      assert.strictEqual(yield* there.whole(), "answer 1 hit")
+      assert.strictEqual(yield* here.streamed(), "answer 2 miss")
+      assert.strictEqual(yield* there.streamed(), "answer 2 hit")
+      assert.strictEqual(there.state.asked, 0)
+      yield* there.cache.purge({ client: "bob" })
+      assert.strictEqual(yield* (yield* setup({ store })).whole(), "answer 1 hit")
+      yield* there.cache.purge({ client: "alice" })
+      assert.strictEqual(yield* (yield* setup({ store })).whole(), "answer 1 miss")
+    }).pipe(Effect.scoped, Effect.provide(RedisServer.layer)), 30_000)
+})
