@@ -1,5 +1,5 @@
 /**
- * The DeepSeek service: chat completions, whole or streamed, the list of models and the account's balance.
+ * The DeepSeek service: chat completions, whole or streamed, the list of models, the account's balance and files, web search and pages.
  *
  * Every call goes through the policies of its model (`Lane`): a total deadline, retries, a circuit breaker, a concurrency limit, and
  * deadlines of the attempt. They are kept for each model apart (`PerModel`): for the models that the documentation or the options name,
@@ -14,6 +14,7 @@ import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ModelList } from "@ballast/chat/ModelList"
 import * as Policy from "@ballast/resilience/Policy"
 import * as Registry from "@ballast/resilience/Registry"
+import type * as Retry from "@ballast/resilience/Retry"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
@@ -23,9 +24,12 @@ import type * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import type * as Fetch from "./Fetch.ts"
+import * as Files from "./Files.ts"
 import * as Lane from "./Lane.ts"
 import * as PerModel from "./PerModel.ts"
 import * as Provider from "./Provider.ts"
+import type * as Search from "./Search.ts"
 import * as Source from "./Source.ts"
 
 /**
@@ -49,6 +53,12 @@ export class DeepSeek extends Context.Service<
     readonly models: Effect.Effect<ModelList, CallError>
     /** Reads what is left of the account's money. */
     readonly balance: Effect.Effect<Balance, CallError>
+    /** Files of the account. An upload is tried once. */
+    readonly files: Files.Files<CallError>
+    /** Searches the web. */
+    readonly search: (request: Search.Request) => Effect.Effect<Search.Results, CallError>
+    /** Reads a web page. */
+    readonly fetch: (request: Fetch.Request) => Effect.Effect<Fetch.Page, CallError>
   }
 >()("@ballast/deepseek/DeepSeek") {}
 
@@ -74,8 +84,12 @@ export interface ConcurrencyOptions extends Omit<Lane.ConcurrencyOptions, "limit
  * @since 0.1.0
  */
 export interface DeadlineOptions extends Lane.DeadlineOptions {
-  /** Of one attempt to read the list of models or the balance. Default 30 seconds. */
+  /** Of one attempt to read models, balance or what is known of files, and of one search. Default 30 seconds. */
   readonly lookup?: Duration.Input | false | undefined
+  /** Of one attempt to read a web page. Default 5 minutes. */
+  readonly fetch?: Duration.Input | false | undefined
+  /** Of an upload. Default 10 minutes, the service's own. */
+  readonly upload?: Duration.Input | false | undefined
 }
 
 /**
@@ -127,7 +141,7 @@ export interface SourceOptions extends Omit<Source.Options, "provider"> {
 export const defaults = {
   ...Lane.defaults,
   provider: Provider.deepSeek,
-  deadlines: { ...Lane.defaults.deadlines, lookup: "30 seconds" },
+  deadlines: { ...Lane.defaults.deadlines, lookup: "30 seconds", fetch: "5 minutes", upload: "10 minutes" },
   warmUp: false
 } as const
 
@@ -196,24 +210,30 @@ const limitOf = (given: ConcurrencyOptions | undefined, { models }: Provider.Pro
   return stated ?? given?.others ?? defaults.concurrency.limit
 }
 
-/** The list of models and the balance, under a total deadline, retries and a deadline of the attempt. */
+/** All that is no chat: under a total deadline, a deadline of the attempt, and retries where the call may be made again. */
 const lookups = Effect.fnUntraced(function*(bare: Source.Source, options: Options & { readonly name: string }) {
   const { deadlines, name: owner } = options
-  const total = Lane.resolveDeadline(deadlines === false ? false : deadlines?.total, defaults.deadlines.total)
-  const lookup = {
-    name: `${owner}/lookup`,
-    error: Lane.deadlineError,
-    attempt: Lane.resolveDeadline(deadlines === false ? false : deadlines?.lookup, defaults.deadlines.lookup, total),
-    total
-  }
-  const policy = yield* Policy.common<ChatError.TransportError>({
-    ...lookup,
-    retry: yield* Lane.retryOf(owner, options)
+  const registry = yield* Registry.Current
+  const deadline = (kind: "total" | "lookup" | "fetch" | "upload", most?: Duration.Duration) =>
+    Lane.resolveDeadline(deadlines === false ? false : deadlines?.[kind], defaults.deadlines[kind], most)
+  const total = deadline("total")
+  const retry = yield* Lane.retryOf(owner, options)
+  const policyOf = Effect.fnUntraced(function*(kind: "lookup" | "fetch" | "upload", retry?: Retry.Options) {
+    const name = `${owner}/${kind}`
+    const attempt = deadline(kind, total)
+    return yield* Policy.common<ChatError.TransportError>({ name, error: Lane.deadlineError, attempt, total, retry })
   })
-  yield* (yield* Registry.Current).register(owner, lookup.name, policy.parts)
+  const registered = Effect.fnUntraced(function*(kind: "lookup" | "fetch" | "upload", retry?: Retry.Options) {
+    const policy = yield* policyOf(kind, retry)
+    yield* registry.register(owner, `${owner}/${kind}`, policy.parts)
+    return policy
+  })
+  const lookup = yield* registered("lookup", retry)
+  const fetch = yield* registered("fetch", retry)
+  const upload = yield* registered("upload")
   if (options.warmUp ?? defaults.warmUp) {
     // Once only: no call waits for it, and the first call tries for itself.
-    const once = yield* Policy.common<ChatError.TransportError>(lookup)
+    const once = yield* policyOf("lookup")
     yield* Effect.forkScoped(
       Effect.catch(
         once(bare.models),
@@ -221,9 +241,16 @@ const lookups = Effect.fnUntraced(function*(bare: Source.Source, options: Option
       )
     )
   }
+  const span = (name: string) => Effect.withSpan(`DeepSeek.${name}`, { kind: "client" })
   return {
-    models: Effect.withSpan(policy(bare.models), "DeepSeek.models", { kind: "client" }),
-    balance: Effect.withSpan(policy(bare.balance), "DeepSeek.balance", { kind: "client" })
+    models: span("models")(lookup(bare.models)),
+    balance: span("balance")(lookup(bare.balance)),
+    files: Files.withPolicy<ChatError.ChatError, CallError>(bare.files, {
+      lookup: (self) => span("files")(lookup(self)),
+      upload: (self) => span("files.upload")(upload(self))
+    }),
+    search: (request: Search.Request) => span("search")(lookup(bare.search(request))),
+    fetch: (request: Fetch.Request) => span("fetch")(fetch(bare.fetch(request)))
   }
 })
 

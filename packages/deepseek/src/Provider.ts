@@ -54,7 +54,8 @@ export interface Model {
 }
 
 /**
- * Where the endpoints are, below the base URL. One whose path is undefined is not there: a call of it fails with `NotFound`, and sends
+ * Where the endpoints are, below the base URL; those that begin with `/v1/`, `/beta/` or `/anthropic/` stand beside a base URL that ends in
+ * `/v1` or `/beta`. One whose path is undefined is not there: a call of it fails with `NotFound`, and sends
  * nothing. A request of Messages or Responses is sent as chat then, see `Native`.
  *
  * @category models

@@ -14,12 +14,15 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Redacted from "effect/Redacted"
+import type * as Fetch from "./Fetch.ts"
+import type * as Files from "./Files.ts"
 import * as source from "./internal/source.ts"
 import type { Provider } from "./Provider.ts"
+import type * as Search from "./Search.ts"
 import * as ToolMarkup from "./ToolMarkup.ts"
 
 /**
- * A model with its lookups, and whose it is.
+ * A model with the other endpoints of its account, and whose it is.
  *
  * @category models
  * @since 0.1.0
@@ -32,6 +35,11 @@ export interface Source<out E = ChatError> extends ChatModel<E> {
   readonly models: Effect.Effect<ModelList, E>
   /** Reads what is left of the account's money. */
   readonly balance: Effect.Effect<Balance, E>
+  readonly files: Files.Files<E>
+  /** Searches the web. */
+  readonly search: (request: Search.Request) => Effect.Effect<Search.Results, E>
+  /** Reads a web page. */
+  readonly fetch: (request: Fetch.Request) => Effect.Effect<Fetch.Page, E>
 }
 
 /**

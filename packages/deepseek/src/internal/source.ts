@@ -3,6 +3,7 @@ import * as ChatError from "@ballast/chat/ChatError"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import { ModelList } from "@ballast/chat/ModelList"
 import * as Native from "@ballast/chat/Native"
+import type * as WireText from "@ballast/chat/WireText"
 import * as Carrier from "@ballast/telemetry/Carrier"
 import * as GenAi from "@ballast/telemetry/GenAi"
 import * as Propagation from "@ballast/telemetry/Propagation"
@@ -23,14 +24,18 @@ import { hasProperty } from "effect/Predicate"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Conversation from "../Conversation.ts"
+import * as Fetch from "../Fetch.ts"
+import * as Files from "../Files.ts"
 import * as Preflight from "../Preflight.ts"
 import * as Provider from "../Provider.ts"
+import * as Search from "../Search.ts"
 import * as answers from "./answer.ts"
 import * as chunks from "./chunks.ts"
 import * as decode from "./decode.ts"
 import * as errors from "./errors.ts"
 import * as protocols from "./protocol.ts"
 import * as requests from "./request.ts"
+import { unfit } from "./unfit.ts"
 import * as whole from "./whole.ts"
 
 /** Extra headers of the requests of a fiber. */
@@ -56,6 +61,9 @@ export const make = (
   const beta = paths.beta !== undefined && /^\/(?:v1\/?)?$/.test(url.pathname) ? url.origin + paths.beta : chat
   const chatOf = (request: ChatRequest): string => beta === chat || !isBeta(request) ? chat : beta
   const checks = preflight && provider.rules === "deepseek"
+  // Paths of a version stand beside a base URL of one.
+  const root = baseUrl.replace(/\/(?:v1|beta)$/, "")
+  const urlOf = (path: string): string => (/^\/(?:v1|beta|anthropic)\//.test(path) ? root : baseUrl) + path
   const own = { ...provider.authorize(secret), "user-agent": "ballast" }
 
   /** Sends a request. Succeeds with any answer whose status is 2xx. */
@@ -68,7 +76,10 @@ export const make = (
   ) =>
     Effect.withFiber((fiber) => {
       const headers: Record<string, string> = { ...fiber.getRef(CurrentHeaders), ...further, ...own, accept }
-      if (body._tag === "Uint8Array") headers["content-type"] = body.contentType
+      if (body._tag === "Uint8Array" || body._tag === "Stream") headers["content-type"] = body.contentType
+      if (body._tag === "Stream" && body.contentLength !== undefined) {
+        headers["content-length"] = String(body.contentLength)
+      }
       if (fiber.getRef(HttpClient.TracerPropagationEnabled)) Propagation.injectUnsafe(fiber, headers, Carrier.record)
       const request = HttpClientRequest.makeWith(
         method,
@@ -87,13 +98,33 @@ export const make = (
       })
     })
 
-  const get = <A>(path: string | undefined, schema: Schema.Codec<A>) => {
-    if (path === undefined) return Effect.fail(absent(provider))
-    const reader = decode.json(schema)
-    return Effect.flatMap(
-      send("GET", baseUrl + path, json, HttpBody.empty),
-      (answer) => answers.read(answer, reader)
-    )
+  const call = <A>(
+    method: string,
+    path: string | undefined,
+    body: HttpBody.HttpBody,
+    read: (text: string) => A | WireText.Unreadable
+  ): Effect.Effect<A, ChatError.ChatError> =>
+    path === undefined
+      ? Effect.fail(absent(provider))
+      : Effect.flatMap(send(method, urlOf(path), json, body), (answer) => answers.read(answer, read))
+
+  const get = <A>(path: string | undefined, schema: Schema.Codec<A>) =>
+    call("GET", path, HttpBody.empty, decode.json(schema))
+
+  /** Posts what has no problem. */
+  const post = <A, B>(
+    path: string | undefined,
+    schema: Schema.Codec<B>,
+    problem: (request: A) => string | undefined
+  ) => {
+    const read = decode.json(schema)
+    return (request: A): Effect.Effect<B, ChatError.ChatError> =>
+      Effect.suspend(() => {
+        const detail = problem(request)
+        return detail === undefined
+          ? call("POST", path, HttpBody.text(JSON.stringify(request), json), read)
+          : Effect.fail(unfit(detail))
+      })
   }
 
   /** The chat as it is sent, by the provider's rules; the error that it would be refused with, where that is sure. */
@@ -123,7 +154,7 @@ export const make = (
     const protocol = protocols.of(name)
     if (path === undefined || protocol === undefined) return translated
     const body = requests.native(native, request.model, accept === events)
-    return Effect.matchEffect(send("POST", baseUrl + path, accept, body, { ...protocol.headers, ...native.headers }), {
+    return Effect.matchEffect(send("POST", urlOf(path), accept, body, { ...protocol.headers, ...native.headers }), {
       onSuccess: (answer) => Effect.succeed({ answer, protocol }),
       // What is not found may also be something that the request names: only an answer to the chat tells.
       onFailure: (error) =>
@@ -178,7 +209,15 @@ export const make = (
       })
     ))
 
-  return { complete, stream, models: get(paths.models, ModelList), balance: get(paths.balance, Balance) }
+  return {
+    complete,
+    stream,
+    models: get(paths.models, ModelList),
+    balance: get(paths.balance, Balance),
+    files: Files.make((method, path, body, read) => call(method, paths.files && paths.files + path, body, read)),
+    search: post(paths.search, Search.Results, Search.problem),
+    fetch: post(paths.fetch, Fetch.Page, Fetch.problem)
+  }
 }
 
 /** Whether a request asks for what only the beta path has: a prefix that the answer begins with, or strict tools that can be strict. */
