@@ -65,7 +65,7 @@ describe("DeepSeek parts", () => {
           Effect.provideService(Registry.Current, registry)
         )
         const kinds = (yield* registry.list({ name: "mine/deepseek-flash" })).map(({ kind }) => kind)
-        assert.sameMembers(kinds, ["retry", "retryBudget", "circuitBreaker", "adaptiveLimit"])
+        assert.sameMembers(kinds, ["retry", "retryBudget", "circuitBreaker", "adaptiveLimit", "attemptDeadline"])
         assert.isTrue((yield* registry.list()).every(({ owner }) => owner === "mine"))
         yield* Scope.close(scope, Exit.void)
         assert.deepStrictEqual(yield* registry.list(), [])
