@@ -61,6 +61,8 @@ export interface Fault {
   readonly empty?: boolean | undefined
   /** Takes the place of the finish reason, such as `insufficient_system_resource`. `content_filter` drops text and tool calls. */
   readonly finish?: string | undefined
+  /** The model stops after so many tokens, reasoning included, with `finish`, or `length`. */
+  readonly after?: number | undefined
   /** Least length of the answer's text in tokens. Default: three to six sentences. */
   readonly tokens?: number | undefined
   /** How many tool calls the answer makes, 0 for text. Default: 1 where the model would call. */
@@ -162,6 +164,7 @@ const readers: Record<string, (text: string) => Read> = {
   malformed: flag({ malformed: true }),
   empty: flag({ empty: true }),
   finish: word((finish) => ({ finish })),
+  after: whole(bounds.after, (after) => ({ after })),
   tokens: whole(bounds.tokens, (tokens) => ({ tokens })),
   calls: whole(bounds.calls, (calls) => ({ calls })),
   dsml: flag({ dsml: true }),

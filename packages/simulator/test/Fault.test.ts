@@ -28,7 +28,7 @@ describe("Fault", () => {
     it("reads every key", () => {
       const directive = Result.getOrThrow(Fault.parse(
         "status=429, limit=balance, body=a%2Cb, retry-after=2, location=/a, latency=500ms, ttft=2s, tps=0.5, keepalive=5, padding=10, stall=5, " +
-          "cut=3, end=4, error=2, malformed, empty, finish=aborted, tokens=20, calls=2, dsml, badargs, times=2, id=abc"
+          "cut=3, end=4, error=2, malformed, empty, finish=aborted, after=7, tokens=20, calls=2, dsml, badargs, times=2, id=abc"
       ))
       const { latency, timeToFirstToken, ...rest } = directive.fault
       assert.strictEqual(Duration.toMillis(latency ?? 0), 500)
@@ -49,6 +49,7 @@ describe("Fault", () => {
         malformed: true,
         empty: true,
         finish: "aborted",
+        after: 7,
         tokens: 20,
         calls: 2,
         dsml: true,

@@ -23,6 +23,17 @@ export type Message =
   }
   | { readonly role: "tool"; readonly content: Content; readonly callId: string }
 
+/** The beginning of an answer that a request gives itself. */
+export type Prefix = Extract<Message, { readonly role: "assistant" }>
+
+/** The chat that a prefix answers, and the prefix; undefined when the chat has none. */
+export const withoutPrefix = (chat: Chat): Chat & { readonly prefix: Prefix } | undefined => {
+  const last = chat.messages[chat.messages.length - 1]
+  return last?.role === "assistant" && last.prefix
+    ? { ...chat, messages: chat.messages.slice(0, -1), prefix: last }
+    : undefined
+}
+
 export interface Tool {
   readonly name: string
   readonly description: string

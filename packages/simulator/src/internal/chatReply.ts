@@ -41,6 +41,15 @@ const chatEncoding: Encoding = { whole: Answer.body, events: Answer.events }
 export const chat = (endpoint: Validate.Endpoint): Protocol => (body) =>
   Result.map(Validate.validate(body, endpoint), (valid) => ({ ...valid, encoding: chatEncoding }))
 
+/** A reply is the whole of the answer that a prefix begins. */
+const withoutPrefix = (request: ChatRequest): ChatRequest => {
+  const [first, ...rest] = request.messages
+  const last = rest[rest.length - 1]
+  return last?.role === "assistant" && last.prefix === true
+    ? { ...request, messages: [first, ...rest.slice(0, -1)] }
+    : request
+}
+
 export const make = (settings: Settings, account: Account) => {
   const cache = PromptCache.make(settings.cacheSize)
   const { seed } = settings
@@ -79,7 +88,7 @@ export const make = (settings: Settings, account: Account) => {
     const checked = protocol(new TextDecoder().decode(request.body))
     if (Result.isFailure(checked)) return refuse(checked.failure, arrival)
     const { chat, family, input } = checked.success
-    const completion = Completion.make(chat, seed, { ...fault, reply: replyTo(input) })
+    const completion = Completion.make(chat, seed, { ...fault, reply: replyTo(withoutPrefix(input)) })
     const refusal = account.admit(family)
     if (refusal !== undefined) return refuse(refusal, arrival)
 

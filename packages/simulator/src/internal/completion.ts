@@ -1,6 +1,6 @@
 /** What the model says to a request: reasoning, then tool calls or text, cut where a stop string or the budget says so. */
 import type { Usage } from "@ballast/chat/Usage"
-import type * as Chat from "./chat.ts"
+import * as Chat from "./chat.ts"
 import * as Draw from "./draw.ts"
 import * as JsonMode from "./jsonMode.ts"
 import * as JsonSchema from "./jsonSchema.ts"
@@ -38,13 +38,38 @@ export interface Wishes {
   /** The text, in place of one that is made up, and of tool calls. */
   readonly reply?: string | undefined
   readonly finish?: string | undefined
+  /** The model stops after so many tokens, reasoning included. */
+  readonly after?: number | undefined
 }
 
-/** The same seed, conversation and settings give the same answer; a smaller budget gives a beginning of it. */
+/** The same seed, conversation and settings give the same answer; a smaller budget gives a beginning of it, and a prefix that is one is
+ * answered with the rest. */
 export const make = (chat: Chat.Chat, seed: string, wishes: Wishes): Completion => {
   if (wishes.empty === true) {
     return { reasoning: chat.thinking ? [] : undefined, content: [], calls: [], finish: wishes.finish ?? "stop" }
   }
+  const asked = Chat.withoutPrefix(chat)
+  const rest = asked && restOf(whole(asked, seed, wishes), asked.prefix)
+  return within(rest ?? whole(chat, seed, wishes), chat.maxTokens, wishes)
+}
+
+/** What is left of an answer after a prefix; undefined when the answer begins in another way. */
+const restOf = (answer: Completion, { content: { text: begun }, reasoning: thought = "" }: Chat.Prefix) => {
+  const text = answer.content.join("")
+  const thoughts = answer.reasoning?.join("") ?? ""
+  if (begun === "") {
+    return thoughts.startsWith(thought)
+      ? { ...answer, reasoning: answer.reasoning && Tokens.split(thoughts.slice(thought.length)) }
+      : undefined
+  }
+  if (!text.startsWith(begun)) return undefined
+  // An answer that has begun is not thought about again, unless its thoughts were lost.
+  const reasoning = answer.reasoning && (thought === "" ? answer.reasoning : [])
+  return { ...answer, reasoning, content: Tokens.split(text.slice(begun.length)) }
+}
+
+/** The answer without the bounds of its budget. */
+const whole = (chat: Chat.Chat, seed: string, wishes: Wishes): Completion => {
   const draw = Draw.make(
     seed,
     chat.model,
@@ -56,10 +81,9 @@ export const make = (chat: Chat.Chat, seed: string, wishes: Wishes): Completion 
   const leaked = wishes.dsml === true && calls.length > 0
   const text = leaked ? markup(calls) : calls.length > 0 ? "" : wishes.reply ?? write(chat, about, draw, wishes.tokens)
   const content = Tokens.split(stopAt(text, chat.stop))
-  const whole = leaked || calls.length === 0
+  return leaked || calls.length === 0
     ? { reasoning, content, calls: [], finish: "stop" }
     : { reasoning, content, calls, finish: "tool_calls" }
-  return within(whole, chat.maxTokens, wishes)
 }
 
 const lastUserText = (chat: Chat.Chat): string =>
@@ -124,7 +148,7 @@ const stopAt = (text: string, stop: ReadonlyArray<string>): string => {
 
 /** Cuts a completion to its budget: reasoning spends it first, then the answer. A content filter drops text and tool calls. */
 const within = (whole: Completion, maxTokens: number, wishes: Wishes): Completion => {
-  let left = maxTokens
+  let left = Math.min(maxTokens, wishes.after ?? Infinity)
   let cut = false
   const take = (tokens: TokenList): TokenList => {
     const taken = tokens.length > left ? tokens.slice(0, left) : tokens

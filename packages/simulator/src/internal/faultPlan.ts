@@ -43,7 +43,8 @@ export const make = (plan: ReadonlyArray<Planned>, seed: string): FaultPlan => {
         if (seen.size <= scenariosKept) break
         seen.delete(id)
       }
-      return before < scenario.times ? fault : none
+      // How long the answer is belongs to the answer: what goes on with its beginning ends as it would have ended.
+      return before < scenario.times ? fault : fault.tokens === undefined ? none : { tokens: fault.tokens }
     }
   }
 }

@@ -10,6 +10,7 @@ export const bounds = {
   cut: [0, 1_000_000],
   end: [0, 1_000_000],
   error: [0, 1_000_000],
+  after: [0, maxOutput],
   tokens: [1, maxOutput],
   calls: [0, 100]
 } as const

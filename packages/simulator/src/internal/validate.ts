@@ -233,7 +233,7 @@ const render = (message: Chat.Message, withReasoning: boolean): string => {
   const { content, role } = message
   const turn = `<|${role}|>${content.text}${image.repeat(content.images)}`
   if (role !== "assistant") return turn
-  const reasoning = withReasoning ? message.reasoning ?? "" : ""
+  const reasoning = withReasoning || message.prefix ? message.reasoning ?? "" : ""
   return reasoning + turn + message.toolCalls.map((call) => call.name + call.arguments).join("")
 }
 
