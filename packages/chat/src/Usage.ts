@@ -49,3 +49,39 @@ export const Usage: Schema.Codec<Usage, object> = Schema.Struct({
   prompt_cache_hit_tokens: nullable(Schema.Finite),
   prompt_cache_miss_tokens: nullable(Schema.Finite)
 })
+
+/**
+ * What two calls used together. A count that only one of them states is that one's; fields without a name here are those of the second.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const add = (self: Usage, that: Usage): Usage => {
+  const prompt = details(self.prompt_tokens_details, that.prompt_tokens_details, "cached_tokens")
+  const completion = details(self.completion_tokens_details, that.completion_tokens_details, "reasoning_tokens")
+  return {
+    ...that,
+    prompt_tokens: self.prompt_tokens + that.prompt_tokens,
+    completion_tokens: self.completion_tokens + that.completion_tokens,
+    ...sum(self, that, "total_tokens"),
+    ...(prompt && { prompt_tokens_details: prompt }),
+    ...(completion && { completion_tokens_details: completion }),
+    ...sum(self, that, "prompt_cache_hit_tokens"),
+    ...sum(self, that, "prompt_cache_miss_tokens")
+  }
+}
+
+type Counts<K extends string> = { readonly [P in K]?: number | null }
+
+const sum = <K extends string>(
+  self: Counts<K>,
+  that: Counts<K>,
+  name: K
+): { readonly [P in K]?: number } | undefined => {
+  const [a, b] = [self[name], that[name]]
+  // One field of a computed name.
+  return a == null && b == null ? undefined : { [name]: (a ?? 0) + (b ?? 0) } as { readonly [P in K]?: number }
+}
+
+const details = <K extends string>(self: Counts<K> | null | undefined, that: Counts<K> | null | undefined, name: K) =>
+  self == null && that == null ? undefined : { ...that, ...sum(self ?? {}, that ?? {}, name) }

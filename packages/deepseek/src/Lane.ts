@@ -23,6 +23,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
+import * as Provider from "./Provider.ts"
+import * as Resume from "./Resume.ts"
 import type { Source } from "./Source.ts"
 import * as Traced from "./Traced.ts"
 
@@ -82,6 +84,8 @@ export interface Policies {
   /** Default `false`: services limit concurrency, not rate. */
   readonly rateLimit?: RateLimiter.Options | false | undefined
   readonly deadlines?: DeadlineOptions | false | undefined
+  /** How often a stream that broke off goes on, where the provider has prefix completion. Default: 3 times, paid from the retry budget. */
+  readonly resume?: Pick<Resume.Options<never>, "times"> | false | undefined
 }
 
 /**
@@ -110,7 +114,8 @@ export const defaults = {
   circuitBreaker: { failureRate: 0.5, minimumCalls: 10, window: "10 seconds" },
   rateLimit: false,
   concurrency: { limit: 500, queue: 1000, maxWait: "30 seconds" },
-  deadlines: { total: "30 minutes", attempt: "15 minutes", firstToken: "2 minutes", idle: "2 minutes" }
+  deadlines: { total: "30 minutes", attempt: "15 minutes", firstToken: "2 minutes", idle: "2 minutes" },
+  resume: Resume.defaults
 } as const satisfies Omit<Options, "model">
 
 /**
@@ -151,7 +156,15 @@ export const make = Effect.fnUntraced(function*(
 
   const traced = { name: owner, model, provider, url }
   const attempt = Traced.attempt(traced)(source)
-  return Traced.call(traced)(ChatModel.withPolicy(attempt, policy))
+  const tried = ChatModel.withPolicy(attempt, policy.inner)
+  const resume = Provider.betaPath(provider, url) === undefined ? undefined : enabled(options.resume, defaults.resume)
+  const resumed = resume === undefined
+    ? tried
+    : Resume.make(tried, { name: owner, provider: provider.name, model }, {
+      ...resume,
+      budget: policy.parts.retryBudget
+    })
+  return Traced.call(traced)(ChatModel.withPolicy(resumed, policy.total))
 })
 
 /**

@@ -6,7 +6,7 @@
  *
  * @since 0.1.0
  */
-import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import type { ChatRequest, Message } from "@ballast/chat/ChatRequest"
 
 /**
  * A host of models.
@@ -65,7 +65,7 @@ export interface Paths {
   readonly chat: string
   /**
    * Below the host: chat with prefix completion and strict tools, where these need a path of their own. It is used where the base URL has
-   * no path, or `/v1`.
+   * no path, or `/v1`. Where there is none, a stream that breaks does not go on (`Resume`).
    */
   readonly beta: string | undefined
   readonly models: string | undefined
@@ -199,4 +199,28 @@ export const adapt = (provider: Provider, request: ChatRequest): ChatRequest => 
   const adapted = { ...request, ...Object.fromEntries(missing) }
   for (const field of omitted) Reflect.deleteProperty(adapted, field)
   return adapted
+}
+
+/**
+ * The beginning of its answer that a request ends with; undefined where it has none.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const prefixOf = ({ messages }: ChatRequest): Extract<Message, { readonly role: "assistant" }> | undefined => {
+  const last = Array.isArray(messages) ? messages[messages.length - 1] : undefined
+  return last?.role === "assistant" && last.prefix === true ? last : undefined
+}
+
+/**
+ * The path of prefix completion and strict tools at this base URL, below the host; undefined where there is none.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const betaPath = ({ paths }: Pick<Provider, "paths">, url: URL): string | undefined => {
+  if (paths.beta === undefined) return undefined
+  if (/^\/(?:v1\/?)?$/.test(url.pathname)) return paths.beta
+  const chat = url.pathname.replace(/\/+$/, "") + paths.chat
+  return chat === paths.beta ? chat : undefined
 }

@@ -32,6 +32,7 @@ import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
+import * as chatPaths from "./internal/chatPath.ts"
 import * as contents from "./internal/content.ts"
 import type { Provider } from "./Provider.ts"
 
@@ -213,16 +214,20 @@ export const call = (options: Options): Traced => {
  * @since 0.1.0
  */
 export const attempt = (options: Options): Traced => {
-  const { provider: { paths }, url } = options
+  const { provider, url } = options
   const count = attemptMetrics(labelsOf(options))
-  const name = `POST ${paths.chat}`
-  const http = {
-    [Attribute.httpMethod]: "POST",
-    [Attribute.urlPath]: url.pathname.replace(/\/+$/, "") + paths.chat,
-    ...serverOf(url)
-  }
+  const pathOf = chatPaths.make(provider, url)
+  const base = url.pathname.replace(/\/+$/, "")
+  // There are two paths at most.
+  const places = memoize((path) => ({
+    name: `POST ${path.startsWith(`${base}/`) ? path.slice(base.length) : path}`,
+    http: { [Attribute.httpMethod]: "POST", [Attribute.urlPath]: path, ...serverOf(url) }
+  }))
 
-  const spanOptions = (fiber: Fiber.Fiber<unknown, unknown>): Tracer.SpanOptionsNoTrace => {
+  const spanOptions = (
+    fiber: Fiber.Fiber<unknown, unknown>,
+    http: Readonly<Record<string, unknown>>
+  ): Tracer.SpanOptionsNoTrace => {
     const attempt = fiber.getRef(CurrentAttempt)
     return { kind: "client", attributes: attempt === 1 ? http : { ...http, [Attribute.httpResendCount]: attempt - 1 } }
   }
@@ -245,26 +250,33 @@ export const attempt = (options: Options): Traced => {
     if (info !== undefined && outcome !== interrupted) info.failure = outcome === ok ? undefined : outcome
   }
 
-  const complete = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  const complete = <A, E>(self: Effect.Effect<A, E>, request: ChatRequest): Effect.Effect<A, E> =>
     Effect.withFiber((fiber) => {
       const caller = callerOf(fiber)
       const info = begun(fiber)
-      return Effect.useSpan(name, spanOptions(fiber), (span) =>
-        Effect.onExitPrimitive(Effect.provideService(self, Tracer.ParentSpan, span), (exit) => {
-          ended(caller, span, outcomeOf(exit), info)
-          return undefined
-        }))
+      const { http, name } = places(pathOf(request))
+      return Effect.useSpan(
+        name,
+        spanOptions(fiber, http),
+        (span) =>
+          Effect.onExitPrimitive(Effect.provideService(self, Tracer.ParentSpan, span), (exit) => {
+            ended(caller, span, outcomeOf(exit), info)
+            return undefined
+          })
+      )
     })
 
-  const stream = <A, E>(self: Stream.Stream<A, E>): Stream.Stream<A, E> =>
+  const stream = <A, E>(self: Stream.Stream<A, E>, request: ChatRequest): Stream.Stream<A, E> =>
     spanned(self, (fiber, caller) => {
       const info = begun(fiber)
-      return { name, options: spanOptions(fiber), onEnd: (span, exit) => ended(caller, span, outcomeOf(exit), info) }
+      const { http, name } = places(pathOf(request))
+      const options = spanOptions(fiber, http)
+      return { name, options, onEnd: (span, exit) => ended(caller, span, outcomeOf(exit), info) }
     })
 
   return (self) => ({
-    complete: (request) => complete(self.complete(request)),
-    stream: (request) => stream(self.stream(request))
+    complete: (request) => complete(self.complete(request), request),
+    stream: (request) => stream(self.stream(request), request)
   })
 }
 
@@ -368,12 +380,18 @@ const ok = "ok"
 const interrupted = "interrupted"
 
 /** `ok`, `interrupted`, or the name of what went wrong. */
-const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => Exit.isSuccess(exit) ? ok : errorTypeOf(exit.cause)
+const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => Exit.isSuccess(exit) ? ok : nameOfCause(exit.cause)
 
 const faultOf = (exit: Exit.Exit<unknown, unknown>): Fault.Fault | "none" =>
   Exit.isSuccess(exit) ? "none" : Fault.ofCause(exit.cause)
 
-const errorTypeOf = (cause: Cause.Cause<unknown>): string => {
+/**
+ * The name of what went wrong, as spans and metrics have it: of an error's reason, `defect` or `interrupted`.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const nameOfCause = (cause: Cause.Cause<unknown>): string => {
   for (const reason of cause.reasons) {
     if (reason._tag === "Fail") return nameOf(reason.error)
     if (reason._tag === "Die") return "defect"

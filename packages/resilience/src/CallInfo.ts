@@ -26,6 +26,8 @@ export interface CallInfo {
   firstToken: number | undefined
   /** Name of the error that the last attempt ended with; undefined when it succeeded, or none has ended. */
   failure: string | undefined
+  /** How often its stream broke off and was taken up again. */
+  resumptions: number
 }
 
 /**
@@ -34,7 +36,13 @@ export interface CallInfo {
  * @category constructors
  * @since 0.1.0
  */
-export const make = (): CallInfo => ({ attempts: 0, waited: 0, firstToken: undefined, failure: undefined })
+export const make = (): CallInfo => ({
+  attempts: 0,
+  waited: 0,
+  firstToken: undefined,
+  failure: undefined,
+  resumptions: 0
+})
 
 /**
  * The record of the call at hand. Default none.

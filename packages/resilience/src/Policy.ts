@@ -89,6 +89,9 @@ export interface Parts {
  */
 export interface Common<out E> extends Policy<E> {
   readonly parts: Parts
+  /** Its total deadline alone, and all that is inside that, for what has to stand between the two. */
+  readonly total: Policy<E>
+  readonly inner: Policy<E>
 }
 
 /**
@@ -201,7 +204,10 @@ export function common<E, P = never>(
   const retryBudget = optionsOf<Retry.Options>(options.retry)?.budget
   return Effect.map(parts, ([retry, hedge, circuitBreaker, rateLimiter, concurrencyLimit]) => {
     const nested = [retry, hedge, circuitBreaker, rateLimiter, concurrencyLimit].map(({ policy }) => policy)
-    return Object.assign(compose(total, ...nested, attempt ?? identity), {
+    const inner = compose(...nested, attempt ?? identity)
+    return Object.assign(compose(total, inner), {
+      total,
+      inner,
       parts: {
         retry: retry.handle,
         retryBudget,

@@ -106,3 +106,19 @@ export const attempts = (attributes: Labels & { readonly outcome: string }) =>
     incremental: true,
     attributes
   })
+
+/**
+ * Streams that broke off, and whether they went on: `resumed`; `failed`, where the rest could not be had; `refused`, by the bounds of times,
+ * budget or deadline. `because` is the name of the error that a stream broke with.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const resumptions = (
+  attributes: Labels & { readonly outcome: "resumed" | "failed" | "refused"; readonly because: string }
+) =>
+  Metric.counter("ballast_resumptions_total", {
+    description: "Streams that broke off after their first token, and whether they went on",
+    incremental: true,
+    attributes
+  })

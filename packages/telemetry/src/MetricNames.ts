@@ -74,6 +74,7 @@ export const table: Readonly<Record<string, Row>> = {
   ballast_attempts_total: { ...ballast("attempts", "{attempt}"), attributes: genAi },
   // In units of its attribute `currency`.
   ballast_account_balance: ballast("account.balance", "{currency}"),
+  ballast_resumptions_total: { ...ballast("resumptions", "{resumption}"), attributes: genAi },
   ballast_account_usable: ballast("account.usable", "1"),
   ballast_adaptive_limit: ballast("adaptive_limit", "{call}"),
   ballast_adaptive_limit_changes_total: ballast("adaptive_limit.changes", "{change}"),

@@ -11,6 +11,8 @@ import * as errors from "./errors.ts"
 export interface Answer {
   readonly response: HttpClientResponse
   readonly secret: string
+  /** Whether it may say nothing and stop, as after a prefix that says all. */
+  readonly mayBeEmpty?: boolean
 }
 
 export const traceIdOf = ({ response }: Answer): string | undefined => response.headers["x-ds-trace-id"]

@@ -238,12 +238,17 @@ class Arriving {
       const choice = choices[position]
       if (choice !== undefined) this.addChoice(choice, position)
     }
-    if (this.failure !== undefined) return
+    if (this.failure !== undefined) return this.keepUsage(chunk)
     this.progress ||= choices.length === 0 && chunk.usage != null
     this.held.push(chunk)
     this.heldCharacters += characters
     if (this.held.length > limits.heldChunks || this.heldCharacters > limits.heldCharacters) this.progress = true
     if (this.isFinished && !this.finished) this.finish()
+  }
+
+  /** What an answer that fails has cost is told, where it has begun. */
+  private keepUsage(chunk: ChatChunk.ChatChunk): void {
+    if (this.said && chunk.usage != null) this.held.push({ ...chunk, choices: [] })
   }
 
   private addChoice(choice: ChatChunk.Choice, position: number): void {
@@ -270,7 +275,7 @@ class Arriving {
 
   private finish(): void {
     this.finished = true
-    if (this.said || !this.stopped) return
+    if (this.said || !this.stopped || this.answer.mayBeEmpty === true) return
     this.held = []
     this.failure = Effect.fail(answers.empty(this.answer))
   }

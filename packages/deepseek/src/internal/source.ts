@@ -20,7 +20,6 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as UrlParams from "effect/http/UrlParams"
 import * as Option from "effect/Option"
-import { hasProperty } from "effect/Predicate"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Conversation from "../Conversation.ts"
@@ -30,6 +29,7 @@ import * as Preflight from "../Preflight.ts"
 import * as Provider from "../Provider.ts"
 import * as Search from "../Search.ts"
 import * as answers from "./answer.ts"
+import * as chatPaths from "./chatPath.ts"
 import * as chunks from "./chunks.ts"
 import * as decode from "./decode.ts"
 import * as errors from "./errors.ts"
@@ -57,9 +57,8 @@ export const make = (
 ) => {
   const { paths } = provider
   const baseUrl = url.href.replace(/\/+$/, "")
-  const chat = baseUrl + paths.chat
-  const beta = paths.beta !== undefined && /^\/(?:v1\/?)?$/.test(url.pathname) ? url.origin + paths.beta : chat
-  const chatOf = (request: ChatRequest): string => beta === chat || !isBeta(request) ? chat : beta
+  const pathOf = chatPaths.make(provider, url)
+  const chatOf = (request: ChatRequest): string => url.origin + pathOf(request)
   const checks = preflight && provider.rules === "deepseek"
   // Paths of a version stand beside a base URL of one.
   const root = baseUrl.replace(/\/(?:v1|beta)$/, "")
@@ -135,7 +134,10 @@ export const make = (
       return problem === undefined ? Effect.succeed(chat) : Effect.fail(Preflight.toError(problem))
     })
 
-  const asChat = (answer: answers.Answer): protocols.Answered => ({ answer, protocol: protocols.chat })
+  const asChat = (request: ChatRequest) => (answer: answers.Answer): protocols.Answered => ({
+    answer: Provider.prefixOf(request) === undefined ? answer : { ...answer, mayBeEmpty: true },
+    protocol: protocols.chat
+  })
 
   // Learned from the service, and kept.
   const unspoken = new Set<Native.Protocol>()
@@ -147,9 +149,9 @@ export const make = (
     chat: Effect.Effect<answers.Answer, ChatError.ChatError>
   ): Effect.Effect<protocols.Answered, ChatError.ChatError> => {
     const native = Native.of(request)
-    if (native === undefined) return Effect.map(chat, asChat)
+    if (native === undefined) return Effect.map(chat, asChat(request))
     const { protocol: name } = native
-    const translated = native.only === true ? Effect.fail(absent(provider)) : Effect.map(chat, asChat)
+    const translated = native.only === true ? Effect.fail(absent(provider)) : Effect.map(chat, asChat(request))
     const path = unspoken.has(name) ? undefined : paths[name]
     const protocol = protocols.of(name)
     if (path === undefined || protocol === undefined) return translated
@@ -218,14 +220,6 @@ export const make = (
     search: post(paths.search, Search.Results, Search.problem),
     fetch: post(paths.fetch, Fetch.Page, Fetch.problem)
   }
-}
-
-/** Whether a request asks for what only the beta path has: a prefix that the answer begins with, or strict tools that can be strict. */
-const isBeta = (request: ChatRequest): boolean => {
-  const { messages, tools } = request
-  const last = Array.isArray(messages) ? messages.at(-1) : undefined
-  if (hasProperty(last, "prefix") && last.prefix === true) return true
-  return Array.isArray(tools) && tools.length > 0 && Preflight.isStrict(request)
 }
 
 const absent = ({ name }: Provider.Provider) =>

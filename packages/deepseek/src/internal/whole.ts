@@ -33,5 +33,5 @@ const judge = (answer: answers.Answer, { choices }: ChatCompletion.ChatCompletio
   const isEmpty = choices.every(({ finish_reason, message }) =>
     finish_reason === "stop" && ChatCompletion.isEmpty(message)
   )
-  return isEmpty ? answers.empty(answer) : undefined
+  return isEmpty && answer.mayBeEmpty !== true ? answers.empty(answer) : undefined
 }

@@ -18,6 +18,7 @@ export const bare: DeepSeek.Options = {
   retry: false,
   circuitBreaker: false,
   concurrency: false,
+  resume: false,
   deadlines: false
 }
 
