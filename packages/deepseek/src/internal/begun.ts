@@ -9,7 +9,7 @@ type Chunk = ChatChunk.ChatChunk
 type Head = Pick<Chunk, "id" | "created" | "model" | "system_fingerprint">
 
 /** Past so many characters an answer is not kept, and does not go on. The longest of DeepSeek's has about half of them. */
-export const maxCharacters = 4 * 1024 * 1024
+const maxCharacters = 4 * 1024 * 1024
 
 export class Begun {
   readonly request: ChatRequest
