@@ -1,5 +1,5 @@
 /**
- * The `ballast` program: `serve`, `simulate`, `chat`, `admin`, and `init`, `check`, `schema` and `import` for its settings.
+ * The `ballast` program: `serve`, `simulate`, `chat`, `admin`, `top`, and `init`, `check`, `schema` and `import` for its settings.
  *
  * Each command is loaded when it runs, so that one does not pay for another's start. What goes wrong is said in one line on standard
  * error, and the exit code is 1. Output that nobody reads is dropped.
@@ -237,6 +237,41 @@ Environment:
   ])
 )
 
+const top = Command.make(
+  "top",
+  {
+    url: Admin.url,
+    once: Flag.Boolean("once").pipe(
+      Flag.withDescription("Show one frame and end"),
+      Flag.withoutNegation,
+      Flag.withDefault(false)
+    ),
+    interval: Flags.rate("interval").pipe(
+      Flag.withDescription("Seconds between two frames"),
+      Flag.withDefault(2)
+    )
+  },
+  ({ interval, once, url }) =>
+    Effect.flatMap(
+      Effect.promise(() => import("./internal/cli/top.ts")),
+      ({ top }) => top({ interval, once, url: Option.getOrUndefined(url) })
+    )
+).pipe(
+  Command.withShortDescription("Watch a gateway that runs"),
+  Command.withDescription(
+    `Watch a gateway that runs: requests and tokens a second, durations, models, circuits, accounts. It reads the metrics and the admin API. Ctrl-C ends it.
+
+Environment:
+  BALLAST_ADMIN_URL             where the gateway is (http://127.0.0.1:8787)
+  BALLAST_ADMIN_KEY             one of its admin keys
+  NO_COLOR                      anything: no colours`
+  ),
+  Command.withExamples([
+    { command: "ballast top", description: "Watch this machine's gateway" },
+    { command: "ballast top --once --interval 10", description: "Print what happens in ten seconds" }
+  ])
+)
+
 const importLiteLlm = Command.make(
   "import",
   { file: Argument.String("file").pipe(Argument.withDescription("The configuration of a LiteLLM proxy")) },
@@ -259,7 +294,7 @@ const ballast = Command.make("ballast").pipe(
   Command.withDescription(
     "Ballast keeps DeepSeek calls upright in heavy seas: a gateway with retries, limits and circuit breaking, a simulator, and a chat."
   ),
-  Command.withSubcommands([serve, init, check, schema, simulate, chat, Admin.command, importLiteLlm])
+  Command.withSubcommands([serve, init, check, schema, simulate, chat, Admin.command, top, importLiteLlm])
 )
 
 const isTagged = <Tag extends string>(error: unknown, tag: Tag): error is { readonly _tag: Tag } =>

@@ -2,14 +2,10 @@
 import * as Config from "effect/Config"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as FetchHttpClient from "effect/http/FetchHttpClient"
-import * as HttpClient from "effect/http/HttpClient"
-import * as HttpClientRequest from "effect/http/HttpClientRequest"
-import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as AdminApi from "../../AdminApi.ts"
 import { StartError } from "../../StartError.ts"
+import { given, type Method, place, send } from "./adminClient.ts"
 import { type Colour, painter, plain, table } from "./table.ts"
 
 export interface Options {
@@ -17,74 +13,10 @@ export interface Options {
   readonly json: boolean
 }
 
-type Method = "GET" | "POST" | "DELETE"
-
-const defaultUrl = "http://127.0.0.1:8787"
-
-const timeout = "15 seconds"
-
-const fail = (detail: string) => Effect.fail(new StartError({ detail }))
-
-const given = (name: string) =>
-  Config.withDefault(
-    Config.map(Config.String(name), (text): string | undefined => text.trim() || undefined),
-    undefined
-  )
-
-const place = Effect.fnUntraced(function*({ url }: Options) {
-  const text = url ?? (yield* given("BALLAST_ADMIN_URL")) ?? defaultUrl
-  const parsed = URL.parse(text)
-  if (parsed === null || !/^https?:$/.test(parsed.protocol) || parsed.username !== "" || parsed.password !== "") {
-    return yield* fail(
-      `${url === undefined ? "BALLAST_ADMIN_URL" : "--url"} is not an http or https URL, such as ${defaultUrl}.`
-    )
-  }
-  const key = yield* given("BALLAST_ADMIN_KEY")
-  if (key === undefined) return yield* fail("BALLAST_ADMIN_KEY is not set. It is one of the gateway's admin keys.")
-  return { url: parsed.href.replace(/\/+$/, ""), key: Redacted.make(key) }
-})
-
-const Failure = Schema.fromJsonString(
-  Schema.Struct({ error: Schema.Struct({ code: Schema.String, message: Schema.String }) })
-)
-
-const noAdmin =
-  "This gateway has no admin API, since it has no admin keys. Set BALLAST_ADMIN_KEYS or admin.keys for it."
-
-/** Why an answer can't be used. */
-const failureOf = (status: number, text: string, url: string): string => {
-  const failure = Option.getOrUndefined(Schema.decodeUnknownOption(Failure)(text))?.error
-  if (failure === undefined) return `${url} answered ${status}, and is no gateway with an admin API.`
-  return failure.code === "unknown_url" ? noAdmin : plain(failure.message)
-}
-
-/** Sends a request and gives the text of its answer. */
-const send = Effect.fnUntraced(function*(options: Options, method: Method, path: string, order?: AdminApi.SentOrder) {
-  const { key, url } = yield* place(options)
-  const request = HttpClientRequest.make(method)(`${url}/admin/v1${path}`).pipe(HttpClientRequest.bearerToken(key))
-  const body = order === undefined ? request : HttpClientRequest.bodyText(
-    request,
-    JSON.stringify(order),
-    "application/json"
-  )
-  const [status, text] = yield* HttpClient.execute(body).pipe(
-    Effect.flatMap((response) => Effect.map(response.text, (text) => [response.status, text] as const)),
-    Effect.timeout(timeout),
-    Effect.catch((error) =>
-      fail(
-        error._tag === "TimeoutError"
-          ? `The gateway at ${url} does not answer.`
-          : `No gateway can be reached at ${url}. Say where it is with --url or BALLAST_ADMIN_URL.`
-      )
-    )
-  )
-  return status < 300 ? text : yield* fail(failureOf(status, text, url))
-}, Effect.provide(FetchHttpClient.layer))
-
 const timeOf = (millis: number): string =>
   DateTime.formatIso(DateTime.makeUnsafe(millis)).slice(0, 19).replace("T", " ")
 
-type Paint = (colour: Colour, text: string) => string
+export type Paint = (colour: Colour, text: string) => string
 
 const stateColour = {
   "closed": "dim",
@@ -172,7 +104,8 @@ const stateOfAccount = ({ keys, resting }: typeof AdminApi.Account.Type, paint: 
     : paint("yellow", `usable, ${retired.join(", ")} refused`)
 }
 
-const showAccounts = (accounts: ReadonlyArray<typeof AdminApi.Account.Type>, paint: Paint): string =>
+/** The accounts as a table. */
+export const showAccounts = (accounts: ReadonlyArray<typeof AdminApi.Account.Type>, paint: Paint): string =>
   table(
     ["provider", "account", "weight", "in flight", "keys", "balance", "limit", "circuit", "state"],
     accounts.map((account) => [
@@ -239,7 +172,8 @@ const showActs = (acts: ReadonlyArray<AdminApi.Act>, paint: Paint): string =>
     acts.map((act) => [act.id, plain(describe(act.order)), plain(act.by), timeOf(act.at), untilOf(act, paint)])
   )
 
-const noColour = Config.map(given("NO_COLOR"), (value) => value !== undefined)
+/** Whether colours are not wanted. */
+export const noColour = Config.map(given("NO_COLOR"), (value) => value !== undefined)
 
 /** Sends a request and shows its answer: as it came with `--json`, else as `show` has it. */
 const ask = <A>(
@@ -247,7 +181,7 @@ const ask = <A>(
   show: (value: A, paint: Paint) => string
 ) =>
   Effect.fnUntraced(function*(options: Options, method: Method, path: string, order?: AdminApi.SentOrder) {
-    const text = yield* send(options, method, path, order)
+    const text = yield* send(yield* place(options.url), method, `/admin/v1${path}`, order)
     if (options.json) return yield* write(`${text.trimEnd()}\n`)
     const value = yield* Effect.mapError(
       Schema.decodeUnknownEffect(Schema.fromJsonString(schema))(text),

@@ -9,12 +9,15 @@ import { StartError } from "../../StartError.ts"
 
 const admin = Effect.promise(() => import("./admin.ts"))
 
+/** Where the gateway is. */
+export const url = Flag.String("url").pipe(
+  Flag.withDescription("Where the gateway is (BALLAST_ADMIN_URL; default http://127.0.0.1:8787)"),
+  Flag.withMetavar("url"),
+  Flag.optional
+)
+
 const common = {
-  url: Flag.String("url").pipe(
-    Flag.withDescription("Where the gateway is (BALLAST_ADMIN_URL; default http://127.0.0.1:8787)"),
-    Flag.withMetavar("url"),
-    Flag.optional
-  ),
+  url,
   json: Flag.Boolean("json").pipe(
     Flag.withDescription("Show the gateway's answer as it is"),
     Flag.withoutNegation,

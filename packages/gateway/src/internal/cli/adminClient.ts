@@ -1,0 +1,89 @@
+/** The way to a gateway that runs, with an admin key: what its commands in the terminal share. */
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import type * as AdminApi from "../../AdminApi.ts"
+import { StartError } from "../../StartError.ts"
+import { plain } from "./table.ts"
+
+export type Method = "GET" | "POST" | "DELETE"
+
+const defaultUrl = "http://127.0.0.1:8787"
+
+const timeout = "15 seconds"
+
+const fail = (detail: string) => Effect.fail(new StartError({ detail }))
+
+/** A variable of the environment, unless it is empty. */
+export const given = (name: string) =>
+  Config.withDefault(
+    Config.map(Config.String(name), (text): string | undefined => text.trim() || undefined),
+    undefined
+  )
+
+/** Where a gateway is, and the key for it. */
+export interface Place {
+  readonly url: string
+  readonly key: Redacted.Redacted
+}
+
+/** The place by the flag `--url`, or the environment. */
+export const place = Effect.fnUntraced(function*(url: string | undefined) {
+  const text = url ?? (yield* given("BALLAST_ADMIN_URL")) ?? defaultUrl
+  const parsed = URL.parse(text)
+  if (parsed === null || !/^https?:$/.test(parsed.protocol) || parsed.username !== "" || parsed.password !== "") {
+    return yield* fail(
+      `${url === undefined ? "BALLAST_ADMIN_URL" : "--url"} is not an http or https URL, such as ${defaultUrl}.`
+    )
+  }
+  const key = yield* given("BALLAST_ADMIN_KEY")
+  if (key === undefined) return yield* fail("BALLAST_ADMIN_KEY is not set. It is one of the gateway's admin keys.")
+  const found: Place = { url: parsed.href.replace(/\/+$/, ""), key: Redacted.make(key) }
+  return found
+})
+
+const Failure = Schema.fromJsonString(
+  Schema.Struct({ error: Schema.Struct({ code: Schema.String, message: Schema.String }) })
+)
+
+const noAdmin =
+  "This gateway has no admin API, since it has no admin keys. Set BALLAST_ADMIN_KEYS or admin.keys for it."
+
+/** Why an answer can't be used. */
+const failureOf = (status: number, text: string, url: string): string => {
+  const failure = Option.getOrUndefined(Schema.decodeUnknownOption(Failure)(text))?.error
+  if (failure === undefined) return `${url} answered ${status}, and is no gateway with an admin API.`
+  return failure.code === "unknown_url" ? noAdmin : plain(failure.message)
+}
+
+/** Sends a request and gives the text of its answer. */
+export const send = Effect.fnUntraced(function*(
+  { key, url }: Place,
+  method: Method,
+  path: string,
+  order?: AdminApi.SentOrder
+) {
+  const request = HttpClientRequest.make(method)(`${url}${path}`).pipe(HttpClientRequest.bearerToken(key))
+  const body = order === undefined ? request : HttpClientRequest.bodyText(
+    request,
+    JSON.stringify(order),
+    "application/json"
+  )
+  const [status, text] = yield* HttpClient.execute(body).pipe(
+    Effect.flatMap((response) => Effect.map(response.text, (text) => [response.status, text] as const)),
+    Effect.timeout(timeout),
+    Effect.catch((error) =>
+      fail(
+        error._tag === "TimeoutError"
+          ? `The gateway at ${url} does not answer.`
+          : `No gateway can be reached at ${url}. Say where it is with --url or BALLAST_ADMIN_URL.`
+      )
+    )
+  )
+  return status < 300 ? text : yield* fail(failureOf(status, text, url))
+}, Effect.provide(FetchHttpClient.layer))
