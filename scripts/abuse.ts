@@ -72,7 +72,14 @@ const startUpstream = async (): Promise<string> => {
 
 const startGateway = async (upstream: string, env: Record<string, string> = {}): Promise<Target> => {
   const child = track(spawn(process.execPath, ["--max-old-space-size=512", gatewayMain, "serve"], {
-    env: { PATH: process.env.PATH, PORT: "0", DEEPSEEK_API_KEY: "sk-none", DEEPSEEK_BASE_URL: upstream, ...env },
+    env: {
+      PATH: process.env.PATH,
+      PORT: "0",
+      DEEPSEEK_API_KEY: "sk-none",
+      DEEPSEEK_BASE_URL: upstream,
+      BALLAST_DATABASE: ":memory:",
+      ...env
+    },
     stdio: ["ignore", "pipe", "pipe"]
   }))
   let stderr = ""

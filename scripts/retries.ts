@@ -127,7 +127,13 @@ process.on("exit", () => {
 const startGateway = (upstream: string): Promise<string> =>
   new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [gatewayMain, "serve"], {
-      env: { PATH: process.env.PATH, PORT: "0", DEEPSEEK_API_KEY: "sk-none", DEEPSEEK_BASE_URL: upstream },
+      env: {
+        PATH: process.env.PATH,
+        PORT: "0",
+        DEEPSEEK_API_KEY: "sk-none",
+        DEEPSEEK_BASE_URL: upstream,
+        BALLAST_DATABASE: ":memory:"
+      },
       stdio: ["ignore", "pipe", "ignore"]
     })
     children.add(child)

@@ -13,7 +13,7 @@ export const localEnvironment = (): NodeJS.ProcessEnv => {
     PORT: _____,
     ...environment
   } = process.env
-  return environment
+  return { ...environment, BALLAST_DATABASE: ":memory:" }
 }
 
 /** What runs the `ballast` program from its sources. */

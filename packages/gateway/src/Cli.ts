@@ -85,6 +85,7 @@ Environment:
   BALLAST_BODY_MEMORY           memory for the bodies of all requests (a quarter of the heap limit)
   BALLAST_ALLOWED_HOSTS         comma-separated names that a gateway without client keys is called by, beside localhost
   BALLAST_ALLOWED_ORIGINS       comma-separated origins of web pages that may call
+  BALLAST_DATABASE              where the ledger and clients' keys are kept (data/ballast.db; :memory: while only the simulator answers)
   BALLAST_REQUEST_TIMEOUT       how long a request may take to arrive (60s)
   BALLAST_SHUTDOWN_TIMEOUT      how long requests may run on when stopping (30s)
   BALLAST_LOG_LEVEL             trace, debug, info, warn, error, fatal or none (info)

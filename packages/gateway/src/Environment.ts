@@ -18,6 +18,7 @@ import { identity } from "effect/Function"
 import * as Redacted from "effect/Redacted"
 import * as Body from "./Body.ts"
 import * as ClientKeys from "./ClientKeys.ts"
+import * as Database from "./Database.ts"
 
 /**
  * The default port of `ballast serve`.
@@ -286,6 +287,15 @@ const all = Config.map(
         "BALLAST_ALLOWED_ORIGINS",
         "one or more origins without path, separated by commas, for example BALLAST_ALLOWED_ORIGINS=https://chat.example.com",
         parseList(allowedOrigin)
+      )
+    ),
+    one(
+      "BALLAST_DATABASE",
+      "database",
+      secret(
+        "BALLAST_DATABASE",
+        "the path of a SQLite file, :memory:, or postgres://user:password@host/name",
+        (text) => Database.problemOf(text) === undefined ? text : undefined
       )
     ),
     one(

@@ -265,6 +265,8 @@ export const observe = <E, R>(
     readonly upstream: Exchange["upstream"]
     /** Told of calls that failed. */
     readonly failed: (exchange: Exchange) => Effect.Effect<void>
+    /** Told of every exchange at its end, with when it began and how many milliseconds it took. */
+    readonly ended?: ((exchange: Exchange, began: number, millis: number) => void) | undefined
   }
 ): Effect.Effect<HttpServerResponse, E, R | HttpServerRequest | Scope.Scope> => {
   let running = 0
@@ -298,6 +300,7 @@ export const observe = <E, R>(
           durationOf(exchange)(millis / 1000, context, span)
           countRouted(exchange, context)
           Fault.count(exchange, context)
+          options.ended?.(exchange, began, millis)
           endSpan(span, exchange, clock.currentTimeNanosUnsafe())
           const access = log(exchange, began, millis, match?.route.quiet === true)
           // A client that went away has no answer, so no reason either.

@@ -56,10 +56,12 @@ import * as FailureLog from "./FailureLog.ts"
 import * as HostCheck from "./HostCheck.ts"
 import * as circuits from "./internal/circuits.ts"
 import * as halfOpen from "./internal/halfOpen.ts"
+import { callOf } from "./internal/ledger/callOf.ts"
 import * as unread from "./internal/unread.ts"
 import * as Models from "./Models.ts"
 import * as OpenAiChat from "./OpenAiChat.ts"
 import * as PolicyLog from "./PolicyLog.ts"
+import type * as Records from "./Records.ts"
 import { Rejection } from "./Rejection.ts"
 import * as Routes from "./Routes.ts"
 import { type GatewaySettings, routing } from "./Settings.ts"
@@ -78,6 +80,8 @@ export interface Options {
   readonly upstream: Upstream
   /** What an operator sees and steers. Default: this process alone. */
   readonly admin?: Admin.Admin | undefined
+  /** What is kept of its calls. Default: nothing. */
+  readonly records?: Records.Records | undefined
 }
 
 const json = (body: unknown, status = 200) => HttpServerResponse.jsonUnsafe(body, { status })
@@ -307,7 +311,7 @@ const headersOf = (exchange: Exchange.Exchange, dialect: Dialect | undefined) =>
 const makeApp = (
   routes: Routes.Routes,
   live: () => Live,
-  upstream: Upstream,
+  { records, upstream }: Options,
   failed: (exchange: Exchange.Exchange) => Effect.Effect<void>
 ) =>
   Exchange.observe((exchange, request, route) => {
@@ -320,11 +324,21 @@ const makeApp = (
         return HttpServerResponse.setHeaders(response, headersOf(exchange, route?.dialect))
       })
     )
-  }, { routes, upstream: upstream.kind, failed })
+  }, {
+    routes,
+    upstream: upstream.kind,
+    failed,
+    ended: records && ((exchange, began, millis) => {
+      const call = callOf(exchange, began, millis)
+      if (call !== undefined) records.ledger.record(call)
+    })
+  })
 
 /** What is read once, at the start. */
-const fixed = ({ center, listen: { host, port, tls }, telemetry }: GatewaySettings) => ({
+const fixed = ({ center, database, ledger, listen: { host, port, tls }, telemetry }: GatewaySettings) => ({
   center,
+  database,
+  ledger,
   "listen.host": host,
   "listen.port": port,
   "listen.tls": tls !== undefined,
@@ -421,7 +435,7 @@ export const serve = Effect.fnUntraced(function*(
     yield* makeAdmin(admin, () => live),
     yield* AlertBridge.routes(bodies)
   )
-  const app = makeApp(withoutAdmin(routes, () => live), () => live, upstream, yield* FailureLog.make)
+  const app = makeApp(withoutAdmin(routes, () => live), () => live, options, yield* FailureLog.make)
   // Added before the requests' own, so it runs after they are interrupted.
   yield* Effect.addFinalizer(() => shutdown.closed)
   yield* http.serve(Effect.andThen(shutdown.admitted, app)).pipe(

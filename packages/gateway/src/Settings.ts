@@ -25,6 +25,7 @@ import type * as Scope from "effect/Scope"
 import { createSecureContext } from "node:tls"
 import * as Center from "./Center.ts"
 import * as ClientKeys from "./ClientKeys.ts"
+import * as Database from "./Database.ts"
 import * as Environment from "./Environment.ts"
 import * as PolicySettings from "./PolicySettings.ts"
 import * as Startup from "./Startup.ts"
@@ -147,6 +148,23 @@ const PlannedFault = Schema.Struct({
   })
 })
 
+const databaseUrl = Field.secret.check(Schema.makeFilter((url) => Database.problemOf(Redacted.value(url))))
+
+const Ledger = Field.section({
+  keepCalls: Field.duration({ minimum: "1h", maximum: "3650d" }).pipe(Field.withDefault("90d")).annotate({
+    description: "How long the row of a call is kept."
+  }),
+  keepHours: Field.duration({ minimum: "1d", maximum: "3650d" }).pipe(Field.withDefault("400d")).annotate({
+    description: "How long sums by hour are kept. Sums by day stay."
+  }),
+  spool: Schema.optionalKey(Schema.NonEmptyString).annotate({
+    description: "Folder where rows wait for the database. Default: beside the SQLite file, or data/ballast.spool."
+  }),
+  maxSpool: Field.byteSize({ minimum: "1MiB" }).pipe(Field.withDefault("256MiB")).annotate({
+    description: "Size of all rows that may wait there; later ones are dropped, and counted."
+  })
+})
+
 const Simulator = Field.section({
   latency: Field.duration({ maximum: "1h" }).pipe(Field.withDefault("20ms")).annotate({
     description: "Time until the embedded simulator begins to answer."
@@ -191,6 +209,11 @@ const All = Schema.Struct({
       "Where calls of a model go, by the name that clients ask for; * takes all others. Empty: all go to the first provider."
   }),
   policies: PolicySettings.Policies,
+  database: Schema.optionalKey(databaseUrl).annotate({
+    description:
+      "Where clients' keys and the ledger are kept: the path of a SQLite file, :memory:, or postgres://user:password@host/name. Default: data/ballast.db, or :memory: while only the simulator answers. A change needs a restart."
+  }),
+  ledger: Ledger.annotate({ description: "The rows of all calls. A change needs a restart." }),
   limits: Limits,
   log: Log,
   telemetry: TelemetrySettings.Telemetry.annotate({
@@ -281,6 +304,18 @@ const contradictions = (settings: GatewaySettings): ReadonlyArray<Problem> => [
 ]
 
 const isSimulated = ({ type }: RouterSettings.ProviderSettings): boolean => type === "simulator"
+
+/**
+ * The database in force. A gateway that only simulates spends nothing, and leaves no files.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const database = (settings: GatewaySettings): Redacted.Redacted =>
+  settings.database ??
+    Redacted.make(
+      Object.values(routing(settings).providers).every(isSimulated) ? ":memory:" : Database.defaultFile
+    )
 
 /**
  * Whether a client's `x-simulate` goes on.

@@ -57,6 +57,8 @@ export const text = (options: {
   readonly upstream: { readonly simulated: boolean; readonly text: string }
   /** How many clients have keys. */
   readonly clients: number
+  /** Where the ledger is kept. */
+  readonly database?: string | undefined
 }): string => {
   const upstream = !options.upstream.simulated
     ? options.upstream.text
@@ -68,6 +70,7 @@ export const text = (options: {
     `Ballast ${options.version} listens on ${options.url} (OpenAI-compatible, base URL ${options.url}/v1)`,
     `  upstream: ${upstream}`,
     `  clients:  ${clients}`,
+    ...(options.database === undefined ? [] : [`  ledger:   ${options.database}`]),
     "",
     "Try it:",
     `  ${curl(options.url, { key: options.clients > 0 ? "YOUR_CLIENT_KEY" : undefined })}`,

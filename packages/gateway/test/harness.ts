@@ -1,5 +1,5 @@
 /** A gateway on a free port of loopback, in front of a simulator that takes no time. */
-import { ClientKeys, Gateway, Settings, Upstream } from "@ballast/gateway"
+import { ClientKeys, Gateway, Records, Settings, Upstream } from "@ballast/gateway"
 import { Simulator, type SimulatorOptions } from "@ballast/simulator"
 import { Logs } from "@ballast/telemetry"
 import { NodeFileSystem } from "@effect/platform-node"
@@ -12,6 +12,8 @@ export class Running extends Context.Service<Running, {
   /** Lines of the log, parsed. */
   readonly log: ReadonlyArray<Record<string, unknown>>
   readonly inspect: Effect.Effect<Simulator.Inspection>
+  /** What is kept, if a database is named. */
+  readonly records: Records.Records | undefined
 }>()("test/Running") {}
 
 const instant = { latency: 0, timeToFirstToken: 0, tokensPerSecond: Infinity }
@@ -30,6 +32,8 @@ export interface Options {
   readonly kind?: "simulator" | "deepseek"
   /** Sections in place of those of the other options. */
   readonly settings?: object
+  /** Keeps the ledger there. Default: nothing is kept. */
+  readonly database?: string
   /** Answers in place of the simulator's, chosen by `x-simulate`. */
   readonly answers?: Readonly<Record<string, () => Response>>
 }
@@ -58,6 +62,7 @@ const settingsOf = (options: Options) => {
       requestTimeout: options.requestTimeout,
       shutdownTimeout: "5s"
     },
+    database: options.database,
     ...options.settings
   }
 }
@@ -74,9 +79,12 @@ export const layer = (options: Options = {}): Layer.Layer<Running> => {
       const upstream = yield* Upstream.make(settings, {
         client: options.answers === undefined ? simulator : answering(options.answers)
       })
-      const address = yield* Effect.orDie(Gateway.serve({ settings, upstream }))
+      const records = options.database === undefined
+        ? undefined
+        : yield* Effect.orDie(Effect.flatMap(settings.current, Records.make))
+      const address = yield* Effect.orDie(Gateway.serve({ settings, upstream, records }))
       const port = address._tag === "UnixPathAddress" ? 0 : address.port
-      return { url: `http://127.0.0.1:${port}`, log: lines, inspect }
+      return { url: `http://127.0.0.1:${port}`, log: lines, inspect, records }
     })
   ).pipe(
     Layer.provide(Simulator.layerHttpClient({ ...instant, ...options.simulator })),

@@ -13,7 +13,7 @@ export interface Ended {
 
 const environment = (env: Record<string, string>) => {
   const { PATH, TMPDIR } = process.env
-  return { PATH, TMPDIR, NODE_NO_WARNINGS: "1", ...env }
+  return { PATH, TMPDIR, NODE_NO_WARNINGS: "1", BALLAST_DATABASE: ":memory:", ...env }
 }
 
 export class Program {

@@ -1,9 +1,11 @@
 /** The record of a request and its answer, which routes and handlers share. */
 import type { Fault } from "@ballast/chat/Fault"
 import type { Usage } from "@ballast/chat/Usage"
+import type { Cost } from "@ballast/deepseek/Pricing"
 import type { CallInfo } from "@ballast/resilience/CallInfo"
 import type { RouteInfo } from "@ballast/router/RouteInfo"
 import type * as Cause from "effect/Cause"
+import type { BigDecimal } from "effect/BigDecimal"
 import type * as Client from "../Client.ts"
 
 /**
@@ -37,6 +39,12 @@ export interface Exchange {
   place?: RouteInfo
   /** When the answer's first items came, in milliseconds of the clock. */
   firstAt?: number
+  /** What the call cost, and by which revision of the prices. */
+  cost?: { readonly cost: Cost; readonly revision: string }
+  /** What the answer cache did. */
+  cache?: "hit" | "miss" | "stale" | "bypass"
+  /** What the call would have cost without the cache. */
+  saved?: BigDecimal
   /** The code of the error that was answered. */
   error?: string
   /** Whose fault the error is. */

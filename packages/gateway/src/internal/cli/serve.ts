@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as AlertBridge from "../../AlertBridge.ts"
 import * as Gateway from "../../Gateway.ts"
+import * as Records from "../../Records.ts"
 import type { GatewaySettings } from "../../Settings.ts"
 import * as Settings from "../../Settings.ts"
 import { fromServeError } from "../../StartError.ts"
@@ -38,9 +39,11 @@ const reread = Effect.fnUntraced(function*(settings: Live<GatewaySettings>) {
 })
 
 const run = Effect.fnUntraced(function*(settings: Live<GatewaySettings>) {
-  const { clients, listen } = yield* settings.current
+  const first = yield* settings.current
+  const { clients, listen } = first
+  const records = yield* Records.make(first)
   const upstream = yield* Upstream.make(settings)
-  const address = yield* Gateway.serve({ settings, upstream }).pipe(
+  const address = yield* Gateway.serve({ settings, upstream, records }).pipe(
     Effect.mapError((error) => fromServeError(error, listen))
   )
   yield* reread(settings)
@@ -48,7 +51,10 @@ const run = Effect.fnUntraced(function*(settings: Live<GatewaySettings>) {
     version,
     url: Startup.urlOf(listen.host, address, listen.tls === undefined ? "http" : "https"),
     upstream: upstream.description(),
-    clients: Object.keys(clients).length
+    clients: Object.keys(clients).length,
+    database: records.database.kind === "memory"
+      ? "in memory, gone at the end; keep it with BALLAST_DATABASE=data/ballast.db"
+      : records.database.description
   }))
   return yield* Effect.never
 })

@@ -1,0 +1,192 @@
+/**
+ * Where the gateway keeps what outlives a process: a SQLite file, which needs nothing to be installed, or Postgres, which several gateways share.
+ *
+ * | setting `database` | what it is |
+ * |---|---|
+ * | none, while only the simulator answers | in memory: made-up answers cost nothing, so a trial leaves no files |
+ * | none, else | the SQLite file `data/ballast.db` below the working directory |
+ * | a path | a SQLite file; its folder is made |
+ * | `:memory:` | in memory, gone at the end |
+ * | `postgres://user:password@host:5432/name` | Postgres; `?options=-csearch_path%3Dname` for a schema of its own |
+ *
+ * Migrations run before the first use, in a transaction that other processes wait for. A SQLite file that can't be opened stops the start.
+ * A Postgres that can't be reached does not: it is asked again at each use, and what needs it fails until then.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import * as Migrator from "effect/sql/Migrator"
+import * as SqlClient from "effect/sql/SqlClient"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { migrations } from "./internal/database/migrations.ts"
+import { StartError } from "./StartError.ts"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Database {
+  readonly kind: "memory" | "sqlite" | "postgres"
+  /** For people: a path, or host and name; never a password. */
+  readonly description: string
+  /** A folder beside it for what waits for it; undefined in memory. */
+  readonly folder: string | undefined
+  /** Uses the client once the migrations have run. Fails while the database can't be reached, within ten seconds. */
+  readonly use: <A, E, R>(
+    run: (sql: SqlClient.SqlClient) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | SqlError, R>
+}
+
+/**
+ * The file where no setting names a database.
+ *
+ * @category defaults
+ * @since 0.1.0
+ */
+export const defaultFile = "data/ballast.db"
+
+const defaults = {
+  /** What a statement waits for, and a connection. */
+  timeout: Duration.seconds(10),
+  /** Each process's part of Postgres' connections. */
+  connections: 5
+}
+
+/**
+ * Whether a text is the address of a Postgres.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isPostgres = (text: string): boolean => /^postgres(?:ql)?:\/\//i.test(text)
+
+/**
+ * Says what is wrong with the setting `database`; undefined when nothing is.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const problemOf = (text: string): string | undefined => {
+  if (isPostgres(text)) {
+    const url = URL.parse(text)
+    return url === null || url.hostname === "" || url.pathname.length < 2
+      ? "this is no address of a Postgres, such as postgres://user:password@127.0.0.1:5432/ballast"
+      : undefined
+  }
+  const scheme = /^([a-z][a-z\d+.-]+):\/\//i.exec(text)?.[1]
+  return scheme === undefined
+    ? undefined
+    : `${scheme} is not known here: expected the path of a SQLite file, :memory:, or postgres://user:password@host/name`
+}
+
+const nameOf = (url: string): string => {
+  const { host = "", pathname = "" } = URL.parse(url) ?? {}
+  return `Postgres at ${host}${pathname}`
+}
+
+const unreachable = (message: string): SqlError =>
+  new SqlError({ reason: new ConnectionError({ cause: undefined, message, operation: "connect" }) })
+
+const migrate = Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: "ballast_migrations" })
+
+/** Runs the migrations once; after a failure, again at the next use. */
+const migrated = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> => {
+  const lock = Semaphore.makeUnsafe(1)
+  let isDone = false
+  const run = migrate.pipe(
+    Effect.provideService(SqlClient.SqlClient, sql),
+    Effect.catchTag("MigrationError", (error) =>
+      // A migration fails with what its statement failed with.
+      error.cause instanceof SqlError ? Effect.fail(error.cause) : Effect.fail(unreachable(error.message))),
+    Effect.andThen(Effect.sync(() => isDone = true))
+  )
+  return Effect.suspend(() =>
+    isDone ? Effect.void : lock.withPermit(Effect.suspend(() => isDone ? Effect.void : Effect.asVoid(run)))
+  )
+}
+
+const using = (sql: SqlClient.SqlClient): Database["use"] => {
+  const ready = migrated(sql)
+  return (run) =>
+    Effect.andThen(ready, Effect.suspend(() => run(sql))).pipe(
+      Effect.timeoutOrElse({
+        duration: defaults.timeout,
+        orElse: () => Effect.fail(unreachable("The database does not answer."))
+      }),
+      // Each statement would be a trace of its own.
+      Effect.withTracerEnabled(false)
+    )
+}
+
+const sqlite = Effect.fnUntraced(function*(filename: string) {
+  const { layer } = yield* Effect.promise(() => import("@ballast/sqlite/SqliteClient"))
+  const inMemory = filename === ":memory:"
+  const wrong = ({ message }: Error) =>
+    new StartError({
+      detail: `The database ${filename} can not be opened: ${message}. ` +
+        "Set database (BALLAST_DATABASE) to a path that can be written, to :memory:, or to postgres://…"
+    })
+  if (!inMemory) {
+    yield* Effect.try({
+      try: () => Fs.mkdirSync(Path.dirname(filename), { recursive: true }),
+      catch: (cause) => wrong(cause instanceof Error ? cause : new Error(String(cause)))
+    })
+  }
+  const context = yield* Effect.mapError(Layer.build(layer({ filename })), wrong)
+  const use = using(Context.get(context, SqlClient.SqlClient))
+  yield* Effect.mapError(use(() => Effect.void), wrong)
+  const database: Database = {
+    kind: inMemory ? "memory" : "sqlite",
+    description: inMemory ? "in memory" : filename,
+    folder: inMemory ? undefined : `${filename}.spool`,
+    use
+  }
+  return database
+})
+
+const postgres = Effect.fnUntraced(function*(url: Redacted.Redacted) {
+  const PgClient = yield* Effect.promise(() => import("@effect/sql-pg/PgClient"))
+  const description = nameOf(Redacted.value(url))
+  const context = yield* Effect.mapError(
+    Layer.build(PgClient.layer({
+      url,
+      applicationName: "ballast",
+      connectTimeout: defaults.timeout,
+      maxConnections: defaults.connections
+    })),
+    ({ message }) => new StartError({ detail: `${description} can not be used: ${message}` })
+  )
+  const use = using(Context.get(context, SqlClient.SqlClient))
+  yield* Effect.catch(
+    use(() => Effect.void),
+    ({ message }) =>
+      Effect.logWarning("the database can not be reached; calls go on, and what is to be kept waits", {
+        database: description,
+        reason: message
+      })
+  )
+  const database: Database = {
+    kind: "postgres",
+    description,
+    folder: Path.join(Path.dirname(defaultFile), "ballast.spool"),
+    use
+  }
+  return database
+})
+
+/**
+ * Opens a database, for as long as the scope lives.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (url: Redacted.Redacted): Effect.Effect<Database, StartError, Scope.Scope> =>
+  isPostgres(Redacted.value(url)) ? postgres(url) : sqlite(Redacted.value(url))

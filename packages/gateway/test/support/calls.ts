@@ -1,0 +1,37 @@
+import type { Ledger } from "@ballast/gateway"
+
+/** The row of a call that went well. */
+export const call = (over: Partial<Ledger.Call> = {}): Omit<Ledger.Call, "id"> => ({
+  request_id: "request",
+  trace_id: "trace",
+  at: Date.UTC(2026, 10, 28, 12),
+  client: "alice",
+  labels: `{"team":"search"}`,
+  route: "/v1/chat/completions",
+  model: "deepseek-flash",
+  provider: "deepseek",
+  account: "main",
+  provider_model: "deepseek-flash",
+  arm: "",
+  stream: 0,
+  status: 200,
+  error: "",
+  attempts: 1,
+  failovers: 0,
+  duration_ms: 1200,
+  ttft_ms: null,
+  input_tokens: 100,
+  cached_tokens: 64,
+  output_tokens: 20,
+  reasoning_tokens: 5,
+  currency: "CNY",
+  price_revision: "2026-11",
+  cost_hit: 1_280_000,
+  cost_miss: 36_000_000,
+  cost_output: 45_000_000,
+  cost_reasoning: 15_000_000,
+  cost_call: 0,
+  cache: "",
+  saved: null,
+  ...over
+})
