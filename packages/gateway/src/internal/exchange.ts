@@ -4,8 +4,8 @@ import type { Usage } from "@ballast/chat/Usage"
 import type { Cost } from "@ballast/deepseek/Pricing"
 import type { CallInfo } from "@ballast/resilience/CallInfo"
 import type { RouteInfo } from "@ballast/router/RouteInfo"
-import type * as Cause from "effect/Cause"
 import type { BigDecimal } from "effect/BigDecimal"
+import type * as Cause from "effect/Cause"
 import type * as Client from "../Client.ts"
 
 /**
