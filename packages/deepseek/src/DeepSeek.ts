@@ -11,6 +11,7 @@
 import type { Balance } from "@ballast/chat/Balance"
 import type * as ChatError from "@ballast/chat/ChatError"
 import type { ChatModel } from "@ballast/chat/ChatModel"
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import type { ModelList } from "@ballast/chat/ModelList"
 import * as Policy from "@ballast/resilience/Policy"
 import * as Registry from "@ballast/resilience/Registry"
@@ -24,6 +25,9 @@ import type * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import type * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as ChatObject from "./ChatObject.ts"
 import type * as Fetch from "./Fetch.ts"
 import * as Files from "./Files.ts"
 import * as Lane from "./Lane.ts"
@@ -63,6 +67,39 @@ export class DeepSeek extends Context.Service<
 >()("@ballast/deepseek/DeepSeek") {}
 
 export { CurrentHeaders } from "./Source.ts"
+
+/**
+ * Asks for a value of a schema: a strict tool or JSON mode, whichever the model allows, and again where the answer is none; `ChatObject` has
+ * the rule.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const object = <S extends Schema.Constraint>(
+  schema: S,
+  request: ChatRequest,
+  options?: ChatObject.Options
+): Effect.Effect<S["Type"], CallError | ChatObject.ObjectError, DeepSeek | S["DecodingServices"]> =>
+  Effect.flatMap(
+    DeepSeek,
+    (model) => Effect.map(ChatObject.complete(model, schema, request, options), ({ value }) => value)
+  )
+
+/**
+ * Asks for a value of a schema, and gives it as it comes; `ChatObject.stream` has the rule.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const objectStream = <S extends Schema.Constraint>(
+  schema: S,
+  request: ChatRequest,
+  options?: ChatObject.Options
+): Stream.Stream<
+  ChatObject.Part<S["Type"], S["Encoded"]>,
+  CallError | ChatObject.ObjectError,
+  DeepSeek | S["DecodingServices"]
+> => Stream.unwrap(Effect.map(DeepSeek, (model) => ChatObject.stream(model, schema, request, options)))
 
 /**
  * How many calls of a model may be in flight.

@@ -1,3 +1,4 @@
+export * as ChatObject from "./ChatObject.ts"
 export * as Conversation from "./Conversation.ts"
 export * as DeepSeek from "./DeepSeek.ts"
 export * as Fetch from "./Fetch.ts"

@@ -12,6 +12,8 @@ type Fields = { readonly [name: string]: unknown }
 const types = ["object", "string", "number", "integer", "boolean", "array"]
 const formats = ["email", "hostname", "ipv4", "ipv6", "uuid"]
 
+export const isFormat = (format: unknown): boolean => isString(format) && formats.includes(format)
+
 const annotations = "$schema $id $comment title description examples default readOnly writeOnly deprecated"
 const keywords = new Set(
   (annotations +
@@ -39,7 +41,7 @@ const own = (path: string, schema: unknown, root: Fields): Problem | undefined =
   if (type !== undefined && !(isString(type) && types.includes(type))) {
     return at(`${path}.type`, `must be one of ${types.join(", ")} in strict mode`)
   }
-  if (format !== undefined && !(isString(format) && formats.includes(format))) {
+  if (format !== undefined && !isFormat(format)) {
     return at(`${path}.format`, `must be one of ${formats.join(", ")} in strict mode`)
   }
   if ($ref !== undefined && !leads($ref, root)) return at(`${path}.$ref`, "leads nowhere")

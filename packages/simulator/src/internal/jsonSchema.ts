@@ -43,7 +43,8 @@ const count = (input: unknown): number | undefined => typeof input === "number" 
 
 const looksLikeSchema = (input: Schema): boolean =>
   typeof input.$schema === "string" || typeof input.$ref === "string" || Array.isArray(input.anyOf) ||
-  (Serde.isFields(input.properties) && (input.type === undefined || input.type === "object"))
+  (Serde.isFields(input.properties) && (input.type === undefined || input.type === "object")) ||
+  (input.type === "object" && input.additionalProperties !== undefined)
 
 /** The JSON Schema that an object is, or holds as `schema` with `definitions` beside it; `undefined` for plain data. */
 export const schemaOf = (input: Schema): Schema | undefined => {
