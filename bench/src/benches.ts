@@ -1,9 +1,10 @@
-import { type Bench, type Started, worker } from "./bench.ts"
-import { concurrency, type Measured } from "./measure.ts"
+import { type Bench, worker } from "./bench.ts"
+import { concurrency } from "./measure.ts"
 import { policyBenches } from "./policyBenches.ts"
-import { type Server, startServer } from "./process.ts"
+import { startServer } from "./process.ts"
 import { startRedis } from "./redisServer.ts"
-import { complete, type Manner, stream as streamed } from "./side/undici.ts"
+import { type Load, measured } from "./serverSide.ts"
+import { telemetryBenches } from "./telemetryBenches.ts"
 import { answer } from "./traffic.ts"
 
 const clients = (side: "complete" | "stream"): Bench["sides"] => async ({ url }, started) => [
@@ -30,31 +31,6 @@ const stream: Bench = {
 
 const streamBurst: Bench = { ...stream, about: "The same when all events arrive at once", burst: true }
 
-/** CPU time of a server under the load of this process. */
-const server = async (
-  started: Started,
-  name: string,
-  starting: Promise<Server>,
-  load: Load,
-  lanes: number,
-  manner?: Manner
-): Promise<Measured> => {
-  const { cpu, stop, url } = await starting
-  started(stop)
-  const side = await (load === "complete" ? complete : streamed)(url, lanes, manner)
-  return {
-    name,
-    block: async (operations) => {
-      const cpuBefore = await cpu()
-      const wallBefore = performance.now()
-      const checksum = await side(operations)
-      return { cpu: await cpu() - cpuBefore, wall: (performance.now() - wallBefore) * 1000, checksum }
-    }
-  }
-}
-
-type Load = "complete" | "stream"
-
 const gateways = (load: Load): Bench["sides"] => async (service, started, lanes) => {
   const env = { DEEPSEEK_API_KEY: "bench", DEEPSEEK_BASE_URL: service.url, OTEL_EXPORTER_OTLP_ENDPOINT: "" }
   const portkey = {
@@ -62,8 +38,8 @@ const gateways = (load: Load): Bench["sides"] => async (service, started, lanes)
     headers: { "x-portkey-provider": "openai", "x-portkey-custom-host": service.url }
   }
   return [
-    await server(started, "pass-through", startServer("bench/src/passThrough.ts", { env }), load, lanes),
-    await server(
+    await measured(started, "pass-through", startServer("bench/src/passThrough.ts", { env }), load, lanes),
+    await measured(
       started,
       "gateway",
       startServer("packages/gateway/src/main.ts", { args: ["serve"], env }),
@@ -72,7 +48,7 @@ const gateways = (load: Load): Bench["sides"] => async (service, started, lanes)
     ),
     // Its streams gave this client no text.
     ...(load === "stream" ? [] : [
-      await server(started, "portkey", startServer("bench/src/portkey.ts", { env }), load, lanes, portkey)
+      await measured(started, "portkey", startServer("bench/src/portkey.ts", { env }), load, lanes, portkey)
     ])
   ]
 }
@@ -132,6 +108,7 @@ export const benches: Record<string, Bench> = {
   gateway,
   "gateway-stream": gatewayStream,
   throughput,
+  ...telemetryBenches,
   ...policyBenches,
   "redis-limiter": redisLimiter
 }

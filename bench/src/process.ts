@@ -71,6 +71,8 @@ export interface Server extends Child {
 export const startServer = async (script: string, options?: {
   readonly args?: ReadonlyArray<string>
   readonly env?: NodeJS.ProcessEnv
+  /** Whether standard error is left unread once it listens. */
+  readonly unread?: boolean
 }): Promise<Server> => {
   const port = await freePort()
   const started = fork(Path.join(root, script), options?.args, {
@@ -89,7 +91,9 @@ export const startServer = async (script: string, options?: {
     if (tries === 400 || started.exitCode !== null) throw new Error(`${script} does not listen: ${log}`)
     await sleep(25)
   }
-  started.stderr?.off("data", collect).resume()
+  started.stderr?.off("data", collect)
+  if (options?.unread === true) started.stderr?.pause()
+  else started.stderr?.resume()
   return {
     ...server,
     url: `http://127.0.0.1:${port}`,

@@ -1,0 +1,76 @@
+/** What it costs to see each call, and what a collector or a reader of the log that fails costs. */
+import type { Bench, Started } from "./bench.ts"
+import { concurrency, type Measured } from "./measure.ts"
+import { type Server, startServer } from "./process.ts"
+import { measured } from "./serverSide.ts"
+import { answer } from "./traffic.ts"
+
+const main = "packages/gateway/src/main.ts"
+
+const environment = (service: Server, collector?: Server, more: Readonly<Record<string, string>> = {}) => ({
+  DEEPSEEK_API_KEY: "bench",
+  DEEPSEEK_BASE_URL: service.url,
+  OTEL_EXPORTER_OTLP_ENDPOINT: collector?.url ?? "",
+  OTEL_EXPORTER_OTLP_PROTOCOL: "http/protobuf",
+  ...more
+})
+
+/** A gateway as it is started by hand. */
+const gateway = (
+  started: Started,
+  name: string,
+  env: Readonly<Record<string, string>>,
+  unread = false
+): Promise<Measured> =>
+  measured(started, name, startServer(main, { args: ["serve"], env, unread }), "complete", concurrency)
+
+const collectorOf = async (started: Started, ...args: ReadonlyArray<string>): Promise<Server> => {
+  const collector = await startServer("bench/src/collector.ts", { args })
+  started(collector.stop)
+  return collector
+}
+
+const telemetry: Bench = {
+  about: "A call through the gateway, seen by spans, metrics and lines of the log that go to a collector, and unseen",
+  plan: { operations: 500, turns: 12, expected: answer.length },
+  // A share of 20 % of the whole is a quarter more than without it; one of 5 % is 1/0.95.
+  targets: [
+    { side: "every trace", beside: "unseen", atMost: 1.25 },
+    { side: "one trace in a hundred", beside: "unseen", atMost: 1.053 }
+  ],
+  sides: async (service, started) => {
+    const collector = await collectorOf(started)
+    const sampled = { OTEL_TRACES_SAMPLER: "parentbased_traceidratio", OTEL_TRACES_SAMPLER_ARG: "0.01" }
+    return [
+      await measured(
+        started,
+        "unseen",
+        startServer("bench/src/quietGateway.ts", { env: environment(service) }),
+        "complete",
+        concurrency
+      ),
+      await gateway(started, "lines and metrics", environment(service)),
+      await gateway(started, "one trace in a hundred", environment(service, collector, sampled)),
+      await gateway(started, "every trace", environment(service, collector))
+    ]
+  }
+}
+
+const outages: Bench = {
+  about: "A call through the gateway while its collector hangs, answers 500, or its standard error is not read",
+  plan: { operations: 500, turns: 12, expected: answer.length },
+  targets: ["collector hangs", "collector answers 500", "log is not read"].map((side) => ({
+    side,
+    beside: "all is well",
+    atMost: 1.1,
+    of: "wall"
+  })),
+  sides: async (service, started) => [
+    await gateway(started, "all is well", environment(service, await collectorOf(started))),
+    await gateway(started, "collector hangs", environment(service, await collectorOf(started, "hang"))),
+    await gateway(started, "collector answers 500", environment(service, await collectorOf(started, "fail"))),
+    await gateway(started, "log is not read", environment(service, await collectorOf(started)), true)
+  ]
+}
+
+export const telemetryBenches: Record<string, Bench> = { telemetry, "telemetry-outages": outages }
