@@ -192,6 +192,12 @@ const attacks: ReadonlyArray<Attack> = [
     expected: /^(?:(?:200|400|413|503),?){3}$/
   })),
   { name: "answer: endless and whole", run: (target) => post(target, chat("endless whole")), expected: /^502$/ },
+  {
+    name: "answer: eight of 60 MiB at once, whole",
+    run: async (target) =>
+      (await Promise.all(Array.from({ length: 8 }, () => post(target, chat("large whole"))))).join(),
+    expected: /^(?:200,?){8}$/
+  },
   { name: "answer: endless error", run: (target) => post(target, chat("endless error")), expected: /^[45]\d\d$/ },
   {
     name: "answer: endless chunks that say nothing",

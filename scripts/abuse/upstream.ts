@@ -51,6 +51,16 @@ const toolCalls = (count: number) =>
 
 const finished = chunk(choice({ content: "Hello." })) + chunk(choice({}, "stop")) + "data: [DONE]\n\n"
 
+/** A whole answer of 60 MiB, made when it is first asked for. */
+let large: Buffer | undefined
+const makeLarge = () => {
+  const content = "a".repeat(60 * 1024 * 1024)
+  return Buffer.from(JSON.stringify({
+    ...completion,
+    choices: [{ index: 0, message: { ...message, content }, finish_reason: "stop" }]
+  }))
+}
+
 const scenarios: Record<string, (response: Http.ServerResponse) => unknown> = {
   mask: (response) =>
     json(response, 400, { error: { message: `unknown role ${"*".repeat(100_000)}`, code: "invalid" } }),
@@ -59,6 +69,8 @@ const scenarios: Record<string, (response: Http.ServerResponse) => unknown> = {
     response.writeHead(200, { "content-type": "application/json" }).write("{\"choices\":[{\"message\":{\"content\":\"")
     flood(response, filler)
   },
+  "large whole": (response) =>
+    response.writeHead(200, { "content-type": "application/json" }).end(large ??= makeLarge()),
   "endless error": (response) => {
     response.writeHead(400, { "content-type": "application/json" }).write("{\"error\":{\"message\":\"")
     flood(response, filler)

@@ -16,6 +16,7 @@ const MiB = 1024 * KiB
  * |---|---|---|
  * | `event` | 16 Mi characters of one event of a stream | the stream fails with `MalformedBody` |
  * | `wholeAnswer` | 64 MiB of an answer that is not streamed | the call fails with `MalformedBody` |
+ * | `freeAnswer`, `answerMemory` | a 16th of the heap limit for all answers that are read at once, where they are larger than 64 KiB: whole answers and unfinished events | a whole answer waits for others to end, no longer than its deadline; a stream fails with `MalformedBody` |
  * | `errorBody` | 64 KiB of the body of an answer that is an error | the rest is not read |
  * | `heldChunks`, `heldCharacters` | 1,000 opening chunks without progress, 1 Mi characters | they are given on without waiting for the first token |
  * | `otherEvents`, `otherCharacters` | 10,000 events that are no chunks, 16 Mi characters | the stream fails with `MalformedBody` |
@@ -29,6 +30,9 @@ const MiB = 1024 * KiB
 export const limits = {
   event: 16 * MiB,
   wholeAnswer: 64 * MiB,
+  freeAnswer: 64 * KiB,
+  /** Part of the heap limit. An answer takes four times its bytes at most: as they came, as one piece, as text and as values. */
+  answerMemory: 1 / 16,
   errorBody: 64 * KiB,
   heldChunks: 1000,
   heldCharacters: MiB,

@@ -74,6 +74,8 @@ export type OnEvent = (data: string, name: string | undefined) => void
  * @since 0.1.0
  */
 export interface Decoder {
+  /** Characters that are held of the event that is not finished yet. */
+  readonly size: number
   /** Takes the next bytes and calls `onEvent` for every event that they finish. After an error, use the decoder no more. */
   readonly feed: (bytes: Uint8Array, onEvent: OnEvent) => EventTooLarge | undefined
   /** Calls `onEvent` for the event that only the end of the stream finishes, if there is one. Use the decoder no more. */
@@ -125,8 +127,11 @@ class DecoderImpl implements Decoder {
     this.read(this.decode(bytes), onEvent)
     // Where no blank line comes, the next event may be long in coming.
     if (this.single && this.line.length === 0 && this.isWhole()) this.dispatch(onEvent)
-    const size = this.line.length + (this.first?.length ?? 0) + this.data.length
-    return size > this.limit ? new EventTooLarge({ limit: this.limit }) : undefined
+    return this.size > this.limit ? new EventTooLarge({ limit: this.limit }) : undefined
+  }
+
+  get size(): number {
+    return this.line.length + (this.first?.length ?? 0) + this.data.length
   }
 
   end(onEvent: OnEvent): void {

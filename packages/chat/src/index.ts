@@ -1,3 +1,4 @@
+export * as AnswerMemory from "./AnswerMemory.ts"
 export * as Balance from "./Balance.ts"
 export * as ChatAccumulator from "./ChatAccumulator.ts"
 export * as ChatChunk from "./ChatChunk.ts"

@@ -9,6 +9,7 @@
  *
  * @since 0.1.0
  */
+import * as AnswerMemory from "@ballast/chat/AnswerMemory"
 import type { ChatChunk } from "@ballast/chat/ChatChunk"
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
@@ -75,7 +76,7 @@ export const make = (options: Options) =>
       ? complete(options, exchange, chat, deadline, completion)
       : stream(options, exchange, chat, deadline, events, options.out(request))
     // Added to what is there: providing a context of its own would copy all services for each request.
-    return Effect.updateContext(answer, (context: Context.Context<never>) =>
+    return Effect.updateContext(answer, (context: Context.Context<Scope.Scope>) =>
       context.pipe(
         Context.add(CallInfo.Current, call),
         Context.add(RouteInfo.Current, place),
@@ -91,10 +92,26 @@ const complete = (
   encode: Dialect.Call["completion"]
 ) => {
   const call = model.complete(request)
-  return Effect.map(beginning === Infinity ? call : ClientDeadline.whole(beginning)(call), (completion) => {
+  return Effect.flatMap(beginning === Infinity ? call : ClientDeadline.whole(beginning)(call), (completion) => {
     exchange.usage = completion.usage
-    return HttpServerResponse.text(encode(completion), { contentType: "application/json" })
+    return json(encode(completion))
   })
+}
+
+const type = { contentType: "application/json" }
+
+/** Characters of an answer that is counted until its client has taken it. */
+const large = 1024 * 1024
+
+/** A large answer is sent as bytes: a text would be kept beside them until they are sent. */
+const json = (text: string) => {
+  if (text.length < large) return Effect.succeed(HttpServerResponse.text(text, type))
+  const bytes = Buffer.from(text)
+  const kept = Effect.flatMap(
+    Effect.scope,
+    (scope) => Effect.flatMap(AnswerMemory.Current, (memory) => memory.keep(scope, bytes.length))
+  )
+  return Effect.as(kept, HttpServerResponse.uint8Array(bytes, type))
 }
 
 /** A stream begins by a ping at the latest then. */

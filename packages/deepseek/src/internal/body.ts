@@ -1,3 +1,4 @@
+import * as AnswerMemory from "@ballast/chat/AnswerMemory"
 import type * as ChatError from "@ballast/chat/ChatError"
 import { limits } from "@ballast/chat/Limits"
 import type * as Arr from "effect/Array"
@@ -22,7 +23,7 @@ export interface Text {
  */
 export const text = (response: HttpClientResponse, limit: number): Effect.Effect<Text, ChatError.TransportError> =>
   Effect.catch(
-    isWithin(response, limit)
+    isSmall(response)
       ? Effect.map(response.text, (text): Text => ({ text, more: false }))
       : collect(response, limit),
     (error): Effect.Effect<Text, ChatError.TransportError> => {
@@ -33,16 +34,18 @@ export const text = (response: HttpClientResponse, limit: number): Effect.Effect
     }
   )
 
-/** Whether a body says that it is no longer than the limit. An encoded one does not say how long it becomes. */
-const isWithin = ({ headers }: HttpClientResponse, limit: number): boolean =>
+/** Whether a body says that it is so small that it needs no bounds. An encoded one does not say how long it becomes. */
+const isSmall = ({ headers }: HttpClientResponse): boolean =>
   headers["content-encoding"] === undefined && headers["content-length"] !== undefined &&
-  Number(headers["content-length"]) <= limit
+  Number(headers["content-length"]) <= limits.freeAnswer
 
 const collect = (response: HttpClientResponse, limit: number): Effect.Effect<Text, HttpClientError> =>
   Effect.scopedWith((scope) =>
     Effect.flatMap(
       Channel.toPullScoped(Stream.toChannel(response.stream), scope),
-      (pull) => new Collecting(pull, limit).read
+      (pull) =>
+        Effect.flatMap(AnswerMemory.Current, (memory) =>
+          Effect.flatMap(memory.hold(scope), (hold) => new Collecting(pull, limit, hold).read))
     )
   )
 
@@ -52,16 +55,22 @@ export const errorText = (response: HttpClientResponse): Effect.Effect<string, C
 
 class Collecting {
   readonly limit: number
-  readonly pieces: Array<Uint8Array> = []
+  /** What has come, with room for more behind it. */
+  bytes: Uint8Array = new Uint8Array(0)
   size = 0
   readonly read: Effect.Effect<Text, HttpClientError>
 
-  constructor(pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, HttpClientError>, limit: number) {
+  constructor(
+    pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, HttpClientError>,
+    limit: number,
+    hold: AnswerMemory.Hold
+  ) {
     this.limit = limit
     this.read = Pull.matchEffect(pull, {
       onSuccess: (pieces) => {
         for (const piece of pieces) this.add(piece)
-        return this.size > limit ? Effect.succeed(this.text()) : this.read
+        if (this.size > limit) return Effect.succeed(this.text())
+        return hold.set(this.size) ? this.read : Effect.andThen(hold.turn, this.read)
       },
       onFailure: Effect.failCause,
       onDone: () => Effect.succeed(this.text())
@@ -69,18 +78,26 @@ class Collecting {
   }
 
   private add(piece: Uint8Array): void {
-    this.pieces.push(piece)
+    const before = this.size
     this.size += piece.byteLength
+    if (before === 0) {
+      this.bytes = piece
+      return
+    }
+    if (this.size > this.bytes.byteLength) this.grow()
+    this.bytes.set(piece, before)
+  }
+
+  private grow(): void {
+    const { bytes, limit, size } = this
+    this.bytes = Buffer.allocUnsafe(Math.max(size, Math.min(2 * bytes.byteLength, limit)))
+    this.bytes.set(bytes)
   }
 
   private text(): Text {
-    const [first, second] = this.pieces
     const more = this.size > this.limit
     const size = more ? Math.min(this.limit, limits.errorBody) : this.size
-    const bytes = first !== undefined && second === undefined
-      ? first.subarray(0, size)
-      : Buffer.concat(this.pieces, size)
-    return { text: decoder.decode(bytes), more }
+    return { text: decoder.decode(this.bytes.subarray(0, size)), more }
   }
 }
 

@@ -1,3 +1,4 @@
+import type { Hold } from "@ballast/chat/AnswerMemory"
 import * as ChatAccumulator from "@ballast/chat/ChatAccumulator"
 import * as ChatChunk from "@ballast/chat/ChatChunk"
 import type * as ChatCompletion from "@ballast/chat/ChatCompletion"
@@ -26,12 +27,13 @@ type BytesPull = Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, HttpClientErro
  * Turns reads of a body into chunks of the protocol, one array for each read that finishes any.
  *
  * Once every choice has its finish reason, the answer is there: what is still to come (usage, `[DONE]`, the end of the body, which lets
- * the connection be used again) is waited for a moment only. `choices` is how many were asked for.
+ * the connection be used again) is waited for a moment only. `choices` is how many were asked for, `hold` counts what is held back.
  */
 export const fromBytes = (
   { answer, protocol }: protocols.Answered,
   bytes: BytesPull,
-  choices: number
+  choices: number,
+  hold: Hold
 ): ChunkPull => {
   const arriving = new Arriving(answer, choices, protocol)
 
@@ -53,6 +55,7 @@ export const fromBytes = (
   })
   const given = (): ChunkPull => {
     const chunks = arriving.give()
+    if (!hold.set(arriving.size)) arriving.refuse()
     return chunks === undefined ? next : Effect.succeed(chunks)
   }
 
@@ -166,6 +169,18 @@ class Arriving {
     if (error !== undefined && this.finished) this.over = true
     else if (error !== undefined) this.failure ??= Effect.fail(answers.malformed(this.answer, error, "", true))
     if (this.finished) this.skip(piece)
+  }
+
+  /** Characters that are held of what is not given yet. */
+  get size(): number {
+    return this.over || this.failure !== undefined ? 0 : this.body.size + this.heldCharacters
+  }
+
+  /** There is no memory for what is to come. */
+  refuse(): void {
+    this.failure ??= Effect.fail(
+      answers.malformed(this.answer, "an event that is too large while other large answers are read", "")
+    )
   }
 
   /** What follows an answer is of no use; only the end of the body is waited for. */

@@ -6,6 +6,8 @@ export type OnEvent = (data: string, name: string | undefined, isCut: boolean) =
 
 /** A way to cut a body into events. */
 interface Form {
+  /** Characters that are held of what is not finished. */
+  readonly size: number
   /** Takes the next bytes, and says what is wrong when they are too many. */
   readonly take: (piece: Uint8Array) => string | undefined
   /** Ends the last event. `isBroken` says that more was to come. */
@@ -29,6 +31,11 @@ export class Body {
   /** Whether the body is JSON, without the form of events. */
   get isText(): boolean {
     return this.form instanceof Text
+  }
+
+  /** Characters that are held of what is not finished. */
+  get size(): number {
+    return this.form?.size ?? 0
   }
 
   /** The beginning of a body in which no event was. */
@@ -74,6 +81,10 @@ class Events implements Form {
     this.decoder = Sse.makeDecoder()
   }
 
+  get size(): number {
+    return this.decoder.size
+  }
+
   take(piece: Uint8Array): string | undefined {
     return this.decoder.feed(piece, this.whole)?.message
   }
@@ -90,7 +101,7 @@ class Text implements Form {
   private readonly onEvent: OnEvent
   private readonly decoder = new TextDecoder()
   private pieces: Array<string> = []
-  private size = 0
+  size = 0
   private lines: boolean | undefined
 
   constructor(onEvent: OnEvent) {

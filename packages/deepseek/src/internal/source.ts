@@ -1,3 +1,4 @@
+import * as AnswerMemory from "@ballast/chat/AnswerMemory"
 import { Balance } from "@ballast/chat/Balance"
 import * as ChatError from "@ballast/chat/ChatError"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
@@ -21,6 +22,7 @@ import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as UrlParams from "effect/http/UrlParams"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Conversation from "../Conversation.ts"
 import * as Fetch from "../Fetch.ts"
@@ -202,7 +204,7 @@ export const make = (
           (answered): chunks.ChunkPull =>
             Effect.flatMap(
               Channel.toPullScoped(Stream.toChannel(answered.answer.response.stream), scope),
-              (bytes) => pull = chunks.fromBytes(answered, bytes, choices)
+              (bytes) => Effect.flatMap(held(scope), (hold) => pull = chunks.fromBytes(answered, bytes, choices, hold))
             )
         )
         // What opens the stream holds the request; from the first chunk on it is not needed.
@@ -221,6 +223,8 @@ export const make = (
     fetch: post(paths.fetch, Fetch.Page, Fetch.problem)
   }
 }
+
+const held = (scope: Scope.Scope) => Effect.flatMap(AnswerMemory.Current, (memory) => memory.hold(scope))
 
 const absent = ({ name }: Provider.Provider) =>
   new ChatError.ClientError({
