@@ -4,6 +4,8 @@
  * | route | what for | key needed |
  * |---|---|---|
  * | `POST /v1/chat/completions`, `/chat/completions`, `/beta/chat/completions` | chat, whole or streamed | yes |
+ * | `POST /v1/responses`, `/responses` | OpenAI's Responses, whole or streamed | yes |
+ * | `POST /v1/completions`, `/beta/completions` | the completion of a text, with a suffix or without (FIM) | yes |
  * | `GET /v1/models`, `/models` | the models of the settings and of the service | yes |
  * | `GET /v1/models/{id}`, `/models/{id}` | one of them | yes |
  * | `GET /user/balance` | the account's balance | yes |
@@ -60,6 +62,8 @@ import { callOf } from "./internal/ledger/callOf.ts"
 import * as unread from "./internal/unread.ts"
 import * as Models from "./Models.ts"
 import * as OpenAiChat from "./OpenAiChat.ts"
+import * as OpenAiCompletions from "./OpenAiCompletions.ts"
+import * as OpenAiResponses from "./OpenAiResponses.ts"
 import * as PolicyLog from "./PolicyLog.ts"
 import type * as Records from "./Records.ts"
 import { Rejection } from "./Rejection.ts"
@@ -109,7 +113,9 @@ const twice = (path: `/${string}`, route: Omit<Routes.Route, "path">): ReadonlyA
 
 /** Each is served on the road of chat. */
 const dialects: ReadonlyArray<{ readonly dialect: Dialect; readonly paths: ReadonlyArray<Routes.Route["path"]> }> = [
-  { dialect: OpenAiChat.dialect, paths: ["/v1/chat/completions", "/chat/completions", "/beta/chat/completions"] }
+  { dialect: OpenAiChat.dialect, paths: ["/v1/chat/completions", "/chat/completions", "/beta/chat/completions"] },
+  { dialect: OpenAiResponses.dialect, paths: ["/v1/responses", "/responses"] },
+  { dialect: OpenAiCompletions.dialect, paths: ["/v1/completions", "/beta/completions"] }
 ]
 
 const makeRoutes = (

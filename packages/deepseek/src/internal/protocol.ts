@@ -7,7 +7,9 @@
  */
 import * as ChatChunk from "@ballast/chat/ChatChunk"
 import * as ChatCompletion from "@ballast/chat/ChatCompletion"
+import * as Completions from "@ballast/chat/Completions"
 import type * as Native from "@ballast/chat/Native"
+import * as ResponsesChat from "@ballast/chat/ResponsesChat"
 import * as WireText from "@ballast/chat/WireText"
 import type * as answers from "./answer.ts"
 
@@ -69,8 +71,8 @@ type Readers = Omit<Protocol, "text">
 /** Where a protocol has no readers yet, its requests are sent as chat. */
 const natives: { readonly [P in Native.Protocol]: Readers | undefined } = {
   messages: undefined,
-  responses: undefined,
-  completions: undefined
+  responses: { headers: {}, whole: ResponsesChat.parse, events: ResponsesChat.reader },
+  completions: { headers: {}, whole: Completions.parse, events: Completions.reader }
 }
 
 /** The protocol of a native request. */
