@@ -120,6 +120,8 @@ export interface Parts {
  * @since 0.1.0
  */
 export interface Cost {
+  /** The price that counted, as its provider and model are written there. */
+  readonly price: Pick<Price, "provider" | "model">
   readonly currency: string
   readonly total: BigDecimal.BigDecimal
   readonly parts: Parts
@@ -288,6 +290,7 @@ const costOf = (rule: Rule, usage: Usage, at: number): Cost => {
     call: BigDecimal.multiply(rule.call ?? zero, share)
   }
   return {
+    price: { provider: rule.provider, model: rule.model },
     currency: rule.currency,
     total: BigDecimal.normalize(BigDecimal.sumAll(Object.values(parts))),
     parts,

@@ -26,9 +26,11 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import type { Bodies } from "./Body.ts"
 import * as ClientDeadline from "./ClientDeadline.ts"
+import type { Costs } from "./Costs.ts"
+import * as Defer from "./Defer.ts"
 import type * as Dialect from "./Dialect.ts"
 import type { Failure } from "./ErrorResponse.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
@@ -44,6 +46,7 @@ export interface Options {
   readonly model: ChatModel<CallError>
   readonly dialect: Dialect.Dialect
   readonly bodies: Bodies
+  readonly costs: Costs
   readonly streams: EventStream.EventStreams<Rejection>
   /** Where the events of a request go. */
   readonly out: (request: HttpServerRequest) => EventStream.Out
@@ -69,12 +72,17 @@ export const make = (options: Options) =>
     const { completion, events, request: chat } = decoded.success
     exchange.model = chat.model
     const deadline = ClientDeadline.read(request.headers)
+    const until = Defer.read(request.headers, exchange.began)
+    if (Result.isFailure(until)) return Effect.fail(until.failure)
+    const given = until.success === undefined
+      ? options
+      : { ...options, model: after(options.costs.cheaper(chat.model, until.success), options.model) }
     const call = exchange.call = CallInfo.make()
     const place = exchange.place = RouteInfo.make()
     const { client } = exchange
     const answer = events === undefined
-      ? complete(options, exchange, chat, deadline, completion)
-      : stream(options, exchange, chat, deadline, events, options.out(request))
+      ? complete(given, exchange, chat, deadline, completion)
+      : stream(given, exchange, chat, deadline, events, options.out(request))
     // Added to what is there: providing a context of its own would copy all services for each request.
     return Effect.updateContext(answer, (context: Context.Context<Scope.Scope>) =>
       context.pipe(
@@ -84,8 +92,14 @@ export const make = (options: Options) =>
       ))
   })
 
+/** A model whose calls wait first. */
+const after = <E>(wait: Effect.Effect<void>, model: ChatModel<E>): ChatModel<E> => ({
+  complete: (request) => Effect.andThen(wait, model.complete(request)),
+  stream: (request) => Stream.unwrap(Effect.as(wait, model.stream(request)))
+})
+
 const complete = (
-  { model }: Options,
+  { costs, model }: Options,
   exchange: Exchange.Exchange,
   request: ChatRequest,
   { beginning }: ClientDeadline.ClientDeadline,
@@ -94,6 +108,7 @@ const complete = (
   const call = model.complete(request)
   return Effect.flatMap(beginning === Infinity ? call : ClientDeadline.whole(beginning)(call), (completion) => {
     exchange.usage = completion.usage
+    costs.note(exchange)
     return json(encode(completion))
   })
 }
@@ -125,7 +140,7 @@ const within = (source: Chunks, { beginning, whole }: ClientDeadline.ClientDeadl
 }
 
 const stream = (
-  { dialect, model, streams }: Options,
+  { costs, dialect, model, streams }: Options,
   exchange: Exchange.Exchange,
   request: ChatRequest,
   deadline: ClientDeadline.ClientDeadline,
@@ -144,8 +159,12 @@ const stream = (
         exchange.firstAt ??= clock.currentTimeMillisUnsafe()
         let text = ""
         for (const chunk of chunks) {
-          if (chunk.usage != null) exchange.usage = chunk.usage
-          text += events.chunk(chunk)
+          if (chunk.usage == null) text += events.chunk(chunk)
+          else {
+            exchange.usage = chunk.usage
+            costs.note(exchange)
+            text += events.chunk(chunk, exchange.cost)
+          }
         }
         return text
       },

@@ -10,6 +10,7 @@
 import type { ChatChunk } from "@ballast/chat/ChatChunk"
 import type { ChatCompletion } from "@ballast/chat/ChatCompletion"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import type { Cost } from "@ballast/deepseek/Pricing"
 import type * as Result from "effect/Result"
 import type { Body } from "./Body.ts"
 import type { ErrorResponse } from "./ErrorResponse.ts"
@@ -22,7 +23,8 @@ import type { Rejection } from "./Rejection.ts"
  * @since 0.1.0
  */
 export interface Events {
-  readonly chunk: (chunk: ChatChunk) => string
+  /** The cost is that of the call up to a chunk that carries usage, where it is known. */
+  readonly chunk: (chunk: ChatChunk, cost?: Cost) => string
   /** After the last chunk. */
   readonly end: () => string
   /** In place of the end. */

@@ -25,6 +25,7 @@ import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { randomUUID } from "node:crypto"
 import * as Client from "./Client.ts"
+import * as Costs from "./Costs.ts"
 import type { ErrorResponse } from "./ErrorResponse.ts"
 import { isClientGone } from "./EventStream.ts"
 import * as Fault from "./Fault.ts"
@@ -96,12 +97,14 @@ const start = (
   request: HttpServerRequest,
   path: string,
   match: Match | undefined,
-  upstream: Exchange["upstream"]
+  upstream: Exchange["upstream"],
+  began: number
 ): Exchange => {
   const given = request.headers["x-request-id"]
   const id = given !== undefined && saneId.test(given) ? given : randomUUID()
   return {
     id,
+    began,
     traceId: "",
     method: request.method,
     path: clip(path),
@@ -125,7 +128,8 @@ const headerText = (text: string): string =>
  * @category accessors
  * @since 0.1.0
  */
-export const headers = ({ call, error, id, place, traceId, upstream }: Exchange): Record<string, string> => {
+export const headers = (exchange: Exchange): Record<string, string> => {
+  const { call, error, id, place, traceId, upstream } = exchange
   const found: Record<string, string> = {
     "x-request-id": id,
     "x-trace-id": traceId,
@@ -138,6 +142,7 @@ export const headers = ({ call, error, id, place, traceId, upstream }: Exchange)
     if (place.model !== undefined) found["x-ballast-model"] = headerText(clip(place.model))
     if (place.arm !== undefined) found["x-ballast-arm"] = headerText(place.arm)
   }
+  if (exchange.cost !== undefined) found["x-ballast-cost"] = Costs.format(exchange.cost)
   if (place?.cache !== undefined) {
     const { age, state } = place.cache
     found["x-ballast-cache"] = state
@@ -184,6 +189,7 @@ const fieldsOf = (exchange: Exchange, began: number, millis: number) => {
     cached_tokens: usage?.prompt_cache_hit_tokens ?? usage?.prompt_tokens_details?.cached_tokens ?? undefined,
     output_tokens: usage?.completion_tokens,
     reasoning_tokens: usage?.completion_tokens_details?.reasoning_tokens ?? undefined,
+    cost: exchange.cost && Costs.format(exchange.cost),
     error: exchange.error,
     last_failure: call?.failure,
     upstream_trace_id: exchange.upstreamTraceId,
@@ -210,6 +216,7 @@ const attributesOf = (exchange: Exchange): ReadonlyArray<readonly [string, unkno
   ["ballast.account", exchange.place?.account],
   ["ballast.model", exchange.place?.model],
   ["ballast.arm", exchange.place?.arm],
+  ["ballast.cost", exchange.cost && Costs.format(exchange.cost)],
   // A request that the caller got wrong was served well: the conventions have no `error.type` then.
   [Attribute.errorType, exchange.status >= 400 && exchange.status < 499 ? undefined : exchange.error],
   ["ballast.error", exchange.error]
@@ -274,9 +281,9 @@ export const observe = <E, R>(
     const request = Context.get(context, HttpServerRequest)
     const path = pathOf(request.url)
     const match = options.routes(path)
-    const exchange = start(request, path, match, options.upstream)
     const clock = Context.get(context, Clock.Clock)
     const began = clock.currentTimeMillisUnsafe()
+    const exchange = start(request, path, match, options.upstream, began)
     active.updateUnsafe(++running, context)
     const { carried, parent } = Propagation.extract(
       request.headers,
@@ -299,6 +306,7 @@ export const observe = <E, R>(
           active.updateUnsafe(--running, context)
           durationOf(exchange)(millis / 1000, context, span)
           countRouted(exchange, context)
+          Costs.count(exchange, context)
           Fault.count(exchange, context)
           options.ended?.(exchange, began, millis)
           endSpan(span, exchange, clock.currentTimeNanosUnsafe())

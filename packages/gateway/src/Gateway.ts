@@ -8,6 +8,7 @@
  * | `POST /v1/completions`, `/beta/completions` | the completion of a text, with a suffix or without (FIM) | yes |
  * | `GET /v1/models`, `/models` | the models of the settings and of the service | yes |
  * | `GET /v1/models/{id}`, `/models/{id}` | one of them | yes |
+ * | `POST /v1/estimate` | what a chat may cost (`Estimate`) | yes |
  * | `GET /user/balance` | the account's balance | yes |
  * | `GET /metrics` | metrics as OpenMetrics or Prometheus' text | yes, or an admin key: they tell what is used, and how much |
  * | `POST /ops/dingtalk`, `/ops/feishu`, `/ops/wecom` | alerts, passed on to a chat robot that is configured (`AlertBridge`) | yes |
@@ -49,8 +50,10 @@ import * as Body from "./Body.ts"
 import * as ChatRoute from "./ChatRoute.ts"
 import * as Client from "./Client.ts"
 import * as ClientKeys from "./ClientKeys.ts"
+import * as Costs from "./Costs.ts"
 import type { Dialect } from "./Dialect.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
+import * as Estimate from "./Estimate.ts"
 import * as EventStream from "./EventStream.ts"
 import { isClientGone } from "./EventStream.ts"
 import * as Exchange from "./Exchange.ts"
@@ -121,6 +124,7 @@ const dialects: ReadonlyArray<{ readonly dialect: Dialect; readonly paths: Reado
 const makeRoutes = (
   { upstream }: Options,
   chat: (dialect: Dialect) => Routes.Handler,
+  estimate: Routes.Handler,
   ready: Routes.Handler,
   admin: Routes.Handler,
   alerts: ReadonlyArray<Routes.Route>
@@ -138,6 +142,7 @@ const makeRoutes = (
       name: `${path}/{id}`,
       methods: { GET: ({ params }) => Models.one(upstream.models, params["*"] ?? "") }
     })),
+    { path: "/v1/estimate", methods: { POST: estimate } },
     { path: "/user/balance", methods: { GET: () => Effect.map(upstream.balance, (balance) => json(balance)) } },
     { path: "/healthz", methods: { GET: () => Effect.succeed(json({ status: "ok" })) }, open: true, quiet: true },
     { path: "/readyz", methods: { GET: ready }, open: true, quiet: true },
@@ -422,12 +427,14 @@ export const serve = Effect.fnUntraced(function*(
       return warnOfRestart(first, next)
     }))
   const bodies: Body.Bodies = { read: (request) => Effect.suspend(() => live.bodies.read(request)) }
+  const costs = yield* Costs.make(settings)
   const streams = yield* EventStream.make(shutdown.cut)
   const chat = (dialect: Dialect) =>
     ChatRoute.make({
       model: upstream.router,
       dialect,
       bodies,
+      costs,
       streams,
       // `node:http` serves HTTP/1 only.
       out: (request) => NodeHttpServerRequest.toServerResponse(request) as ServerResponse
@@ -437,6 +444,7 @@ export const serve = Effect.fnUntraced(function*(
   const routes = makeRoutes(
     options,
     chat,
+    Estimate.make({ bodies, settings: settings.current, pricing: costs.pricing }),
     ready,
     yield* makeAdmin(admin, () => live),
     yield* AlertBridge.routes(bodies)

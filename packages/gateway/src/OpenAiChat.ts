@@ -11,14 +11,16 @@
  * | `max_completion_tokens` without `max_tokens` | `max_tokens` |
  *
  * Chunks and answers are sent as the service wrote them. Usage that the client did not ask for, and that comes in a chunk without
- * choices, is left out.
+ * choices, is left out. Clients that ask for usage get the cost in it: `cost`, a number, and `cost_currency`.
  *
  * @since 0.1.0
  */
 import * as ChatChunk from "@ballast/chat/ChatChunk"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as WireText from "@ballast/chat/WireText"
+import type { Cost } from "@ballast/deepseek/Pricing"
 import * as GenAi from "@ballast/telemetry/GenAi"
+import * as BigDecimal from "effect/BigDecimal"
 import * as Result from "effect/Result"
 import type { Dialect, Events } from "./Dialect.ts"
 import type { ErrorResponse } from "./ErrorResponse.ts"
@@ -78,8 +80,18 @@ const event = (json: string): string => `data: ${json}\n\n`
 
 const error = ({ body }: ErrorResponse): string => JSON.stringify(body)
 
+/** The chunk with the cost in its usage, as near as a number of JSON comes to it. */
+const withCost = ({ usage, ...chunk }: ChatChunk.ChatChunk, { currency, total }: Cost): string =>
+  JSON.stringify({
+    ...chunk,
+    usage: { ...usage, cost: BigDecimal.toNumberUnsafe(total), cost_currency: currency }
+  })
+
 const eventsOf = (wantsUsage: boolean): Events => ({
-  chunk: (chunk) => !wantsUsage && ChatChunk.isUsageOnly(chunk) ? "" : event(WireText.stringify(chunk)),
+  chunk: (chunk, cost) =>
+    !wantsUsage && ChatChunk.isUsageOnly(chunk)
+      ? ""
+      : event(wantsUsage && cost !== undefined ? withCost(chunk, cost) : WireText.stringify(chunk)),
   end: () => event("[DONE]"),
   error: (failure) => event(error(failure)),
   ping: ": keep-alive\n\n"

@@ -28,6 +28,7 @@ import * as ClientKeys from "./ClientKeys.ts"
 import * as Database from "./Database.ts"
 import * as Environment from "./Environment.ts"
 import * as PolicySettings from "./PolicySettings.ts"
+import * as PriceSettings from "./PriceSettings.ts"
 import * as Startup from "./Startup.ts"
 import * as TelemetrySettings from "./TelemetrySettings.ts"
 
@@ -214,6 +215,7 @@ const All = Schema.Struct({
       "Where clients' keys and the ledger are kept: the path of a SQLite file, :memory:, or postgres://user:password@host/name. Default: data/ballast.db, or :memory: while only the simulator answers. A change needs a restart."
   }),
   ledger: Ledger.annotate({ description: "The rows of all calls. A change needs a restart." }),
+  prices: PriceSettings.Prices,
   limits: Limits,
   log: Log,
   telemetry: TelemetrySettings.Telemetry.annotate({
@@ -274,6 +276,18 @@ export const routing = (
   }
 }
 
+/**
+ * The targets of a model's route, or of the route that takes all others; none where there is neither.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const targetsOf = (
+  { models }: RouterSettings.RouterSettings,
+  model: string
+): ReadonlyArray<RouterSettings.Target> =>
+  ((Object.hasOwn(models, model) ? models[model] : undefined) ?? models[others])?.targets ?? []
+
 const isEmpty = (map: object): boolean => Object.keys(map).length === 0
 
 const standing = ({ apiKey, baseUrl }: GatewaySettings["deepseek"]): RouterSettings.RouterSettings["providers"] => {
@@ -293,6 +307,12 @@ const contradictions = (settings: GatewaySettings): ReadonlyArray<Problem> => [
     (name) => ["admin", "keys", name],
     []
   ),
+  ...PriceSettings.unknownHours(settings.prices).map(({ index, name }) => ({
+    path: ["prices", "list", index, "peakHours"],
+    issue: `there are no peak hours ${name}; known: ${
+      ["deepseek", ...Object.keys(settings.prices.peakHours)].join(", ")
+    }`
+  })),
   ...Object.entries(settings.models).flatMap(([name, { policies: own }]) => {
     const issue = PolicySettings.withoutLimit(settings.policies, own)
     return issue === undefined ? [] : [{ path: ["models", name, "policies", "rateLimit"], issue }]

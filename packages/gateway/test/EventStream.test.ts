@@ -1,4 +1,5 @@
 import { type ChatChunk, ChatError, type ChatModel, WireText } from "@ballast/chat"
+import { Pricing } from "@ballast/deepseek"
 import type { DeepSeek } from "@ballast/deepseek"
 import { ChatRoute, Client, EventStream, type Exchange, OpenAiChat, type Rejection, Shutdown } from "@ballast/gateway"
 import { assert, describe, it } from "@effect/vitest"
@@ -20,6 +21,7 @@ const modelOf = (chunks: Chunks): ChatModel.ChatModel<DeepSeek.CallError> => ({
 
 const exchange = (): Exchange.Exchange => ({
   id: "x",
+  began: 0,
   traceId: "trace-1",
   method: "POST",
   path: "/",
@@ -82,6 +84,7 @@ const ask = Effect.fnUntraced(function*(model: ChatModel.ChatModel<DeepSeek.Call
   const route = ChatRoute.make({
     model,
     dialect: OpenAiChat.dialect,
+    costs: { note: () => {}, pricing: () => Pricing.make(), cheaper: () => Effect.void },
     bodies: {
       read: () =>
         Effect.acquireRelease(

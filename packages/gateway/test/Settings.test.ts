@@ -277,6 +277,7 @@ models:
   it.effect.each(
     [
       ["docs/routing.md", 9],
+      ["docs/prices.md", 2],
       ["packages/gateway/README.md", 1]
     ] as const
   )("loads every example of %s", ([path, count]) =>

@@ -86,6 +86,8 @@ export const table: Readonly<Record<string, Row>> = {
   ballast_circuit_breaker_spared_total: ballast("circuit_breaker.spared", "{call}"),
   ballast_circuit_breaker_state: ballast("circuit_breaker.state", "1"),
   ballast_circuit_breaker_transitions_total: ballast("circuit_breaker.transitions", "{transition}"),
+  // In units of its attribute `currency`.
+  ballast_cost_total: ballast("cost", "{currency}"),
   ballast_deadlines_exceeded_total: ballast("deadlines.exceeded", "{call}"),
   ballast_fallback_failures_total: ballast("fallback.failures", "{call}"),
   ballast_fallbacks_total: ballast("fallbacks", "{call}"),
@@ -111,6 +113,8 @@ export const table: Readonly<Record<string, Row>> = {
   ballast_single_flight_cancelled_total: ballast("single_flight.cancelled", "{call}"),
   ballast_single_flight_joined_total: ballast("single_flight.joined", "{call}"),
   ballast_store_errors_total: ballast("store.errors", "{request}"),
+  ballast_uncertain_prices_total: ballast("uncertain_prices", "{call}"),
+  ballast_unknown_prices_total: ballast("unknown_prices", "{call}"),
   ballast_telemetry_dropped_total: ballast("telemetry.dropped", "{item}")
 }
 

@@ -32,11 +32,17 @@ export interface Exchange {
   status: number
   stream?: boolean
   model?: string
+  /** When the request came, in milliseconds since 1970. */
+  readonly began: number
   usage?: Usage | null | undefined
   /** What the call upstream cost so far. */
   call?: CallInfo
   /** Where the call went. */
   place?: RouteInfo
+  /** What its usage costs; undefined without usage, or where no price is known. */
+  cost?: Cost | undefined
+  /** Whether it has usage, and no price is known for it. */
+  unpriced?: boolean
   /** When the answer's first items came, in milliseconds of the clock. */
   firstAt?: number
   /** What the call cost, and by which revision of the prices. */

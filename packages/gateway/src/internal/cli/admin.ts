@@ -6,6 +6,7 @@ import * as Schema from "effect/Schema"
 import * as AdminApi from "../../AdminApi.ts"
 import { StartError } from "../../StartError.ts"
 import { given, type Method, place, send } from "./adminClient.ts"
+import { print } from "./print.ts"
 import { type Colour, painter, plain, table } from "./table.ts"
 
 export interface Options {
@@ -182,15 +183,13 @@ const ask = <A>(
 ) =>
   Effect.fnUntraced(function*(options: Options, method: Method, path: string, order?: AdminApi.SentOrder) {
     const text = yield* send(yield* place(options.url), method, `/admin/v1${path}`, order)
-    if (options.json) return yield* write(`${text.trimEnd()}\n`)
+    if (options.json) return yield* print(`${text.trimEnd()}\n`)
     const value = yield* Effect.mapError(
       Schema.decodeUnknownEffect(Schema.fromJsonString(schema))(text),
       () => new StartError({ detail: "The gateway's answer is of another version. Use --json to see it as it is." })
     )
-    yield* write(show(value, painter(process.stdout.isTTY && !(yield* noColour))))
+    yield* print(show(value, painter(process.stdout.isTTY && !(yield* noColour))))
   })
-
-const write = (text: string) => Effect.sync(() => void process.stdout.write(text))
 
 const tables = {
   status: ask(AdminApi.Status, showStatus),

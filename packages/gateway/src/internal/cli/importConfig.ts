@@ -2,6 +2,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as LiteLlm from "../../LiteLlm.ts"
 import { StartError } from "../../StartError.ts"
+import { print } from "./print.ts"
 
 /** Writes settings to standard output, and what has no counterpart to standard error. */
 export const importConfig = Effect.fnUntraced(function*(path: string) {
@@ -15,6 +16,6 @@ export const importConfig = Effect.fnUntraced(function*(path: string) {
   )
   const imported = LiteLlm.convert(text)
   if (typeof imported === "string") return yield* new StartError({ detail: `${path}: ${imported}.` })
-  process.stdout.write(`# From ${path}. Look at it with: ballast check\n${imported.yaml}`)
+  yield* print(`# From ${path}. Look at it with: ballast check\n${imported.yaml}`)
   for (const note of imported.notes) process.stderr.write(`${path}: ${note}\n`)
 })

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import { defaultFile, GatewaySettings, make } from "../../Settings.ts"
 import { StartError } from "../../StartError.ts"
+import { print } from "./print.ts"
 import * as sources from "./sources.ts"
 
 /** What `ballast init` writes above the settings. */
@@ -25,8 +26,6 @@ const head =
 /** The commented settings file. */
 export const text = (): string => head + Settings.template(GatewaySettings)
 
-const write = (out: string) => Effect.sync(() => void process.stdout.write(out))
-
 /** Writes a settings file, unless there is one. */
 export const init = Effect.fnUntraced(function*({ config = defaultFile }: Pick<sources.Options, "config">) {
   const files = yield* FileSystem.FileSystem
@@ -39,7 +38,7 @@ export const init = Effect.fnUntraced(function*({ config = defaultFile }: Pick<s
       })
     )
   )
-  yield* write(
+  yield* print(
     `Wrote ${config}. Start the gateway with: ballast serve${config === defaultFile ? "" : ` --config ${config}`}\n`
   )
 })
@@ -49,8 +48,8 @@ export const check = Effect.fnUntraced(function*(options: sources.Options) {
   const settings = yield* make(yield* sources.of(options))
   const { sources: read } = yield* settings.status
   const names = read.map(({ name }) => name).filter((name) => name !== "flags")
-  yield* write(`# In force, from ${names.join(", ")}:\n${Settings.print(yield* settings.current)}`)
+  yield* print(`# In force, from ${names.join(", ")}:\n${Settings.print(yield* settings.current)}`)
 }, Effect.scoped)
 
 /** The JSON Schema of the settings file. */
-export const schema = Effect.suspend(() => write(`${JSON.stringify(Settings.jsonSchema(GatewaySettings), null, 2)}\n`))
+export const schema = Effect.suspend(() => print(`${JSON.stringify(Settings.jsonSchema(GatewaySettings), null, 2)}\n`))
