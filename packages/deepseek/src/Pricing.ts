@@ -122,6 +122,8 @@ export interface Parts {
 export interface Cost {
   /** The price that counted, as its provider and model are written there. */
   readonly price: Pick<Price, "provider" | "model">
+  /** That of the prices. */
+  readonly revision: string
   readonly currency: string
   readonly total: BigDecimal.BigDecimal
   readonly parts: Parts
@@ -176,6 +178,7 @@ export interface Pricing {
 }
 
 interface Rule extends Price {
+  readonly revision: string
   readonly begins: number
   readonly ends: number
   readonly hours: PeakHours.PeakHours | undefined
@@ -219,6 +222,7 @@ export const make = (options: Options = {}): Pricing => {
   const { currency = "CNY", peakHours, prices = [] } = options
   const hours: Readonly<Record<string, PeakHours.PeakHours>> = { deepseek: PeakHours.deepSeek, ...peakHours }
   const all = [...prices, ...decodePrices(builtIn.deepSeek)]
+  const revision = revisionOf(all, hours)
   const rules = new Map<string, Array<Rule>>()
   for (const price of all) {
     const named = price.peakHours === undefined ? undefined : hours[price.peakHours]
@@ -229,6 +233,7 @@ export const make = (options: Options = {}): Pricing => {
     }
     const rule: Rule = {
       ...price,
+      revision,
       begins: price.from === undefined ? -Infinity : Date.parse(price.from),
       ends: price.until === undefined ? Infinity : Date.parse(price.until),
       hours: named
@@ -252,7 +257,7 @@ export const make = (options: Options = {}): Pricing => {
   }
 
   return {
-    revision: revisionOf(all, hours),
+    revision,
     cost: (usage, call) => priced(call, (rule) => costOf(rule, usage, call.at)),
     estimate: (request, { at, provider }) =>
       priced({ provider, model: request.model, at }, (rule) => {
@@ -291,6 +296,7 @@ const costOf = (rule: Rule, usage: Usage, at: number): Cost => {
   }
   return {
     price: { provider: rule.provider, model: rule.model },
+    revision: rule.revision,
     currency: rule.currency,
     total: BigDecimal.normalize(BigDecimal.sumAll(Object.values(parts))),
     parts,

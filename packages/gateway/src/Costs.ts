@@ -2,7 +2,7 @@
  * What calls cost: in the answer's header, the last chunk's usage, log line, span and metrics.
  *
  * A call is priced by the moment at which its request came, by the provider's name, else by its type; answers of the simulator are priced
- * as DeepSeek's. An answer from the cache costs nothing. A model without a price is counted, and costs neither nothing nor anything.
+ * as DeepSeek's. An answer from the cache costs nothing, and saves what its call would have cost now. A model without a price is counted, and costs neither nothing nor anything.
  *
  * @since 0.1.0
  */
@@ -36,8 +36,9 @@ const zero = BigDecimal.make(0n, 0)
 const free: Pricing.Parts = { hit: zero, miss: zero, output: zero, reasoning: zero, call: zero }
 
 /** Nothing, for an answer that was there already. */
-const nothing = (currency: string): Pricing.Cost => ({
+const nothing = (currency: string, revision: string): Pricing.Cost => ({
   price: { provider: "ballast", model: "cache" },
+  revision,
   currency,
   total: zero,
   parts: free,
@@ -94,8 +95,11 @@ export const make = Effect.fnUntraced(function*(
       const { began: at, place, usage } = exchange
       if (usage == null || place === undefined) return
       const { cache, model, provider } = place
-      if (cache?.state === "hit" || cache?.state === "stale") exchange.cost = nothing(current.prices.currency)
-      else if (provider !== undefined && model !== undefined) {
+      if (cache?.state === "hit" || cache?.state === "stale") {
+        const would = cache.from === undefined ? undefined : pricing.cost(usage, { ...cache.from, at })
+        exchange.saved = would && Result.getOrUndefined(would)?.total
+        exchange.cost = nothing(current.prices.currency, pricing.revision)
+      } else if (provider !== undefined && model !== undefined) {
         const cost = pricing.cost(usage, { provider, model, at })
         exchange.cost = Result.getOrUndefined(cost)
         exchange.unpriced = Result.isFailure(cost)

@@ -119,6 +119,8 @@ export interface AnswerCache<in out E> {
 interface Made {
   readonly at: number
   readonly age: number
+  /** Who made it. A stream begins before that is known. */
+  from?: RouteInfo.Cached["from"]
 }
 
 interface Whole extends Made {
@@ -247,12 +249,17 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
     return { request, use, key, native: Native.of(request) !== undefined, asked: false }
   }
   /** Notes what the call got: what was made for it is a miss. */
-  const note = (fiber: AnyFiber, { at }: Made, { asked }: Call): void => {
+  const note = (fiber: AnyFiber, made: Made, { asked }: Call): void => {
     const info = fiber.getRef(RouteInfo.Current)
     if (info === undefined) return
-    const age = Math.max(0, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe() - at)
-    info.cache = { state: age > settings.timeToLive ? "stale" : asked ? "miss" : "hit", age }
+    const age = Math.max(0, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe() - made.at)
+    info.cache = { state: age > settings.timeToLive ? "stale" : asked ? "miss" : "hit", age, from: made.from }
   }
+  /** Who has answered this fiber's call. */
+  const from: Effect.Effect<RouteInfo.Cached["from"]> = Effect.withFiber((fiber) => {
+    const { model, provider } = fiber.getRef(RouteInfo.Current) ?? RouteInfo.make()
+    return Effect.succeed(provider === undefined || model === undefined ? undefined : { provider, model })
+  })
   const madeNow: Effect.Effect<Made> = Effect.map(Clock.currentTimeMillis, (at) => ({ at, age: 0 }))
 
   /** Keeps an answer in the store, too, if it is one that is kept. */
@@ -280,7 +287,10 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
       }
       call.asked = true
       return Effect.tap(
-        Effect.zipWith(model.complete(call.request), madeNow, (completion, made): Whole => ({ ...made, completion })),
+        Effect.gen(function*(): Effect.fn.Return<Whole, E> {
+          const completion = yield* model.complete(call.request)
+          return { ...yield* madeNow, from: yield* from, completion }
+        }),
         (whole) => keep(call, whole, [WireText.stringify(whole.completion)], isComplete(whole.completion.choices))
       )
     })
@@ -299,9 +309,15 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
           return { chunk }
         })),
         Stream.onEnd(
-          Effect.suspend(() =>
-            keep(call, made, chunks.map(WireText.stringify), chunks.length <= maxItems && isCompleteStream(chunks))
-          )
+          Effect.flatMap(from, (from) => {
+            made.from = from
+            return keep(
+              call,
+              made,
+              chunks.map(WireText.stringify),
+              chunks.length <= maxItems && isCompleteStream(chunks)
+            )
+          })
         )
       )
     }))

@@ -20,8 +20,22 @@ export interface RouteInfo {
   arm: string | undefined
   /** Places that the call left after a failure. */
   failovers: number
-  /** What the cache of answers did, and how old the answer was in milliseconds; undefined without a cache. */
-  cache: { readonly state: "hit" | "miss" | "stale" | "bypass"; readonly age?: number } | undefined
+  /** Undefined without a cache. */
+  cache: Cached | undefined
+}
+
+/**
+ * What a cache of answers did.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Cached {
+  readonly state: "hit" | "miss" | "stale" | "bypass"
+  /** How old the answer is, in milliseconds. */
+  readonly age?: number | undefined
+  /** Who gave it, where that is known: the provider, and the model as it names it. */
+  readonly from?: { readonly provider: string; readonly model: string } | undefined
 }
 
 /**

@@ -45,12 +45,8 @@ export interface Exchange {
   unpriced?: boolean
   /** When the answer's first items came, in milliseconds of the clock. */
   firstAt?: number
-  /** What the call cost, and by which revision of the prices. */
-  cost?: { readonly cost: Cost; readonly revision: string }
-  /** What the answer cache did. */
-  cache?: "hit" | "miss" | "stale" | "bypass"
   /** What the call would have cost without the cache. */
-  saved?: BigDecimal
+  saved?: BigDecimal | undefined
   /** The code of the error that was answered. */
   error?: string
   /** Whose fault the error is. */

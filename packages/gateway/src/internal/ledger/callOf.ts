@@ -40,7 +40,7 @@ const units = (money: BigDecimal.BigDecimal | undefined): number | null => {
 export const callOf = (exchange: Exchange, began: number, millis: number): Omit<Call, "id"> | undefined => {
   const { call, client, cost, model, place, usage } = exchange
   if (model === undefined) return undefined
-  const parts = cost?.cost.parts
+  const parts = cost?.parts
   return {
     request_id: exchange.id,
     trace_id: exchange.traceId,
@@ -64,14 +64,14 @@ export const callOf = (exchange: Exchange, began: number, millis: number): Omit<
     cached_tokens: whole(usage?.prompt_cache_hit_tokens ?? usage?.prompt_tokens_details?.cached_tokens),
     output_tokens: whole(usage?.completion_tokens),
     reasoning_tokens: whole(usage?.completion_tokens_details?.reasoning_tokens),
-    currency: text(cost?.cost.currency),
+    currency: text(cost?.currency),
     price_revision: text(cost?.revision),
     cost_hit: units(parts?.hit),
     cost_miss: units(parts?.miss),
     cost_output: units(parts?.output),
     cost_reasoning: units(parts?.reasoning),
     cost_call: units(parts?.call),
-    cache: exchange.cache ?? "",
+    cache: place?.cache?.state ?? "",
     saved: units(exchange.saved)
   }
 }
