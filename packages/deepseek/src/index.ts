@@ -1,6 +1,7 @@
 export * as ChatObject from "./ChatObject.ts"
 export * as Conversation from "./Conversation.ts"
 export * as DeepSeek from "./DeepSeek.ts"
+export * as DeepSeekLanguageModel from "./DeepSeekLanguageModel.ts"
 export * as Fetch from "./Fetch.ts"
 export * as Files from "./Files.ts"
 export * as Lane from "./Lane.ts"
