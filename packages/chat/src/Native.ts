@@ -18,13 +18,13 @@ import type { ChatRequest } from "./ChatRequest.ts"
 import { Given } from "./internal/given.ts"
 
 /**
- * The protocols beside chat: `messages` is Anthropic's Messages, `responses` OpenAI's Responses, `completions` the completion of a text
- * with an optional suffix, also called FIM.
+ * The protocols beside chat: `messages` is Anthropic's Messages, `countTokens` the count of a message's tokens, `responses` OpenAI's Responses,
+ * `completions` the completion of a text with an optional suffix, also called FIM.
  *
  * @category models
  * @since 0.1.0
  */
-export type Protocol = "messages" | "responses" | "completions"
+export type Protocol = "messages" | "countTokens" | "responses" | "completions"
 
 /**
  * A request as its protocol has it.

@@ -12,6 +12,8 @@ import type { Balance } from "@ballast/chat/Balance"
 import type * as ChatError from "@ballast/chat/ChatError"
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import type * as Messages from "@ballast/chat/Messages"
+import * as MessagesChat from "@ballast/chat/MessagesChat"
 import type { ModelList } from "@ballast/chat/ModelList"
 import * as Policy from "@ballast/resilience/Policy"
 import * as Registry from "@ballast/resilience/Registry"
@@ -63,6 +65,14 @@ export class DeepSeek extends Context.Service<
     readonly search: (request: Search.Request) => Effect.Effect<Search.Results, CallError>
     /** Reads a web page. */
     readonly fetch: (request: Fetch.Request) => Effect.Effect<Fetch.Page, CallError>
+    /** Asks for an answer in Anthropic's Messages. */
+    readonly messages: (request: Messages.Request) => Effect.Effect<Messages.Answer, CallError>
+    /** Asks for it in events. */
+    readonly messagesStream: (request: Messages.Request) => Stream.Stream<Messages.Event, CallError>
+    /** Asks how many input tokens a request of Messages has. */
+    readonly countTokens: (
+      request: Omit<Messages.Request, "max_tokens">
+    ) => Effect.Effect<Messages.TokenCount, CallError>
   }
 >()("@ballast/deepseek/DeepSeek") {}
 
@@ -223,7 +233,13 @@ const make = Effect.fnUntraced(function*(given: Options) {
     // Names without an answer yet have no health of their own, and their failures must not be each other's.
     others: yield* Lane.make(bare, { ...laneOptions(options, bare.provider, others), circuitBreaker: false })
   })
-  return DeepSeek.of({ ...chat, ...yield* lookups(bare, options) })
+  return DeepSeek.of({
+    ...chat,
+    ...yield* lookups(bare, options),
+    messages: (request) => MessagesChat.create(chat, request),
+    messagesStream: (request) => MessagesChat.stream(chat, request),
+    countTokens: (request) => MessagesChat.countTokens(chat, request)
+  })
 })
 
 const namesOf = (options: Options, provider: Provider.Provider): ReadonlyArray<string> => [

@@ -11,6 +11,7 @@
  */
 import * as AnswerMemory from "@ballast/chat/AnswerMemory"
 import type { ChatChunk } from "@ballast/chat/ChatChunk"
+import type { ChatCompletion } from "@ballast/chat/ChatCompletion"
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import type { CallError } from "@ballast/deepseek/Lane"
@@ -69,7 +70,7 @@ export const make = (options: Options) =>
   Effect.flatMap(options.bodies.read(request), (body) => {
     const decoded = options.dialect.decode(body, request.headers)
     if (Result.isFailure(decoded)) return Effect.fail(decoded.failure)
-    const { completion, events, request: chat } = decoded.success
+    const { events, request: chat } = decoded.success
     exchange.model = chat.model
     const deadline = ClientDeadline.read(request.headers)
     const until = Defer.read(request.headers, exchange.began)
@@ -81,7 +82,7 @@ export const make = (options: Options) =>
     const place = exchange.place = RouteInfo.make()
     const { client } = exchange
     const answer = events === undefined
-      ? complete(given, exchange, chat, deadline, completion)
+      ? complete(given, exchange, decoded.success, deadline)
       : stream(given, exchange, chat, deadline, events, options.out(request))
     // Added to what is there: providing a context of its own would copy all services for each request.
     return Effect.updateContext(answer, (context: Context.Context<Scope.Scope>) =>
@@ -101,15 +102,21 @@ const after = <E>(wait: Effect.Effect<void>, model: ChatModel<E>): ChatModel<E> 
 const complete = (
   { costs, model }: Options,
   exchange: Exchange.Exchange,
-  request: ChatRequest,
-  { beginning }: ClientDeadline.ClientDeadline,
-  encode: Dialect.Call["completion"]
-) => {
+  { completion: encode, recover, request }: Dialect.Call,
+  { beginning }: ClientDeadline.ClientDeadline
+): Effect.Effect<HttpServerResponse.HttpServerResponse, Failure, Scope.Scope> => {
   const call = model.complete(request)
-  return Effect.flatMap(beginning === Infinity ? call : ClientDeadline.whole(beginning)(call), (completion) => {
+  const bounded: Effect.Effect<ChatCompletion, Failure> = beginning === Infinity
+    ? call
+    : ClientDeadline.whole(beginning)(call)
+  const answer = Effect.flatMap(bounded, (completion) => {
     exchange.usage = completion.usage
     costs.note(exchange)
     return json(encode(completion))
+  })
+  return recover === undefined ? answer : Effect.catch(answer, (failure) => {
+    const text = recover(failure)
+    return text === undefined ? Effect.fail(failure) : json(text)
   })
 }
 

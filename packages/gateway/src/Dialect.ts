@@ -13,7 +13,7 @@ import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import type { Cost } from "@ballast/deepseek/Pricing"
 import type * as Result from "effect/Result"
 import type { Body } from "./Body.ts"
-import type { ErrorResponse } from "./ErrorResponse.ts"
+import type { ErrorResponse, Failure } from "./ErrorResponse.ts"
 import type { Rejection } from "./Rejection.ts"
 
 /**
@@ -46,6 +46,8 @@ export interface Call {
   readonly completion: (completion: ChatCompletion) => string
   /** How a stream is written, when the client asks for one. */
   readonly events: Events | undefined
+  /** The JSON of a whole answer that the gateway gives by itself where a call fails. Default none. */
+  readonly recover?: ((failure: Failure) => string | undefined) | undefined
 }
 
 /**

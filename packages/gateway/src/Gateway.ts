@@ -6,6 +6,8 @@
  * | `POST /v1/chat/completions`, `/chat/completions`, `/beta/chat/completions` | chat, whole or streamed | yes |
  * | `POST /v1/responses`, `/responses` | OpenAI's Responses, whole or streamed | yes |
  * | `POST /v1/completions`, `/beta/completions` | the completion of a text, with a suffix or without (FIM) | yes |
+ * | `POST /v1/messages`, `/anthropic/v1/messages` | Anthropic's Messages, whole or streamed | yes, as `x-api-key` too |
+ * | `POST /v1/messages/count_tokens`, `/anthropic/v1/messages/count_tokens` | how many tokens a message has | yes, as `x-api-key` too |
  * | `GET /v1/models`, `/models` | the models of the settings and of the service | yes |
  * | `GET /v1/models/{id}`, `/models/{id}` | one of them | yes |
  * | `POST /v1/estimate` | what a chat may cost (`Estimate`) | yes |
@@ -45,6 +47,7 @@ import { createServer, type ServerResponse } from "node:http"
 import { createServer as createSecureServer } from "node:https"
 import * as Admin from "./Admin.ts"
 import * as AlertBridge from "./AlertBridge.ts"
+import * as AnthropicMessages from "./AnthropicMessages.ts"
 import * as BalanceReader from "./BalanceReader.ts"
 import * as Body from "./Body.ts"
 import * as ChatRoute from "./ChatRoute.ts"
@@ -71,7 +74,7 @@ import * as PolicyLog from "./PolicyLog.ts"
 import type * as Records from "./Records.ts"
 import { Rejection } from "./Rejection.ts"
 import * as Routes from "./Routes.ts"
-import { type GatewaySettings, routing } from "./Settings.ts"
+import { type GatewaySettings, others, routing } from "./Settings.ts"
 import * as Shutdown from "./Shutdown.ts"
 import * as Startup from "./Startup.ts"
 import type { Upstream } from "./Upstream.ts"
@@ -115,14 +118,25 @@ const twice = (path: `/${string}`, route: Omit<Routes.Route, "path">): ReadonlyA
 ]
 
 /** Each is served on the road of chat. */
-const dialects: ReadonlyArray<{ readonly dialect: Dialect; readonly paths: ReadonlyArray<Routes.Route["path"]> }> = [
+const dialectsOf = (
+  rename: AnthropicMessages.Rename
+): ReadonlyArray<{ readonly dialect: Dialect; readonly paths: ReadonlyArray<Routes.Route["path"]> }> => [
   { dialect: OpenAiChat.dialect, paths: ["/v1/chat/completions", "/chat/completions", "/beta/chat/completions"] },
   { dialect: OpenAiResponses.dialect, paths: ["/v1/responses", "/responses"] },
-  { dialect: OpenAiCompletions.dialect, paths: ["/v1/completions", "/beta/completions"] }
+  { dialect: OpenAiCompletions.dialect, paths: ["/v1/completions", "/beta/completions"] },
+  {
+    dialect: AnthropicMessages.messages(rename),
+    paths: ["/v1/messages", "/anthropic/v1/messages", "/anthropic/messages"]
+  },
+  {
+    dialect: AnthropicMessages.countTokens(rename),
+    paths: ["/v1/messages/count_tokens", "/anthropic/v1/messages/count_tokens"]
+  }
 ]
 
 const makeRoutes = (
   { upstream }: Options,
+  dialects: ReturnType<typeof dialectsOf>,
   chat: (dialect: Dialect) => Routes.Handler,
   estimate: Routes.Handler,
   ready: Routes.Handler,
@@ -290,6 +304,7 @@ interface Live {
   readonly checkKey: ClientKeys.ClientKeys
   readonly checkHost: ReturnType<typeof HostCheck.make>
   readonly bodies: Body.Bodies
+  readonly rename: AnthropicMessages.Rename
   readonly admins: ClientKeys.Clients
   readonly checkAdmin: ClientKeys.ClientKeys
 }
@@ -299,20 +314,24 @@ const adminsOf = ({ admin }: GatewaySettings): ClientKeys.Clients =>
 
 const makeLive = (settings: GatewaySettings, host: string): Live => makeLiveOf(settings, host, adminsOf(settings))
 
-const makeLiveOf = ({ clients, limits, listen }: GatewaySettings, host: string, admins: ClientKeys.Clients): Live => ({
-  admins,
-  checkAdmin: ClientKeys.make(admins),
-  checkKey: ClientKeys.make(clients),
-  checkHost: HostCheck.make({
-    onlyKnownHosts: Object.keys(clients).length === 0 && Startup.isLoopback(host),
-    allowedHosts: listen.allowedHosts,
-    allowedOrigins: listen.allowedOrigins
-  }),
-  bodies: Body.make({
-    maxBodySize: Number(limits.maxBodySize),
-    memory: limits.bodyMemory === undefined ? undefined : Number(limits.bodyMemory)
-  })
-})
+const makeLiveOf = (settings: GatewaySettings, host: string, admins: ClientKeys.Clients): Live => {
+  const { clients, limits, listen, messages } = settings
+  return {
+    admins,
+    rename: AnthropicMessages.renames(messages.models, routing(settings).models, others),
+    checkAdmin: ClientKeys.make(admins),
+    checkKey: ClientKeys.make(clients),
+    checkHost: HostCheck.make({
+      onlyKnownHosts: Object.keys(clients).length === 0 && Startup.isLoopback(host),
+      allowedHosts: listen.allowedHosts,
+      allowedOrigins: listen.allowedOrigins
+    }),
+    bodies: Body.make({
+      maxBodySize: Number(limits.maxBodySize),
+      memory: limits.bodyMemory === undefined ? undefined : Number(limits.bodyMemory)
+    })
+  }
+}
 
 const headersOf = (exchange: Exchange.Exchange, dialect: Dialect | undefined) => ({
   ...Exchange.headers(exchange),
@@ -443,6 +462,7 @@ export const serve = Effect.fnUntraced(function*(
   const admin = options.admin ?? (yield* Admin.make({ settings, routing, router: upstream.router }))
   const routes = makeRoutes(
     options,
+    dialectsOf((model) => live.rename(model)),
     chat,
     Estimate.make({ bodies, settings: settings.current, pricing: costs.pricing }),
     ready,

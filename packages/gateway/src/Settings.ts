@@ -111,6 +111,15 @@ const DeepSeek = Field.section({
   })
 })
 
+const Messages = Field.section({
+  models: Schema.Record(Schema.String, Schema.NonEmptyString).pipe(
+    Field.withDefault({ "claude-opus*": "deepseek-v4-pro", "claude-*": "deepseek-flash" })
+  ).annotate({
+    description:
+      "Which model a name that clients of Messages ask for is, where models has no such name; a * at its end stands for any ending. The first counts."
+  })
+})
+
 const Limits = Field.section({
   maxBodySize: Field.byteSize({ minimum: "1kB", maximum: "48MiB" }).pipe(Field.withDefault("16MiB")).annotate({
     description: "The largest body of a request."
@@ -209,6 +218,7 @@ const All = Schema.Struct({
     description:
       "Where calls of a model go, by the name that clients ask for; * takes all others. Empty: all go to the first provider."
   }),
+  messages: Messages.annotate({ description: "What clients of Anthropic's Messages ask for." }),
   policies: PolicySettings.Policies,
   database: Schema.optionalKey(databaseUrl).annotate({
     description:

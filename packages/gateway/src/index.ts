@@ -1,6 +1,7 @@
 export * as Admin from "./Admin.ts"
 export * as AdminApi from "./AdminApi.ts"
 export * as AlertBridge from "./AlertBridge.ts"
+export * as AnthropicMessages from "./AnthropicMessages.ts"
 export * as BalanceReader from "./BalanceReader.ts"
 export * as Body from "./Body.ts"
 export * as Center from "./Center.ts"

@@ -23,6 +23,7 @@ import * as Draw from "./internal/draw.ts"
 import * as FaultPlan from "./internal/faultPlan.ts"
 import * as Files from "./internal/files.ts"
 import * as Fim from "./internal/fim.ts"
+import * as Messages from "./internal/messages.ts"
 import * as Models from "./internal/models.ts"
 import { latencyOf } from "./internal/pace.ts"
 import * as Refusal from "./internal/refusal.ts"
@@ -45,6 +46,12 @@ const filesAt = (path: string, files: ReturnType<typeof Files.make>): Routes.Rou
   [`GET ${path}/{id}`]: { answer: files.get },
   [`DELETE ${path}/{id}`]: { answer: files.delete }
 })
+
+/** The header with the key. Some endpoints take one of another name, where there is no `Authorization`. */
+const authorizationOf = ({ headers }: SimulatorRequest, { takesApiKey = false }: Routes.Route): string | undefined => {
+  const key = takesApiKey ? headers["x-api-key"] : undefined
+  return headers.authorization ?? (key === undefined ? undefined : `Bearer ${key}`)
+}
 
 /**
  * Makes a simulator. A wrong option is a `RangeError`.
@@ -80,6 +87,8 @@ export const make = Effect.fnUntraced(function*(options: SimulatorOptions = {}) 
   })
   const completions = (beta: boolean) => asked(ChatReply.chat({ beta, replayCheck }))
   const responses = asked(Responses.protocol(replayCheck))
+  const messages: Routes.Route = { ...asked(Messages.protocol(replayCheck)), takesApiKey: true }
+  const countTokens: Routes.Route = { answer: Messages.count(settings.keepAlive), takesApiKey: true }
   const files = Files.make(settings.keepAlive)
   const web = WebTools.make(settings)
   const json = (value: () => unknown): Routes.Route["answer"] => ({ fault }) =>
@@ -93,6 +102,9 @@ export const make = Effect.fnUntraced(function*(options: SimulatorOptions = {}) 
     "POST /beta/completions": asked(Fim.protocol),
     "POST /responses": responses,
     "POST /v1/responses": responses,
+    "POST /anthropic/v1/messages": messages,
+    "POST /anthropic/messages": messages,
+    "POST /anthropic/v1/messages/count_tokens": countTokens,
     ...filesAt("/files", files),
     ...filesAt("/v1/files", files),
     "POST /v1/tools/search": { answer: web.search },
@@ -119,7 +131,7 @@ export const make = Effect.fnUntraced(function*(options: SimulatorOptions = {}) 
     const instead = Reply.instead(arrival, settings.keepAlive)
     if (instead !== undefined) return instead
     if (route === undefined) return Reply.refuse(Refusal.notFound, arrival)
-    return Result.match(authorize(arrival.request.headers.authorization, settings.keys), {
+    return Result.match(authorize(authorizationOf(arrival.request, route), settings.keys), {
       onFailure: (refusal) => Reply.refuse(refusal, arrival),
       onSuccess: (key) => route.answer(arrival, key)
     })

@@ -8,6 +8,7 @@
 import * as ChatChunk from "@ballast/chat/ChatChunk"
 import * as ChatCompletion from "@ballast/chat/ChatCompletion"
 import * as Completions from "@ballast/chat/Completions"
+import * as MessagesChat from "@ballast/chat/MessagesChat"
 import type * as Native from "@ballast/chat/Native"
 import * as ResponsesChat from "@ballast/chat/ResponsesChat"
 import * as WireText from "@ballast/chat/WireText"
@@ -66,11 +67,14 @@ const chunkOf = ({ choices, ...head }: ChatCompletion.ChatCompletion): ChatChunk
   }))
 })
 
+const anthropic = { "anthropic-version": "2023-06-01" }
+
 type Readers = Omit<Protocol, "text">
 
 /** Where a protocol has no readers yet, its requests are sent as chat. */
 const natives: { readonly [P in Native.Protocol]: Readers | undefined } = {
-  messages: undefined,
+  messages: { headers: anthropic, whole: MessagesChat.parse, events: MessagesChat.reader },
+  countTokens: { headers: anthropic, whole: MessagesChat.parseCount, events: MessagesChat.reader },
   responses: { headers: {}, whole: ResponsesChat.parse, events: ResponsesChat.reader },
   completions: { headers: {}, whole: Completions.parse, events: Completions.reader }
 }

@@ -57,7 +57,7 @@ export const native = ({ body }: Native.Native, model: string, isStream: boolean
   jsonBody(
     body["model"] === model && (body["stream"] === true) === isStream
       ? WireText.stringify(body)
-      : JSON.stringify({ ...body, model, stream: isStream })
+      : JSON.stringify({ ...body, model, ...(isStream || "stream" in body ? { stream: isStream } : undefined) })
   )
 
 const jsonBody = (text: string): HttpBody.Uint8Array => HttpBody.text(wellFormed(text), "application/json")

@@ -273,7 +273,7 @@ const decode: Serde.Decoder<Request> = (input, path) =>
   })
 
 /** The conversation as a chat request has it, for those who choose a reply by it. */
-const inputOf = ({ messages, model }: Chat.Chat): ChatRequest => {
+export const inputOf = ({ messages, model }: Chat.Chat): ChatRequest => {
   const [first = { role: "user", content: "" }, ...rest] = messages.map((message): ChatRequest["messages"][number] => {
     const { text } = message.content
     switch (message.role) {

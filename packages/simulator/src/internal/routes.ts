@@ -6,6 +6,8 @@ export interface Route {
   readonly answer: (arrival: Arrival, key: string) => Reply
   /** The plan's faults happen here. Default: false. */
   readonly planned?: boolean
+  /** Whether the key may come as `x-api-key`, too. Default: false. */
+  readonly takesApiKey?: boolean
   /** Tells of the simulator itself: no key is asked for, and no fault happens. Default: false. */
   readonly own?: boolean
 }
