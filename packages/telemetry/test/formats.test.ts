@@ -1,6 +1,7 @@
 import { CallMetrics, Exporter } from "@ballast/telemetry"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Layer, Metric } from "effect"
+import { TestClock } from "effect/testing"
 import { createServer, type Server } from "node:http"
 import { createRequire } from "node:module"
 import type { AddressInfo } from "node:net"
@@ -18,7 +19,7 @@ interface Received {
 }
 
 /** A collector that answers with a status. */
-const collector = (status = 200) =>
+const collector = (status: number | "silent" = 200) =>
   Effect.acquireRelease(
     Effect.callback<{ readonly url: string; readonly received: Array<Received>; readonly server: Server }>((resume) => {
       const received: Array<Received> = []
@@ -31,7 +32,7 @@ const collector = (status = 200) =>
             type: request.headers["content-type"] ?? "",
             body: Buffer.concat(parts)
           })
-          response.writeHead(status).end()
+          if (status !== "silent") response.writeHead(status).end()
         })
       })
       server.listen(0, "127.0.0.1", () => {
@@ -61,6 +62,26 @@ const call = Effect.gen(function*() {
   Effect.withSpan("chat m", { kind: "client", attributes: { "gen_ai.request.model": "m", key: "sk-0123456789" } }),
   Effect.withSpan("POST /v1/chat/completions", { kind: "server" })
 )
+
+/** Runs with metrics of its own. */
+const own = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provideService(effect, Metric.MetricRegistry, new Map())
+
+/** How many spans are counted as lost. */
+const droppedTraces = Effect.map(Metric.snapshot, (all) => {
+  const found = all.find(({ attributes, id }) =>
+    id === "ballast_telemetry_dropped_total" && attributes?.["signal"] === "traces"
+  )
+  return found?.type === "Counter" ? Number(found.state.count) : 0
+})
+
+const tick = Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 5)))
+
+/** Waits in real time for what a server outside brings about. */
+const eventually = (condition: Effect.Effect<boolean>): Effect.Effect<void> =>
+  Effect.flatMap(
+    condition,
+    (holds) => holds ? Effect.void : Effect.andThen(tick, eventually(condition))
+  )
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex")
 
@@ -131,17 +152,43 @@ describe("formats of the exporter", () => {
       assert.strictEqual(failed.tags.error, "no sk-***")
     })))
 
+  it.effect("counts what is lost while sending pauses", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector(400)
+      yield* Effect.gen(function*() {
+        yield* call
+        yield* TestClock.adjust("5 seconds")
+        yield* eventually(Effect.map(droppedTraces, (count) => count === 2))
+        // Sending pauses for a minute: these two are lost, and counted with the next ones, which are refused as well.
+        yield* TestClock.adjust("30 seconds")
+        yield* call
+        yield* TestClock.adjust("40 seconds")
+        yield* call
+        yield* TestClock.adjust("5 seconds")
+        yield* eventually(Effect.map(droppedTraces, (count) => count === 6))
+        assert.lengthOf(received, 2)
+      }).pipe(Effect.provide(exporting({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/v1/traces` })))
+    })).pipe(own))
+
+  it.live("lets eight batches wait for a collector that never answers, and counts the rest", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector("silent")
+      yield* Effect.gen(function*() {
+        for (let i = 0; i < 100; i++) yield* Effect.withSpan(Effect.void, "one")
+        yield* eventually(Effect.map(droppedTraces, (count) => count > 0 && received.length === 8))
+      }).pipe(Effect.provide(exporting({
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/v1/traces`,
+        OTEL_BSP_MAX_EXPORT_BATCH_SIZE: "1",
+        OTEL_EXPORTER_OTLP_TIMEOUT: "1"
+      })))
+      assert.lengthOf(received, 8)
+    })).pipe(own))
+
   it.live.each(["none", "gzip"])(
     "counts what a collector refuses; compression %s",
     (compression) =>
       Effect.scoped(Effect.gen(function*() {
         const { received, url } = yield* collector(400)
-        const droppedTraces = Metric.snapshot.pipe(Effect.map((all) =>
-          all.find(({ attributes, id }) =>
-            id === "ballast_telemetry_dropped_total" && attributes?.["signal"] === "traces"
-          )
-            ?.state
-        ))
         yield* Effect.provide(
           call,
           exporting({
@@ -149,9 +196,9 @@ describe("formats of the exporter", () => {
             OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: compression
           })
         )
-        assert.deepInclude(yield* droppedTraces, { count: 2 })
+        assert.strictEqual(yield* droppedTraces, 2)
         assert.strictEqual(received[0]?.body.subarray(0, 2).toString("hex") === "1f8b", compression === "gzip")
-      })).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+      })).pipe(own)
   )
 
   it.effect.each<readonly [name: string, value: string, text: string]>([

@@ -16,7 +16,7 @@ const exporting = (sampler: Partial<sampling.Sampler> = {}) => {
   const tracer = sampling.make(
     Tracer.make({ span: (options) => new Exported(options) }),
     { ratio: 0, byParent: true, slow: Duration.seconds(30), ...sampler },
-    (spans) => lost += spans
+    { dropped: (spans) => lost += spans, exported: () => {} }
   )
   const names = () => exported.map(({ name }) => name).sort()
   return { names, exported, lost: () => lost, layer: Layer.succeed(Tracer.Tracer, tracer) }

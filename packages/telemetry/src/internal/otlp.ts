@@ -3,6 +3,7 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Formatter from "effect/Formatter"
+import type * as HttpBody from "effect/http/HttpBody"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Otlp from "effect/observability/Otlp"
@@ -15,6 +16,7 @@ import { schemaUrl } from "../GenAi.ts"
 import * as MetricNames from "../MetricNames.ts"
 import { type Compression, counted, dropped, layer as collector, type Signal } from "./collector.ts"
 import { isRecord, read } from "./entry.ts"
+import { type Handed, make as handedOf } from "./handed.ts"
 import { mask } from "./mask.ts"
 import * as sampling from "./sampling.ts"
 import * as zipkin from "./zipkin.ts"
@@ -53,15 +55,25 @@ const defaults = (serviceName: string) =>
     })
   )
 
-/** Copies data with every text masked. */
+/** Data with every text masked. What has nothing to mask is not copied. */
 const masked = <A>(value: A): A => {
   // A copy has the shape of what it is copied from.
   if (typeof value === "string") return mask(value) as A
-  if (Array.isArray(value)) return value.map(masked) as A
+  if (Array.isArray(value)) {
+    let copy: Array<unknown> | undefined
+    for (let i = 0; i < value.length; i++) {
+      const one: unknown = masked(value[i])
+      if (one !== value[i]) (copy ??= value.slice())[i] = one
+    }
+    return (copy ?? value) as A
+  }
   if (!isRecord(value)) return value
-  const copy: Record<string, unknown> = {}
-  for (const key in value) copy[key] = masked(value[key])
-  return copy as A
+  let copy: Record<string, unknown> | undefined
+  for (const key in value) {
+    const one = masked(value[key])
+    if (one !== value[key]) (copy ??= { ...value })[key] = one
+  }
+  return (copy ?? value) as A
 }
 
 const renamed = (attributes: ReadonlyArray<KeyValue>, names: Readonly<Record<string, string>>): Array<KeyValue> =>
@@ -92,11 +104,15 @@ const conventional = (metric: Metric): Metric => {
 }
 
 /** Bodies in which keys are masked, names are those of the conventions, and whose loss can be counted. */
-const serialization = (protocol: Protocol) =>
+const serialization = (protocol: Protocol, handed: Handed) =>
   Layer.effect(
     OtlpSerialization.OtlpSerialization,
     Effect.map(OtlpSerialization.OtlpSerialization, ({ logs, metrics, traces }) => ({
-      logs: (data) => counted(logs(masked(data)), "logs", data.resourceLogs[0]?.scopeLogs[0]?.logRecords?.length ?? 0),
+      logs: (data) => {
+        const records = data.resourceLogs[0]?.scopeLogs[0]?.logRecords?.length ?? 0
+        handed.taken("logs", records)
+        return counted(logs(masked(data)), "logs", records)
+      },
       metrics: ({ resourceMetrics }) =>
         counted(
           metrics(masked({
@@ -112,17 +128,17 @@ const serialization = (protocol: Protocol) =>
           "metrics",
           1
         ),
-      traces: ({ resourceSpans }) =>
-        counted(
-          traces(masked({
-            resourceSpans: resourceSpans.map((resource) => ({
-              ...resource,
-              scopeSpans: resource.scopeSpans.map((scope) => ({ ...scope, schemaUrl }))
-            }))
-          })),
-          "traces",
-          resourceSpans[0]?.scopeSpans[0]?.spans.length ?? 0
-        )
+      traces: ({ resourceSpans }) => {
+        const spans = resourceSpans[0]?.scopeSpans[0]?.spans.length ?? 0
+        handed.taken("traces", spans)
+        const data = {
+          resourceSpans: resourceSpans.map((resource) => ({
+            ...resource,
+            scopeSpans: resource.scopeSpans.map((scope) => ({ ...scope, schemaUrl }))
+          }))
+        }
+        return counted(traces(masked(data)), "traces", spans)
+      }
     }))
   ).pipe(
     Layer.provide(protocol === "http/protobuf" ? OtlpSerialization.layerProtobuf : OtlpSerialization.layerJson)
@@ -132,8 +148,12 @@ const attributeOf = (value: unknown): unknown =>
   isRecord(value) || Array.isArray(value) ? Formatter.formatJson(value) : value
 
 /** Gives a logger the text of an entry as its message, and the fields as annotations: each becomes an attribute of the record. */
-const structured = <Output>(logger: Logger.Logger<unknown, Output>): Logger.Logger<unknown, Output> =>
+const structured = <Output>(
+  logger: Logger.Logger<unknown, Output>,
+  handed: Handed
+): Logger.Logger<unknown, Output> =>
   Logger.make((entry) => {
+    handed.add("logs")
     const { fields, message } = read(entry)
     const annotations = Object.fromEntries(fields.map(([key, value]) => [key, attributeOf(value)]))
     const context = Context.add(entry.fiber.context, References.CurrentLogAnnotations, annotations)
@@ -141,29 +161,41 @@ const structured = <Output>(logger: Logger.Logger<unknown, Output>): Logger.Logg
   })
 
 /** The tracer of an exporter, if there is one, exports what the sampler keeps. */
-const sampled = (tracer: Tracer.Tracer, sampler: sampling.Sampler, context: Context.Context<never>) => {
+const sampled = (
+  tracer: Tracer.Tracer,
+  sampler: sampling.Sampler,
+  context: Context.Context<never>,
+  handed: Handed
+) => {
   const lost = dropped("traces")
-  return sampling.make(tracer, sampler, (spans) => lost.updateUnsafe(spans, context))
+  return sampling.make(tracer, sampler, {
+    dropped: (spans) => lost.updateUnsafe(spans, context),
+    exported: () => handed.add("traces")
+  })
 }
 
 /** Effect's exporters, or Zipkin's of spans, where the logger, if there is one, gets structured entries. */
-const exporters = ({ serviceName, sampler, zipkin: toZipkin }: Options) =>
+const exporters = ({ serviceName, sampler, zipkin: toZipkin }: Options, handed: Handed) =>
   Layer.effectContext(Effect.gen(function*() {
     const outer = yield* Effect.context<never>()
     const built = yield* Layer.build(Otlp.layerFromConfig())
     const before = Context.get(outer, Logger.CurrentLoggers)
     const loggers = Array.from(
       Context.get(Context.merge(outer, built), Logger.CurrentLoggers),
-      (logger) => before.has(logger) ? logger : structured(logger)
+      (logger) => before.has(logger) ? logger : structured(logger, handed)
     )
     const withLoggers = Context.add(built, Logger.CurrentLoggers, new Set(loggers))
     const name = yield* Config.withDefault(Config.String("OTEL_SERVICE_NAME"), serviceName)
+    const countedSpans = (body: HttpBody.HttpBody, spans: number) => {
+      handed.taken("traces", spans)
+      return counted(body, "traces", spans)
+    }
     const tracer = toZipkin
-      ? yield* Effect.provide(zipkin.make(name, (body, spans) => counted(body, "traces", spans)), built)
+      ? yield* Effect.provide(zipkin.make(name, countedSpans), built)
       : built.mapUnsafe.get(Tracer.Tracer.key) as Tracer.Tracer | undefined // the context keeps values by key
     return tracer === undefined
       ? withLoggers
-      : Context.add(withLoggers, Tracer.Tracer, sampled(tracer, sampler, outer))
+      : Context.add(withLoggers, Tracer.Tracer, sampled(tracer, sampler, outer, handed))
   }))
 
 export type Protocol = "http/json" | "http/protobuf"
@@ -177,8 +209,13 @@ export interface Options {
 }
 
 export const layer = (options: Options): Layer.Layer<never, Config.ConfigError> =>
-  exporters(options).pipe(Layer.provide([
-    collector(options.compression),
-    serialization(options.protocol),
-    defaults(options.serviceName)
-  ]))
+  Layer.unwrap(Effect.contextWith((context: Context.Context<never>) => {
+    const handed = handedOf(context)
+    return Effect.succeed(
+      exporters(options, handed).pipe(Layer.provide([
+        collector(options.compression),
+        serialization(options.protocol, handed),
+        defaults(options.serviceName)
+      ]))
+    )
+  }))

@@ -133,8 +133,16 @@ class Sampled implements Tracer.Span {
 /** Whether a span's trace is exported, as far as that is known. */
 export const isExported = (span: Tracer.AnySpan): boolean => span instanceof Sampled ? span.trace.kept : span.sampled
 
-/** A tracer that exports by `tracer` what the sampler keeps. `dropped` is told of spans for which there was no room to wait. */
-export const make = (tracer: Tracer.Tracer, sampler: Sampler, dropped: (spans: number) => void): Tracer.Tracer => {
+/** What a tracer tells of its spans. */
+export interface Told {
+  /** There was no room to wait for so many. */
+  readonly dropped: (spans: number) => void
+  /** One is exported. */
+  readonly exported: () => void
+}
+
+/** A tracer that exports by `tracer` what the sampler keeps. */
+export const make = (tracer: Tracer.Tracer, sampler: Sampler, { dropped, exported }: Told): Tracer.Tracer => {
   const slow = Duration.toNanosUnsafe(sampler.slow)
   let waiting = 0
 
@@ -145,10 +153,15 @@ export const make = (tracer: Tracer.Tracer, sampler: Sampler, dropped: (spans: n
     return ended
   }
 
+  const end = ({ exit, span, time }: Ended): void => {
+    exported()
+    span.end(time, exit)
+  }
+
   const keep = (trace: Trace): void => {
     if (trace.kept) return
     trace.kept = true
-    for (const { exit, span, time } of release(trace)) span.end(time, exit)
+    for (const ended of release(trace)) end(ended)
   }
 
   const isTelling = (span: Tracer.Span, time: bigint, exit: Exit.Exit<unknown, unknown>): boolean =>
@@ -158,7 +171,7 @@ export const make = (tracer: Tracer.Tracer, sampler: Sampler, dropped: (spans: n
   const onEnd = (span: Sampled, time: bigint, exit: Exit.Exit<unknown, unknown>): void => {
     const { inner, trace } = span
     if (!trace.kept && isTelling(inner, time, exit)) keep(trace)
-    if (trace.kept) return inner.end(time, exit)
+    if (trace.kept) return end({ span: inner, time, exit })
     const isLocalRoot = Option.isNone(span.parent) || !(span.parent.value instanceof Sampled)
     if (isLocalRoot) {
       release(trace)
