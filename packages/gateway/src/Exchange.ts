@@ -183,6 +183,7 @@ const fieldsOf = (exchange: Exchange, began: number, millis: number) => {
     arm: place?.arm,
     cache: place?.cache?.state,
     attempts: call?.attempts,
+    resumptions: call?.resumptions || undefined,
     waited_ms: call && Math.round(call.waited),
     ttft_ms: firstAt === undefined ? undefined : firstAt - began,
     input_tokens: usage?.prompt_tokens,

@@ -73,7 +73,14 @@ const Deadlines = Schema.Struct({
   idle: deadline.annotate({ description: "Between two tokens of a stream." })
 })
 
-const { concurrency, deadlines, retry, retryBudget } = Lane.defaults
+const Resume = Schema.Struct({
+  times: count(0, 20).annotate({
+    description:
+      "How often a stream that breaks goes on where its text ended; 0 for never. Each is paid from the retry budget."
+  })
+})
+
+const { concurrency, deadlines, resume, retry, retryBudget } = Lane.defaults
 
 /** `1 second` as the file has it. */
 const short = (text: string): string => text.replace(/ ?(s)econds?| ?(m)inutes?/, "$1$2")
@@ -120,6 +127,9 @@ export const Policies = Field.section({
     attempt: Deadlines.fields.attempt.pipe(Field.withDefault(short(deadlines.attempt))),
     firstToken: Deadlines.fields.firstToken.pipe(Field.withDefault(short(deadlines.firstToken))),
     idle: Deadlines.fields.idle.pipe(Field.withDefault(short(deadlines.idle)))
+  }),
+  resume: Field.section({
+    times: Resume.fields.times.pipe(Field.withDefault(resume.times))
   })
 })
 
@@ -143,7 +153,8 @@ export const ModelPolicies = Schema.Struct({
   circuitBreaker: Schema.optionalKey(CircuitBreaker.mapFields(optional)),
   rateLimit: Schema.optionalKey(RateLimit.mapFields(optional)),
   concurrency: Schema.optionalKey(Concurrency.mapFields(optional)),
-  deadlines: Schema.optionalKey(Deadlines.mapFields(optional))
+  deadlines: Schema.optionalKey(Deadlines.mapFields(optional)),
+  resume: Schema.optionalKey(Resume.mapFields(optional))
 })
 
 /**
@@ -161,7 +172,8 @@ const over = (usual: Policies, own: ModelPolicies): Policies => {
     retryBudget: { ...usual.retryBudget, ...own.retryBudget },
     circuitBreaker: { ...usual.circuitBreaker, ...own.circuitBreaker },
     concurrency: { ...usual.concurrency, ...own.concurrency },
-    deadlines: { ...usual.deadlines, ...own.deadlines }
+    deadlines: { ...usual.deadlines, ...own.deadlines },
+    resume: { ...usual.resume, ...own.resume }
   }
   if (limit === undefined) return without
   const waits = { window: Duration.seconds(1), maxWait: Duration.zero }
@@ -181,7 +193,7 @@ const shorter = (inner: Duration.Duration, outer: Duration.Duration): Duration.D
   Duration.isLessThan(inner, outer) && inner
 
 const ofAll = (settings: Policies, faulty: boolean) => {
-  const { circuitBreaker, concurrency, deadlines, rateLimit, retry, retryBudget } = settings
+  const { circuitBreaker, concurrency, deadlines, rateLimit, resume, retry, retryBudget } = settings
   const { enabled, ...breaker } = circuitBreaker
   return {
     retry: retry.times > 0 && { ...retry, base: Duration.min(retry.base, retry.cap) },
@@ -195,7 +207,8 @@ const ofAll = (settings: Policies, faulty: boolean) => {
       attempt: deadlines.attempt,
       firstToken: shorter(deadlines.firstToken, deadlines.attempt),
       idle: shorter(deadlines.idle, deadlines.attempt)
-    }
+    },
+    resume: resume.times > 0 && resume
   } satisfies RouterSettings.ModelPolicies
 }
 
@@ -209,6 +222,7 @@ const ofModel = (usual: Policies, own: ModelPolicies, faulty: boolean): RouterSe
     ...own.circuitBreaker && { circuitBreaker: all.circuitBreaker },
     ...own.rateLimit && { rateLimit: all.rateLimit },
     ...own.concurrency && { concurrency: all.concurrency },
+    ...own.resume && { resume: all.resume },
     ...own.deadlines && {
       deadlines: { ...ownTotal && { total }, ...Object.keys(ownLane).length > 0 ? lane : undefined }
     }

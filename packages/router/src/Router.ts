@@ -15,7 +15,7 @@ import * as ChatModel from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as Lane from "@ballast/deepseek/Lane"
 import * as PerModel from "@ballast/deepseek/PerModel"
-import type * as Provider from "@ballast/deepseek/Provider"
+import * as Provider from "@ballast/deepseek/Provider"
 import * as Source from "@ballast/deepseek/Source"
 import * as Policy from "@ballast/resilience/Policy"
 import * as Registry from "@ballast/resilience/Registry"
@@ -36,6 +36,7 @@ import * as balances from "./internal/balances.ts"
 import * as lanePolicies from "./internal/lanePolicies.ts"
 import * as noted from "./internal/noted.ts"
 import * as places from "./internal/places.ts"
+import * as resumed from "./internal/resumed.ts"
 import * as KeyPool from "./KeyPool.ts"
 import * as Mirror from "./Mirror.ts"
 import * as Presets from "./Presets.ts"
@@ -135,6 +136,9 @@ interface Pool {
   readonly settings: Settings.ProviderSettings
   readonly lanes: lanePolicies.Lanes
   readonly url: string
+  /** Whether the provider has prefix completion, and whether streams that break go on by it. */
+  readonly hasPrefix: boolean
+  readonly goesOn: boolean
   readonly accounts: KeyPool.KeyPool<RouteError>
   /** By account. */
   readonly models: Map<string, PerModel.PerModel<RouteError>>
@@ -191,9 +195,12 @@ const targetChoice: Record<Settings.Route["choice"], Choice.Choice> = {
   user: Choice.byKey(Choice.user)
 }
 
+/** What of a provider's settings can change in place. */
+const inPlace = { accounts: {}, resume: true }
+
 /** Whether a pool can go on under other settings: only its accounts differ, and policies that can be changed in place. */
 const isSame = (before: Pool, name: string, settings: Settings.ProviderSettings, lanes: lanePolicies.Lanes): boolean =>
-  Equal.equals({ ...before.settings, accounts: {} }, { ...settings, accounts: {} }) &&
+  Equal.equals({ ...before.settings, ...inPlace }, { ...settings, ...inPlace }) &&
   lanePolicies.isSameShape(name, before.lanes, lanes)
 
 /** Changes the policies of an account's lanes in place, where they differ. */
@@ -282,6 +289,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   const makePool = Effect.fnUntraced(function*(name: string, settings: Settings.ProviderSettings) {
     const own = yield* Scope.fork(scope)
     const provider = providerOf(name, settings)
+    const hasPrefix = Provider.betaPath(provider, new URL(provider.baseUrl)) !== undefined
     const http = yield* client(name, settings.type)
     // Lanes are made later, too, when a model has answered for the first time.
     const laneOptions = (account: string, model: string) => {
@@ -290,6 +298,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
         ...policies,
         // Of the route.
         retry: false as const,
+        resume: false as const,
         deadlines: policies.deadlines === false ? false as const : { ...policies.deadlines, total: false as const }
       }
     }
@@ -342,7 +351,17 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
           )
       })
     }).pipe(Scope.provide(own))
-    const pool: Pool = { settings, lanes, url: provider.baseUrl, accounts, models, source: sourceOf, scope: own }
+    const pool: Pool = {
+      settings,
+      lanes,
+      url: provider.baseUrl,
+      hasPrefix,
+      goesOn: settings.resume && hasPrefix,
+      accounts,
+      models,
+      source: sourceOf,
+      scope: own
+    }
     return pool
   })
 
@@ -356,7 +375,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       pools.set(
         name,
         old !== undefined && isSame(old, name, provider, lanes)
-          ? { ...old, settings: provider, lanes }
+          ? { ...old, settings: provider, lanes, goesOn: provider.resume && old.hasPrefix }
           : yield* makePool(name, provider)
       )
     }
@@ -414,9 +433,17 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     pools: ReadonlyMap<string, Pool>,
     routes: ReadonlyMap<string, Route>
   ) {
+    const own = lanePolicies.over(policies, lanePolicies.ownOf(policies, name))
+    const retry = yield* Lane.retryOf(`route/${name}`, own)
+    const resumable = yield* resumed.make({
+      name,
+      retry,
+      resume: own.resume,
+      can: (provider) => poolOf(pools, provider).goesOn
+    })
     const split = Split.make(
       Object.fromEntries(settings.targets.map((target) => [armOf(target), {
-        model: targetModel(pools, target),
+        model: resumable(target, targetModel(pools, target)),
         weight: target.weight,
         when: whenOf(target)
       }])),
@@ -425,7 +452,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     const rest = places.make<RouteError>({
       route: settings,
       accounts: (provider) => Object.keys(accountsOf(poolOf(pools, provider).settings)),
-      model: (target, accounts) => targetModel(pools, target, accounts),
+      model: (target, accounts) => resumable(target, targetModel(pools, target, accounts)),
       when: whenOf
     })
     const failover = settings.failover.length === 0 ? split : Failover.make<RouteError, ChatError.ClientError>(
@@ -445,7 +472,6 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
         share: mirrored.share,
         when: whenOf(mirrored)
       })
-    const own = lanePolicies.over(policies, lanePolicies.ownOf(policies, name))
     const policy = yield* Policy.common({
       name: `route/${name}`,
       cooperative: true,
@@ -453,7 +479,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       total: own.deadlines === false
         ? undefined
         : Lane.resolveDeadline(own.deadlines?.total, Lane.defaults.deadlines.total),
-      retry: yield* Lane.retryOf(`route/${name}`, own)
+      retry
     })
     const undegraded = ChatModel.withPolicy(mirror ?? failover, policy)
     const weights = Object.fromEntries(settings.targets.map((target) => [armOf(target), target.weight]))

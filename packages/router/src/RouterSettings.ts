@@ -69,6 +69,10 @@ export const ProviderSettings = Schema.Struct({
   preflight: Schema.Boolean.pipe(Field.withDefault(true)).annotate({
     description:
       "Whether requests that DeepSeek would surely refuse are refused here, and not sent. Other services get all requests."
+  }),
+  resume: Schema.Boolean.pipe(Field.withDefault(true)).annotate({
+    description:
+      "Whether a stream that breaks goes on where its text ended. It takes prefix completion, which DeepSeek has; streams of others end."
   })
 })
 

@@ -27,7 +27,7 @@ export class Begun {
   /** What the parts used that are over, and whether the service has told any of it. */
   private used: Usage.Usage | undefined
   private told = false
-  /** Usage of this part. A chunk of nothing else waits until it is known that the part is the last one. */
+  /** Usage of this part. A chunk of nothing else waits for what comes next: it may be the end of a part that is not the last one. */
   private usage: Usage.Usage | undefined
   private waiting: Chunk | undefined
   private tokensBefore = 0
@@ -44,17 +44,13 @@ export class Begun {
 
   /** Notes the chunks of a read, and makes those of a later part go on with the first. */
   take(chunks: Arr.NonEmptyReadonlyArray<Chunk>): Arr.NonEmptyReadonlyArray<Chunk> | undefined {
-    if (this.part === 1 && !chunks.some((chunk) => this.mustWait(chunk))) {
-      for (const chunk of chunks) this.note(chunk)
-      return chunks
-    }
-    const given = chunks.flatMap((chunk) => this.joined(chunk) ?? [])
-    return Arr.isArrayNonEmpty(given) ? given : undefined
-  }
-
-  /** Usage alone, before the end: either the part has failed, or the end is still to come. */
-  private mustWait(chunk: Chunk): boolean {
-    return ChatChunk.isUsageOnly(chunk) && !this.finished
+    const own = this.part === 1 ? chunks : chunks.flatMap((chunk) => this.joined(chunk) ?? [])
+    if (this.part === 1) { for (const chunk of chunks) this.note(chunk) }
+    const all = this.waiting === undefined ? own : [this.waiting, ...own]
+    const last = all[all.length - 1]
+    this.waiting = last !== undefined && !this.finished && ChatChunk.isUsageOnly(last) ? last : undefined
+    const given = this.waiting === undefined ? all : all.slice(0, -1)
+    return Arr.isReadonlyArrayNonEmpty(given) ? given : undefined
   }
 
   private note(chunk: Chunk): void {
@@ -80,15 +76,10 @@ export class Begun {
   }
 
   private joined(chunk: Chunk): Chunk | undefined {
-    if (this.mustWait(chunk)) {
-      this.note(chunk)
-      this.waiting = chunk
-      return undefined
-    }
-    const own = this.part === 1 ? chunk : this.going(chunk)
-    if (own !== undefined) this.note(own)
-    if (chunk.usage != null) this.waiting = undefined
-    return own === undefined || chunk.usage == null ? own : { ...own, usage: this.sum(chunk.usage) }
+    const own = this.going(chunk)
+    if (own === undefined) return undefined
+    this.note(own)
+    return own.usage == null ? own : { ...own, usage: this.sum(own.usage) }
   }
 
   /** A chunk of a later part, without what opens an answer: that was given. */
@@ -162,13 +153,17 @@ export class Begun {
     }
   }
 
-  /** What a stream has still to give as it ends: usage that waits for that; of one that fails, all that it has cost, if the service told. */
+  /** What a stream has still to give as it ends: usage that waits; of one that fails, all that it has cost, if the service told. */
   owed(failed: boolean): Chunk | undefined {
     const { usage, waiting } = this
     this.waiting = undefined
-    if (waiting === undefined && !(failed && this.told)) return undefined
-    const own = { ...waiting, object: "chat.completion.chunk", choices: [], usage: this.sum(usage ?? this.counted()) }
-    return { ...own, ...this.head }
+    if (waiting !== undefined || !failed || !this.told) return waiting
+    return {
+      ...this.head,
+      object: "chat.completion.chunk",
+      choices: [],
+      usage: this.sum(usage ?? this.counted())
+    }
   }
 }
 

@@ -9,7 +9,7 @@ import type * as Deadline from "@ballast/resilience/Deadline"
 import * as Equal from "effect/Equal"
 
 /**
- * The policies of a model: `retry`, `retryBudget` and `deadlines.total` of its route, the others of the lanes that its targets name.
+ * The policies of a model: `retry`, `retryBudget`, `resume` and `deadlines.total` of its route, the others of the lanes that its targets name.
  *
  * @category options
  * @since 0.1.0
@@ -87,8 +87,8 @@ export const ownOf = ({ models }: Policies, name: string): ModelPolicies | undef
 /** What of a route's policies is its lanes'; undefined when it says nothing of them. */
 const ofLane = (own: ModelPolicies | undefined): ModelPolicies | undefined => {
   if (own === undefined) return undefined
-  const { deadlines: given, retry: _, retryBudget: __, ...rest } = own
-  const { total: ___, ...deadlines } = given === undefined || given === false ? {} : given
+  const { deadlines: given, resume: _, retry: __, retryBudget: ___, ...rest } = own
+  const { total: ____, ...deadlines } = given === undefined || given === false ? {} : given
   const said = given === false || Object.values(deadlines).some((deadline) => deadline !== undefined)
   const lane: ModelPolicies = said ? { ...rest, deadlines: given === false ? false : deadlines } : rest
   return Object.values(lane).some((policy) => policy !== undefined) ? lane : undefined
