@@ -1,4 +1,5 @@
 export * as ApolloSource from "./ApolloSource.ts"
+export * as Document from "./Document.ts"
 export * as EnvironmentSource from "./EnvironmentSource.ts"
 export * as EtcdSource from "./EtcdSource.ts"
 export * as Field from "./Field.ts"

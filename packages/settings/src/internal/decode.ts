@@ -160,20 +160,26 @@ const problemsOf = (
 export const refuse = ([first, ...rest]: ReadonlyArray<Problem>): Effect.Effect<void, SettingsRefused> =>
   first === undefined ? Effect.void : Effect.fail(new SettingsRefused({ problems: [first, ...rest] }))
 
+/** Decodes a tree that came of layers. */
+export const decodeTree = <A>(
+  schema: Schema.Decoder<A>,
+  root: Field,
+  layers: ReadonlyArray<Layer>,
+  tree: unknown
+): Effect.Effect<A, SettingsRefused> =>
+  Schema.decodeUnknownEffect(schema, { errors: "all", onExcessProperty: "error" })(readTexts(tree, schema.ast)).pipe(
+    Effect.catchTag(
+      "SchemaError",
+      ({ issue }) => Effect.andThen(refuse(problemsOf(issue, root, layers, tree)), Effect.die(issue))
+    )
+  )
+
 /** Merges, puts in what is referred to, and decodes. */
 export const decode = Effect.fnUntraced(
   function*<A>(schema: Schema.Decoder<A>, root: Field, layers: ReadonlyArray<Layer>) {
     const resolved = yield* resolve(layers, layers.map(({ tree }) => tree).reduce(merge, {}))
     const value = yield* refuse(resolved.problems).pipe(
-      Effect.andThen(
-        Schema.decodeUnknownEffect(schema, { errors: "all", onExcessProperty: "error" })(
-          readTexts(resolved.tree, schema.ast)
-        )
-      ),
-      Effect.catchTag(
-        "SchemaError",
-        ({ issue }) => Effect.andThen(refuse(problemsOf(issue, root, layers, resolved.tree)), Effect.die(issue))
-      ),
+      Effect.andThen(decodeTree(schema, root, layers, resolved.tree)),
       Effect.result
     )
     return { value, files: resolved.files }
