@@ -4,7 +4,8 @@
  *
  * From the outside in: span of the call, total deadline, retries with their budget, circuit breaker, rate limit, concurrency limit,
  * deadlines of the attempt, span of the attempt. The policies are named `<name>/<model>`, and found by that name in the registry at
- * hand until the scope closes. A 429 that names a concurrency limit lowers that of the lane at once; it grows again later.
+ * hand until the scope closes. A 429 that names a concurrency limit lowers that of the lane at once; it grows again later. Where several
+ * processes share limits (`Share`), the lane keeps this process's part of each.
  *
  * @since 0.1.0
  */
@@ -19,6 +20,7 @@ import type * as RateLimiter from "@ballast/resilience/RateLimiter"
 import * as Registry from "@ballast/resilience/Registry"
 import type * as Retry from "@ballast/resilience/Retry"
 import * as RetryBudget from "@ballast/resilience/RetryBudget"
+import * as Share from "@ballast/resilience/Share"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
@@ -138,6 +140,7 @@ export const make = Effect.fnUntraced(function*(
   const { total, ...attemptLimits } = resolveDeadlines(options.deadlines)
   const circuitBreaker = yield* breakerOf(name, options)
   const adaptiveLimit = yield* limitOf(name, options, provider.models[model]?.concurrency, total)
+  const rateLimit = enabled(options.rateLimit, defaults.rateLimit)
   const policy = yield* Policy.common<ChatError.TransportError>({
     name,
     total,
@@ -148,7 +151,7 @@ export const make = Effect.fnUntraced(function*(
     progress,
     retry: yield* retryOf(name, options),
     circuitBreaker,
-    rateLimiter: enabled(options.rateLimit, defaults.rateLimit),
+    rateLimiter: rateLimit && (yield* rateOf(rateLimit)),
     concurrencyLimit: adaptiveLimit
   })
   const registry = yield* Registry.Current
@@ -185,6 +188,15 @@ export const retryOf = (
   return Effect.map(budget, (budget) => ({ ...retry, budget }))
 }
 
+/**
+ * A rate limit as this process keeps it: its part, where several share the limit.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const rateOf = (options: RateLimiter.Options): Effect.Effect<RateLimiter.Options> =>
+  Effect.map(Share.Current, (share) => ({ ...options, limit: Share.part(options.limit, share) }))
+
 const isBudget = (given: RetryBudget.Options | RetryBudget.RetryBudget): given is RetryBudget.RetryBudget =>
   Policy.isPolicy(given)
 
@@ -202,22 +214,25 @@ const limitOf = (
   total: Duration.Duration | undefined
 ): Effect.Effect<AdaptiveLimit.AdaptiveLimit | undefined> => {
   if (concurrency === false) return Effect.undefined
-  const max = concurrency?.limit ?? documented ?? defaults.concurrency.limit
+  const all = concurrency?.limit ?? documented ?? defaults.concurrency.limit
   const usual = Duration.fromInputUnsafe(defaults.concurrency.maxWait)
   const given = concurrency?.maxWait
   if (given !== undefined && total !== undefined && isBetween(total, Duration.fromInputUnsafe(given))) {
     throw new RangeError(`Lane.make: concurrency.maxWait must be no longer than total (${Duration.format(total)})`)
   }
-  return AdaptiveLimit.make({
-    name,
-    algorithm: AdaptiveLimit.told(),
-    initial: max,
-    max,
-    queue: concurrency?.queue ?? defaults.concurrency.queue,
-    // A total that is shorter bounds the wait by itself.
-    maxWait: given ?? (total === undefined ? usual : Duration.min(usual, total)),
-    limitOf: statedLimit,
-    isDrop: () => false
+  return Effect.flatMap(Share.Current, (share) => {
+    const max = Share.part(all, share)
+    return AdaptiveLimit.make({
+      name,
+      algorithm: AdaptiveLimit.told(),
+      initial: max,
+      max,
+      queue: concurrency?.queue ?? defaults.concurrency.queue,
+      // A total that is shorter bounds the wait by itself.
+      maxWait: given ?? (total === undefined ? usual : Duration.min(usual, total)),
+      limitOf: (exit) => statedLimit(exit, share),
+      isDrop: () => false
+    })
   })
 }
 
@@ -228,12 +243,13 @@ const isBetween = (total: Duration.Duration, wait: Duration.Duration): boolean =
 /** A 429 that speaks of concurrency and names no limit says only that there is less room than is taken. */
 const unnamed = Number.MAX_SAFE_INTEGER
 
-const statedLimit = (exit: Exit.Exit<unknown, unknown>): number | undefined => {
+const statedLimit = (exit: Exit.Exit<unknown, unknown>, share: Share.Share): number | undefined => {
   if (exit._tag === "Success") return undefined
   for (const failure of exit.cause.reasons) {
     if (failure._tag === "Fail" && failure.error instanceof ChatError.ClientError) {
       const { reason } = failure.error
-      return reason._tag === "ConcurrencyExceeded" ? reason.limit ?? unnamed : undefined
+      if (reason._tag !== "ConcurrencyExceeded") return undefined
+      return reason.limit === undefined ? unnamed : Share.part(reason.limit, share)
     }
   }
   return undefined

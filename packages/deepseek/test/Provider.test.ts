@@ -1,6 +1,6 @@
 /** A second provider, made with public functions only: a host in memory that speaks the API in its own way. */
 import { Lane, PerModel, Provider, Source } from "@ballast/deepseek"
-import { Registry } from "@ballast/resilience"
+import { Registry, Share } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Redacted, Stream } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
@@ -95,6 +95,17 @@ describe("a second provider", () => {
       assert.strictEqual((yield* Effect.flip(first.complete(request)))._tag, "CircuitOpen")
       yield* second.complete(request)
     }))
+
+  it.effect("keeps its part of limits that several processes share", () =>
+    Effect.gen(function*() {
+      const registry = yield* Registry.Current
+      const source = yield* sourceOn(host().layer)
+      yield* Lane.make(source, { name: "part", model: "qwen-quay", rateLimit: { limit: 5, window: "1 second" } })
+      const limit = yield* registry.find("adaptiveLimit", "part/qwen-quay")
+      const rate = yield* registry.find("rateLimiter", "part/qwen-quay")
+      assert.strictEqual((yield* limit!.inspect).limit, 2)
+      assert.strictEqual((yield* rate!.inspect).available, 3)
+    }).pipe(Effect.provideService(Share.Current, { index: 0, of: 2 })))
 
   it.effect("is chosen by model beside others", () =>
     Effect.gen(function*() {

@@ -38,12 +38,15 @@ import { version } from "./Version.ts"
 export interface Admin {
   readonly status: Effect.Effect<typeof Status.Type>
   readonly routes: Effect.Effect<ReadonlyArray<typeof Route.Type>>
-  /** Asks each account for its balance, for three seconds at most, and no more often than twice a minute. */
-  readonly accounts: Effect.Effect<ReadonlyArray<typeof Account.Type>>
+  /** Asks each account for its balance, unless that is not wanted: for three seconds at most, and no more often than twice a minute. */
+  readonly accounts: (options?: { readonly balance: boolean }) => Effect.Effect<ReadonlyArray<typeof Account.Type>>
   /** In their order: those in force, and the last hundred of the others. */
   readonly acts: Effect.Effect<ReadonlyArray<Act>>
-  readonly act: (order: Order, by: string) => Effect.Effect<Act, UnknownName | Refused | StoreDown>
+  /** Without an id the act gets the next number. */
+  readonly act: (order: Order, by: string, id?: string) => Effect.Effect<Act, UnknownName | Refused | StoreDown>
   readonly undo: (id: string, by: string) => Effect.Effect<Act, UnknownName>
+  /** Takes over the acts of another process of the same gateway: those in force are put in force here, for as long as they have left. */
+  readonly restore: (acts: ReadonlyArray<Act>) => Effect.Effect<void>
 }
 
 /**
@@ -78,6 +81,12 @@ const maxListed = 50
 const balanceTimeout = "3 seconds"
 /** In milliseconds. */
 const balanceAge = 30_000
+
+/** An order as the log has it. */
+const told = (order: Order): object =>
+  "for" in order && order.for !== undefined ? { ...order, for: Duration.format(order.for) } : order
+
+const atOnce: Lever = { on: "settings", pull: Effect.void, release: undefined }
 
 const unknownName = (message: string): UnknownName => new UnknownName({ error: { code: "unknown_name", message } })
 
@@ -186,7 +195,12 @@ export const make = Effect.fnUntraced(function*<A>(
     const gone = held.filter((other) => !isInForce(other)).slice(0, -maxEnded)
     held = held.filter((other) => !gone.includes(other))
     if (ended.because === "done") return
-    yield* Effect.logInfo("admin act ended", { act: one.act.id, ...ended, by: ended.by ?? undefined, ...one.act.order })
+    yield* Effect.logInfo("admin act ended", {
+      act: one.act.id,
+      ...ended,
+      by: ended.by ?? undefined,
+      ...told(one.act.order)
+    })
   })
 
   const untilOf = (order: Order, now: number): Act["until"] => {
@@ -194,10 +208,10 @@ export const make = Effect.fnUntraced(function*<A>(
     return order.for === undefined ? order.until ?? "undone" : now + Duration.toMillis(order.for)
   }
 
-  const record = Effect.fnUntraced(function*(order: Order, by: string, lever: Lever) {
+  const record = Effect.fnUntraced(function*(order: Order, by: string, id: string | undefined, lever: Lever) {
     const at = yield* Clock.currentTimeMillis
-    const id = String(++made)
-    yield* Effect.logInfo("admin act", { act: id, by, ...order })
+    id ??= String(++made)
+    yield* Effect.logInfo("admin act", { act: id, by, ...told(order) })
     const one: Held = { act: { id, order, by, at, until: untilOf(order, at), ended: null }, lever }
     held = [...held, one]
     if (lever.release === undefined) yield* end(one, { because: "done", by: null })
@@ -212,23 +226,26 @@ export const make = Effect.fnUntraced(function*<A>(
       Effect.forkIn(scope)
     )
 
-  const carryOut = Effect.fnUntraced(function*(order: Exclude<Order, { readonly do: "reload" }>, by: string) {
-    const lever = leverOf(order)
-    yield* lever.pull
-    for (const other of held) {
-      if (isInForce(other) && other.lever.on === lever.on) yield* end(other, { because: "replaced", by })
-    }
-    const one = yield* record(order, by, lever)
-    if ("for" in order && order.for !== undefined) yield* expire(one, order.for)
-    return one.act
-  }, (effect) => lock.withPermit(Effect.uninterruptible(effect)))
+  const carryOut = Effect.fnUntraced(
+    function*(order: Exclude<Order, { readonly do: "reload" }>, by: string, id?: string) {
+      const lever = leverOf(order)
+      yield* lever.pull
+      for (const other of held) {
+        if (isInForce(other) && other.lever.on === lever.on) yield* end(other, { because: "replaced", by })
+      }
+      const one = yield* record(order, by, id, lever)
+      if ("for" in order && order.for !== undefined) yield* expire(one, order.for)
+      return one.act
+    },
+    (effect) => lock.withPermit(Effect.uninterruptible(effect))
+  )
 
-  const reload = Effect.fnUntraced(function*(order: Order, by: string) {
+  const reload = Effect.fnUntraced(function*(order: Order, by: string, id?: string) {
     yield* Effect.mapError(
       settings.refresh,
       ({ message }) => new Refused({ error: { code: "settings_refused", message } })
     )
-    const one = yield* record(order, by, { on: "settings", pull: Effect.void, release: undefined })
+    const one = yield* record(order, by, id, atOnce)
     return one.act
   })
 
@@ -251,7 +268,8 @@ export const make = Effect.fnUntraced(function*<A>(
         sources: sources.map(({ reason = null, ...source }) => ({ ...source, reason })),
         refusal: refusal === undefined ? null : { at: refusal.at, problems: refusal.error.message.split("\n") }
       },
-      actsInForce: held.filter(isInForce).length
+      actsInForce: held.filter(isInForce).length,
+      workers: []
     }
   })
 
@@ -303,33 +321,37 @@ export const make = Effect.fnUntraced(function*<A>(
     return balance
   })
 
-  const accounts = Effect.flatMap(router.inspect, ({ providers }) =>
-    Effect.forEach(
-      providers.flatMap(({ accounts, provider, url }) => accounts.map((state) => ({ provider, url, state }))),
-      ({ provider, state: { inFlight, keys, name, resting = null, weight }, url }) =>
-        Effect.map(
-          Effect.all([balanceOf(provider, name), policiesOf(({ owner }) => owner === `${provider}/${name}`)]),
-          ([balance, policies]) => ({
-            provider,
-            account: name,
-            url,
-            weight,
-            inFlight,
-            resting,
-            keys: keys.map((retired = undefined, index) => ({ position: index + 1, retired: retired ?? null })),
-            balance,
-            ...policies
-          })
-        ),
-      { concurrency: 10 }
-    ))
+  const accounts: Admin["accounts"] = ({ balance: asked } = { balance: true }) =>
+    Effect.flatMap(router.inspect, ({ providers }) =>
+      Effect.forEach(
+        providers.flatMap(({ accounts, provider, url }) => accounts.map((state) => ({ provider, url, state }))),
+        ({ provider, state: { inFlight, keys, name, resting = null, weight }, url }) =>
+          Effect.map(
+            Effect.all([
+              asked ? balanceOf(provider, name) : Effect.succeed(null),
+              policiesOf(({ owner }) => owner === `${provider}/${name}`)
+            ]),
+            ([balance, policies]) => ({
+              provider,
+              account: name,
+              url,
+              weight,
+              inFlight,
+              resting,
+              keys: keys.map((retired = undefined, index) => ({ position: index + 1, retired: retired ?? null })),
+              balance,
+              ...policies
+            })
+          ),
+        { concurrency: 10 }
+      ))
 
   return {
     status,
     routes,
     accounts,
     acts: Effect.sync(() => held.map(({ act }) => act)),
-    act: (order, by) => order.do === "reload" ? reload(order, by) : carryOut(order, by),
+    act: (order, by, id) => order.do === "reload" ? reload(order, by, id) : carryOut(order, by, id),
     undo: (id, by) =>
       Effect.gen(function*() {
         const one = held.find((one) => one.act.id === id && isInForce(one))
@@ -339,6 +361,18 @@ export const make = Effect.fnUntraced(function*<A>(
         }
         yield* end(one, { because: "undone", by })
         return one.act
+      }).pipe(Effect.uninterruptible, lock.withPermit),
+    restore: (acts) =>
+      Effect.gen(function*() {
+        const now = yield* Clock.currentTimeMillis
+        for (const act of acts) {
+          const lever = act.order.do === "reload" ? atOnce : leverOf(act.order)
+          const one: Held = { act, lever }
+          held = [...held, one]
+          if (act.ended !== null) continue
+          yield* Effect.catch(lever.pull, () => end(one, { because: "gone", by: null }))
+          if (typeof act.until === "number") yield* expire(one, Duration.millis(Math.max(0, act.until - now)))
+        }
       }).pipe(Effect.uninterruptible, lock.withPermit)
   }
 })

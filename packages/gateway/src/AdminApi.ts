@@ -189,7 +189,15 @@ export const Status = Schema.Struct({
     })),
     refusal: Schema.NullOr(Schema.Struct({ at: Time, problems: Schema.Array(Schema.String) }))
   }),
-  actsInForce: Schema.Int
+  actsInForce: Schema.Int,
+  workers: Schema.Array(Schema.Struct({
+    worker: Schema.Int,
+    pid: Schema.NullOr(Schema.Int),
+    state: Schema.Literals(["starting", "ready", "silent"]),
+    since: Time,
+    restarts: Schema.Int,
+    revision: Schema.NullOr(Schema.Int)
+  })).annotate({ description: "The processes that serve, where there are several; `silent` did not answer" })
 })
 
 const lasting = {

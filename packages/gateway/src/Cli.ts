@@ -48,6 +48,7 @@ const serve = Command.make(
     profile,
     host: Flags.host("127.0.0.1"),
     port: Flags.port(8787),
+    workers: Flags.workers,
     forwardSimulate: Flag.Boolean("forward-simulate").pipe(
       Flag.withDescription(
         "The service is a simulator: the header x-simulate goes on to it (BALLAST_FORWARD_SIMULATE)"
@@ -63,6 +64,7 @@ const serve = Command.make(
           ...sourcesOf(options),
           host: Option.getOrUndefined(options.host),
           port: Option.getOrUndefined(options.port),
+          workers: Option.getOrUndefined(options.workers),
           forwardSimulate: Option.getOrUndefined(options.forwardSimulate)
         })
     )
@@ -76,6 +78,7 @@ With DEEPSEEK_API_KEY set it talks to DeepSeek, without it to an embedded simula
 Environment:
   BALLAST_PROFILE               profile, as --profile (none)
   HOST, PORT                    where to listen (127.0.0.1, 8787)
+  BALLAST_WORKERS               processes that serve behind the port, 0 for one a core (1)
   DEEPSEEK_API_KEY              key for DeepSeek; none: the simulator answers
   DEEPSEEK_BASE_URL             where DeepSeek is (https://api.deepseek.com)
   BALLAST_FORWARD_SIMULATE      true when the service is a simulator: the header x-simulate goes on to it (false)

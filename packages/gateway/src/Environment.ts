@@ -258,6 +258,15 @@ const all = Config.map(
   Config.all([
     one("HOST", "listen.host", hostVariable),
     one("PORT", "listen.port", portVariable(defaultPort)),
+    one(
+      "BALLAST_WORKERS",
+      "listen.workers",
+      setting(
+        "BALLAST_WORKERS",
+        "a whole number from 0 to 256, 0 for one a core, for example BALLAST_WORKERS=4",
+        (text) => /^\d{1,3}$/.test(text) && Number(text) <= 256 ? Number(text) : undefined
+      )
+    ),
     one("DEEPSEEK_API_KEY", "deepseek.apiKey", Config.map(apiKey, (key) => key && Redacted.value(key))),
     one("DEEPSEEK_BASE_URL", "deepseek.baseUrl", baseUrl),
     one(

@@ -16,7 +16,7 @@
  * | `POST /ops/dingtalk`, `/ops/feishu`, `/ops/wecom` | alerts, passed on to a chat robot that is configured (`AlertBridge`) | yes |
  * | `GET /healthz` | the process is alive | no |
  * | `/admin`, `/admin/*` | what an operator sees and steers; see `AdminApi` | an admin key; without admin keys it is not there |
- * | `GET /readyz` | ready for traffic: `503` while stopping | no, but for the names of circuits and why settings were refused |
+ * | `GET /readyz` | ready for traffic: `503` while stopping, or while a worker is missing | no, but for the names of circuits and why settings were refused |
  *
  * A key is needed only when client keys are configured. `HEAD` works where `GET` does, `OPTIONS` lists the methods. Every answer
  * carries `x-request-id` and `x-ballast-upstream`; an answer to a call says who gave it (`x-ballast-provider`, `-model`, `-arm`) and after
@@ -66,6 +66,7 @@ import * as circuits from "./internal/circuits.ts"
 import * as halfOpen from "./internal/halfOpen.ts"
 import { callOf } from "./internal/ledger/callOf.ts"
 import * as unread from "./internal/unread.ts"
+import type { Page } from "./internal/workerMessages.ts"
 import * as Models from "./Models.ts"
 import * as OpenAiChat from "./OpenAiChat.ts"
 import * as OpenAiCompletions from "./OpenAiCompletions.ts"
@@ -78,6 +79,7 @@ import { type GatewaySettings, others, routing } from "./Settings.ts"
 import * as Shutdown from "./Shutdown.ts"
 import * as Startup from "./Startup.ts"
 import type { Upstream } from "./Upstream.ts"
+import type * as Worker from "./Worker.ts"
 
 /**
  * What a gateway stands on, and what steers it. The policies are in the registry at hand.
@@ -88,29 +90,32 @@ import type { Upstream } from "./Upstream.ts"
 export interface Options {
   readonly settings: Settings.Settings<GatewaySettings>
   readonly upstream: Upstream
-  /** What an operator sees and steers. Default: this process alone. */
-  readonly admin?: Admin.Admin | undefined
+  /** The other processes of this gateway, when this is one of several. */
+  readonly worker?: Worker.Worker | undefined
   /** What is kept of its calls. Default: nothing. */
   readonly records?: Records.Records | undefined
 }
 
 const json = (body: unknown, status = 200) => HttpServerResponse.jsonUnsafe(body, { status })
 
-const prometheusText = Effect.promise(() => import("effect/observability/PrometheusMetrics")).pipe(
-  Effect.flatMap((PrometheusMetrics) => PrometheusMetrics.format()),
-  Effect.map((text) => HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8" }))
-)
-
-const openMetrics = Effect.map(
-  OpenMetrics.format,
-  (text) => HttpServerResponse.text(text, { contentType: OpenMetrics.contentType })
-)
-
-const metrics: Routes.Handler = (_, { headers }) =>
-  Effect.map(
-    OpenMetrics.isWanted(headers["accept"]) ? openMetrics : prometheusText,
-    HttpServerResponse.setHeader("vary", "accept")
+const ownPage = (format: Page): Effect.Effect<string> =>
+  format === "openMetrics" ? OpenMetrics.format : Effect.flatMap(
+    Effect.promise(() => import("effect/observability/PrometheusMetrics")),
+    (PrometheusMetrics) => PrometheusMetrics.format()
   )
+
+const contentTypes: Readonly<Record<Page, string>> = {
+  prometheus: "text/plain; version=0.0.4; charset=utf-8",
+  openMetrics: OpenMetrics.contentType
+}
+
+const metricsOf = (page: (format: Page) => Effect.Effect<string>): Routes.Handler => (_, { headers }) => {
+  const format = OpenMetrics.isWanted(headers["accept"]) ? "openMetrics" : "prometheus"
+  return Effect.map(
+    page(format),
+    (text) => HttpServerResponse.text(text, { contentType: contentTypes[format], headers: { vary: "accept" } })
+  )
+}
 
 const twice = (path: `/${string}`, route: Omit<Routes.Route, "path">): ReadonlyArray<Routes.Route> => [
   { ...route, path: `/v1${path}` },
@@ -140,6 +145,7 @@ const makeRoutes = (
   chat: (dialect: Dialect) => Routes.Handler,
   estimate: Routes.Handler,
   ready: Routes.Handler,
+  metrics: Routes.Handler,
   admin: Routes.Handler,
   alerts: ReadonlyArray<Routes.Route>
 ): Routes.Routes =>
@@ -197,27 +203,36 @@ const makeAdmin = Effect.fnUntraced(function*(admin: Admin.Admin, live: () => Li
   return handler
 })
 
-const refusalOf = ({ refusal }: Settings.Status) =>
-  refusal && { at: refusal.at, problems: refusal.error.message.split("\n") }
+const refusalOf = ({ at, error }: NonNullable<Settings.Status["refusal"]>) => ({
+  at,
+  problems: error.message.split("\n")
+})
 
 /** An open circuit does not make a gateway unready: the others have the same upstream, and all would leave the balancer at once. */
 const makeReady =
-  ({ settings, upstream }: Options, live: () => Live, shutdown: Shutdown.Shutdown): Routes.Handler => (_, request) =>
+  ({ settings, upstream, worker }: Options, live: () => Live, shutdown: Shutdown.Shutdown): Routes.Handler =>
+  (_, request) =>
     Effect.gen(function*() {
+      const workers = worker?.state()
+      const status = shutdown.stopping() || workers !== undefined && workers.stoppingSince !== null
+        ? "stopping"
+        : workers !== undefined && workers.ready < workers.of
+        ? "starting"
+        : "ready"
       const isKnown = yield* Effect.isSuccess(live().checkKey(request.headers["authorization"]))
-      const status = yield* settings.status
-      const { revision, since } = status
+      const { refusal, revision, since } = yield* settings.status
       return json({
-        status: shutdown.stopping() ? "stopping" : "ready",
+        status,
+        ...(workers === undefined ? undefined : { workers: { ready: workers.ready, of: workers.of } }),
         upstream: upstream.kind(),
         circuits: yield* isKnown ? circuits.states : circuits.counts,
         settings: {
           revision,
           since,
           // What is wrong with them is for those who may know their names.
-          refused: status.refusal === undefined ? false : isKnown ? refusalOf(status) : true
+          refused: refusal === undefined ? false : isKnown ? refusalOf(refusal) : true
         }
-      }, shutdown.stopping() ? 503 : 200)
+      }, status === "ready" ? 200 : 503)
     })
 
 const unmet = new Rejection({
@@ -365,13 +380,14 @@ const makeApp = (
   })
 
 /** What is read once, at the start. */
-const fixed = ({ center, database, ledger, listen: { host, port, tls }, telemetry }: GatewaySettings) => ({
+const fixed = ({ center, database, ledger, listen: { host, port, tls, workers }, telemetry }: GatewaySettings) => ({
   center,
   database,
   ledger,
   "listen.host": host,
   "listen.port": port,
   "listen.tls": tls !== undefined,
+  "listen.workers": workers,
   telemetry
 })
 
@@ -421,21 +437,28 @@ const requestTimes = (requestTimeout: Duration.Duration) => {
 export const serve = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<HttpServer["Service"]["address"], ServeError, Scope.Scope> {
-  const { settings, upstream } = options
+  const { settings, upstream, worker } = options
   const first = yield* settings.current
   let shutdownTimeout = first.limits.shutdownTimeout
   const { renew, server } = makeServer(first)
   server.on("checkExpectation", (request, response) => server.emit("request", request, response))
   yield* halfOpen.accept(server)
   yield* unread.answer(server, () => ({ "x-ballast-upstream": upstream.kind() }))
-  const shutdown = Shutdown.make(server, { timeout: () => shutdownTimeout })
+  worker?.receive(server)
+  const shutdown = Shutdown.make(server, {
+    // The primary has closed the port before.
+    timeout: () => worker === undefined ? shutdownTimeout : Duration.subtract(shutdownTimeout, worker.stoppingFor())
+  })
   const http = yield* NodeHttpServer.make(() => server, {
     host: first.listen.host,
     port: first.listen.port,
     disablePreemptiveShutdown: true
   })
   yield* PolicyLog.make
-  yield* BalanceReader.make({ router: upstream.router, interval: first.telemetry.balanceInterval })
+  // All workers have the same accounts.
+  if (worker === undefined || worker.number === 1) {
+    yield* BalanceReader.make({ router: upstream.router, interval: first.telemetry.balanceInterval })
+  }
   let live = makeLive(first, first.listen.host)
   yield* Settings.follow(settings, (next) =>
     Effect.suspend(() => {
@@ -459,14 +482,15 @@ export const serve = Effect.fnUntraced(function*(
       out: (request) => NodeHttpServerRequest.toServerResponse(request) as ServerResponse
     })
   const ready = makeReady(options, () => live, shutdown)
-  const admin = options.admin ?? (yield* Admin.make({ settings, routing, router: upstream.router }))
+  const admin = yield* Admin.make({ settings, routing, router: upstream.router })
   const routes = makeRoutes(
     options,
     dialectsOf((model) => live.rename(model)),
     chat,
     Estimate.make({ bodies, settings: settings.current, pricing: costs.pricing }),
     ready,
-    yield* makeAdmin(admin, () => live),
+    metricsOf(worker === undefined ? ownPage : yield* worker.metrics(ownPage)),
+    yield* makeAdmin(worker === undefined ? admin : yield* worker.admin(admin), () => live),
     yield* AlertBridge.routes(bodies)
   )
   const app = makeApp(withoutAdmin(routes, () => live), () => live, options, yield* FailureLog.make)

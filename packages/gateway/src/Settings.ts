@@ -66,6 +66,9 @@ const Listen = Field.section({
   port: count(0, 65_535).pipe(Field.withDefault(Environment.defaultPort)).annotate({
     description: "Port to listen on; 0 takes a free one. A change needs a restart."
   }),
+  workers: count(0, 256).pipe(Field.withDefault(1)).annotate({
+    description: "Processes that serve, behind one port; 0 for one a core. A change needs a restart."
+  }),
   tls: Schema.optionalKey(Tls).annotate({ description: "HTTPS in place of HTTP." }),
   allowedHosts: texts(Environment.allowedHost, "a name without scheme and port").annotate({
     description: "Names that a gateway without clients is called by, beside localhost."

@@ -18,6 +18,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Http from "node:http"
 import * as Net from "node:net"
+import * as acceptQueue from "./internal/acceptQueue.ts"
 import { Rejection } from "./Rejection.ts"
 
 /**
@@ -49,18 +50,6 @@ export const stopped = new Rejection({
   retryAfter: Duration.seconds(1)
 })
 
-/** How long no connection must have come before the listening socket is closed. */
-const queueQuietMillis = 250
-
-/** How long the server accepts at most while draining. Balancers have seen by then that it is unready. */
-const acceptMillis = 5_000
-
-/** The same for a server that holds what comes. */
-const heldMillis = 100
-
-/** How often closing waits at most for a turn of the event loop that accepts nothing. */
-const maxTurns = 1_000
-
 /** How long a connection stays open without a request while draining. */
 const quietMillis = 500
 
@@ -88,10 +77,9 @@ export const make = (server: Http.Server, options: { readonly timeout: () => Dur
   let stopping = false
   let holding = false
   let listening = true
-  let accepted = 0
+  const queue = acceptQueue.make(server)
 
   server.on("connection", (socket) => {
-    accepted++
     connections.add(socket)
     socket.once("close", () => connections.delete(socket))
   })
@@ -110,41 +98,6 @@ export const make = (server: Http.Server, options: { readonly timeout: () => Dur
   }
   server.on("request", watch)
   server.on("checkContinue", watch)
-
-  /** Waits until no connection has come for so long; `false` when that did not happen in time. */
-  const quiet = Effect.fnUntraced(function*(millis: number, patience: number) {
-    const limit = (yield* Clock.currentTimeMillis) + patience
-    let seen = accepted
-    let now = limit - patience
-    let since = now
-    while (now < limit && now - since < millis) {
-      yield* Effect.sleep(pollInterval)
-      // Timers come before the queue in a turn. One that is late must not take a queue that was not looked at for a quiet one.
-      yield* Effect.yieldNow
-      now = yield* Clock.currentTimeMillis
-      if (accepted !== seen) since = now
-      seen = accepted
-    }
-    return now - since >= millis
-  })
-
-  /** Ends at a moment when no connection waits in the queue, which gives up one in each turn of the event loop. */
-  const queueEmpty = Effect.gen(function*() {
-    for (let turn = 0; turn < maxTurns; turn++) {
-      const seen = accepted
-      yield* Effect.yieldNow
-      if (accepted === seen) return
-    }
-  })
-
-  /** Where clients come again and again, their next requests are held for a moment, so that a pause comes nevertheless. */
-  const queueQuiet = Effect.gen(function*() {
-    if (!(yield* quiet(queueQuietMillis, Math.min(acceptMillis, timeout() / 2)))) {
-      holding = true
-      yield* quiet(heldMillis, Math.min(acceptMillis, timeout()) / 4)
-    }
-    yield* queueEmpty
-  })
 
   const stopListening = Effect.sync(() => {
     listening = false
@@ -194,7 +147,7 @@ export const make = (server: Http.Server, options: { readonly timeout: () => Dur
     stopping = true
     const limit = (yield* Clock.currentTimeMillis) + timeout()
     yield* logged
-    yield* queueQuiet
+    yield* queue.empty(timeout(), () => holding = true)
     yield* stopListening
     yield* ended(limit)
     yield* closeIdle

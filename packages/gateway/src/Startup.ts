@@ -59,6 +59,8 @@ export const text = (options: {
   readonly clients: number
   /** Where the ledger is kept. */
   readonly database?: string | undefined
+  /** How many processes serve. */
+  readonly workers?: number | undefined
 }): string => {
   const upstream = !options.upstream.simulated
     ? options.upstream.text
@@ -71,6 +73,7 @@ export const text = (options: {
     `  upstream: ${upstream}`,
     `  clients:  ${clients}`,
     ...(options.database === undefined ? [] : [`  ledger:   ${options.database}`]),
+    ...(options.workers === undefined ? [] : [`  workers:  ${options.workers}`]),
     "",
     "Try it:",
     `  ${curl(options.url, { key: options.clients > 0 ? "YOUR_CLIENT_KEY" : undefined })}`,

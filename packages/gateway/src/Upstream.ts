@@ -43,8 +43,17 @@ export interface Upstream {
   readonly kind: (provider?: string) => string
   /** Whether a client's `x-simulate` goes on. */
   readonly takesFaults: () => boolean
-  /** For people. */
-  readonly description: () => { readonly simulated: boolean; readonly text: string }
+}
+
+/**
+ * What is in front of whom, for people.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Description {
+  readonly simulated: boolean
+  readonly text: string
 }
 
 /**
@@ -57,6 +66,19 @@ export interface Options {
 }
 
 const isSimulated = ({ type }: RouterSettings.ProviderSettings): boolean => type === "simulator"
+
+/**
+ * Describes the providers of settings.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const describe = ({ providers }: Pick<RouterSettings.RouterSettings, "providers">): Description => ({
+  simulated: Object.values(providers).every(isSimulated),
+  text: Object.entries(providers).map(([name, { baseUrl, type }]) =>
+    baseUrl === undefined ? `${name} (${type})` : `${name === "deepseek" ? "DeepSeek" : name} at ${baseUrl}`
+  ).join(", ")
+})
 
 /** The embedded simulator as an HTTP client, once it is asked for. */
 const makeSimulator = Effect.fnUntraced(function*(settings: Settings.Setting<GatewaySettings>) {
@@ -169,13 +191,7 @@ export const make = Effect.fnUntraced(function*(
     models: Effect.withSpan(models, "Upstream.models", { kind: "client" }),
     balance: Effect.withSpan(balance, "Upstream.balance", { kind: "client" }),
     kind: (provider = firstName()) => current.providers[provider]?.type === "simulator" ? "simulator" : provider,
-    takesFaults: () => current.takesFaults,
-    description: () => ({
-      simulated: Object.values(current.providers).every(isSimulated),
-      text: Object.entries(current.providers).map(([name, { baseUrl, type }]) =>
-        baseUrl === undefined ? `${name} (${type})` : `${name === "deepseek" ? "DeepSeek" : name} at ${baseUrl}`
-      ).join(", ")
-    })
+    takesFaults: () => current.takesFaults
   }
   return upstream
 })

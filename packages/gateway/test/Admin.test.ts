@@ -110,4 +110,21 @@ describe("Admin", () => {
       assert.strictEqual(acts.length, 101)
       assert.strictEqual(acts[0]?.id, kept.id)
     }).pipe(Effect.provide([NodeFileSystem.layer, Registry.layer])))
+
+  it.effect("takes over the acts of another process, for as long as they have left", () =>
+    Effect.gen(function*() {
+      const first = yield* make()
+      yield* first.admin.act({ ...drain, for: Duration.minutes(10) }, "alice")
+      yield* first.admin.act({ do: "reload" }, "alice")
+      yield* first.admin.act({ do: "drain", model: "pro", target: "near" }, "bob")
+      yield* TestClock.adjust("9 minutes")
+      const second = yield* Effect.provide(make(), Registry.layer)
+      yield* second.admin.restore(yield* first.admin.acts)
+      assert.deepStrictEqual(yield* second.admin.acts, yield* first.admin.acts)
+      assert.deepStrictEqual(yield* second.weights, { flash: [0, 1], pro: [0, 1] })
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* second.weights, { flash: [1, 1], pro: [0, 1] })
+      yield* second.admin.undo("3", "alice")
+      assert.deepStrictEqual(yield* second.weights, { flash: [1, 1], pro: [1, 1] })
+    }).pipe(Effect.provide([NodeFileSystem.layer, Registry.layer])))
 })

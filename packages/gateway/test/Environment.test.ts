@@ -42,6 +42,7 @@ describe("Environment", () => {
         PORT: "0",
         DEEPSEEK_API_KEY: "sk-secret${env:HOST}",
         DEEPSEEK_BASE_URL: "http://127.0.0.1:8788/v1/",
+        BALLAST_WORKERS: "4",
         BALLAST_FORWARD_SIMULATE: "true",
         BALLAST_CLIENT_KEYS: "one, alice:two, alice:three,",
         BALLAST_SHUTDOWN_TIMEOUT: "1.5m",
@@ -57,6 +58,7 @@ describe("Environment", () => {
         assert.deepStrictEqual(listen, {
           host: "::1",
           port: 0,
+          workers: 4,
           allowedHosts: ["gateway.test", "::1"],
           allowedOrigins: ["https://chat.example.com:8443", "app://notes", "null"]
         })

@@ -131,6 +131,11 @@ export * as RetryBudget from "./RetryBudget.ts"
 /**
  * @since 0.1.0
  */
+export * as Share from "./Share.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as SharedCircuitBreaker from "./SharedCircuitBreaker.ts"
 
 /**

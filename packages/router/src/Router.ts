@@ -225,7 +225,7 @@ const updatePolicies = Effect.fnUntraced(function*(
   }
   for (const { handle, name } of yield* registry.list({ owner, kind: "rateLimiter" })) {
     const { rateLimit = false } = changed(name) ?? {}
-    if (rateLimit !== false) yield* handle.update(rateLimit)
+    if (rateLimit !== false) yield* handle.update(yield* Lane.rateOf(rateLimit))
   }
   for (const { handle, name } of yield* registry.list({ owner, kind: "adaptiveLimit" })) {
     const { concurrency = {} } = changed(name) ?? { concurrency: false }

@@ -21,6 +21,8 @@ export interface Row {
   readonly unit: string
   /** Attributes by their names in Prometheus' text. */
   readonly attributes?: Readonly<Record<string, string>>
+  /** A gauge whose values of several processes of one gateway add up. Others are told apart by process. */
+  readonly summed?: true
 }
 
 const genAi = {
@@ -60,7 +62,7 @@ export const table: Readonly<Record<string, Row>> = {
     attributes: genAi
   },
   http_request_duration_seconds: { name: "http.server.request.duration", unit: "s", attributes: http },
-  http_server_active_requests: { name: "http.server.active_requests", unit: "{request}" },
+  http_server_active_requests: { name: "http.server.active_requests", unit: "{request}", summed: true },
   nodejs_eventloop_delay_p99_seconds: { name: "nodejs.eventloop.delay.p99", unit: "s" },
   nodejs_eventloop_utilization: { name: "nodejs.eventloop.utilization", unit: "1" },
   v8js_memory_heap_used_bytes: { name: "v8js.memory.heap.used", unit: "By" },
@@ -76,7 +78,8 @@ export const table: Readonly<Record<string, Row>> = {
   ballast_account_balance: ballast("account.balance", "{currency}"),
   ballast_resumptions_total: { ...ballast("resumptions", "{resumption}"), attributes: genAi },
   ballast_account_usable: ballast("account.usable", "1"),
-  ballast_adaptive_limit: ballast("adaptive_limit", "{call}"),
+  // Processes divide the limit among them.
+  ballast_adaptive_limit: { ...ballast("adaptive_limit", "{call}"), summed: true },
   ballast_adaptive_limit_changes_total: ballast("adaptive_limit.changes", "{change}"),
   ballast_cache_evictions_total: ballast("cache.evictions", "{entry}"),
   ballast_cache_refresh_failures_total: ballast("cache.refresh_failures", "{refresh}"),

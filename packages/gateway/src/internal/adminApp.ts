@@ -45,7 +45,7 @@ export const make = Effect.fnUntraced(function*(admin: Admin, checkKey: CheckKey
     handlers.handleAll({
       status: () => admin.status,
       routes: () => admin.routes,
-      accounts: () => admin.accounts,
+      accounts: () => admin.accounts(),
       acts: () => admin.acts,
       act: ({ payload }) => Effect.flatMap(CurrentAdmin, (by) => admin.act(payload, by)),
       undo: ({ params }) => Effect.flatMap(CurrentAdmin, (by) => admin.undo(params.id, by))

@@ -50,7 +50,24 @@ const limitsOf = ({ limits }: Policies): string => {
 
 const latencyOf = (millis: number): string => millis === 0 ? "-" : `${Math.round(millis)} ms`
 
-const showStatus = ({ actsInForce, settings, version }: typeof AdminApi.Status.Type, paint: Paint): string => {
+const workerColour = { ready: "dim", starting: "yellow", silent: "red" } as const
+
+const showWorkers = (workers: (typeof AdminApi.Status.Type)["workers"], paint: Paint): string =>
+  workers.length === 0 ? "" : `\n${
+    table(
+      ["worker", "pid", "state", "since", "restarts", "revision"],
+      workers.map(({ pid, restarts, revision, since, state, worker }) => [
+        worker,
+        pid ?? "-",
+        paint(workerColour[state], state),
+        timeOf(since),
+        restarts,
+        revision ?? "-"
+      ])
+    )
+  }`
+
+const showStatus = ({ actsInForce, settings, version, workers }: typeof AdminApi.Status.Type, paint: Paint): string => {
   const { refusal, revision, since, sources } = settings
   const stateOf = { read: "read", copy: paint("yellow", "from its copy"), down: paint("red", "down") }
   return `ballast ${version}, settings of revision ${revision} since ${
@@ -60,7 +77,7 @@ const showStatus = ({ actsInForce, settings, version }: typeof AdminApi.Status.T
       ["source", "state", "since", "reason"],
       sources.map(({ name, reason, since, state }) => [plain(name), stateOf[state], timeOf(since), plain(reason ?? "")])
     )
-  }${
+  }${showWorkers(workers, paint)}${
     refusal === null
       ? ""
       : `\n${paint("red", `Refused at ${timeOf(refusal.at)}, the settings above stay:`)}\n${

@@ -28,6 +28,16 @@ export const port = (fallback: number) =>
     Flag.optional
   )
 
+export const workers = make(
+  "workers",
+  "number",
+  "a whole number from 0 to 256, for example --workers 4",
+  whole(0, 256)
+).pipe(
+  Flag.withDescription("Processes that serve, 0 for one a core (BALLAST_WORKERS; default 1)"),
+  Flag.optional
+)
+
 export const seed = make(
   "seed",
   "number",

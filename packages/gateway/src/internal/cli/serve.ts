@@ -1,3 +1,4 @@
+import * as Share from "@ballast/resilience/Share"
 import type { Settings as Live } from "@ballast/settings/Settings"
 import * as Following from "@ballast/settings/Settings"
 import * as Content from "@ballast/telemetry/Content"
@@ -6,9 +7,14 @@ import * as Logs from "@ballast/telemetry/Logs"
 import * as Propagation from "@ballast/telemetry/Propagation"
 import * as RuntimeMetrics from "@ballast/telemetry/RuntimeMetrics"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import type * as NetAddress from "effect/net/NetAddress"
 import * as Queue from "effect/Queue"
+import * as Scope from "effect/Scope"
+import { availableParallelism } from "node:os"
 import * as AlertBridge from "../../AlertBridge.ts"
+import * as Database from "../../Database.ts"
 import * as Gateway from "../../Gateway.ts"
 import * as Records from "../../Records.ts"
 import type { GatewaySettings } from "../../Settings.ts"
@@ -18,68 +24,130 @@ import * as Startup from "../../Startup.ts"
 import * as TelemetrySettings from "../../TelemetrySettings.ts"
 import * as Upstream from "../../Upstream.ts"
 import { version } from "../../Version.ts"
+import * as Worker from "../../Worker.ts"
 import * as sources from "./sources.ts"
 
 export interface Options extends sources.Options {
   readonly host: string | undefined
   readonly port: number | undefined
+  readonly workers: number | undefined
   readonly forwardSimulate: boolean | undefined
 }
 
-/** Reads the settings again at each SIGHUP. What is wrong is logged, and stays out of force. */
-const reread = Effect.fnUntraced(function*(settings: Live<GatewaySettings>) {
+/** Runs an effect again and again, once for each SIGHUP; several at once are one. */
+const atHangup = Effect.fnUntraced(function*(effect: Effect.Effect<void>) {
   const signals = yield* Queue.sliding<void>(1)
   const onSignal = () => void Queue.offerUnsafe(signals, undefined)
   yield* Effect.acquireRelease(
     Effect.sync(() => process.on("SIGHUP", onSignal)),
     () => Effect.sync(() => process.off("SIGHUP", onSignal))
   )
-  // The settings log a refusal themselves.
-  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Queue.take(signals), Effect.ignore(settings.refresh))))
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Queue.take(signals), effect)))
 })
 
-const run = Effect.fnUntraced(function*(settings: Live<GatewaySettings>) {
+/** The settings log a refusal themselves. */
+const reread = (settings: Live<GatewaySettings>) => Effect.ignore(settings.refresh)
+
+const announce = (
+  { clients, listen, ...settings }: GatewaySettings,
+  address: NetAddress.SocketAddress,
+  { kind, description }: Pick<Database.Database, "kind" | "description">,
+  workers?: number
+) =>
+  Effect.sync(() =>
+    void process.stdout.write(Startup.text({
+      version,
+      url: Startup.urlOf(listen.host, address, listen.tls === undefined ? "http" : "https"),
+      upstream: Upstream.describe(Settings.routing(settings)),
+      clients: Object.keys(clients).length,
+      database: kind === "memory"
+        ? "in memory, gone at the end; keep it with BALLAST_DATABASE=data/ballast.db"
+        : description,
+      workers
+    }))
+  )
+
+/** Serves in this process, alone. */
+const runAlone = Effect.fnUntraced(function*(settings: Live<GatewaySettings>) {
   const first = yield* settings.current
-  const { clients, listen } = first
   const records = yield* Records.make(first)
   const upstream = yield* Upstream.make(settings)
-  const address = yield* Gateway.serve({ settings, upstream, records }).pipe(
-    Effect.mapError((error) => fromServeError(error, listen))
+  const address = yield* Effect.mapError(
+    Gateway.serve({ settings, upstream, records }),
+    (error) => fromServeError(error, first.listen)
   )
-  yield* reread(settings)
-  process.stdout.write(Startup.text({
-    version,
-    url: Startup.urlOf(listen.host, address, listen.tls === undefined ? "http" : "https"),
-    upstream: upstream.description(),
-    clients: Object.keys(clients).length,
-    database: records.database.kind === "memory"
-      ? "in memory, gone at the end; keep it with BALLAST_DATABASE=data/ballast.db"
-      : records.database.description
-  }))
+  yield* atHangup(reread(settings))
+  yield* announce(first, address, records.database)
+  return yield* Effect.never
+})
+
+/** Serves as one of several processes, until the primary says that it is over. */
+const runWorker = Effect.fnUntraced(function*(settings: Live<GatewaySettings>, worker: Worker.Worker) {
+  const first = yield* settings.current
+  const records = yield* Records.make(first)
+  const upstream = yield* Upstream.make(settings)
+  yield* Effect.mapError(
+    Gateway.serve({ settings, upstream, records, worker }),
+    (error) => fromServeError(error, first.listen)
+  )
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(worker.reload, reread(settings))))
+  yield* worker.ready
+  yield* worker.stopped
+})
+
+/** Starts the processes that serve. They read the settings themselves. */
+const runPrimary = Effect.fnUntraced(function*(first: GatewaySettings, count: number) {
+  const { limits: { shutdownTimeout }, listen } = first
+  // Before the workers: the first use makes its tables.
+  const database = yield* Effect.scoped(Database.make(Settings.database(first)))
+  const { serve } = yield* Effect.promise(() => import("../../Workers.ts"))
+  const { address, reload, started } = yield* Effect.mapError(
+    serve({ count, host: listen.host, port: listen.port, shutdownTimeout }),
+    (error) => fromServeError(error, listen)
+  )
+  yield* atHangup(reload)
+  yield* started
+  yield* announce(first, address, database, count)
   return yield* Effect.never
 })
 
 /** Serves until it is interrupted. */
-export const serve = Effect.fnUntraced(function*({ forwardSimulate, host, port, ...options }: Options) {
+export const serve = Effect.fnUntraced(function*({ forwardSimulate, host, port, workers, ...options }: Options) {
   const { colors, format, level } = yield* sources.logs
   const logs = Logs.live({ colors, format, level })
   const files = yield* sources.of(options)
   const telemetry = yield* Settings.telemetry(files)
   const program = Effect.gen(function*() {
-    const settings = yield* Settings.make({
-      ...files,
-      flags: { listen: { host, port }, simulator: { forward: forwardSimulate } }
-    })
+    const worker = yield* Worker.join
+    const reading = yield* Scope.fork(yield* Effect.scope)
+    const settings = yield* Scope.provide(
+      Settings.make({
+        ...files,
+        flags: { listen: { host, port, workers }, simulator: { forward: forwardSimulate } }
+      }),
+      reading
+    )
     yield* Following.follow(
       Following.select(settings, ({ log }) => log),
       ({ format = Logs.terminalFormat(), level }) => logs.update({ format, level: sources.levelOf(level) })
     )
-    return yield* run(settings)
+    if (worker !== undefined) {
+      return yield* runWorker(settings, worker).pipe(
+        Effect.provideService(Share.Current, worker.share),
+        Effect.annotateLogs({ worker: worker.number })
+      )
+    }
+    const first = yield* settings.current
+    const count = first.listen.workers === 0 ? availableParallelism() : first.listen.workers
+    if (count === 1) return yield* runAlone(settings)
+    yield* Scope.close(reading, Exit.void)
+    return yield* runPrimary(first, count)
   })
   return yield* program.pipe(
     Effect.scoped,
     Effect.provide(
       Exporter.layer({ serviceName: telemetry?.serviceName ?? "ballast" }).pipe(
+        Layer.provide(Worker.layerInstance),
         Layer.provide(telemetry === undefined ? Layer.empty : TelemetrySettings.layer(telemetry)),
         Layer.merge(
           Layer.mergeAll(Propagation.layerConfig, Content.layerConfig, RuntimeMetrics.layer, AlertBridge.layerConfig)
