@@ -44,7 +44,7 @@ import type { Unreadable } from "./WireText.ts"
  *
  * Lost: `top_k`, `budget_tokens`, `cache_control`, `citations`, `is_error`, `disable_parallel_tool_use`, `strict`, `output_config.format`, `container`,
  * `mcp_servers`, `service_tier`, `context_management`; signatures; tools without an `input_schema`, which the service runs itself, and their
- * blocks; documents, search results and redacted thinking; that a last turn of the assistant is to be continued; a line of billing
+ * blocks; redacted thinking; documents, search results and other blocks of the user's, in whose place a note stands; that a last turn of the assistant is to be continued; a line of billing
  * (`x-anthropic-billing-header`) that Claude Code puts first in `system`, which changes with each request and would spoil the context
  * cache.
  *

@@ -80,7 +80,8 @@ describe("MessagesChat", () => {
               { type: "text", text: "One" },
               { type: "tool_result", tool_use_id: "a", content: [{ type: "text", text: "Sun" }, image] },
               { type: "tool_result", tool_use_id: "b", is_error: true },
-              { type: "text", text: "Two", cache_control: { type: "ephemeral" } }
+              { type: "text", text: "Two", cache_control: { type: "ephemeral" } },
+              { type: "document", source: { type: "file", file_id: "f" } }
             ]
           }
         ),
@@ -96,7 +97,7 @@ describe("MessagesChat", () => {
           },
           { role: "tool", tool_call_id: "a", content: [{ type: "text", text: "Sun" }, part] },
           { role: "tool", tool_call_id: "b", content: "" },
-          { role: "user", content: "One\n\nTwo" }
+          { role: "user", content: "One\n\nTwo\n\n[A block of the type document was left out.]" }
         ] as unknown as ReturnType<typeof messagesOf>
       )
     })

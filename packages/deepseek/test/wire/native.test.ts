@@ -1,10 +1,12 @@
-import { Native } from "@ballast/chat"
-import { Provider } from "@ballast/deepseek"
+import { ChatError, Native } from "@ballast/chat"
+import { Provider, Source } from "@ballast/deepseek"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Redacted, Stream } from "effect"
-import { bare, consume, on, reasonOf, request } from "../support/client.ts"
+import { HttpClient, HttpClientResponse } from "effect/http"
+import { apiKey, bare, consume, on, reasonOf, request } from "../support/client.ts"
 import * as Scripted from "../support/scripted.ts"
 import { failure, good, goodStream, sse } from "../support/wire.ts"
+import { kinds, mutate } from "./mutations.ts"
 
 const body = { model: "claude", max_tokens: 9, messages: [{ role: "user", content: "Hi" }], top_k: 3 }
 const native = Native.attach(request, { protocol: "messages", body, headers: { "anthropic-beta": "a-1" } })
@@ -105,6 +107,40 @@ describe("a native request", () => {
         "/chat/completions",
         "/chat/completions"
       ])
+    }))
+
+  it.effect("is answered, or fails with a typed error, whatever happens to the bytes", () =>
+    Effect.gen(function*() {
+      const tool = [
+        event("content_block_start", { index: 1, content_block: { type: "tool_use", id: "a", name: "f", input: {} } }),
+        event("content_block_delta", { index: 1, delta: { type: "input_json_delta", partial_json: "{\"a\":1}" } }),
+        event("content_block_stop", { index: 1 })
+      ]
+      const texts = [...events.slice(0, 4), ...tool, ...events.slice(4)].join("")
+      const outcomes = new Map<string, number>()
+      let mutated: Uint8Array = new Uint8Array()
+      const client = HttpClient.make((request) =>
+        Effect.sync(() => HttpClientResponse.fromWeb(request, new Response(Buffer.from(mutated))))
+      )
+      const source = yield* Effect.provideService(
+        Source.make({ provider: Provider.deepSeek, apiKey }),
+        HttpClient.HttpClient,
+        client
+      )
+      for (let place = 0; place < 1_500; place++) {
+        const isStream = place % 3 !== 0
+        const bytes = new TextEncoder().encode(isStream ? texts : JSON.stringify(answer))
+        mutated = mutate(bytes, kinds[place % kinds.length]!, place * 7_919)
+        const call = isStream ? Stream.runDrain(source.stream(native)) : Effect.asVoid(source.complete(native))
+        const outcome = yield* Effect.match(call, {
+          onSuccess: () => "answer",
+          onFailure: (error) => ChatError.isChatError(error) ? error.reason._tag : assert.fail(String(error))
+        })
+        outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
+      }
+      for (const outcome of ["answer", "StreamTruncated", "MalformedBody"]) {
+        assert.isAbove(outcomes.get(outcome) ?? 0, 20, outcome)
+      }
     }))
 
   it.effect("is answered by a whole answer to a stream, and by a stream to a whole one", () =>

@@ -91,8 +91,13 @@ const partOf = (block: Json): ReadonlyArray<Json> => {
       return [{ type: "text", text: textOf(block) }]
     case "image":
       return isObject(block["source"]) ? imageOf(block["source"]) : []
-    default:
+    case "tool_result":
       return []
+    case "tool_reference":
+      return [{ type: "text", text: `The tool ${String(block["tool_name"])} is there.` }]
+    default:
+      // The model shall know that something was there.
+      return [{ type: "text", text: `[A block of the type ${String(block["type"]).slice(0, 64)} was left out.]` }]
   }
 }
 
