@@ -278,6 +278,7 @@ models:
     [
       ["docs/routing.md", 9],
       ["docs/prices.md", 2],
+      ["docs/messages.md", 1],
       ["packages/gateway/README.md", 1]
     ] as const
   )("loads every example of %s", ([path, count]) =>
