@@ -1,4 +1,5 @@
 export * as ChatObject from "./ChatObject.ts"
+export * as ChatTools from "./ChatTools.ts"
 export * as Conversation from "./Conversation.ts"
 export * as DeepSeek from "./DeepSeek.ts"
 export * as DeepSeekLanguageModel from "./DeepSeekLanguageModel.ts"

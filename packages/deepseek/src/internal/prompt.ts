@@ -108,14 +108,20 @@ const toolResults = ({ content }: Prompt.ToolMessage): Converted<ReadonlyArray<M
       made.push({
         role: "tool",
         tool_call_id: id,
-        content: modelOutput === undefined ? resultText(result) : yield* contentOf(modelOutput)
+        content: yield* outputOf(modelOutput, result)
       })
     }
     return made
   })
 
-/** The result of a tool as the model reads it. */
-const resultText = (result: unknown): string => typeof result === "string" ? result : JSON.stringify(result) ?? "null"
+/** The result of a tool as the model reads it: what the tool made of it for the model, else its text or JSON. */
+export const outputOf = (
+  output: ReadonlyArray<Prompt.ToolModelOutputPart> | undefined,
+  result: unknown
+): Converted<Content> =>
+  output === undefined
+    ? Result.succeed(typeof result === "string" ? result : JSON.stringify(result) ?? "null")
+    : contentOf(output)
 
 const known = new WeakMap<Tool.Any, ChatTool>()
 
