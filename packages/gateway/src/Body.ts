@@ -153,7 +153,13 @@ const checkHeaders = (headers: Readonly<Record<string, string | undefined>>): Re
   })
 }
 
-const sourceOf = (request: HttpServerRequest): IncomingMessage => {
+/**
+ * The body of a request as it comes. A client that waits for leave to send it gets that.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const sourceOf = (request: HttpServerRequest): IncomingMessage => {
   // `Gateway` serves HTTP/1 only.
   const source = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
   if (source.headers.expect !== undefined) {

@@ -25,6 +25,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { hasProperty } from "effect/Predicate"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -49,9 +50,20 @@ export interface Options {
   readonly bodies: Bodies
   readonly costs: Costs
   readonly streams: EventStream.EventStreams<Rejection>
+  /** The account that files belong to: a call that names one goes there. Default: any. */
+  readonly filesPlace?: (() => CallContext.Place | undefined) | undefined
   /** Where the events of a request go. */
   readonly out: (request: HttpServerRequest) => EventStream.Out
 }
+
+const isFile = (part: unknown): boolean =>
+  hasProperty(part, "file") && hasProperty(part.file, "file_id") && typeof part.file.file_id === "string"
+
+/** Whether a request names a file that was uploaded. One that was only passed on may hold anything in the place of a message. */
+const namesFile = ({ messages }: ChatRequest): boolean =>
+  messages.some((message: unknown) =>
+    hasProperty(message, "content") && Array.isArray(message.content) && message.content.some(isFile)
+  )
 
 /** What an event stream answers with: its own bytes have been written. */
 const written = HttpServerResponse.empty({ status: 200 })
@@ -89,7 +101,11 @@ export const make = (options: Options) =>
       context.pipe(
         Context.add(CallInfo.Current, call),
         Context.add(RouteInfo.Current, place),
-        Context.add(CallContext.Current, { client, headers: request.headers })
+        Context.add(CallContext.Current, {
+          client,
+          headers: request.headers,
+          place: namesFile(chat) ? options.filesPlace?.() : undefined
+        })
       ))
   })
 

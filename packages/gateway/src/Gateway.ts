@@ -11,6 +11,7 @@
  * | `GET /v1/models`, `/models` | the models of the settings and of the service | yes |
  * | `GET /v1/models/{id}`, `/models/{id}` | one of them | yes |
  * | `POST /v1/estimate` | what a chat may cost (`Estimate`) | yes |
+ * | `POST`, `GET /v1/files`, `GET`, `DELETE /v1/files/{id}`, all without `/v1` too | files of the account that keeps them | yes |
  * | `GET /user/balance` | the account's balance | yes |
  * | `GET /metrics` | metrics as OpenMetrics or Prometheus' text | yes, or an admin key: they tell what is used, and how much |
  * | `POST /ops/dingtalk`, `/ops/feishu`, `/ops/wecom` | alerts, passed on to a chat robot that is configured (`AlertBridge`) | yes |
@@ -61,6 +62,7 @@ import * as EventStream from "./EventStream.ts"
 import { isClientGone } from "./EventStream.ts"
 import * as Exchange from "./Exchange.ts"
 import * as FailureLog from "./FailureLog.ts"
+import * as FilesRoute from "./FilesRoute.ts"
 import * as HostCheck from "./HostCheck.ts"
 import * as circuits from "./internal/circuits.ts"
 import * as halfOpen from "./internal/halfOpen.ts"
@@ -163,6 +165,7 @@ const makeRoutes = (
       methods: { GET: ({ params }) => Models.one(upstream.models, params["*"] ?? "") }
     })),
     { path: "/v1/estimate", methods: { POST: estimate } },
+    ...FilesRoute.make(upstream).flatMap(({ path, ...route }) => twice(path, route)),
     { path: "/user/balance", methods: { GET: () => Effect.map(upstream.balance, (balance) => json(balance)) } },
     { path: "/healthz", methods: { GET: () => Effect.succeed(json({ status: "ok" })) }, open: true, quiet: true },
     { path: "/readyz", methods: { GET: ready }, open: true, quiet: true },
@@ -477,6 +480,7 @@ export const serve = Effect.fnUntraced(function*(
       dialect,
       bodies,
       costs,
+      filesPlace: upstream.filesPlace,
       streams,
       // `node:http` serves HTTP/1 only.
       out: (request) => NodeHttpServerRequest.toServerResponse(request) as ServerResponse

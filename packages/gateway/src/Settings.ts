@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import * as Source from "@ballast/deepseek/Source"
+import type * as CallContext from "@ballast/router/CallContext"
 import * as RouterSettings from "@ballast/router/RouterSettings"
 import * as Field from "@ballast/settings/Field"
 import * as FileSource from "@ballast/settings/FileSource"
@@ -146,6 +147,15 @@ const Log = Field.section({
   })
 })
 
+const Files = Field.section({
+  provider: Schema.optionalKey(Schema.NonEmptyString).annotate({
+    description: "The provider that keeps uploaded files. Default: the first of the types deepseek and simulator."
+  }),
+  account: Schema.optionalKey(Schema.NonEmptyString).annotate({
+    description: "The account that files belong to; calls that name a file go there. Default: its first."
+  })
+})
+
 const wrongFault = (text: string): string | undefined =>
   Result.match(Fault.parse(text), {
     onFailure: (problem) => problem.replace(/^x-simulate: /, "").replace(/\.$/, ""),
@@ -235,6 +245,7 @@ const All = Schema.Struct({
     description:
       "A collector that gets traces, metrics and logs. Read from the files; OTEL_ variables win. A change needs a restart."
   }),
+  files: Files,
   simulator: Simulator,
   redis: Schema.optionalKey(Schema.Struct({
     url: Field.secret.annotate({ description: "Such as redis://127.0.0.1:6379; it may hold a password." })
@@ -330,6 +341,7 @@ const contradictions = (settings: GatewaySettings): ReadonlyArray<Problem> => [
     const issue = PolicySettings.withoutLimit(settings.policies, own)
     return issue === undefined ? [] : [{ path: ["models", name, "policies", "rateLimit"], issue }]
   }),
+  ...filesProblems(settings),
   ...RouterSettings.contradictions(routing(settings), policies(settings)).map(({ message, path }) => ({
     path,
     issue: message
@@ -349,6 +361,45 @@ export const database = (settings: GatewaySettings): Redacted.Redacted =>
     Redacted.make(
       Object.values(routing(settings).providers).every(isSimulated) ? ":memory:" : Database.defaultFile
     )
+
+/**
+ * The account that files belong to: that of the settings, or the first one of the first provider that keeps files; undefined where there is
+ * none.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const filesPlace = (
+  settings: Pick<GatewaySettings, "deepseek" | "files" | "models" | "providers">
+): CallContext.Place | undefined => {
+  const { providers } = routing(settings)
+  const provider = settings.files.provider ?? Object.keys(providers).find((name) => keepsFiles(providers[name]))
+  if (provider === undefined) return undefined
+  const [first = "default"] = Object.keys(providers[provider]?.accounts ?? {})
+  return { provider, account: settings.files.account ?? first }
+}
+
+const keepsFiles = (provider: RouterSettings.ProviderSettings | undefined): boolean =>
+  provider?.type === "deepseek" || provider?.type === "simulator"
+
+/** A place for files that is none. */
+const filesProblems = (settings: GatewaySettings): ReadonlyArray<Problem> => {
+  const { account, provider } = settings.files
+  const { providers } = routing(settings)
+  const listed = (names: ReadonlyArray<string>) => `known: ${names.join(", ") || "none"}`
+  if (provider !== undefined && !(Object.hasOwn(providers, provider) && keepsFiles(providers[provider]))) {
+    const names = Object.keys(providers).filter((name) => keepsFiles(providers[name]))
+    return [{
+      path: ["files", "provider"],
+      issue: `there is no provider ${provider} that keeps files; ${listed(names)}`
+    }]
+  }
+  const place = filesPlace(settings)
+  const accounts = Object.keys(providers[place?.provider ?? ""]?.accounts ?? {})
+  return account === undefined || accounts.includes(account)
+    ? []
+    : [{ path: ["files", "account"], issue: `there is no account ${account}; ${listed(accounts)}` }]
+}
 
 /**
  * Whether a client's `x-simulate` goes on.

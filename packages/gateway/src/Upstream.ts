@@ -9,9 +9,11 @@
 import type { Balance } from "@ballast/chat/Balance"
 import type * as ChatError from "@ballast/chat/ChatError"
 import type { ModelInfo, ModelList } from "@ballast/chat/ModelList"
+import * as Files from "@ballast/deepseek/Files"
 import * as Lane from "@ballast/deepseek/Lane"
 import * as Policy from "@ballast/resilience/Policy"
 import * as AnswerStore from "@ballast/router/AnswerStore"
+import type * as CallContext from "@ballast/router/CallContext"
 import * as Router from "@ballast/router/Router"
 import type * as RouterSettings from "@ballast/router/RouterSettings"
 import * as Settings from "@ballast/settings/Settings"
@@ -27,7 +29,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import { Rejection } from "./Rejection.ts"
-import { type GatewaySettings, others, policies, routing, takesFaults } from "./Settings.ts"
+import { filesPlace, type GatewaySettings, others, policies, routing, takesFaults } from "./Settings.ts"
 
 /**
  * @category models
@@ -39,6 +41,10 @@ export interface Upstream {
   readonly models: Effect.Effect<ModelList, Lane.CallError>
   /** What is left of the money at the first provider that says it. */
   readonly balance: Effect.Effect<Balance, Lane.CallError | Rejection>
+  /** The files of the account that keeps them. */
+  readonly files: Effect.Effect<Files.Files<Lane.CallError>, Rejection>
+  /** That account. */
+  readonly filesPlace: () => CallContext.Place | undefined
   /** The value of `x-ballast-upstream`: `simulator`, or the name of the provider, by default the first. */
   readonly kind: (provider?: string) => string
   /** Whether a client's `x-simulate` goes on. */
@@ -121,6 +127,9 @@ const sharedAnswers = ({ url }: NonNullable<GatewaySettings["redis"]>) =>
   )
 
 const lookupDeadline = "30 seconds"
+const uploadDeadline = "10 minutes"
+
+const noFiles = new Rejection({ case: "UnknownRoute", detail: "No provider of this gateway keeps files." })
 
 const noBalance = new Rejection({ case: "UnknownRoute", detail: "No provider of this gateway tells its balance." })
 
@@ -138,7 +147,12 @@ export const make = Effect.fnUntraced(function*(
   const simulator = yield* makeSimulator(settings)
   const network = yield* Effect.cached(Scope.provide(undici, scope))
   const first = yield* settings.current
-  let current = { ...routing(first), takesFaults: takesFaults(first) }
+  const currentOf = (settings: GatewaySettings) => ({
+    ...routing(settings),
+    takesFaults: takesFaults(settings),
+    filesPlace: filesPlace(settings)
+  })
+  let current = currentOf(first)
   const router = yield* Router.make({
     settings: current,
     answers: first.redis && (yield* sharedAnswers(first.redis)),
@@ -147,10 +161,10 @@ export const make = Effect.fnUntraced(function*(
       options.client === undefined ? type === "simulator" ? simulator : network : Effect.succeed(options.client)
   })
   yield* Settings.follow(settings, (next) => {
-    const routed = routing(next)
+    const following = currentOf(next)
     return Effect.andThen(
-      router.update(routed, policies(next)),
-      Effect.sync(() => current = { ...routed, takesFaults: takesFaults(next) })
+      router.update(following, policies(next)),
+      Effect.sync(() => current = following)
     )
   })
   const lookup = yield* Policy.common<ChatError.TransportError>({
@@ -159,6 +173,19 @@ export const make = Effect.fnUntraced(function*(
     attempt: Duration.fromInputUnsafe(lookupDeadline),
     total: Duration.fromInputUnsafe(Lane.defaults.deadlines.total),
     retry: yield* Lane.retryOf("lookup", policies(first))
+  })
+
+  // Once: the body of a client's upload can't be read again.
+  const upload = yield* Policy.common<ChatError.TransportError>({
+    name: "upload",
+    error: Lane.deadlineError,
+    attempt: Duration.fromInputUnsafe(uploadDeadline)
+  })
+  const files = Effect.gen(function*() {
+    const place = current.filesPlace
+    const source = place && (yield* router.lookup(place.provider, place.account))
+    if (source?.provider.paths.files === undefined) return yield* noFiles
+    return Files.withPolicy<ChatError.ChatError, Lane.CallError>(source.files, { lookup, upload })
   })
 
   const own = (): ReadonlyArray<ModelInfo> =>
@@ -190,6 +217,8 @@ export const make = Effect.fnUntraced(function*(
     router,
     models: Effect.withSpan(models, "Upstream.models", { kind: "client" }),
     balance: Effect.withSpan(balance, "Upstream.balance", { kind: "client" }),
+    files,
+    filesPlace: () => current.filesPlace,
     kind: (provider = firstName()) => current.providers[provider]?.type === "simulator" ? "simulator" : provider,
     takesFaults: () => current.takesFaults
   }

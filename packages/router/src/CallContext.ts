@@ -1,5 +1,5 @@
 /**
- * Who calls, as far as a route needs to know: the client, and the headers that came with the request.
+ * Who calls, as far as a route needs to know: the client, the headers that came with the request, and the account that it belongs to.
  *
  * The gateway sets it for each request; an app that routes by tenant sets it around its calls:
  *
@@ -27,6 +27,19 @@ export interface CallContext {
   }
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string | undefined>>
+  /** The only account that can answer, for example because it has a file that the request names. Default: any. */
+  readonly place?: Place | undefined
+}
+
+/**
+ * An account of a provider.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Place {
+  readonly provider: string
+  readonly account: string
 }
 
 /**

@@ -30,11 +30,13 @@ import * as Stream from "effect/Stream"
 import * as AnswerCache from "./AnswerCache.ts"
 import type * as AnswerStore from "./AnswerStore.ts"
 import * as ByModel from "./ByModel.ts"
+import type * as CallContext from "./CallContext.ts"
 import * as Choice from "./Choice.ts"
 import * as Failover from "./Failover.ts"
 import * as balances from "./internal/balances.ts"
 import * as lanePolicies from "./internal/lanePolicies.ts"
 import * as noted from "./internal/noted.ts"
+import * as Placed from "./internal/placed.ts"
 import * as places from "./internal/places.ts"
 import * as resumed from "./internal/resumed.ts"
 import * as KeyPool from "./KeyPool.ts"
@@ -269,6 +271,17 @@ const noTarget = ({ model }: ChatRequest): ChatError.ClientError =>
     })
   })
 
+const noPlace = ({ account, provider }: CallContext.Place, { model }: ChatRequest): ChatError.ClientError =>
+  new ChatError.ClientError({
+    reason: new ChatError.InvalidRequest({
+      status: 400,
+      detail: `The request belongs to the account ${account} of ${provider}, and ${
+        JSON.stringify(model.slice(0, 256))
+      } has no target there.`,
+      stated: true
+    })
+  })
+
 /**
  * Makes the router of the settings. It lives as long as the scope.
  *
@@ -464,10 +477,20 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
         ),
       { limit: settings.failover.length + 1, empty: noTarget }
     )
+    const all = [...settings.targets, ...settings.failover]
+    const placed = Placed.make<RouteError>(failover, {
+      at: ({ account, provider }) => {
+        const target = all.find((one) =>
+          one.provider === provider && (one.account === undefined || one.account === account)
+        )
+        return target && targetModel(pools, { ...target, account })
+      },
+      absent: noPlace
+    })
     const { mirror: mirrored } = settings
     const mirror = mirrored === undefined
       ? undefined
-      : yield* Mirror.make(failover, {
+      : yield* Mirror.make(placed, {
         to: targetModel(pools, mirrored),
         share: mirrored.share,
         when: whenOf(mirrored)
@@ -481,7 +504,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
         : Lane.resolveDeadline(own.deadlines?.total, Lane.defaults.deadlines.total),
       retry
     })
-    const undegraded = ChatModel.withPolicy(mirror ?? failover, policy)
+    const undegraded = ChatModel.withPolicy(mirror ?? placed, policy)
     const weights = Object.fromEntries(settings.targets.map((target) => [armOf(target), target.weight]))
     yield* split.update(steering.weightsOf(name, weights))
     yield* (yield* Registry.Current).register("route", `route/${name}`, policy.parts)
