@@ -15,7 +15,7 @@
 import { Given } from "./internal/given.ts"
 
 class Stamp extends Given {
-  #text: string
+  #text: string | undefined
 
   constructor(value: object, text: string) {
     super(value)
@@ -26,6 +26,10 @@ class Stamp extends Given {
     // A field that is there already can be set, but not added.
     if (#text in value) value.#text = text
     else new Stamp(value, text)
+  }
+
+  static forget(value: object): void {
+    if (#text in value) value.#text = undefined
   }
 
   static of(value: object): string | undefined {
@@ -63,6 +67,14 @@ export const attach = <A extends object>(value: A, text: string): A => {
  * @since 0.1.0
  */
 export const of = (value: object): string | undefined => Stamp.of(value)
+
+/**
+ * Lets the text of a value go, where nothing needs it any more: it takes as much memory as the value.
+ *
+ * @category mutations
+ * @since 0.1.0
+ */
+export const forget = (value: object): void => Stamp.forget(value)
 
 /**
  * The JSON of a value: its own text where it has one, else `JSON.stringify`'s.

@@ -4,9 +4,14 @@ import { Context, Deferred, Effect, Fiber, Latch, Layer, Scheduler, Stream } fro
 import { HttpBody, HttpClient, HttpClientRequest } from "effect/http"
 import { TestClock } from "effect/testing"
 import type * as Http from "node:http"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { bare, on, reasonOf, request } from "./support/client.ts"
 import { serve } from "./support/loopback.ts"
 import { completion, goodStream, token } from "./support/wire.ts"
+
+setFlagsFromString("--expose-gc")
+const collect: () => void = runInNewContext("gc")
 
 const client = (options?: Undici.Options) =>
   Effect.map(Layer.build(Undici.layer(options)), (context) => Context.get(context, HttpClient.HttpClient))
@@ -52,6 +57,35 @@ describe("Undici", () => {
         const response = yield* http.post(url, { body: HttpBody.formData(form) })
         assert.include(yield* response.text, "value")
         assert.match(response.headers["x-seen"] ?? "", /^multipart\/form-data; boundary=/)
+      }))
+
+    it.live("keep no large body once the response has begun", () =>
+      Effect.gen(function*() {
+        const seen: Array<string> = []
+        const url = yield* serve((request, response) => {
+          let size = 0
+          request.on("data", (chunk) => size += chunk.length)
+          request.on("end", () => {
+            seen.push(`${request.headers["content-length"]} ${size}`)
+            response.write("first")
+          })
+        })
+        const http = yield* client()
+        /** Begins to read a stream, and gives its request's bytes in a way that does not keep them. */
+        const begin = Effect.gen(function*() {
+          const bytes = new Uint8Array(100_000)
+          const response = yield* http.post(url, { body: HttpBody.uint8Array(bytes, "text/plain") })
+          const pull = yield* Stream.toPull(response.stream)
+          yield* pull
+          return { bytes: new WeakRef(bytes), pull }
+        })
+        const { bytes, pull } = yield* begin
+        while (bytes.deref() !== undefined) {
+          yield* Effect.promise(() => new Promise(setImmediate))
+          collect()
+        }
+        assert.deepStrictEqual(seen, ["100000 100000"])
+        assert.isDefined(pull)
       }))
 
     it.live("share kept connections, and take as many as there are calls", () =>

@@ -10,7 +10,7 @@
  *
  * Depth and values are counted before anything is built: a short text can build a lot. A body counts with four times its bytes (as they came,
  * as text, as values, and as it goes upstream) and 100 bytes a value, which is what the largest of them, small objects of different
- * shapes, take. It counts until the scope closes: a stream holds its request until its end. All work is linear in the size of the body.
+ * shapes, take. It counts until the scope closes; once its answer has begun, as values alone. All work is linear in the size of the body.
  *
  * @since 0.1.0
  */
@@ -68,6 +68,8 @@ export interface Body {
   readonly json: unknown
   /** The text that `json` was read from. */
   readonly text: string
+  /** Says, once, that the answer has begun: from now on at most the values are kept. */
+  readonly begun: () => void
 }
 
 /**
@@ -244,15 +246,20 @@ const overMemory = ({ capacity }: ByteBudget) =>
 
 const decoder = new TextDecoder()
 
+/** Made apart from where the body is read, since it must not keep that. */
+const releasing = (holder: Hold, bytes: number) => (): void => holder.release(bytes)
+
 const parse = (bytes: Buffer, holder: Hold): Effect.Effect<Body, Rejection> => {
   const { exceeded, surrogates: escaped, values } = jsonBounds.measure(bytes, bounds)
   if (exceeded !== undefined) return Effect.fail(tooComplex(exceeded))
-  return Effect.flatMap(hold(holder, bytes.length * (copies - 1) + values * bytesOfValue), () => {
+  const texts = bytes.length * (copies - 1)
+  return Effect.flatMap(hold(holder, texts + values * bytesOfValue), () => {
     const decoded = decoder.decode(bytes)
     try {
       const json: unknown = JSON.parse(decoded)
       const text = escaped ? surrogates.mend(decoded) : decoded
-      return Effect.succeed({ json: text === decoded ? json : JSON.parse(text), text })
+      const begun = releasing(holder, texts)
+      return Effect.succeed({ json: text === decoded ? json : JSON.parse(text), text, begun })
     } catch {
       return Effect.fail(decoded.trim() === "" ? empty : malformed(bytes))
     }

@@ -14,6 +14,7 @@ import type { ChatChunk } from "@ballast/chat/ChatChunk"
 import type { ChatCompletion } from "@ballast/chat/ChatCompletion"
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import * as WireText from "@ballast/chat/WireText"
 import type { CallError } from "@ballast/deepseek/Lane"
 import * as CallInfo from "@ballast/resilience/CallInfo"
 import * as CallContext from "@ballast/router/CallContext"
@@ -83,6 +84,7 @@ export const make = (options: Options) =>
     const decoded = options.dialect.decode(body, request.headers)
     if (Result.isFailure(decoded)) return Effect.fail(decoded.failure)
     const { events, request: chat } = decoded.success
+    const { begun } = body
     exchange.model = chat.model
     const deadline = ClientDeadline.read(request.headers)
     const until = Defer.read(request.headers, exchange.began)
@@ -95,7 +97,10 @@ export const make = (options: Options) =>
     const { client } = exchange
     const answer = events === undefined
       ? complete(given, exchange, decoded.success, deadline)
-      : stream(given, exchange, chat, deadline, events, options.out(request))
+      : stream(given, exchange, chat, deadline, events, options.out(request), () => {
+        WireText.forget(chat)
+        begun()
+      })
     // Added to what is there: providing a context of its own would copy all services for each request.
     return Effect.updateContext(answer, (context: Context.Context<Scope.Scope>) =>
       context.pipe(
@@ -168,7 +173,8 @@ const stream = (
   request: ChatRequest,
   deadline: ClientDeadline.ClientDeadline,
   events: Dialect.Events,
-  out: EventStream.Out
+  out: EventStream.Out,
+  begun: () => void
 ) =>
   Effect.withFiber((fiber) => {
     exchange.stream = true
@@ -179,7 +185,10 @@ const stream = (
         return { ...Exchange.headers(exchange), ...dialect.headers?.(exchange.id) }
       },
       items: (chunks: Arr.NonEmptyReadonlyArray<ChatChunk>) => {
-        exchange.firstAt ??= clock.currentTimeMillisUnsafe()
+        if (exchange.firstAt === undefined) {
+          exchange.firstAt = clock.currentTimeMillisUnsafe()
+          begun()
+        }
         let text = ""
         for (const chunk of chunks) {
           if (chunk.usage == null) text += events.chunk(chunk)

@@ -98,6 +98,18 @@ describe("Body", () => {
         yield* Effect.scoped(Effect.andThen(bodies.read(requestOf("\"abc\"")), bodies.read(requestOf("\"abc\""))))
       }))
 
+    it.effect("keeps a body whose answer has begun as its values alone", () =>
+      Effect.gen(function*() {
+        const bodies = Body.make({ memory: 4_100 + 1_100 })
+        const take = Effect.suspend(() => bodies.read(requestOf(`"${"a".repeat(998)}"`)))
+        const first = yield* take
+        const second = yield* Effect.forkChild(take, { startImmediately: true })
+        yield* Effect.promise(() => new Promise(setImmediate))
+        assert.isUndefined(second.pollUnsafe())
+        first.begun()
+        yield* Fiber.join(second)
+      }))
+
     it.effect("refuses a body that has waited a second, and says when to come back", () =>
       Effect.gen(function*() {
         const bodies = Body.make(options)

@@ -3,7 +3,7 @@ import { Pricing } from "@ballast/deepseek"
 import type { DeepSeek } from "@ballast/deepseek"
 import { ChatRoute, Client, EventStream, type Exchange, OpenAiChat, type Rejection, Shutdown } from "@ballast/gateway"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Fiber, Queue, Stream } from "effect"
+import { Deferred, Duration, Effect, Fiber, Latch, Queue, Stream } from "effect"
 import { HttpServerRequest } from "effect/http"
 import { TestClock } from "effect/testing"
 import { hello } from "./harness.ts"
@@ -80,7 +80,7 @@ interface Asked {
 /** Asks a model, in a fiber of its own. */
 const ask = Effect.fnUntraced(function*(model: ChatModel.ChatModel<DeepSeek.CallError>, options: Asked = {}) {
   const { body = { ...hello, stream: true }, cut, headers = {}, out = new FakeOut(), seen = exchange() } = options
-  let released = false
+  let [begun, released] = [false, false]
   const route = ChatRoute.make({
     model,
     dialect: OpenAiChat.dialect,
@@ -88,7 +88,7 @@ const ask = Effect.fnUntraced(function*(model: ChatModel.ChatModel<DeepSeek.Call
     bodies: {
       read: () =>
         Effect.acquireRelease(
-          Effect.succeed({ json: body, text: JSON.stringify(body) }),
+          Effect.succeed({ json: body, text: JSON.stringify(body), begun: () => begun = true }),
           () => Effect.sync(() => released = true)
         )
     },
@@ -98,7 +98,7 @@ const ask = Effect.fnUntraced(function*(model: ChatModel.ChatModel<DeepSeek.Call
   const request = HttpServerRequest.fromWeb(new Request("http://127.0.0.1/", { headers }))
   const answering = yield* Effect.forkChild(Effect.scoped(route(seen, request)))
   yield* TestClock.adjust(Duration.zero)
-  return { answering, out, sent: out.sent, seen, released: () => released }
+  return { answering, out, sent: out.sent, seen, begun: () => begun, released: () => released }
 })
 
 const event = (data: unknown) => `data: ${JSON.stringify(data)}\n\n`
@@ -112,6 +112,19 @@ describe("EventStream", () => {
       assert.strictEqual(sent.join(""), `${event(chunk("a"))}${event(chunk("b"))}${done}`)
       assert.deepStrictEqual([out.status, out.ended, seen.status], [200, true, 200])
       assert.deepInclude(out.headers, { "cache-control": "no-cache", "x-request-id": "x", "x-ballast-attempts": "0" })
+    }))
+
+  it.effect("lets the text of its request go when it has begun", () =>
+    Effect.gen(function*() {
+      const body = { ...hello, stream: true }
+      const first = yield* Latch.make()
+      const chunks = Stream.concat(Stream.fromEffect(Effect.as(first.await, chunk("a"))), Stream.never)
+      const { answering, begun } = yield* ask(modelOf(chunks), { body })
+      assert.deepStrictEqual([begun(), WireText.of(body)], [false, JSON.stringify(body)])
+      yield* first.open
+      yield* TestClock.adjust(Duration.zero)
+      assert.deepStrictEqual([begun(), WireText.of(body)], [true, undefined])
+      yield* Fiber.interrupt(answering)
     }))
 
   it.effect("writes at once what arrives at once", () =>

@@ -4,9 +4,9 @@ import * as Channel from "effect/Channel"
 import * as Effect from "effect/Effect"
 import * as Cookies from "effect/http/Cookies"
 import * as Headers from "effect/http/Headers"
-import type * as HttpBody from "effect/http/HttpBody"
+import * as HttpBody from "effect/http/HttpBody"
 import { DecodeError, HttpClientError, StatusCodeError, TransportError } from "effect/http/HttpClientError"
-import type { HttpClientRequest } from "effect/http/HttpClientRequest"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as UrlParams from "effect/http/UrlParams"
@@ -54,7 +54,8 @@ export interface Bounds {
  * compressed it; a reader that finds none leaves a callback in `wake`.
  */
 export class Exchange implements Undici.Dispatcher.DispatchHandler {
-  readonly request: HttpClientRequest
+  /** Without its body, once the response has begun. */
+  request: HttpClientRequest.HttpClientRequest
   readonly url: URL
   readonly bounds: Bounds
   readonly resume: Resume
@@ -74,7 +75,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
   wake: (() => void) | undefined
   waking = false
 
-  constructor(request: HttpClientRequest, url: URL, bounds: Bounds, resume: Resume) {
+  constructor(request: HttpClientRequest.HttpClientRequest, url: URL, bounds: Bounds, resume: Resume) {
     this.request = request
     this.url = url
     this.bounds = bounds
@@ -111,6 +112,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
       return
     }
     this.codings = codingsOf(headers["content-encoding"])
+    this.request = withoutBody(this.request)
     this.response = new UndiciResponse(this, status, headers)
     this.resume(Effect.succeed(this.response))
   }
@@ -258,9 +260,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
 
   dispatch(dispatcher: Undici.Dispatcher): void {
     const { body, method } = this.request
-    const headers = body._tag === "FormData"
-      ? Headers.remove(this.request.headers, "content-type")
-      : this.request.headers
+    const headers = headersOf(this.request)
     dispatcher.dispatch({
       origin: this.url.origin,
       path: this.url.pathname + this.url.search,
@@ -272,6 +272,35 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
   }
 }
 
+/** Bytes from which on a body is not kept until the response has ended. */
+const largeBody = 64 * 1024
+
+const isLarge = (body: HttpBody.HttpBody): boolean => body._tag === "Uint8Array" && body.contentLength >= largeBody
+
+const headersOf = ({ body, headers }: HttpClientRequest.HttpClientRequest): Headers.Headers => {
+  if (body._tag === "FormData") return Headers.remove(headers, "content-type")
+  return body._tag === "Uint8Array" && isLarge(body)
+    ? Headers.set(headers, "content-length", String(body.contentLength))
+    : headers
+}
+
+const withoutBody = (request: HttpClientRequest.HttpClientRequest): HttpClientRequest.HttpClientRequest => {
+  if (!isLarge(request.body)) return request
+  const { hash, headers, method, url, urlParams } = request
+  return HttpClientRequest.makeWith(method, url, urlParams, hash, headers, HttpBody.empty)
+}
+
+/** Gives a body once. Undici keeps what it was given until the response has ended, which of a stream may take minutes. */
+const once = (body: string | Uint8Array): Iterable<string | Uint8Array> => {
+  let left: string | Uint8Array | undefined = body
+  const next = () => {
+    const value = left
+    left = undefined
+    return value === undefined ? { done: true as const, value } : { done: false as const, value }
+  }
+  return { [Symbol.iterator]: () => ({ next }) }
+}
+
 type UndiciBody = Exclude<Undici.Dispatcher.DispatchOptions["body"], undefined>
 
 const toUndiciBody = (body: HttpBody.HttpBody): UndiciBody => {
@@ -279,7 +308,7 @@ const toUndiciBody = (body: HttpBody.HttpBody): UndiciBody => {
     case "Empty":
       return null
     case "Uint8Array":
-      return body.text ?? body.body
+      return isLarge(body) ? Readable.from(once(body.text ?? body.body)) : body.text ?? body.body
     case "Raw":
       // A raw body is by definition what the client at hand understands.
       return body.body as UndiciBody

@@ -53,10 +53,16 @@ export class Hold {
   }
 
   releaseAll(): void {
-    const { budget } = this
     this.ended = true
-    budget.used -= this.bytes
-    this.bytes = 0
+    this.release(this.bytes)
+  }
+
+  /** Gives bytes back, as far as it has them. */
+  release(bytes: number): void {
+    const { budget } = this
+    const released = Math.min(bytes, this.bytes)
+    budget.used -= released
+    this.bytes -= released
     for (const waiter of budget.waiters) {
       if (!waiter.hold.take(waiter.bytes)) return
       budget.waiters.delete(waiter)
