@@ -84,4 +84,85 @@ describe("ChatAccumulator", () => {
         assert.strictEqual(joined?.choices[0].message.content ?? "", texts.join(""))
       })
   )
+
+  const Text = Schema.Array(Schema.String)
+  const Token = Schema.Struct({ token: Schema.String, logprob: Schema.Finite })
+  const Answer = Schema.Struct({
+    content: Text,
+    reasoning: Schema.UndefinedOr(Text),
+    calls: Schema.Array(Schema.Struct({ name: Schema.NonEmptyString, pieces: Text })).check(Schema.isMaxLength(4)),
+    logprobs: Schema.Array(Token),
+    finish: Schema.Literals(["stop", "length", "tool_calls"]),
+    usage: Schema.Literals(["with the end", "alone", "none"]),
+    /** In what order the fragments of the calls come. */
+    order: Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 3 }))),
+    size: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 9 }))
+  })
+  type Answer = typeof Answer.Type
+
+  /** The answer as one. */
+  const wholeOf = ({ calls, content, finish, logprobs, reasoning, usage: told }: Answer): unknown => ({
+    ...completion(),
+    choices: [{
+      index: 0,
+      message: {
+        role: "assistant",
+        content: content.join(""),
+        ...(reasoning !== undefined && { reasoning_content: reasoning.join("") }),
+        ...(calls.length > 0 && {
+          tool_calls: calls.map(({ name, pieces }, index) => ({
+            index,
+            id: `call_${index}`,
+            type: "function",
+            function: { name, arguments: pieces.join("") }
+          }))
+        })
+      },
+      logprobs: logprobs.length === 0 ? null : { content: logprobs, reasoning_content: [] },
+      finish_reason: finish
+    }],
+    ...(told === "none" && { usage: undefined })
+  })
+
+  /** The fragments of the calls, mixed as `order` says; each call's own stay in their order. */
+  const fragmentsOf = ({ calls, order }: Answer): ReadonlyArray<ChatChunk.ChatChunk> => {
+    const queues = calls.map(({ name, pieces }, index) => [
+      call(index, `call_${index}`, name, ""),
+      ...pieces.map((piece) => call(index, undefined, undefined, piece))
+    ])
+    // A call begins before the next one does.
+    const mixed: Array<ChatChunk.ChatChunk> = queues.flatMap((queue) => queue.splice(0, 1))
+    for (const index of order) mixed.push(...(queues[index]?.splice(0, 1) ?? []))
+    return [...mixed, ...queues.flat()]
+  }
+
+  const chunksOf = (answer: Answer): ReadonlyArray<ChatChunk.ChatChunk> => {
+    const { content, finish, logprobs, reasoning, usage: told } = answer
+    const thinking = reasoning !== undefined
+    const withLogprobs = (token: typeof Token.Type) => {
+      const { choices, ...rest } = chunk({ content: "" })
+      return { ...rest, choices: choices.map((choice) => ({ ...choice, logprobs: { content: [token] } })) }
+    }
+    return [
+      chunk({ role: "assistant", content: thinking ? null : "", ...(thinking && { reasoning_content: "" }) }),
+      ...(reasoning ?? []).map((text) => chunk({ content: null, reasoning_content: text })),
+      ...content.map((text) => chunk({ content: text, reasoning_content: null })),
+      ...logprobs.map(withLogprobs),
+      ...fragmentsOf(answer),
+      chunk({ content: "" }, finish, told === "with the end" ? { usage } : {}),
+      ...(told === "alone" ? [{ ...chunk({}), choices: [], usage }] : [])
+    ]
+  }
+
+  it.effect.prop(
+    "makes of the chunks of every answer exactly that answer",
+    { answer: Answer },
+    ({ answer }) =>
+      Effect.gen(function*() {
+        const stream = Stream.fromIterable(chunksOf(answer)).pipe(Stream.rechunk(answer.size))
+        const joined = yield* ChatAccumulator.collect(stream)
+        // A field that was not told is absent.
+        assert.deepStrictEqual(JSON.parse(JSON.stringify(joined)), JSON.parse(JSON.stringify(wholeOf(answer))))
+      })
+  )
 })
