@@ -59,10 +59,28 @@ export interface Options {
 /** Bytes that may wait for the reader of standard error. */
 const maxWaiting = 1_048_576
 
-/** A reader that can't keep up costs lines, not memory. */
+/** Lines of this turn of the event loop. */
+let turn = ""
+let isFlushedAtExit = false
+
+const flush = (): void => {
+  const lines = turn
+  turn = ""
+  if (lines !== "") process.stderr.write(lines)
+}
+
+/**
+ * A reader that can't keep up costs lines, not memory. The lines of one turn of the event loop are one write: under load, a system call for
+ * each would cost more than the line.
+ */
 const writeToStderr = (line: string): boolean => {
-  if (process.stderr.writableLength > maxWaiting) return false
-  process.stderr.write(line)
+  if (process.stderr.writableLength + turn.length > maxWaiting) return false
+  if (turn === "") setImmediate(flush)
+  if (!isFlushedAtExit) {
+    isFlushedAtExit = true
+    process.on("exit", flush)
+  }
+  turn += line
   return true
 }
 

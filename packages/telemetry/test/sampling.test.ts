@@ -94,6 +94,7 @@ describe("sampling", () => {
       assert.strictEqual(yield* under(true, {}), 1)
       assert.strictEqual(yield* under(false, { ratio: 1 }), 0)
       assert.strictEqual(yield* under(true, { byParent: false }), 0)
+      assert.strictEqual(yield* under(false, { byParent: false, ratio: 1 }), 1)
     }))
 
   it.effect("chooses about the ratio of the traces", () =>

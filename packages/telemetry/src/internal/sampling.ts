@@ -187,7 +187,9 @@ export const make = (tracer: Tracer.Tracer, sampler: Sampler, { dropped, exporte
       const parent = Option.getOrUndefined(options.parent)
       const inner = tracer.span({ ...options, sampled: true })
       if (parent instanceof Sampled) return new Sampled(inner, parent.trace, onEnd)
-      const chosen = options.sampled && (parent !== undefined && sampler.byParent
+      // Effect takes the parent's flag over by itself; whether it counts is the sampler's to say.
+      const isMeant = options.sampled || parent?.sampled === false
+      const chosen = isMeant && (parent !== undefined && sampler.byParent
         ? parent.sampled
         : isChosen(inner.traceId, sampler.ratio))
       return new Sampled(inner, { chosen, kept: chosen, waiting: [] }, onEnd)
