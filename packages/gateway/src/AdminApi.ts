@@ -9,6 +9,11 @@
  * | `GET /admin/v1/acts` | what was done, and what is in force |
  * | `POST /admin/v1/acts` | does something |
  * | `DELETE /admin/v1/acts/{id}` | undoes it |
+ * | `GET /admin/v1/clients` | clients and when their keys end; never a key |
+ * | `POST /admin/v1/clients` | makes a client and shows its key, once |
+ * | `POST /admin/v1/clients/{name}/rotate` | a new key; the others work on for a while |
+ * | `DELETE /admin/v1/clients/{name}` | revokes all keys of a client |
+ * | `DELETE /admin/v1/clients/{name}/records` | deletes what the ledger knows of it |
  * | `GET /admin/openapi.json`, `GET /admin` | this API as a document and as a page; they need no key |
  *
  * Times are milliseconds since the epoch. Errors have OpenAI's shape, as everywhere in the gateway.
@@ -24,78 +29,10 @@ import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as Schema from "effect/Schema"
+import { Refused, StoreDown, UnknownName, WrongKey, WrongRequest } from "./internal/adminErrors.ts"
+import * as RecordsApi from "./RecordsApi.ts"
 
-const errorOf = <const Code extends string>(code: Code) => ({
-  error: Schema.Struct({ code: Schema.Literal(code), message: Schema.String })
-})
-
-/**
- * No admin key was sent, or a wrong one.
- *
- * @category errors
- * @since 0.1.0
- */
-export class WrongKey extends Schema.Error<WrongKey>("WrongKey")(errorOf("invalid_admin_key"), {
-  httpApiStatus: 401
-}) {
-  override get message() {
-    return this.error.message
-  }
-}
-
-/**
- * A request that the schema does not allow.
- *
- * @category errors
- * @since 0.1.0
- */
-export class WrongRequest extends Schema.Error<WrongRequest>("WrongRequest")(errorOf("invalid_request"), {
-  httpApiStatus: 400
-}) {
-  override get message() {
-    return this.error.message
-  }
-}
-
-/**
- * There is no model, target, circuit, provider or act of this name. The message says which there are.
- *
- * @category errors
- * @since 0.1.0
- */
-export class UnknownName extends Schema.Error<UnknownName>("UnknownName")(errorOf("unknown_name"), {
-  httpApiStatus: 404
-}) {
-  override get message() {
-    return this.error.message
-  }
-}
-
-/**
- * The settings were read again and refused; those in force stay.
- *
- * @category errors
- * @since 0.1.0
- */
-export class Refused extends Schema.Error<Refused>("Refused")(errorOf("settings_refused"), { httpApiStatus: 409 }) {
-  override get message() {
-    return this.error.message
-  }
-}
-
-/**
- * A store did not do what was asked: try again when it is back.
- *
- * @category errors
- * @since 0.1.0
- */
-export class StoreDown extends Schema.Error<StoreDown>("StoreDown")(errorOf("store_unavailable"), {
-  httpApiStatus: 503
-}) {
-  override get message() {
-    return this.error.message
-  }
-}
+export { Conflict, Refused, StoreDown, UnknownName, WrongKey, WrongRequest } from "./internal/adminErrors.ts"
 
 const Time = Schema.Int.annotate({ description: "Milliseconds since the epoch" })
 
@@ -344,6 +281,8 @@ export class AdminApi extends HttpApi.make("ballast-admin").add(
       error: UnknownName
     })
   ).middleware(AdminKey).middleware(Worded).prefix("/admin/v1")
+).add(
+  RecordsApi.clients.middleware(AdminKey).middleware(Worded).prefix("/admin/v1")
 ).annotateMerge(OpenApi.annotations({
   title: "Ballast admin API",
   description: "What an operator of a Ballast gateway sees and steers.",

@@ -31,6 +31,7 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Bodies } from "./Body.ts"
+import * as Client from "./Client.ts"
 import * as ClientDeadline from "./ClientDeadline.ts"
 import type { Costs } from "./Costs.ts"
 import * as Defer from "./Defer.ts"
@@ -86,6 +87,9 @@ export const make = (options: Options) =>
     const { events, request: chat } = decoded.success
     const { begun } = body
     exchange.model = chat.model
+    if (!Client.mayUse(exchange.client, chat.model)) {
+      return Effect.fail(Client.modelRefused(exchange.client, chat.model))
+    }
     const deadline = ClientDeadline.read(request.headers)
     const until = Defer.read(request.headers, exchange.began)
     if (Result.isFailure(until)) return Effect.fail(until.failure)

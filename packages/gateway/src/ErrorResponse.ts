@@ -243,6 +243,10 @@ const rows: { readonly [K in Key]: Row } = {
   ModelNotFound: { status: 404, type: "invalid_request_error", code: "model_not_found" },
   ClientDeadline: { status: 504, type: "timeout_error", code: "deadline_exceeded" },
   WrongClientKey: { status: 401, type: "authentication_error", code: "invalid_api_key" },
+  ClientKeyExpired: { status: 401, type: "authentication_error", code: "expired_api_key" },
+  ClientKeysUnavailable: { status: 503, type: "gateway_error", code: "client_keys_unavailable" },
+  AddressNotAllowed: { status: 403, type: "permission_error", code: "address_not_allowed" },
+  ModelNotAllowed: { status: 403, type: "permission_error", code: "model_not_allowed" },
   UnknownRoute: { status: 404, type: "invalid_request_error", code: "unknown_url" },
   MethodNotAllowed: { status: 405, type: "invalid_request_error", code: "method_not_allowed" },
   Stopping: { status: 503, type: "gateway_error", code: "stopping" }
@@ -266,7 +270,11 @@ const internal: ErrorResponse = {
 }
 
 /** Rejections that are not the caller's fault. */
-const faults: { readonly [C in Rejection.Case]?: ChatFault.Fault } = { Busy: "policy", Stopping: "ballast" }
+const faults: { readonly [C in Rejection.Case]?: ChatFault.Fault } = {
+  Busy: "policy",
+  ClientKeysUnavailable: "ballast",
+  Stopping: "ballast"
+}
 
 const faultOf = (error: Failure): ChatFault.Fault =>
   error._tag === "Rejection" ? faults[error.case] ?? "caller" : ChatFault.of(error)

@@ -64,6 +64,7 @@ import * as Exchange from "./Exchange.ts"
 import * as FailureLog from "./FailureLog.ts"
 import * as FilesRoute from "./FilesRoute.ts"
 import * as HostCheck from "./HostCheck.ts"
+import * as addresses from "./internal/addresses.ts"
 import * as circuits from "./internal/circuits.ts"
 import * as halfOpen from "./internal/halfOpen.ts"
 import { callOf } from "./internal/ledger/callOf.ts"
@@ -157,12 +158,12 @@ const makeRoutes = (
       const POST = chat(dialect)
       return paths.map((path): Routes.Route => ({ path, methods: { POST }, dialect }))
     }),
-    ...twice("/models", { methods: { GET: () => Models.all(upstream.models) } }),
+    ...twice("/models", { methods: { GET: ({ client }) => Models.all(upstream.models, client) } }),
     // Names of models may have slashes.
     ...["/v1/models", "/models"].map((path): Routes.Route => ({
       path: `${path as "/models"}/*`,
       name: `${path}/{id}`,
-      methods: { GET: ({ params }) => Models.one(upstream.models, params["*"] ?? "") }
+      methods: { GET: ({ client, params }) => Models.one(upstream.models, params["*"] ?? "", client) }
     })),
     { path: "/v1/estimate", methods: { POST: estimate } },
     ...FilesRoute.make(upstream).flatMap(({ path, ...route }) => twice(path, route)),
@@ -186,10 +187,16 @@ const withoutAdmin = (routes: Routes.Routes, live: () => Live): Routes.Routes =>
 }
 
 /** The admin API, loaded at its first request. */
-const makeAdmin = Effect.fnUntraced(function*(admin: Admin.Admin, live: () => Live) {
+const makeAdmin = Effect.fnUntraced(function*(
+  admin: Admin.Admin,
+  live: () => Live,
+  records: Records.Records | undefined
+) {
   const context = yield* Effect.context<Scope.Scope>()
   const app = yield* Effect.promise(() => import("./internal/adminApp.ts")).pipe(
-    Effect.flatMap(({ make }) => make(admin, (key) => live().checkAdmin(`Bearer ${key}`))),
+    Effect.flatMap(({ make }) =>
+      make(admin, (key) => live().checkAdmin(`Bearer ${key}`), { records, clients: () => live().clients })
+    ),
     // Not that of the first request: the handlers would keep it, with its key.
     Effect.updateContext((_: Context.Context<never>) => context),
     Effect.cached
@@ -222,7 +229,9 @@ const makeReady =
         : workers !== undefined && workers.ready < workers.of
         ? "starting"
         : "ready"
-      const isKnown = yield* Effect.isSuccess(live().checkKey(request.headers["authorization"]))
+      const isKnown = yield* Effect.isSuccess(
+        live().checkKey(request.headers["authorization"], addressOf(request, live()))
+      )
       const { refusal, revision, since } = yield* settings.status
       return json({
         status,
@@ -263,14 +272,23 @@ const authorizationOf = ({ headers }: HttpServerRequest, dialect: Dialect | unde
   return headers["authorization"] ?? (own === undefined ? undefined : `Bearer ${own}`)
 }
 
+/** Where a request comes from, behind the trusted proxies. */
+const addressOf = (request: HttpServerRequest, { trusted }: Live) => (): string | undefined =>
+  addresses.origin(
+    NodeHttpServerRequest.toIncomingMessage(request).socket.remoteAddress,
+    request.headers["x-forwarded-for"],
+    trusted
+  )
+
 /** Who calls a route that is not open. */
 const callerOf = (
-  { admins, checkAdmin, checkKey }: Live,
+  live: Live,
   route: Routes.Route | undefined,
   request: HttpServerRequest
 ): Effect.Effect<Client.Client, Rejection> => {
+  const { admins, checkAdmin, checkKey } = live
   const authorization = authorizationOf(request, route?.dialect)
-  const client = checkKey(authorization)
+  const client = checkKey(authorization, addressOf(request, live))
   return route?.admins === true && Object.keys(admins).length > 0
     ? Effect.catch(client, (refused) => Effect.mapError(checkAdmin(authorization), () => refused))
     : client
@@ -319,7 +337,10 @@ const simulated = <A, E, R>(handled: Effect.Effect<A, E, R>, request: HttpServer
 
 /** What follows the settings: replaced as a whole. */
 interface Live {
+  readonly clients: ClientKeys.Clients
   readonly checkKey: ClientKeys.ClientKeys
+  /** Proxies whose x-forwarded-for counts. */
+  readonly trusted: addresses.Addresses
   readonly checkHost: ReturnType<typeof HostCheck.make>
   readonly bodies: Body.Bodies
   readonly rename: AnthropicMessages.Rename
@@ -330,17 +351,25 @@ interface Live {
 const adminsOf = ({ admin }: GatewaySettings): ClientKeys.Clients =>
   Object.fromEntries(Object.entries(admin.keys).map(([name, keys]) => [name, { keys, labels: {} }]))
 
-const makeLive = (settings: GatewaySettings, host: string): Live => makeLiveOf(settings, host, adminsOf(settings))
+const makeLive = (settings: GatewaySettings, host: string, records: Records.Records | undefined): Live =>
+  makeLiveOf(settings, host, adminsOf(settings), records?.clients)
 
-const makeLiveOf = (settings: GatewaySettings, host: string, admins: ClientKeys.Clients): Live => {
+const makeLiveOf = (
+  settings: GatewaySettings,
+  host: string,
+  admins: ClientKeys.Clients,
+  more: ClientKeys.More | undefined
+): Live => {
   const { clients, limits, listen, messages } = settings
   return {
     admins,
     rename: AnthropicMessages.renames(messages.models, routing(settings).models, others),
     checkAdmin: ClientKeys.make(admins),
-    checkKey: ClientKeys.make(clients),
+    clients,
+    checkKey: ClientKeys.make(clients, { more, required: listen.keysRequired }),
+    trusted: addresses.make(listen.trustedProxies),
     checkHost: HostCheck.make({
-      onlyKnownHosts: Object.keys(clients).length === 0 && Startup.isLoopback(host),
+      onlyKnownHosts: Object.keys(clients).length === 0 && !listen.keysRequired && Startup.isLoopback(host),
       allowedHosts: listen.allowedHosts,
       allowedOrigins: listen.allowedOrigins
     }),
@@ -462,10 +491,10 @@ export const serve = Effect.fnUntraced(function*(
   if (worker === undefined || worker.number === 1) {
     yield* BalanceReader.make({ router: upstream.router, interval: first.telemetry.balanceInterval })
   }
-  let live = makeLive(first, first.listen.host)
+  let live = makeLive(first, first.listen.host, options.records)
   yield* Settings.follow(settings, (next) =>
     Effect.suspend(() => {
-      live = makeLive(next, first.listen.host)
+      live = makeLive(next, first.listen.host, options.records)
       shutdownTimeout = next.limits.shutdownTimeout
       server.requestTimeout = server.headersTimeout = requestMillis(next.limits.requestTimeout)
       if (next.listen.tls !== undefined) renew(next.listen.tls)
@@ -494,7 +523,7 @@ export const serve = Effect.fnUntraced(function*(
     Estimate.make({ bodies, settings: settings.current, pricing: costs.pricing }),
     ready,
     metricsOf(worker === undefined ? ownPage : yield* worker.metrics(ownPage)),
-    yield* makeAdmin(worker === undefined ? admin : yield* worker.admin(admin), () => live),
+    yield* makeAdmin(worker === undefined ? admin : yield* worker.admin(admin), () => live, options.records),
     yield* AlertBridge.routes(bodies)
   )
   const app = makeApp(withoutAdmin(routes, () => live), () => live, options, yield* FailureLog.make)

@@ -7,18 +7,26 @@ import type { ModelList } from "@ballast/chat/ModelList"
 import * as WireText from "@ballast/chat/WireText"
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Client from "./Client.ts"
 import { Rejection } from "./Rejection.ts"
 
 const json = (text: string) => HttpServerResponse.text(text, { contentType: "application/json" })
 
+/** What a client may use. Untouched, the list goes on as it came. */
+const allowed = (list: ModelList, client: Client.Client): ModelList =>
+  client.models === undefined ? list : { ...list, data: list.data.filter(({ id }) => Client.mayUse(client, id)) }
+
 /**
- * The list, as the service gave it.
+ * The list, as the service gave it, of what the client may use.
  *
  * @category handlers
  * @since 0.1.0
  */
-export const all = <E>(models: Effect.Effect<ModelList, E>): Effect.Effect<HttpServerResponse.HttpServerResponse, E> =>
-  Effect.map(models, (list) => json(WireText.stringify(list)))
+export const all = <E>(
+  models: Effect.Effect<ModelList, E>,
+  client: Client.Client = Client.anonymous
+): Effect.Effect<HttpServerResponse.HttpServerResponse, E> =>
+  Effect.map(models, (list) => json(WireText.stringify(allowed(list, client))))
 
 /** So many names stand in an error. */
 const named = 20
@@ -41,9 +49,11 @@ const unknown = (id: string, list: ModelList): Rejection => {
  */
 export const one = <E>(
   models: Effect.Effect<ModelList, E>,
-  id: string
+  id: string,
+  client: Client.Client = Client.anonymous
 ): Effect.Effect<HttpServerResponse.HttpServerResponse, E | Rejection> =>
-  Effect.flatMap(models, (list) => {
+  Effect.flatMap(models, (all) => {
+    const list = allowed(all, client)
     const model = list.data.find((model) => model.id === id)
     return model === undefined ? Effect.fail(unknown(id, list)) : Effect.succeed(json(JSON.stringify(model)))
   })

@@ -1,10 +1,11 @@
 /**
- * What a gateway keeps beyond the life of its process: the ledger of its calls, in the database of its settings.
+ * What a gateway keeps beyond the life of its process: the ledger of its calls and the clients that are made while it runs, in the database of its settings.
  *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as ClientStore from "./ClientStore.ts"
 import * as Database from "./Database.ts"
 import * as Ledger from "./Ledger.ts"
 import { database, type GatewaySettings } from "./Settings.ts"
@@ -17,6 +18,8 @@ import type { StartError } from "./StartError.ts"
 export interface Records {
   readonly database: Database.Database
   readonly ledger: Ledger.Ledger
+  /** Clients that are made while the gateway runs. */
+  readonly clients: ClientStore.ClientStore
 }
 
 /**
@@ -37,5 +40,5 @@ export const make = Effect.fnUntraced(function*(
     keepCalls,
     keepHours
   })
-  return { database: opened, ledger }
+  return { database: opened, ledger, clients: yield* ClientStore.make(opened) }
 })

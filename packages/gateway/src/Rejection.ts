@@ -27,6 +27,10 @@ export const Case = Schema.Literals([
   "ModelNotFound",
   "ClientDeadline",
   "WrongClientKey",
+  "ClientKeyExpired",
+  "ClientKeysUnavailable",
+  "AddressNotAllowed",
+  "ModelNotAllowed",
   "UnknownRoute",
   "MethodNotAllowed",
   "Stopping"

@@ -28,6 +28,7 @@ import * as Center from "./Center.ts"
 import * as ClientKeys from "./ClientKeys.ts"
 import * as Database from "./Database.ts"
 import * as Environment from "./Environment.ts"
+import { isNetwork } from "./internal/addresses.ts"
 import * as PolicySettings from "./PolicySettings.ts"
 import * as PriceSettings from "./PriceSettings.ts"
 import * as Startup from "./Startup.ts"
@@ -58,6 +59,10 @@ const Tls = Schema.Struct({
   key: Field.secret.annotate({ description: "Its key, in PEM: ${file:tls.key}." })
 }).check(Schema.makeFilter(wrongPair))
 
+const network = Schema.String.check(
+  Schema.makeFilter(isNetwork, { expected: "an address or a network such as 10.0.0.0/8 or 2001:db8::/32" })
+)
+
 const Listen = Field.section({
   host: matching(Environment.hostPattern, "a host name or an IP address").pipe(
     Field.withDefault(Environment.defaultHost)
@@ -78,7 +83,13 @@ const Listen = Field.section({
     {
       description: "Origins of web pages that may call, beside pages on loopback."
     }
-  )
+  ),
+  trustedProxies: Schema.Array(network).pipe(Field.withDefault([])).annotate({
+    description: "Addresses and networks of proxies whose x-forwarded-for says where a request comes from."
+  }),
+  keysRequired: Schema.Boolean.pipe(Field.withDefault(false)).annotate({
+    description: "Whether a key is needed even while there are no clients, as where all are made by ballast keys."
+  })
 })
 
 const clientKey = Field.secret.check(Schema.makeFilter(
@@ -91,8 +102,19 @@ const Client = Schema.Struct({
     description: "Keys that it sends as Authorization: Bearer. Several let one be replaced without a gap."
   }),
   labels: Schema.Record(Schema.String, Schema.String).pipe(Field.withDefault({})).annotate({
-    description: "What conditions of routes may ask for, such as a team."
-  })
+    description: "What conditions of routes and reports may ask for, such as a team."
+  }),
+  owner: Schema.optionalKey(Schema.NonEmptyString).annotate({ description: "Whom to ask about it." }),
+  models: Schema.optionalKey(Schema.Array(Schema.NonEmptyString).check(Schema.isNonEmpty())).annotate({
+    description: "Models that it may ask for; deepseek-* stands for all that begin so. Default: all."
+  }),
+  addresses: Schema.optionalKey(Schema.Array(network).check(Schema.isNonEmpty())).annotate({
+    description: "Addresses and networks that it may call from. Default: anywhere."
+  }),
+  expires: Schema.optionalKey(Schema.String.check(Schema.makeFilter(
+    (text) => ClientKeys.parseTime(text) !== undefined,
+    { expected: "a day or a moment such as 2027-01-31 or 2027-01-31T12:00:00Z" }
+  ))).annotate({ description: "When it may no longer call. Default: never." })
 })
 
 const Admin = Field.section({
@@ -420,8 +442,8 @@ export const policies = (settings: GatewaySettings): RouterSettings.Policies =>
   PolicySettings.toRouter(settings, { faulty: takesFaults(settings) })
 
 /** Refuses to serve everyone in the network without client keys. */
-const reach = ({ clients, listen: { host } }: GatewaySettings): ReadonlyArray<Problem> =>
-  Startup.isLoopback(host) || !isEmpty(clients) ? [] : [{
+const reach = ({ clients, listen: { host, keysRequired } }: GatewaySettings): ReadonlyArray<Problem> =>
+  Startup.isLoopback(host) || keysRequired || !isEmpty(clients) ? [] : [{
     path: ["listen", "host"],
     issue:
       `${host} lets other machines in, who could spend your balance. Name clients with the keys that they must send ` +

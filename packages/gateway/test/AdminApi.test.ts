@@ -64,7 +64,11 @@ describe("admin API", () => {
             "/admin/v1/routes",
             "/admin/v1/accounts",
             "/admin/v1/acts",
-            "/admin/v1/acts/{id}"
+            "/admin/v1/acts/{id}",
+            "/admin/v1/clients",
+            "/admin/v1/clients/{name}/rotate",
+            "/admin/v1/clients/{name}",
+            "/admin/v1/clients/{name}/records"
           ])
           const page = yield* send(`${url}/admin`)
           assert.strictEqual(page.status, 200)

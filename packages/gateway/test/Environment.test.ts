@@ -60,7 +60,9 @@ describe("Environment", () => {
           port: 0,
           workers: 4,
           allowedHosts: ["gateway.test", "::1"],
-          allowedOrigins: ["https://chat.example.com:8443", "app://notes", "null"]
+          allowedOrigins: ["https://chat.example.com:8443", "app://notes", "null"],
+          trustedProxies: [],
+          keysRequired: false
         })
         assert.strictEqual(Redacted.value(deepseek.apiKey!), "sk-secret${env:HOST}")
         assert.strictEqual(deepseek.baseUrl, "http://127.0.0.1:8788/v1")

@@ -12,6 +12,7 @@ import * as Redacted from "effect/Redacted"
 import * as SchemaIssue from "effect/SchemaIssue"
 import type { Admin } from "../Admin.ts"
 import { AdminApi, AdminKey, CurrentAdmin, Worded, WrongKey, WrongRequest } from "../AdminApi.ts"
+import * as recordsAdmin from "./recordsAdmin.ts"
 
 /** Finds an admin by a key. */
 export type CheckKey = (key: string) => Effect.Effect<{ readonly name: string }, unknown>
@@ -40,7 +41,7 @@ const worded = HttpApiMiddleware.layerSchemaErrorTransform(Worded, (error) => {
   return Effect.fail(new WrongRequest({ error: { code: "invalid_request", message: problems.join("; ") } }))
 })
 
-export const make = Effect.fnUntraced(function*(admin: Admin, checkKey: CheckKey) {
+export const make = Effect.fnUntraced(function*(admin: Admin, checkKey: CheckKey, records: recordsAdmin.Options) {
   const handlers = HttpApiBuilder.group(AdminApi, "admin", (handlers) =>
     handlers.handleAll({
       status: () => admin.status,
@@ -59,7 +60,7 @@ export const make = Effect.fnUntraced(function*(admin: Admin, checkKey: CheckKey
       })
   })
   const api = HttpApiBuilder.layer(AdminApi, { openapiPath: "/admin/openapi.json" }).pipe(
-    Layer.provide(Layer.provide(handlers, [key, worded]))
+    Layer.provide(Layer.provide(Layer.merge(handlers, recordsAdmin.clients(records)), [key, worded]))
   )
   const app = yield* HttpRouter.toHttpEffect(
     Layer.mergeAll(api, HttpApiScalar.layer(AdminApi, { path: "/admin" })).pipe(Layer.provide(HttpServer.layerServices))

@@ -1,23 +1,12 @@
 /** `ballast admin`: what an operator sees and steers, from a terminal. */
-import * as Config from "effect/Config"
 import * as DateTime from "effect/DateTime"
-import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as AdminApi from "../../AdminApi.ts"
-import { StartError } from "../../StartError.ts"
-import { given, type Method, place, send } from "./adminClient.ts"
-import { print } from "./print.ts"
-import { type Colour, painter, plain, table } from "./table.ts"
-
-export interface Options {
-  readonly url: string | undefined
-  readonly json: boolean
-}
+import { ask, type Options, type Paint } from "./adminClient.ts"
+import { plain, table } from "./table.ts"
 
 const timeOf = (millis: number): string =>
   DateTime.formatIso(DateTime.makeUnsafe(millis)).slice(0, 19).replace("T", " ")
-
-export type Paint = (colour: Colour, text: string) => string
 
 const stateColour = {
   "closed": "dim",
@@ -189,24 +178,6 @@ const showActs = (acts: ReadonlyArray<AdminApi.Act>, paint: Paint): string =>
     ["id", "act", "by", "at (utc)", "state"],
     acts.map((act) => [act.id, plain(describe(act.order)), plain(act.by), timeOf(act.at), untilOf(act, paint)])
   )
-
-/** Whether colours are not wanted. */
-export const noColour = Config.map(given("NO_COLOR"), (value) => value !== undefined)
-
-/** Sends a request and shows its answer: as it came with `--json`, else as `show` has it. */
-const ask = <A>(
-  schema: Schema.Decoder<A>,
-  show: (value: A, paint: Paint) => string
-) =>
-  Effect.fnUntraced(function*(options: Options, method: Method, path: string, order?: AdminApi.SentOrder) {
-    const text = yield* send(yield* place(options.url), method, `/admin/v1${path}`, order)
-    if (options.json) return yield* print(`${text.trimEnd()}\n`)
-    const value = yield* Effect.mapError(
-      Schema.decodeUnknownEffect(Schema.fromJsonString(schema))(text),
-      () => new StartError({ detail: "The gateway's answer is of another version. Use --json to see it as it is." })
-    )
-    yield* print(show(value, painter(process.stdout.isTTY && !(yield* noColour))))
-  })
 
 const tables = {
   status: ask(AdminApi.Status, showStatus),

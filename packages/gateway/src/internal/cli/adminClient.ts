@@ -7,9 +7,9 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import type * as AdminApi from "../../AdminApi.ts"
 import { StartError } from "../../StartError.ts"
-import { plain } from "./table.ts"
+import { print } from "./print.ts"
+import { type Colour, painter, plain } from "./table.ts"
 
 export type Method = "GET" | "POST" | "DELETE"
 
@@ -20,7 +20,7 @@ const timeout = "15 seconds"
 const fail = (detail: string) => Effect.fail(new StartError({ detail }))
 
 /** A variable of the environment, unless it is empty. */
-export const given = (name: string) =>
+const given = (name: string) =>
   Config.withDefault(
     Config.map(Config.String(name), (text): string | undefined => text.trim() || undefined),
     undefined
@@ -66,7 +66,7 @@ export const send = Effect.fnUntraced(function*(
   { key, url }: Place,
   method: Method,
   path: string,
-  order?: AdminApi.SentOrder
+  order?: unknown
 ) {
   const request = HttpClientRequest.make(method)(`${url}${path}`).pipe(HttpClientRequest.bearerToken(key))
   const body = order === undefined ? request : HttpClientRequest.bodyText(
@@ -87,3 +87,29 @@ export const send = Effect.fnUntraced(function*(
   )
   return status < 300 ? text : yield* fail(failureOf(status, text, url))
 }, Effect.provide(FetchHttpClient.layer))
+
+export interface Options {
+  readonly url: string | undefined
+  readonly json: boolean
+}
+
+/** Colours a text, on a terminal. */
+export type Paint = (colour: Colour, text: string) => string
+
+/** Whether a person wants no colours. */
+export const noColour = Config.map(given("NO_COLOR"), (value) => value !== undefined)
+
+/** Sends a request and shows its answer: as it came with `--json`, else as `show` has it. */
+export const ask = <A>(
+  schema: Schema.Decoder<A>,
+  show: (value: A, paint: Paint) => string
+) =>
+  Effect.fnUntraced(function*(options: Options, method: Method, path: string, order?: unknown) {
+    const text = yield* send(yield* place(options.url), method, `/admin/v1${path}`, order)
+    if (options.json) return yield* print(`${text.trimEnd()}\n`)
+    const value = yield* Effect.mapError(
+      Schema.decodeUnknownEffect(Schema.fromJsonString(schema))(text),
+      () => new StartError({ detail: "The gateway's answer is of another version. Use --json to see it as it is." })
+    )
+    yield* print(show(value, painter(process.stdout.isTTY && !(yield* noColour))))
+  })

@@ -6,24 +6,9 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SentOrder } from "../../AdminApi.ts"
 import { StartError } from "../../StartError.ts"
+import { type Common, common, optionsOf } from "./commonFlags.ts"
 
 const admin = Effect.promise(() => import("./admin.ts"))
-
-/** Where the gateway is. */
-export const url = Flag.String("url").pipe(
-  Flag.withDescription("Where the gateway is (BALLAST_ADMIN_URL; default http://127.0.0.1:8787)"),
-  Flag.withMetavar("url"),
-  Flag.optional
-)
-
-const common = {
-  url,
-  json: Flag.Boolean("json").pipe(
-    Flag.withDescription("Show the gateway's answer as it is"),
-    Flag.withoutNegation,
-    Flag.withDefault(false)
-  )
-}
 
 const lasting = {
   for: Flag.String("for").pipe(
@@ -38,17 +23,10 @@ const lasting = {
   )
 }
 
-interface Common {
-  readonly url: Option.Option<string>
-  readonly json: boolean
-}
-
 interface Lasting {
   readonly for: Option.Option<string>
   readonly untilSettings: boolean
 }
-
-const optionsOf = ({ json, url }: Common) => ({ json, url: Option.getOrUndefined(url) })
 
 const lastingOf = (given: Lasting): { readonly for?: string; readonly until?: "settings" } => ({
   ...(Option.isSome(given.for) ? { for: given.for.value } : undefined),

@@ -1,0 +1,50 @@
+/**
+ * Deletes what is kept of a client's calls: their rows, the sums that they are part of, and feedback that it gave.
+ *
+ * Rows are deleted some at a time, so that others are written meanwhile. What waits in the spool is written first.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Records } from "./Records.ts"
+
+/**
+ * How much was deleted.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Forgotten {
+  readonly calls: number
+  readonly sums: number
+  readonly feedback: number
+}
+
+const some = 1_000
+
+/**
+ * Deletes the calls, sums and feedback of a client.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const client = Effect.fnUntraced(function*(
+  { database, ledger }: Pick<Records, "database" | "ledger">,
+  name: string
+): Effect.fn.Return<Forgotten, SqlError> {
+  yield* ledger.flush
+  let calls = 0
+  for (let more = true; more;) {
+    const rows = yield* database.use((sql) =>
+      sql`DELETE FROM ballast_calls WHERE id IN (SELECT id FROM ballast_calls WHERE client = ${name} LIMIT ${some}) RETURNING id`
+    )
+    calls += rows.length
+    more = rows.length === some
+  }
+  const sums = yield* database.use((sql) => sql`DELETE FROM ballast_usage WHERE client = ${name} RETURNING start`)
+  const feedback = yield* database.use((sql) =>
+    sql`DELETE FROM ballast_feedback WHERE client = ${name} RETURNING request_id`
+  )
+  return { calls, sums: sums.length, feedback: feedback.length }
+})

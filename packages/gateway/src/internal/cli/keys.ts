@@ -1,0 +1,103 @@
+/** `ballast keys`: the clients of a gateway and their keys, from a terminal. */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as RecordsApi from "../../RecordsApi.ts"
+import { StartError } from "../../StartError.ts"
+import { ask, type Options, type Paint } from "./adminClient.ts"
+import { plain, table } from "./table.ts"
+
+type Client = typeof RecordsApi.Client.Type
+
+const timeOf = (millis: number): string =>
+  DateTime.formatIso(DateTime.makeUnsafe(millis)).slice(0, 16).replace("T", " ")
+
+const labelsOf = (labels: Client["labels"]): string =>
+  plain(Object.entries(labels).map(([name, value]) => `${name}=${value}`).join(" "))
+
+const stateOf = ({ expiresAt, keys, origin, revokedAt }: Client, paint: Paint): string => {
+  if (revokedAt !== null) return paint("dim", `revoked ${timeOf(revokedAt)}`)
+  const ending = keys.filter((key) => key.expiresAt !== null).length
+  const parts = [
+    origin === "settings" ? "in the settings" : `${keys.length} ${keys.length === 1 ? "key" : "keys"}`,
+    ...(ending === 0 ? [] : [paint("yellow", `${ending} of them rotated out`)]),
+    ...(expiresAt === null ? [] : [`until ${timeOf(expiresAt)}`])
+  ]
+  return parts.join(", ")
+}
+
+const showList = (clients: ReadonlyArray<Client>, paint: Paint): string =>
+  clients.length === 0
+    ? "No clients. Make one with: ballast keys create NAME\n"
+    : table(
+      ["client", "owner", "labels", "models", "from", "state"],
+      clients.map((client) => [
+        client.name,
+        plain(client.owner ?? "-"),
+        labelsOf(client.labels) || "-",
+        plain(client.models?.join(" ") ?? "all"),
+        client.addresses?.join(" ") ?? "anywhere",
+        stateOf(client, paint)
+      ])
+    )
+
+/** The key alone on standard output, so that a script can take it up. */
+const showMade = ({ client, key }: typeof RecordsApi.Made.Type): string => {
+  const ends = client.keys.flatMap(({ expiresAt }) => expiresAt === null ? [] : [expiresAt])
+  const others = ends.length === 0 ? "" : ` The keys before it work until ${timeOf(Math.max(...ends))} UTC.`
+  process.stderr.write(`The key of ${client.name}. Nothing shows it again.${others}\n`)
+  return `${key}\n`
+}
+
+const lists = ask(Schema.Array(RecordsApi.Client), showList)
+const makes = ask(RecordsApi.Made, showMade)
+const revokes = ask(RecordsApi.Client, ({ name }) => `${name} is revoked. Its keys no longer work.\n`)
+const forgets = ask(
+  RecordsApi.Forgotten,
+  ({ calls, client, feedback, sums }) =>
+    `Deleted of ${client}: ${calls} calls, ${sums} sums by hour and day, ${feedback} feedback.\n`
+)
+
+export const list = (options: Options) => lists(options, "GET", "/clients")
+
+export interface Create {
+  readonly name: string
+  readonly owner: string | undefined
+  readonly labels: ReadonlyArray<string>
+  readonly models: ReadonlyArray<string>
+  readonly addresses: ReadonlyArray<string>
+  readonly expires: string | undefined
+}
+
+const unlessEmpty = <A>(values: ReadonlyArray<A>): ReadonlyArray<A> | undefined =>
+  values.length === 0 ? undefined : values
+
+export const create = Effect.fnUntraced(function*(given: Create, options: Options) {
+  const labels: Array<readonly [string, string]> = []
+  for (const text of given.labels) {
+    const [, name, value] = /^([^=]+)=(.*)$/s.exec(text) ?? []
+    if (name === undefined || value === undefined) {
+      return yield* new StartError({
+        detail: `--label is ${JSON.stringify(text)}. Expected name=value, such as team=search.`
+      })
+    }
+    labels.push([name, value])
+  }
+  yield* makes(options, "POST", "/clients", {
+    name: given.name,
+    owner: given.owner,
+    labels: labels.length === 0 ? undefined : Object.fromEntries(labels),
+    models: unlessEmpty(given.models),
+    addresses: unlessEmpty(given.addresses),
+    expires: given.expires
+  })
+})
+
+export const rotate = (name: string, overlap: string | undefined, options: Options) =>
+  makes(options, "POST", `/clients/${encodeURIComponent(name)}/rotate`, { overlap })
+
+export const revoke = (name: string, options: Options) =>
+  revokes(options, "DELETE", `/clients/${encodeURIComponent(name)}`)
+
+export const forget = (name: string, options: Options) =>
+  forgets(options, "DELETE", `/clients/${encodeURIComponent(name)}/records`)

@@ -1,0 +1,99 @@
+/** The commands of `ballast keys` and their flags. */
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { common, optionsOf } from "./commonFlags.ts"
+
+const keys = Effect.promise(() => import("./keys.ts"))
+
+const name = Argument.String("name").pipe(Argument.withDescription("The name of the client"))
+
+/** A flag that can be given several times. */
+const several = (flag: string, metavar: string, description: string) =>
+  Flag.String(flag).pipe(
+    Flag.withDescription(description),
+    Flag.withMetavar(metavar),
+    Flag.between(0, 100)
+  )
+
+const create = Command.make(
+  "create",
+  {
+    name,
+    owner: Flag.String("owner").pipe(Flag.withDescription("Whom to ask about it"), Flag.optional),
+    labels: several("label", "name=value", "What routes and reports may ask for, such as team=search"),
+    models: several("model", "model", "A model that it may ask for; deepseek-* for all that begin so. Default: all"),
+    addresses: several("address", "network", "Where it may call from, such as 10.0.0.0/8. Default: anywhere"),
+    expires: Flag.String("expires").pipe(
+      Flag.withDescription("When it may no longer call, such as 2027-01-31. Default: never"),
+      Flag.withMetavar("time"),
+      Flag.optional
+    ),
+    ...common
+  },
+  (given) =>
+    Effect.flatMap(
+      keys,
+      ({ create }) =>
+        create(
+          { ...given, owner: Option.getOrUndefined(given.owner), expires: Option.getOrUndefined(given.expires) },
+          optionsOf(given)
+        )
+    )
+).pipe(Command.withDescription("Make a client, and show its key: nothing shows it again."))
+
+const list = Command.make("list", common, (given) => Effect.flatMap(keys, ({ list }) => list(optionsOf(given)))).pipe(
+  Command.withDescription("Show the clients: those of the settings, and those that were made while the gateway ran.")
+)
+
+const rotate = Command.make(
+  "rotate",
+  {
+    name,
+    overlap: Flag.String("overlap").pipe(
+      Flag.withDescription("How long the keys that there are work on, such as 1h; 0s ends them at once. Default: 24h"),
+      Flag.withMetavar("duration"),
+      Flag.optional
+    ),
+    ...common
+  },
+  (given) =>
+    Effect.flatMap(keys, ({ rotate }) => rotate(given.name, Option.getOrUndefined(given.overlap), optionsOf(given)))
+).pipe(Command.withDescription("Give a client a new key. The others work on for a while."))
+
+const revoke = Command.make(
+  "revoke",
+  { name, ...common },
+  (given) => Effect.flatMap(keys, ({ revoke }) => revoke(given.name, optionsOf(given)))
+).pipe(
+  Command.withDescription("End all keys of a client at once; other processes see it within two seconds.")
+)
+
+const forget = Command.make(
+  "forget",
+  { name, ...common },
+  (given) => Effect.flatMap(keys, ({ forget }) => forget(given.name, optionsOf(given)))
+).pipe(
+  Command.withDescription("Delete what the ledger has of a client: its calls, their sums, and its feedback.")
+)
+
+export const command = Command.make("keys").pipe(
+  Command.withShortDescription("Make, list, rotate and revoke the keys of clients"),
+  Command.withDescription(
+    `Make, list, rotate and revoke the keys of clients, by the admin API of a gateway that runs. Keys are stored as hashes.
+
+Environment:
+  BALLAST_ADMIN_URL             where the gateway is (http://127.0.0.1:8787)
+  BALLAST_ADMIN_KEY             one of its admin keys`
+  ),
+  Command.withExamples([
+    {
+      command: "ballast keys create alice --label team=search --model \"deepseek-*\"",
+      description: "Make a client of a team, for some models"
+    },
+    { command: "ballast keys rotate alice --overlap 1h", description: "Replace its key without a gap" }
+  ]),
+  Command.withSubcommands([create, list, rotate, revoke, forget])
+)

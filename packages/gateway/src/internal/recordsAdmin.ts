@@ -1,0 +1,114 @@
+/** The handlers of the admin API for what the gateway keeps. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
+import * as Redacted from "effect/Redacted"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { AdminApi, CurrentAdmin } from "../AdminApi.ts"
+import { type Clients, parseTime } from "../ClientKeys.ts"
+import type { Made, Stored } from "../ClientStore.ts"
+import * as Forget from "../Forget.ts"
+import type { Records } from "../Records.ts"
+import type * as RecordsApi from "../RecordsApi.ts"
+import { Conflict, StoreDown } from "./adminErrors.ts"
+
+const down = (message: string) => new StoreDown({ error: { code: "store_unavailable", message } })
+
+const sqlDown = ({ message }: SqlError) => down(`The gateway's database can not be used now: ${message}`)
+
+/** Runs with what is kept. */
+const withRecords = <A, E>(
+  records: Records | undefined,
+  run: (records: Records) => Effect.Effect<A, E>
+): Effect.Effect<A, Exclude<E, SqlError> | StoreDown> =>
+  records === undefined
+    ? Effect.fail(down("This gateway keeps no records."))
+    : Effect.mapError(
+      run(records),
+      // TypeScript does not take the guarded type out of a type parameter.
+      (error) => isSqlError(error) ? sqlDown(error) : error as Exclude<E, SqlError>
+    )
+
+const orNull = <A>(value: A | undefined): A | null => value ?? null
+
+const fromStore = (stored: Stored): typeof RecordsApi.Client.Type => ({
+  name: stored.name,
+  origin: "database",
+  owner: orNull(stored.owner),
+  labels: stored.labels ?? {},
+  models: orNull(stored.models),
+  addresses: orNull(stored.addresses),
+  expiresAt: orNull(stored.expiresAt),
+  createdAt: stored.createdAt,
+  createdBy: stored.createdBy,
+  revokedAt: orNull(stored.revokedAt),
+  keys: stored.keys.map(({ expiresAt, ...key }) => ({ ...key, expiresAt: orNull(expiresAt) }))
+})
+
+const fromSettings = ([name, client]: [string, Clients[string]]): typeof RecordsApi.Client.Type => ({
+  name,
+  origin: "settings",
+  owner: orNull(client.owner),
+  labels: client.labels,
+  models: orNull(client.models),
+  addresses: orNull(client.addresses),
+  expiresAt: orNull(client.expires === undefined ? undefined : parseTime(client.expires)),
+  createdAt: null,
+  createdBy: null,
+  revokedAt: null,
+  keys: []
+})
+
+const made = ({ client, key }: Made) => ({ client: fromStore(client), key: Redacted.value(key) })
+
+const defaultOverlap = Duration.hours(24)
+
+export interface Options {
+  readonly records: Records | undefined
+  /** The clients of the settings. */
+  readonly clients: () => Clients
+}
+
+const inSettings = (name: string) =>
+  new Conflict({
+    error: { code: "conflict", message: `The client ${name} stands in the settings. Choose another name.` }
+  })
+
+export const clients = ({ clients, records }: Options) =>
+  HttpApiBuilder.group(AdminApi, "clients", (handlers) =>
+    handlers.handleAll({
+      clients: () =>
+        withRecords(records, (records) =>
+          Effect.map(records.clients.list, (stored) => [
+            ...Object.entries(clients()).map(fromSettings),
+            ...stored.map(fromStore)
+          ])),
+      createClient: ({ payload: { expires, ...client } }) =>
+        Effect.flatMap(CurrentAdmin, (by) =>
+          withRecords(records, (records) =>
+            Object.hasOwn(clients(), client.name)
+              ? Effect.fail(inSettings(client.name))
+              : Effect.map(
+                records.clients.create(
+                  { ...client, expiresAt: expires === undefined ? undefined : parseTime(expires) },
+                  by
+                ),
+                made
+              ))),
+      rotateKey: ({ params, payload: { overlap = defaultOverlap } }) =>
+        Effect.flatMap(CurrentAdmin, (by) =>
+          withRecords(records, (records) => Effect.map(records.clients.rotate(params.name, overlap, by), made))),
+      revokeClient: ({ params }) =>
+        Effect.flatMap(CurrentAdmin, (by) =>
+          withRecords(records, (records) =>
+            Effect.map(records.clients.revoke(params.name, by), fromStore))),
+      forgetClient: ({ params }) =>
+        Effect.flatMap(CurrentAdmin, (by) =>
+          withRecords(records, (records) =>
+            Forget.client(records, params.name)).pipe(
+              Effect.tap((forgotten) =>
+                Effect.logInfo("a client's records are deleted", { client: params.name, by, ...forgotten })
+              ),
+              Effect.map((forgotten) => ({ client: params.name, ...forgotten }))
+            ))
+    }))
