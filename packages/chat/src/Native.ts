@@ -24,7 +24,7 @@ import { Given } from "./internal/given.ts"
  * @category models
  * @since 0.1.0
  */
-export type Protocol = "messages" | "countTokens" | "responses" | "completions"
+export type Protocol = "messages" | "countTokens" | "responses" | "completions" | "embeddings"
 
 /**
  * A request as its protocol has it.

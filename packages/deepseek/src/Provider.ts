@@ -78,6 +78,8 @@ export interface Paths {
   readonly responses: string | undefined
   /** Completions of a text with an optional suffix (FIM). */
   readonly completions: string | undefined
+  /** Vectors of texts, as OpenAI has them. */
+  readonly embeddings: string | undefined
   readonly files: string | undefined
   /** Web search without a model. */
   readonly search: string | undefined
@@ -115,6 +117,7 @@ const onlyChat: Paths = {
   countTokens: undefined,
   responses: undefined,
   completions: undefined,
+  embeddings: undefined,
   files: undefined,
   search: undefined,
   fetch: undefined

@@ -1,3 +1,4 @@
+export * as ChatEmbeddingModel from "./ChatEmbeddingModel.ts"
 export * as ChatObject from "./ChatObject.ts"
 export * as ChatTools from "./ChatTools.ts"
 export * as Conversation from "./Conversation.ts"

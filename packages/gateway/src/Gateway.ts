@@ -6,6 +6,7 @@
  * | `POST /v1/chat/completions`, `/chat/completions`, `/beta/chat/completions` | chat, whole or streamed | yes |
  * | `POST /v1/responses`, `/responses` | OpenAI's Responses, whole or streamed | yes |
  * | `POST /v1/completions`, `/beta/completions` | the completion of a text, with a suffix or without (FIM) | yes |
+ * | `POST /v1/embeddings`, `/embeddings` | vectors of texts, where the model's provider has them | yes |
  * | `POST /v1/messages`, `/anthropic/v1/messages` | Anthropic's Messages, whole or streamed | yes, as `x-api-key` too |
  * | `POST /v1/messages/count_tokens`, `/anthropic/v1/messages/count_tokens` | how many tokens a message has | yes, as `x-api-key` too |
  * | `GET /v1/models`, `/models` | the models of the settings and of the service | yes |
@@ -73,6 +74,7 @@ import type { Page } from "./internal/workerMessages.ts"
 import * as Models from "./Models.ts"
 import * as OpenAiChat from "./OpenAiChat.ts"
 import * as OpenAiCompletions from "./OpenAiCompletions.ts"
+import * as OpenAiEmbeddings from "./OpenAiEmbeddings.ts"
 import * as OpenAiResponses from "./OpenAiResponses.ts"
 import * as PolicyLog from "./PolicyLog.ts"
 import type * as Records from "./Records.ts"
@@ -132,6 +134,7 @@ const dialectsOf = (
   { dialect: OpenAiChat.dialect, paths: ["/v1/chat/completions", "/chat/completions", "/beta/chat/completions"] },
   { dialect: OpenAiResponses.dialect, paths: ["/v1/responses", "/responses"] },
   { dialect: OpenAiCompletions.dialect, paths: ["/v1/completions", "/beta/completions"] },
+  { dialect: OpenAiEmbeddings.dialect, paths: ["/v1/embeddings", "/embeddings"] },
   {
     dialect: AnthropicMessages.messages(rename),
     paths: ["/v1/messages", "/anthropic/v1/messages", "/anthropic/messages"]

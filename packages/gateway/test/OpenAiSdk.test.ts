@@ -43,6 +43,22 @@ describe("the OpenAI SDK", () => {
         assert.isAbove(completion.usage!.total_tokens, 0)
       }))
 
+    it.effect("embeds texts, in the encoding that it asks for", () =>
+      Effect.gen(function*() {
+        const openai = yield* client
+        const ask = (more: { readonly encoding_format?: "float" }) =>
+          Effect.promise(() =>
+            openai.embeddings.create({ model: "vectors", input: ["a ship", "three apples"], ...more })
+          )
+        // The SDK asks for base64 by itself.
+        const { data, usage } = yield* ask({})
+        const plain = yield* ask({ encoding_format: "float" })
+        assert.deepStrictEqual(data.map(({ embedding }) => embedding), plain.data.map(({ embedding }) => embedding))
+        assert.isAbove(usage.prompt_tokens, 0)
+        const error = yield* failure(() => openai.embeddings.create({ model: "vectors", input: [] }))
+        assert.deepInclude(error, { status: 400, code: "invalid_request", param: "input" })
+      }))
+
     it.effect("streams the same answer", () =>
       Effect.gen(function*() {
         const openai = yield* client
@@ -204,6 +220,18 @@ describe("the OpenAI SDK", () => {
           assert.strictEqual(yield* inFlight, 1)
           stream.controller.abort()
           yield* eventually(Effect.map(inFlight, (count) => count === 0))
+        }))
+    }
+  )
+
+  layer(gateway({ clientKeys: ["key-of-alice"], kind: "deepseek" }), { excludeTestServices: true })(
+    "in front of DeepSeek alone",
+    (it) => {
+      it.effect("finds no embeddings", () =>
+        Effect.gen(function*() {
+          const openai = yield* client
+          const error = yield* failure(() => openai.embeddings.create({ model: "vectors", input: "x" }))
+          assert.deepInclude(error, { status: 404, code: "upstream_not_found" })
         }))
     }
   )

@@ -35,7 +35,11 @@ export interface Preset {
   readonly make: (options: { readonly name: string; readonly baseUrl: string }) => Provider.Provider
 }
 
-const openai = (baseUrl?: string, keyless = false): Preset => ({ baseUrl, keyless, make: Provider.make })
+const openai = (baseUrl?: string, keyless = false): Preset => ({
+  baseUrl,
+  keyless,
+  make: (given) => Provider.make({ ...given, paths: { embeddings: "/embeddings" } })
+})
 
 /**
  * The presets by type.
@@ -55,6 +59,7 @@ export const presets = {
     make: (given) => ({
       ...Provider.deepSeek,
       ...given,
+      paths: { ...Provider.deepSeek.paths, embeddings: "/embeddings" },
       // It takes only keys of the service's form.
       authorize: (key) => Provider.deepSeek.authorize(key.startsWith("sk-") ? key : "sk-simulated")
     })

@@ -20,6 +20,7 @@ import * as Account from "./internal/account.ts"
 import { authorize } from "./internal/authorize.ts"
 import * as ChatReply from "./internal/chatReply.ts"
 import * as Draw from "./internal/draw.ts"
+import * as Embeddings from "./internal/embeddings.ts"
 import * as FaultPlan from "./internal/faultPlan.ts"
 import * as Files from "./internal/files.ts"
 import * as Fim from "./internal/fim.ts"
@@ -91,6 +92,7 @@ export const make = Effect.fnUntraced(function*(options: SimulatorOptions = {}) 
   const countTokens: Routes.Route = { answer: Messages.count(settings.keepAlive), takesApiKey: true }
   const files = Files.make(settings.keepAlive)
   const web = WebTools.make(settings)
+  const embeddings: Routes.Route = { answer: Embeddings.make(settings), planned: true }
   const json = (value: () => unknown): Routes.Route["answer"] => ({ fault }) =>
     Reply.data(value(), fault, settings.keepAlive)
   const models: Routes.Route = { answer: json(() => Models.list) }
@@ -109,6 +111,8 @@ export const make = Effect.fnUntraced(function*(options: SimulatorOptions = {}) 
     ...filesAt("/v1/files", files),
     "POST /v1/tools/search": { answer: web.search },
     "POST /v1/tools/fetch": { answer: web.fetch },
+    "POST /embeddings": embeddings,
+    "POST /v1/embeddings": embeddings,
     "GET /models": models,
     "GET /v1/models": models,
     "GET /user/balance": balance,

@@ -8,6 +8,7 @@
 import * as ChatChunk from "@ballast/chat/ChatChunk"
 import * as ChatCompletion from "@ballast/chat/ChatCompletion"
 import * as Completions from "@ballast/chat/Completions"
+import * as Embeddings from "@ballast/chat/Embeddings"
 import * as MessagesChat from "@ballast/chat/MessagesChat"
 import type * as Native from "@ballast/chat/Native"
 import * as ResponsesChat from "@ballast/chat/ResponsesChat"
@@ -76,7 +77,8 @@ const natives: { readonly [P in Native.Protocol]: Readers | undefined } = {
   messages: { headers: anthropic, whole: MessagesChat.parse, events: MessagesChat.reader },
   countTokens: { headers: anthropic, whole: MessagesChat.parseCount, events: MessagesChat.reader },
   responses: { headers: {}, whole: ResponsesChat.parse, events: ResponsesChat.reader },
-  completions: { headers: {}, whole: Completions.parse, events: Completions.reader }
+  completions: { headers: {}, whole: Completions.parse, events: Completions.reader },
+  embeddings: { headers: {}, whole: Embeddings.parse, events: Embeddings.reader }
 }
 
 /** The protocol of a native request. */
