@@ -11,7 +11,8 @@ import { importsOf } from "./imports.ts"
 
 /** The packages from the top down, with the packages of ours that the sources of each may import. */
 const allowed: Record<string, ReadonlyArray<string>> = {
-  gateway: ["router", "simulator", "deepseek", "chat", "sqlite", "settings", "telemetry", "resilience"],
+  gateway: ["workflow", "router", "simulator", "deepseek", "chat", "sqlite", "settings", "telemetry", "resilience"],
+  workflow: ["router", "chat", "sqlite", "settings", "telemetry", "resilience"],
   router: ["deepseek", "chat", "settings", "resilience"],
   simulator: ["chat"],
   deepseek: ["chat", "telemetry", "resilience"],

@@ -1,0 +1,2 @@
+export * as Definition from "./Definition.ts"
+export * as Expression from "./Expression.ts"

@@ -1,0 +1,120 @@
+import { Definition } from "@ballast/workflow"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+
+const services = {
+  image_enhancement: {},
+  ocr_extraction: { output: { amount: "double", vendor: "string" } },
+  compliance_check: {}
+}
+
+const read = (text: string) => Definition.read({ name: "flow.yaml", text, services })
+
+const invoice = `workflow:
+  name: invoice_processing
+  steps:
+    - service: image_enhancement
+      timeout: 5s
+    - service: ocr_extraction
+      retry: 2
+    - service: compliance_check
+      condition: "\${output.amount > 1000}"
+`
+
+const needs = ({ steps }: Definition.Definition) => steps.map(({ id, needs }) => [id, ...needs])
+
+/** Every mistake of a workflow with these steps. */
+const mistakes = (steps: string) =>
+  Effect.map(
+    Effect.flip(read(`workflow:\n  name: w\n  steps:\n${steps.replaceAll(/^/gm, "    ")}\n`)),
+    ({ message }) => message.split("\n")
+  )
+
+describe("Definition", () => {
+  it.effect("reads steps in order, with ids of their own", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(needs(yield* read(invoice)), [
+        ["image_enhancement"],
+        ["ocr_extraction", "image_enhancement"],
+        ["compliance_check", "ocr_extraction"]
+      ])
+      const twice = yield* read(
+        "workflow: { name: w, steps: [ { service: image_enhancement }, { service: image_enhancement } ] }"
+      )
+      assert.deepStrictEqual(needs(twice), [["image_enhancement"], ["image_enhancement_2", "image_enhancement"]])
+    }))
+
+  it.effect("reads a graph, steps side by side and steps for errors", () =>
+    Effect.gen(function*() {
+      const definition = yield* read(`workflow:
+  name: w
+  steps:
+    - { id: a, service: image_enhancement, needs: [] }
+    - { id: b, service: ocr_extraction, needs: [] }
+    - id: c
+      needs: [ a, b ]
+      parallel:
+        - { id: d, service: compliance_check, input: "\${steps.b.output.amount}" }
+        - { id: e, service: compliance_check, onError: { steps: [ { id: f, service: image_enhancement } ] } }
+  finally: [ { id: g, service: compliance_check, input: { vendor: "\${steps.b.output.vendor}" } } ]
+  output: "\${steps.c.output}"
+`)
+      assert.deepStrictEqual(needs(definition), [["a"], ["b"], ["c", "a", "b"]])
+      const [, , c] = definition.steps
+      assert.deepStrictEqual(c?.parallel.map(({ id, needs }) => [id, ...needs]), [["d"], ["e"]])
+      assert.deepStrictEqual(c?.parallel[1]?.onError.map(({ id }) => id), ["f"])
+      assert.deepStrictEqual(definition.finally.map(({ id }) => id), ["g"])
+    }))
+
+  it.effect("says where an unknown service or step is, and what there is", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(
+        yield* mistakes("- service: ocr\n- service: ocr_extraction\n  needs: [ x ]\n  fallback: y"),
+        [
+          "flow.yaml:4:16: workflow.steps[0].service: there is no service ocr; known: image_enhancement, ocr_extraction, compliance_check",
+          "flow.yaml:6:16: workflow.steps[1].needs[0]: there is no step x; known: ocr, ocr_extraction",
+          "flow.yaml:7:17: workflow.steps[1].fallback: there is no service y; known: image_enhancement, ocr_extraction, compliance_check"
+        ]
+      )
+    }))
+
+  it.effect("finds cycles, ids that are taken, and steps without anything to do", () =>
+    Effect.gen(function*() {
+      const service = "service: compliance_check"
+      assert.deepStrictEqual(
+        yield* mistakes(`- { id: a, ${service}, needs: [ b ] }\n- { id: b, ${service}, needs: [ a ] }`),
+        ["flow.yaml:4:50: workflow.steps[0].needs: steps wait for each other: a → b → a"]
+      )
+      assert.deepStrictEqual(yield* mistakes(`- { id: a, ${service} }\n- { id: a, ${service} }`), [
+        "flow.yaml:5:13: workflow.steps[1].id: another step is called a"
+      ])
+      assert.deepStrictEqual(yield* mistakes("- { id: a }"), [
+        "flow.yaml:4:7: workflow.steps[0]: a step has a service, or steps in parallel"
+      ])
+    }))
+
+  it.effect("finds references to steps that have not ended, and wrong types", () =>
+    Effect.gen(function*() {
+      const found = yield* mistakes(`- service: ocr_extraction
+  input: { later: "\${steps.compliance_check.output}" }
+- service: compliance_check
+  condition: "\${output.amount}"
+  input: [ "\${output.vendro}", "\${output.amount + output.vendor}" ]
+- service: compliance_check
+  forEach: { in: "\${1 + 1}" }`)
+      assert.lengthOf(found, 5)
+      assert.match(found[0]!, /^flow\.yaml:5:23: workflow\.steps\[0\]\.input\.later: .*compliance_check/)
+      assert.strictEqual(found[1], "flow.yaml:7:18: workflow.steps[1].condition: it gives double, expected bool")
+      assert.match(found[2]!, /^flow\.yaml:8:16: workflow\.steps\[1\]\.input\[0\]: .*vendro/)
+      assert.match(found[3]!, /^flow\.yaml:8:36: workflow\.steps\[1\]\.input\[1\]: no such overload: double \+ string/)
+      assert.strictEqual(found[4], "flow.yaml:10:22: workflow.steps[2].forEach.in: it gives int, expected list")
+    }))
+
+  it.effect("refuses what the language does not have", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* mistakes("- { service: ocr_extraction, retrys: 2, timeout: soon }"), [
+        "flow.yaml:4:34: workflow.steps[0].retrys: unknown key; did you mean retry?",
+        "flow.yaml:4:54: workflow.steps[0].timeout: found \"soon\", expected a duration such as 30s or 5m, from 1ms to 7d"
+      ])
+    }))
+})
