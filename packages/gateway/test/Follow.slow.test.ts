@@ -1,106 +1,19 @@
-import { Gateway, Settings, Upstream } from "@ballast/gateway"
 import { Registry } from "@ballast/resilience"
-import { Logs } from "@ballast/telemetry"
-import { NodeFileSystem, NodeRedis } from "@effect/platform-node"
+import { NodeRedis } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Fiber, FileSystem, Layer } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { Redis } from "effect/persistence"
 import { readFileSync } from "node:fs"
-import { createServer } from "node:http"
-import type { AddressInfo } from "node:net"
 import { connect } from "node:tls"
-import OpenAI from "openai"
 import * as EtcdServer from "../../../test/support/EtcdServer.ts"
 import { describeRedis, layer as RedisServerLayer, RedisServer } from "../../../test/support/RedisServer.ts"
 import * as ApolloServer from "../../settings/test/support/ApolloServer.ts"
 import { overHttp } from "../../settings/test/support/exchange.ts"
 import * as NacosServer from "../../settings/test/support/NacosServer.ts"
-import { type Answer, eventually, hello, post, send } from "./harness.ts"
-import { start } from "./program.ts"
+import { eventually, hello, post, send } from "./harness.ts"
+import { gateway, load, provided, service } from "./support/hosts.ts"
 
 const chat = "/v1/chat/completions"
-
-interface Seen {
-  readonly key: string
-  readonly model: string
-}
-
-/** A service that answers with the key and the model that it sees, or with a status. */
-const service = Effect.fnUntraced(function*(answer: (seen: Seen) => number) {
-  const server = createServer((request, response) => {
-    let body = ""
-    request.setEncoding("utf8").on("data", (text: string) => body += text).on("end", () => {
-      const key = request.headers.authorization!.replace("Bearer ", "")
-      const { model } = JSON.parse(body)
-      const status = answer({ key, model })
-      const content = status === 200
-        ? {
-          id: "x",
-          object: "chat.completion",
-          created: 1,
-          model,
-          choices: [{
-            index: 0,
-            finish_reason: "stop",
-            message: { role: "assistant", content: key }
-          }]
-        }
-        : { error: { message: "no", type: "test" } }
-      // A later turn of the event loop, so that calls overlap with changes.
-      setTimeout(() => {
-        response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(content))
-      }, Math.random() * 20)
-    })
-  })
-  yield* Effect.acquireRelease(
-    Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
-    () => Effect.sync(() => server.close().closeAllConnections())
-  )
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-})
-
-/** A gateway that follows a file, on a free port of loopback. */
-const gateway = Effect.fnUntraced(function*(yaml: string) {
-  const files = yield* FileSystem.FileSystem
-  const folder = yield* Effect.orDie(files.makeTempDirectoryScoped())
-  const write = (name: string, text: string) =>
-    // As editors and Kubernetes do it: a reader never sees half of it.
-    Effect.orDie(Effect.andThen(
-      files.writeFileString(`${folder}/${name}.new`, text),
-      files.rename(`${folder}/${name}.new`, `${folder}/${name}`)
-    ))
-  return {
-    write,
-    serve: Effect.gen(function*() {
-      yield* write("ballast.yaml", yaml)
-      const settings = yield* Settings.make({ file: `${folder}/ballast.yaml` })
-      const upstream = yield* Upstream.make(settings)
-      const address = yield* Gateway.serve({ settings, upstream })
-      return { settings, upstream, port: address._tag === "UnixPathAddress" ? 0 : address.port }
-    })
-  }
-})
-
-const provided = Effect.provide(
-  Layer.mergeAll(NodeFileSystem.layer, Registry.layer, Logs.layer({ level: "None" }))
-)
-
-/** Calls one after the other by so many at once, until it is told to stop; gives all answers. */
-const load = (width: number, call: Effect.Effect<Answer>) => {
-  let stopped = false
-  const answers: Array<Answer> = []
-  const one: Effect.Effect<void> = Effect.flatMap(call, (answer) => {
-    answers.push(answer)
-    return stopped ? Effect.void : one
-  })
-  return Effect.map(
-    Effect.forkChild(Effect.all(Array.from({ length: width }, () => one), { concurrency: "unbounded", discard: true })),
-    (fiber) => ({
-      answers,
-      stop: Effect.andThen(Effect.sync(() => stopped = true), Fiber.join(fiber))
-    })
-  )
-}
 
 describe("a gateway whose settings change", { timeout: 120_000 }, () => {
   it.live("loses no call in 50 changes under 200 in flight, mixes no two revisions, and keeps its breakers", () =>
@@ -232,54 +145,6 @@ providers:
       yield* eventually(Effect.sync(() => (counts.get("key-new") ?? 0) > 400))
       yield* calls.stop
       assert.deepStrictEqual(calls.answers.filter(({ status }) => status !== 200).map(({ text }) => text), [])
-    }).pipe(Effect.scoped, provided))
-
-  it.live("loses no call of the OpenAI SDK when one of two services dies under 200 in flight", () =>
-    Effect.gen(function*() {
-      const simulate = Effect.gen(function*() {
-        const program = yield* start(["simulate", "--port", "0", "--ttft", "50", "--tps", "2000"], {
-          BALLAST_LOG_LEVEL: "none"
-        })
-        const [, url] = yield* program.printed(/on (http:\S+)\. /)
-        return { program, url }
-      })
-      const [a, b] = yield* Effect.all([simulate, simulate], { concurrency: 2 })
-      const account = "accounts: { main: { keys: [ sk-x ] } }"
-      const { serve } = yield* gateway(`listen: { port: 0 }
-providers:
-  a: { type: deepseek, baseUrl: "${a.url}", ${account} }
-  b: { type: deepseek, baseUrl: "${b.url}", ${account} }
-models:
-  deepseek-flash:
-    targets: [ { provider: a }, { provider: b } ]
-    failover: [ { provider: a }, { provider: b } ]
-`)
-      const { port } = yield* serve
-      const openai = new OpenAI({ apiKey: "none", baseURL: `http://127.0.0.1:${port}/v1`, maxRetries: 0 })
-      const answers: Array<string> = []
-      const call = Effect.tapCause(
-        Effect.map(
-          Effect.promise(() =>
-            openai.chat.completions.create({
-              model: "deepseek-flash",
-              messages: [{ role: "user", content: "Hello!" }],
-              max_tokens: 20
-            }).withResponse()
-          ),
-          ({ response }) => void answers.push(response.headers.get("x-ballast-provider")!)
-        ),
-        () => Effect.sync(() => void answers.push("failed"))
-      )
-      const calls = yield* Effect.forkChild(
-        Effect.all(Array.from({ length: 200 }, () => Effect.replicateEffect(call, 3)), { concurrency: "unbounded" })
-      )
-      yield* eventually(Effect.sync(() => answers.length > 200))
-      yield* a.program.signal("SIGKILL")
-      yield* Fiber.join(calls)
-      assert.strictEqual(answers.length, 600)
-      assert.notInclude(answers, "failed")
-      assert.include(answers.slice(0, 200), "a")
-      assert.deepStrictEqual(new Set(answers.slice(-100)), new Set(["b"]))
     }).pipe(Effect.scoped, provided))
 
   it.live("takes a renewed certificate for new connections, and refuses one that does not belong to its key", () =>

@@ -276,7 +276,7 @@ models:
 
   it.effect.each(
     [
-      ["docs/routing.md", 9],
+      ["docs/routing.md", 10],
       ["docs/prices.md", 2],
       ["docs/messages.md", 1],
       ["packages/gateway/README.md", 1]
