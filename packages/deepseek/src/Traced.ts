@@ -242,10 +242,12 @@ export const attempt = (options: Options): Traced => {
     caller: Caller,
     span: Tracer.Span,
     outcome: string,
-    info: CallInfo.CallInfo | undefined
+    info: CallInfo.CallInfo | undefined,
+    since: number
   ): void => {
     if (outcome !== ok) span.attribute(Attribute.errorType, outcome)
     count(caller, outcome)
+    if (info !== undefined) info.upstream += now(caller) - since
     // An attempt that was cut short says nothing: another one was faster, or the caller has gone.
     if (info !== undefined && outcome !== interrupted) info.failure = outcome === ok ? undefined : outcome
   }
@@ -254,13 +256,14 @@ export const attempt = (options: Options): Traced => {
     Effect.withFiber((fiber) => {
       const caller = callerOf(fiber)
       const info = begun(fiber)
+      const since = now(caller)
       const { http, name } = places(pathOf(request))
       return Effect.useSpan(
         name,
         spanOptions(fiber, http),
         (span) =>
           Effect.onExitPrimitive(Effect.provideService(self, Tracer.ParentSpan, span), (exit) => {
-            ended(caller, span, outcomeOf(exit), info)
+            ended(caller, span, outcomeOf(exit), info, since)
             return undefined
           })
       )
@@ -269,9 +272,10 @@ export const attempt = (options: Options): Traced => {
   const stream = <A, E>(self: Stream.Stream<A, E>, request: ChatRequest): Stream.Stream<A, E> =>
     spanned(self, (fiber, caller) => {
       const info = begun(fiber)
+      const since = now(caller)
       const { http, name } = places(pathOf(request))
       const options = spanOptions(fiber, http)
-      return { name, options, onEnd: (span, exit) => ended(caller, span, outcomeOf(exit), info) }
+      return { name, options, onEnd: (span, exit) => ended(caller, span, outcomeOf(exit), info, since) }
     })
 
   return (self) => ({

@@ -106,8 +106,9 @@ export const make = (options: Options) =>
         begun()
       })
     // Added to what is there: providing a context of its own would copy all services for each request.
-    return Effect.updateContext(answer, (context: Context.Context<Scope.Scope>) =>
-      context.pipe(
+    return Effect.updateContext(answer, (context: Context.Context<Scope.Scope>) => {
+      if (until.success === undefined) exchange.calledAt = Exchange.now(context)
+      return context.pipe(
         Context.add(CallInfo.Current, call),
         Context.add(RouteInfo.Current, place),
         Context.add(CallContext.Current, {
@@ -115,7 +116,8 @@ export const make = (options: Options) =>
           headers: request.headers,
           place: namesFile(chat) ? options.filesPlace?.() : undefined
         })
-      ))
+      )
+    })
   })
 
 /** A model whose calls wait first. */

@@ -43,6 +43,34 @@ const duration = (attributes: { readonly method: string; readonly route: string;
 
 const active = Metric.gauge("http_server_active_requests", { description: "Requests that are being answered" })
 
+const overhead = (route: string) =>
+  Metric.histogram("ballast_overhead_seconds", {
+    description: "Time that a call took here: without its attempts at the service, and without waits in policies",
+    attributes: { route },
+    boundaries: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1]
+  })
+
+const overheads = new Map<string, ReturnType<typeof overhead>>()
+
+/**
+ * Milliseconds of the monotonic clock.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const now = (context: Context.Context<never>): number =>
+  Number(Context.get(context, Clock.Clock).monotonicTimeNanosUnsafe()) / 1e6
+
+/** A call without an attempt was answered from a cache, or joined another: what it took says nothing. */
+const countOverhead = ({ call, calledAt, route }: Exchange, context: Context.Context<never>): void => {
+  if (call === undefined || calledAt === undefined || call.attempts === 0) return
+  let metric = overheads.get(route)
+  if (metric === undefined) overheads.set(route, metric = overhead(route))
+  const millis = now(context) - calledAt - call.upstream - call.waited
+  // Attempts of a hedge run at the same time.
+  metric.updateUnsafe(Math.max(0, millis) / 1000, context)
+}
+
 const saneId = /^[\w.:@/+=-]{1,128}$/
 
 const methods: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
@@ -307,6 +335,7 @@ export const observe = <E, R>(
           active.updateUnsafe(--running, context)
           durationOf(exchange)(millis / 1000, context, span)
           countRouted(exchange, context)
+          countOverhead(exchange, context)
           Costs.count(exchange, context)
           Fault.count(exchange, context)
           options.ended?.(exchange, began, millis)

@@ -71,6 +71,7 @@ import * as halfOpen from "./internal/halfOpen.ts"
 import { callOf } from "./internal/ledger/callOf.ts"
 import * as unread from "./internal/unread.ts"
 import type { Page } from "./internal/workerMessages.ts"
+import * as LimitMetrics from "./LimitMetrics.ts"
 import * as Models from "./Models.ts"
 import * as OpenAiChat from "./OpenAiChat.ts"
 import * as OpenAiCompletions from "./OpenAiCompletions.ts"
@@ -490,6 +491,7 @@ export const serve = Effect.fnUntraced(function*(
     disablePreemptiveShutdown: true
   })
   yield* PolicyLog.make
+  yield* LimitMetrics.make
   // All workers have the same accounts.
   if (worker === undefined || worker.number === 1) {
     yield* BalanceReader.make({ router: upstream.router, interval: first.telemetry.balanceInterval })

@@ -772,6 +772,8 @@ describe("Gateway", () => {
             "ballast_requests_total",
             "ballast_calls_total",
             "ballast_attempts_total",
+            "ballast_overhead_seconds",
+            "ballast_limit_running",
             "gen_ai_client_operation_duration_seconds",
             "gen_ai_client_token_usage"
           ]

@@ -22,6 +22,8 @@ export interface CallInfo {
   attempts: number
   /** Milliseconds waited in policies: for the next attempt, a token, a slot. Waits at the same time add up. */
   waited: number
+  /** Milliseconds that attempts took at the service, those of hedges included. */
+  upstream: number
   /** Milliseconds from the start of the call to the first token of its stream; undefined before, and for a whole answer. */
   firstToken: number | undefined
   /** Name of the error that the last attempt ended with; undefined when it succeeded, or none has ended. */
@@ -39,6 +41,7 @@ export interface CallInfo {
 export const make = (): CallInfo => ({
   attempts: 0,
   waited: 0,
+  upstream: 0,
   firstToken: undefined,
   failure: undefined,
   resumptions: 0

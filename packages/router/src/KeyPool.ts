@@ -146,6 +146,10 @@ const usable = Metric.gauge("ballast_account_usable", {
   description: "Whether an account can take calls: 1, or 0 when it rests or all of its keys are retired"
 })
 
+const keysUsable = Metric.gauge("ballast_account_keys_usable", {
+  description: "Keys of an account that the provider has not refused"
+})
+
 const isUsable = <E, E2>({ keys, outage }: Entry<E, E2>): boolean =>
   outage === undefined && keys.some((key) => key.outage === undefined)
 
@@ -202,7 +206,11 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
   let accounts = new Map<string, Entry<E, E2>>()
 
   const usableOf = ({ name }: Entry<E, E2>) => Metric.withAttributes(usable, { provider, account: name })
-  const told = (entry: Entry<E, E2>): void => usableOf(entry).updateUnsafe(isUsable(entry) ? 1 : 0, context)
+  const keysOf = ({ name }: Entry<E, E2>) => Metric.withAttributes(keysUsable, { provider, account: name })
+  const told = (entry: Entry<E, E2>): void => {
+    usableOf(entry).updateUnsafe(isUsable(entry) ? 1 : 0, context)
+    keysOf(entry).updateUnsafe(entry.keys.filter(({ outage }) => outage === undefined).length, context)
+  }
 
   /** Puts a key or an account out of use, and probes until it is back. */
   const take = (
@@ -373,6 +381,7 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
     for (const entry of before.values()) {
       if (after.has(entry.name)) continue
       Metric.removeUnsafe(usableOf(entry), context)
+      Metric.removeUnsafe(keysOf(entry), context)
       yield* Scope.close(entry.scope, Exit.void)
     }
     for (const key of left) {

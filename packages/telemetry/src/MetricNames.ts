@@ -77,6 +77,7 @@ export const table: Readonly<Record<string, Row>> = {
   // In units of its attribute `currency`.
   ballast_account_balance: ballast("account.balance", "{currency}"),
   ballast_resumptions_total: { ...ballast("resumptions", "{resumption}"), attributes: genAi },
+  ballast_account_keys_usable: ballast("account.keys_usable", "{key}"),
   ballast_account_usable: ballast("account.usable", "1"),
   // Processes divide the limit among them.
   ballast_adaptive_limit: { ...ballast("adaptive_limit", "{call}"), summed: true },
@@ -101,6 +102,10 @@ export const table: Readonly<Record<string, Row>> = {
   ballast_ledger_spool_bytes: ballast("ledger.spool", "By"),
   ballast_ledger_waiting_calls: ballast("ledger.waiting", "{call}"),
   ballast_ledger_write_failures_total: ballast("ledger.write_failures", "{batch}"),
+  ballast_limit_places: ballast("limit.places", "{call}"),
+  ballast_limit_queued: ballast("limit.queued", "{call}"),
+  ballast_limit_running: ballast("limit.running", "{call}"),
+  ballast_overhead_seconds: ballast("overhead", "s"),
   ballast_policy_rejections_total: ballast("policy.rejections", "{call}"),
   ballast_policy_wait_seconds: ballast("policy.wait", "s"),
   ballast_rate_limiter_leased_weight_total: ballast("rate_limiter.leased_weight", "1"),

@@ -37,6 +37,8 @@ export interface Exchange {
   usage?: Usage | null | undefined
   /** What the call upstream cost so far. */
   call?: CallInfo
+  /** When it began, in milliseconds of the monotonic clock; undefined where it was put off. */
+  calledAt?: number
   /** Where the call went. */
   place?: RouteInfo
   /** What its usage costs; undefined without usage, or where no price is known. */

@@ -214,7 +214,10 @@ export const makeCached = (name: string) => {
     stale: Metric.withAttributes(cacheRequests, { name, result: "stale" }),
     miss: Metric.withAttributes(cacheRequests, { name, result: "miss" })
   }
-  return (fiber: AnyFiber, result: keyof typeof metric): void => metric[result].updateUnsafe(1, fiber.context)
+  return (fiber: AnyFiber, result: keyof typeof metric): void => {
+    metric[result].updateUnsafe(1, fiber.context)
+    addEvent(fiber, "ballast.cache", { name, result })
+  }
 }
 
 export const makeCacheEvicted = (name: string) => counting(Metric.withAttributes(cacheEvictions, { name }))
