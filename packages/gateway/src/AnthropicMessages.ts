@@ -1,7 +1,7 @@
 /**
  * The dialect of Anthropic's Messages, and that of counting their tokens.
  *
- * A service that speaks Messages gets the request as it came, but for the model and the type `custom` of tools, with its `anthropic-version` and
+ * A service that speaks Messages gets the request as it came, but for the model and what DeepSeek would refuse, with its `anthropic-version` and
  * `anthropic-beta`, and its answer goes back as it came; for others both are translated (`MessagesChat` says what that loses). Checked is only what the gateway relies on: a JSON object with a `model` of a sane length,
  * turns with a role and content, and a sane `stream`. A key may come as `x-api-key` too.
  *
@@ -108,20 +108,6 @@ const headersOf = (headers: Readonly<Record<string, string | undefined>>): Recor
     return value !== undefined && value.length <= maxHeaderLength && /^[\x20-\x7e]+$/.test(value) ? [[name, value]] : []
   }))
 
-/** A tool of the client's own needs no type, and DeepSeek refuses the one that says so. */
-const untyped = (tool: unknown): unknown => {
-  if (!isObject(tool) || tool["type"] !== "custom") return tool
-  const { type: _, ...rest } = tool
-  return rest
-}
-
-const bodyOf = (json: Fields, text: string): Fields => {
-  const { tools } = json
-  return Array.isArray(tools) && tools.some((tool) => isObject(tool) && tool["type"] === "custom")
-    ? { ...json, tools: tools.map(untyped) }
-    : WireText.attach(json, text)
-}
-
 /**
  * Which model a name asks for.
  *
@@ -165,7 +151,7 @@ const decode = (
   const chat = MessagesChat.toChat(json)
   const request = Native.attach({ ...chat, model: rename(chat.model) }, {
     protocol,
-    body: bodyOf(json, text),
+    body: WireText.attach(json, text),
     headers: headersOf(headers),
     only: protocol === "countTokens"
   })

@@ -14,6 +14,7 @@ import type * as Native from "@ballast/chat/Native"
 import * as ResponsesChat from "@ballast/chat/ResponsesChat"
 import * as WireText from "@ballast/chat/WireText"
 import type * as answers from "./answer.ts"
+import { mend } from "./mendMessages.ts"
 
 /**
  * Reads the data of the events of one stream, in their order: a chunk; nothing, for an event that nobody needs (a ping); or `Unreadable`, for
@@ -25,6 +26,8 @@ export type Reader = (data: string) => ChatChunk.ChatChunk | WireText.Unreadable
 export interface Protocol {
   /** Headers that the protocol asks for. */
   readonly headers: Readonly<Record<string, string>>
+  /** The body as DeepSeek takes it; the very same where nothing has to change. Default: as it came. */
+  readonly mend?: ((body: Native.Native["body"]) => Native.Native["body"]) | undefined
   readonly whole: (text: string) => ChatCompletion.ChatCompletion | WireText.Unreadable
   /** Makes a reader for one stream. */
   readonly events: () => Reader
@@ -74,8 +77,8 @@ type Readers = Omit<Protocol, "text">
 
 /** Where a protocol has no readers yet, its requests are sent as chat. */
 const natives: { readonly [P in Native.Protocol]: Readers | undefined } = {
-  messages: { headers: anthropic, whole: MessagesChat.parse, events: MessagesChat.reader },
-  countTokens: { headers: anthropic, whole: MessagesChat.parseCount, events: MessagesChat.reader },
+  messages: { headers: anthropic, mend, whole: MessagesChat.parse, events: MessagesChat.reader },
+  countTokens: { headers: anthropic, mend, whole: MessagesChat.parseCount, events: MessagesChat.reader },
   responses: { headers: {}, whole: ResponsesChat.parse, events: ResponsesChat.reader },
   completions: { headers: {}, whole: Completions.parse, events: Completions.reader },
   embeddings: { headers: {}, whole: Embeddings.parse, events: Embeddings.reader }

@@ -53,7 +53,7 @@ const inserted = (request: ChatRequest, fields: object): string | undefined => {
 }
 
 /** The body of a native request, for the model that the chat names. Its own text is sent where nothing in it has to change. */
-export const native = ({ body }: Native.Native, model: string, isStream: boolean): HttpBody.HttpBody =>
+export const native = (body: Native.Native["body"], model: string, isStream: boolean): HttpBody.HttpBody =>
   jsonBody(
     body["model"] === model && (body["stream"] === true) === isStream
       ? WireText.stringify(body)

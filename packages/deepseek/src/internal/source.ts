@@ -157,7 +157,8 @@ export const make = (
     const path = unspoken.has(name) ? undefined : paths[name]
     const protocol = protocols.of(name)
     if (path === undefined || protocol === undefined) return translated
-    const body = requests.native(native, request.model, accept === events)
+    const mended = provider.rules === "deepseek" ? protocol.mend?.(native.body) : undefined
+    const body = requests.native(mended ?? native.body, request.model, accept === events)
     return Effect.matchEffect(send("POST", urlOf(path), accept, body, { ...protocol.headers, ...native.headers }), {
       onSuccess: (answer) => Effect.succeed({ answer, protocol }),
       // What is not found may also be something that the request names: only an answer to the chat tells.

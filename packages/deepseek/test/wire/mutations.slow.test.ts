@@ -1,4 +1,4 @@
-import { ChatAccumulator, ChatError } from "@ballast/chat"
+import { ChatAccumulator, ChatError, Native } from "@ballast/chat"
 import { Provider, Source } from "@ballast/deepseek"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Stream } from "effect"
@@ -32,6 +32,48 @@ const texts = [
   ...wholes.map(({ json }) => JSON.stringify(json, undefined, 2))
 ].map((text) => new TextEncoder().encode(text))
 
+const named = (events: ReadonlyArray<{ readonly type: string }>) =>
+  events.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join("")
+
+const message = {
+  id: "1",
+  type: "message",
+  role: "assistant",
+  model: "deepseek-flash",
+  content: [
+    { type: "thinking", thinking: "Hm", signature: "s" },
+    { type: "text", text: "I look." },
+    { type: "tool_use", id: "a", name: "weather", input: { city: "Rome" } }
+  ],
+  stop_reason: "tool_use",
+  usage: { input_tokens: 3, cache_read_input_tokens: 2, output_tokens: 9 }
+}
+const block = (index: number, content_block: object, ...deltas: ReadonlyArray<object>) => [
+  { type: "content_block_start", index, content_block },
+  ...deltas.map((delta) => ({ type: "content_block_delta", index, delta })),
+  { type: "content_block_stop", index }
+]
+
+/** Answers in Anthropic's Messages. */
+const messages = [
+  JSON.stringify(message),
+  named([
+    { type: "message_start", message: { ...message, content: [], stop_reason: null } } as { readonly type: string },
+    ...block(0, { type: "thinking", thinking: "" }, { type: "thinking_delta", thinking: "Hm" }),
+    ...block(1, { type: "text", text: "" }, { type: "text_delta", text: "I " }, { type: "text_delta", text: "look." }),
+    ...block(
+      2,
+      { type: "tool_use", id: "a", name: "weather", input: {} },
+      { type: "input_json_delta", partial_json: "{\"city\":" },
+      { type: "input_json_delta", partial_json: "\"Rome\"}" }
+    ),
+    { type: "message_delta", delta: { stop_reason: "tool_use" }, usage: { output_tokens: 9 } },
+    { type: "message_stop" }
+  ])
+].map((text) => new TextEncoder().encode(text))
+
+const native = Native.attach(request, { protocol: "messages", body: { model: "deepseek-flash", messages: [] } })
+
 const piecesOf = (bytes: Uint8Array, random: (below: number) => number): ReadonlyArray<Uint8Array> => {
   const pieces: Array<Uint8Array> = []
   for (let at = 0; at < bytes.length;) {
@@ -64,16 +106,21 @@ describe("100,000 mutated answers", () => {
       )
       const outcomes: Record<string, number> = {}
       for (let run = 0; run < runs; run++) {
-        bytes = texts[random(texts.length)] ?? bytes
+        const isNative = random(5) === 0
+        const from = isNative ? messages : texts
+        const asked = isNative ? native : request
+        bytes = from[random(from.length)] ?? bytes
         for (let changes = 1 + random(3); changes > 0; changes--) {
           bytes = mutate(bytes, kinds[random(kinds.length)] ?? "cut", random(1_000_000))
         }
         const call = random(4) === 0
-          ? source.complete(request)
-          : ChatAccumulator.collect(source.stream(request))
+          ? source.complete(asked)
+          : ChatAccumulator.collect(source.stream(asked))
         const exit = yield* Effect.exit(call)
         if (Exit.isSuccess(exit)) {
-          const isWhole = hasEnd(bytes) && exit.value !== undefined
+          const isWhole =
+            (isNative ? /"stop_reason"|"content"/.test(new TextDecoder().decode(bytes)) : hasEnd(bytes)) &&
+            exit.value !== undefined
           assert.isTrue(isWhole, new TextDecoder().decode(bytes))
           outcomes["answer"] = (outcomes["answer"] ?? 0) + 1
           continue

@@ -82,6 +82,32 @@ describe("a native request", () => {
       }
     }))
 
+  it.effect("is put right where DeepSeek would refuse it", () =>
+    Effect.gen(function*() {
+      const script = Scripted.make(whole)
+      const deepseek = yield* on(script.layer)
+      const sent = (change: object) =>
+        Effect.map(
+          deepseek.complete(Native.attach(request, { protocol: "messages", body: { ...body, ...change } })),
+          () => Object(script.seen.at(-1)?.body)
+        )
+      const tool = { name: "f", input_schema: {} }
+      const nothing = { type: "thinking", thinking: "", signature: "" }
+      const text = { type: "text", text: "a" }
+      const thought = { type: "thinking", thinking: "Hm", signature: "s" }
+      const turns = (...contents: ReadonlyArray<unknown>) => contents.map((content) => ({ role: "assistant", content }))
+      const given = turns("a", [text], [thought, text], [{ type: "redacted_thinking", data: "x" }, text])
+      const tools = [{ ...tool, type: "custom" }]
+      assert.deepInclude(yield* sent({ messages: given, tools }), {
+        messages: turns([nothing, text], [nothing, text], [thought, text], [nothing, text]),
+        tools: [tool]
+      })
+      const kept = turns("a", [text], [thought, text])
+      assert.deepInclude(yield* sent({ messages: kept }), { messages: kept })
+      const silent = { messages: kept, tools: [tool], thinking: { type: "disabled" } }
+      assert.deepInclude(yield* sent(silent), silent)
+    }))
+
   it.effect("is sent as chat by a provider without the path", () =>
     Effect.gen(function*() {
       const script = Scripted.make(good)

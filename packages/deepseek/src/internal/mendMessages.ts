@@ -1,0 +1,63 @@
+/**
+ * Puts right what of a request of Messages DeepSeek would refuse.
+ *
+ * | in the request | becomes | why |
+ * |---|---|---|
+ * | an assistant turn without thinking, while thinking and with `tools` | the same with an empty thinking block in front | the service wants the thinking of every earlier turn back; an empty one passes |
+ * | a block `redacted_thinking` | left out | the service can't read it |
+ * | a tool of the type `custom` | the same without the type | the service knows no such type |
+ */
+import type { Native } from "@ballast/chat/Native"
+
+type Fields = { readonly [name: string]: unknown }
+
+const isFields = (u: unknown): u is Fields => typeof u === "object" && u !== null && !Array.isArray(u)
+
+const isThinking = ({ output_config: output, thinking }: Fields): boolean =>
+  !(isFields(thinking) && thinking["type"] === "disabled") && !(isFields(output) && output["effort"] === "none")
+
+const isOf = (type: string) => (u: unknown): boolean => isFields(u) && u["type"] === type
+
+const isRedacted = isOf("redacted_thinking")
+const isThought = isOf("thinking")
+const isCustom = isOf("custom")
+
+const nothing = { type: "thinking", thinking: "", signature: "" }
+
+/** The same turn where nothing has to change. */
+const mendTurn = (turn: unknown, wantsThinking: boolean): unknown => {
+  if (!isFields(turn) || turn["role"] !== "assistant") return turn
+  const { content } = turn
+  if (typeof content === "string") {
+    return wantsThinking ? { ...turn, content: [nothing, { type: "text", text: content }] } : turn
+  }
+  if (!Array.isArray(content)) return turn
+  const readable = content.some(isRedacted) ? content.filter((block) => !isRedacted(block)) : content
+  const lacksThinking = wantsThinking && !readable.some(isThought)
+  return lacksThinking ?
+    { ...turn, content: [nothing, ...readable] }
+    : readable === content
+    ? turn
+    : { ...turn, content: readable }
+}
+
+const mendTool = (tool: unknown): unknown => {
+  if (!isFields(tool) || !isCustom(tool)) return tool
+  const { type: _, ...rest } = tool
+  return rest
+}
+
+/** The same list where nothing has to change. */
+const mapped = (list: unknown, f: (item: unknown) => unknown): unknown => {
+  if (!Array.isArray(list)) return list
+  const better = list.map(f)
+  return better.every((item, index) => item === list[index]) ? list : better
+}
+
+/** The very same body where nothing has to change. */
+export const mend = (body: Native["body"]): Native["body"] => {
+  const wantsThinking = isThinking(body) && Array.isArray(body["tools"]) && body["tools"].length > 0
+  const messages = mapped(body["messages"], (turn) => mendTurn(turn, wantsThinking))
+  const tools = mapped(body["tools"], mendTool)
+  return messages === body["messages"] && tools === body["tools"] ? body : { ...body, messages, tools }
+}
