@@ -32,7 +32,12 @@ const texts = [
   ...wholes.map(({ json }) => JSON.stringify(json, undefined, 2))
 ].map((text) => new TextEncoder().encode(text))
 
-const named = (events: ReadonlyArray<{ readonly type: string }>) =>
+interface Named {
+  readonly type: string
+  readonly [field: string]: unknown
+}
+
+const named = (events: ReadonlyArray<Named>) =>
   events.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join("")
 
 const message = {
@@ -48,7 +53,7 @@ const message = {
   stop_reason: "tool_use",
   usage: { input_tokens: 3, cache_read_input_tokens: 2, output_tokens: 9 }
 }
-const block = (index: number, content_block: object, ...deltas: ReadonlyArray<object>) => [
+const block = (index: number, content_block: object, ...deltas: ReadonlyArray<object>): ReadonlyArray<Named> => [
   { type: "content_block_start", index, content_block },
   ...deltas.map((delta) => ({ type: "content_block_delta", index, delta })),
   { type: "content_block_stop", index }
@@ -58,7 +63,7 @@ const block = (index: number, content_block: object, ...deltas: ReadonlyArray<ob
 const messages = [
   JSON.stringify(message),
   named([
-    { type: "message_start", message: { ...message, content: [], stop_reason: null } } as { readonly type: string },
+    { type: "message_start", message: { ...message, content: [], stop_reason: null } },
     ...block(0, { type: "thinking", thinking: "" }, { type: "thinking_delta", thinking: "Hm" }),
     ...block(1, { type: "text", text: "" }, { type: "text_delta", text: "I " }, { type: "text_delta", text: "look." }),
     ...block(
