@@ -8,6 +8,9 @@
  * may come from outside. One that guards a running or a waiting program is never
  * dropped, so there are never two policies at work for one key.
  *
+ * The programs of different keys may fail with different errors, and one set of
+ * options serves them all: predicates of the keyed twins see errors as `unknown`.
+ *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"

@@ -33,30 +33,35 @@ export { compose, identity, isPolicy, make, type Policy }
  * **Details**
  *
  * A part takes options, or a policy made before: to read its state, to share it
- * or to switch it. `P` is what such policies reject with.
+ * or to switch it. `P` is what such policies reject with. `Seen` is what the predicates
+ * of the parts are asked about: the errors of the programs, and what the stack adds.
  *
  * @category options
  * @since 0.1.0
  */
-export interface CommonOptions<P = never> extends Deadline.ItemOptions, Deadline.AttemptLimits {
+export interface CommonOptions<P = never, in Seen = unknown> extends Deadline.ItemOptions, Deadline.AttemptLimits {
   /** Name of every part that has none of its own. Default `"default"`. */
   readonly name?: string | undefined
   /** Time for the call with all its waits and attempts, above zero. */
   readonly total?: Duration.Input | undefined
   /** Its budget is one of its own options. */
-  readonly retry?: Retry.Options | Policy<never> | undefined
-  readonly hedge?: Hedge.Options | Policy<P> | undefined
+  readonly retry?: Retry.Options<Seen> | Policy<never, Seen> | undefined
+  readonly hedge?: Hedge.Options<Seen> | Policy<P, Seen> | undefined
   /** Its `window` is at least twice `attempt`; left out, it is 10 seconds or as long as that, and `probeTimeout` 5 minutes likewise. */
-  readonly circuitBreaker?: CircuitBreaker.Options | CircuitBreaker.CircuitBreaker | Policy<P> | undefined
-  readonly rateLimiter?: RateLimiter.Options | RateLimiter.RateLimiter | Policy<P> | undefined
+  readonly circuitBreaker?:
+    | CircuitBreaker.Options<Seen>
+    | CircuitBreaker.CircuitBreaker<Seen>
+    | Policy<P, Seen>
+    | undefined
+  readonly rateLimiter?: RateLimiter.Options | RateLimiter.RateLimiter | Policy<P, Seen> | undefined
   /** An `AdaptiveLimit` made before will do as well. */
   readonly concurrencyLimit?:
     | ConcurrencyLimit.Options
-    | Policy<ConcurrencyLimit.QueueFull | ConcurrencyLimit.QueueTimeout>
-    | Policy<P>
+    | Policy<ConcurrencyLimit.QueueFull | ConcurrencyLimit.QueueTimeout, Seen>
+    | Policy<P, Seen>
     | undefined
   /** Judges a finished attempt, for retry and breaker alike. Default `Outcome.classify`. */
-  readonly classify?: Outcome.Classifier | undefined
+  readonly classify?: Outcome.Classifier<Seen> | undefined
 }
 
 /**
@@ -71,11 +76,11 @@ export interface CommonOptions<P = never> extends Deadline.ItemOptions, Deadline
  * @category models
  * @since 0.1.0
  */
-export interface Parts {
-  readonly retry: Retry.Retry | undefined
+export interface Parts<in Seen = unknown> {
+  readonly retry: Retry.Retry<Seen> | undefined
   readonly retryBudget: RetryBudget | undefined
-  readonly hedge: Hedge.Hedge | undefined
-  readonly circuitBreaker: CircuitBreaker.CircuitBreaker | undefined
+  readonly hedge: Hedge.Hedge<Seen> | undefined
+  readonly circuitBreaker: CircuitBreaker.CircuitBreaker<Seen> | undefined
   readonly rateLimiter: RateLimiter.RateLimiter | undefined
   readonly concurrencyLimit: ConcurrencyLimit.ConcurrencyLimit | undefined
   readonly attemptDeadline: Deadline.Deadline<unknown, Deadline.AttemptSettings> | undefined
@@ -87,8 +92,8 @@ export interface Parts {
  * @category models
  * @since 0.1.0
  */
-export interface Common<out E> extends Policy<E> {
-  readonly parts: Parts
+export interface Common<out E, in In = unknown> extends Policy<E, In> {
+  readonly parts: Parts<In>
   /** Its total deadline alone, and all that is inside that, for what has to stand between the two. */
   readonly total: Policy<E>
   readonly inner: Policy<E>
@@ -162,18 +167,18 @@ export type Rejection =
  * @category constructors
  * @since 0.1.0
  */
+export function common<E, P = never, In = unknown>(
+  options: CommonOptions<P, In | Rejection | NoInfer<P | E>> & Deadline.ErrorOption<E>
+): Effect.Effect<Common<Rejection | P | E, In>>
+export function common<P = never, In = unknown>(
+  options: CommonOptions<P, In | Rejection | NoInfer<P> | Deadline.DeadlineExceeded>
+): Effect.Effect<Common<Rejection | P | Deadline.DeadlineExceeded, In>>
 export function common<E, P = never>(
-  options: CommonOptions<P> & Deadline.ErrorOption<E>
-): Effect.Effect<Common<Rejection | P | E>>
-export function common<P = never>(
-  options: CommonOptions<P>
-): Effect.Effect<Common<Rejection | P | Deadline.DeadlineExceeded>>
-export function common<E, P = never>(
-  options: CommonOptions<P> & Partial<Deadline.ErrorOption<E>>
-): Effect.Effect<Common<Rejection | P | E | Deadline.DeadlineExceeded>> {
+  options: CommonOptions<P, never> & Partial<Deadline.ErrorOption<E>>
+): Effect.Effect<Common<Rejection | P | E | Deadline.DeadlineExceeded, never>> {
   const { classify, name } = options
-  const part = <O extends object, E2, H extends Policy<E2>>(
-    given: O | Policy<E2> | Policy<P> | undefined,
+  const part = <O extends object, E2, H extends Policy<E2, never>>(
+    given: O | Policy<E2, never> | Policy<P, never> | undefined,
     make: (options: O) => Effect.Effect<H>
   ): Effect.Effect<Part<E2 | P, H>> => {
     if (given === undefined) return Effect.succeed({ policy: identity, handle: undefined })
@@ -183,9 +188,9 @@ export function common<E, P = never>(
   const total = totalOf(options)
   const attempt = attemptOf(options)
   const parts = Effect.all([
-    part<Retry.Options, never, Retry.Retry>(options.retry, (retry) => Effect.succeed(Retry.make(retry))),
-    part<Hedge.Options, never, Hedge.Hedge>(options.hedge, Hedge.make),
-    part<CircuitBreaker.Options, CircuitBreaker.CircuitOpen, CircuitBreaker.CircuitBreaker>(
+    part<Retry.Options<never>, never, Retry.Retry<never>>(options.retry, (retry) => Effect.succeed(Retry.make(retry))),
+    part<Hedge.Options<never>, never, Hedge.Hedge<never>>(options.hedge, Hedge.make),
+    part<CircuitBreaker.Options<never>, CircuitBreaker.CircuitOpen, CircuitBreaker.CircuitBreaker<never>>(
       breakerOf(options),
       CircuitBreaker.make
     ),
@@ -201,7 +206,7 @@ export function common<E, P = never>(
   ])
   // After the parts: what is nonsense for one of them alone is refused in its own words.
   refuseNonsense(options)
-  const retryBudget = optionsOf<Retry.Options>(options.retry)?.budget
+  const retryBudget = optionsOf<Retry.Options<never>>(options.retry)?.budget
   return Effect.map(parts, ([retry, hedge, circuitBreaker, rateLimiter, concurrencyLimit]) => {
     const nested = [retry, hedge, circuitBreaker, rateLimiter, concurrencyLimit].map(({ policy }) => policy)
     const inner = compose(...nested, attempt ?? identity)
@@ -223,14 +228,14 @@ export function common<E, P = never>(
 
 /** A part, and its handle if it was made here. */
 interface Part<E, H> {
-  readonly policy: Policy<E>
+  readonly policy: Policy<E, never>
   readonly handle: H | undefined
 }
 
-const isMade = <O extends object, E>(given: O | Policy<E>): given is Policy<E> => isPolicy(given)
+const isMade = <O extends object, E>(given: O | Policy<E, never>): given is Policy<E, never> => isPolicy(given)
 
 const totalOf = <E>(
-  { cooperative, error, name, total }: CommonOptions<unknown> & Partial<Deadline.ErrorOption<E>>
+  { cooperative, error, name, total }: CommonOptions<unknown, never> & Partial<Deadline.ErrorOption<E>>
 ): Policy<E | Deadline.DeadlineExceeded> => {
   if (total === undefined) return identity
   return error === undefined
@@ -239,7 +244,7 @@ const totalOf = <E>(
 }
 
 const attemptOf = <E>(
-  options: CommonOptions<unknown> & Partial<Deadline.ErrorOption<E>>
+  options: CommonOptions<unknown, never> & Partial<Deadline.ErrorOption<E>>
 ): Deadline.Deadline<E | Deadline.DeadlineExceeded, Deadline.AttemptSettings> | undefined => {
   const { attempt, cooperative, error, firstItem, idle, leastRate, name, progress } = options
   if ([attempt, firstItem, idle, leastRate].every((limit) => limit === undefined)) return undefined
@@ -248,8 +253,10 @@ const attemptOf = <E>(
 }
 
 /** The breaker, with a window that sees at least two attempts, unless it says how it trips, and probes that may take as long. */
-const breakerOf = <P>({ attempt, circuitBreaker }: CommonOptions<P>): CommonOptions<P>["circuitBreaker"] => {
-  const given = optionsOf<CircuitBreaker.Options>(circuitBreaker)
+const breakerOf = <P>(
+  { attempt, circuitBreaker }: CommonOptions<P, never>
+): CommonOptions<P, never>["circuitBreaker"] => {
+  const given = optionsOf<CircuitBreaker.Options<never>>(circuitBreaker)
   if (given === undefined || attempt === undefined) return circuitBreaker
   const atLeastTwice = (usual: Duration.Input) => Math.max(2 * Duration.toMillis(attempt), Duration.toMillis(usual))
   const { probeTimeout, trip, window } = given
@@ -275,14 +282,14 @@ const longestWindow = (trip: CircuitBreaker.Trip | undefined): number => {
 }
 
 /** The options of a part; none of a policy made before. */
-const optionsOf = <O extends object>(given: O | Policy<unknown> | undefined): O | undefined =>
+const optionsOf = <O extends object>(given: O | Policy<unknown, never> | undefined): O | undefined =>
   given === undefined || isMade<O, unknown>(given) ? undefined : given
 
 const where = "Policy.common"
 
 const millis = (input: Duration.Input | undefined) => input === undefined ? undefined : Duration.toMillis(input)
 
-const refuseNonsense = (options: CommonOptions<unknown>): void => {
+const refuseNonsense = (options: CommonOptions<unknown, never>): void => {
   const total = millis(options.total)
   const bound = (field: string, input: Duration.Input | undefined) =>
     check.notLonger(where, field, millis(input), "total", total)
@@ -294,24 +301,24 @@ const refuseNonsense = (options: CommonOptions<unknown>): void => {
   bound("firstItem", options.firstItem)
   bound("idle", options.idle)
   bound("leastRate.window", options.leastRate?.window)
-  boundWait("retry.maxElapsed", optionsOf<Retry.Options>(options.retry)?.maxElapsed)
+  boundWait("retry.maxElapsed", optionsOf<Retry.Options<never>>(options.retry)?.maxElapsed)
   boundWait("rateLimiter.maxWait", optionsOf<RateLimiter.Options>(options.rateLimiter)?.maxWait)
   boundWait("concurrencyLimit.maxWait", optionsOf<ConcurrencyLimit.Options>(options.concurrencyLimit)?.maxWait)
-  const hedge = optionsOf<Hedge.Options>(options.hedge)
+  const hedge = optionsOf<Hedge.Options<never>>(options.hedge)
   if (hedge !== undefined) refuseLateHedge(options, hedge)
-  const breaker = optionsOf<CircuitBreaker.Options>(options.circuitBreaker)
+  const breaker = optionsOf<CircuitBreaker.Options<never>>(options.circuitBreaker)
   if (breaker !== undefined) refuseBlindBreaker(options, breaker)
 }
 
 /** An infinite delay is meant; beside a percentile it holds only until that is measured. */
-const refuseLateHedge = (options: CommonOptions<unknown>, { delay, percentile }: Hedge.Options): void => {
+const refuseLateHedge = (options: CommonOptions<unknown, never>, { delay, percentile }: Hedge.Options<never>): void => {
   const least = millis(delay)
   if (least === Infinity) return
   check.shorter(where, "hedge.delay", least, "total", millis(options.total))
   if (percentile === undefined) check.shorter(where, "hedge.delay", least, "attempt", attemptAlone(options))
 }
 
-const refuseBlindBreaker = (options: CommonOptions<unknown>, breaker: CircuitBreaker.Options): void => {
+const refuseBlindBreaker = (options: CommonOptions<unknown, never>, breaker: CircuitBreaker.Options<never>): void => {
   const attempt = millis(options.attempt)
   const slowAfter = millis(breaker.slowAfter)
   check.notLonger(where, "circuitBreaker.slowAfter", slowAfter, "total", millis(options.total))
@@ -321,18 +328,18 @@ const refuseBlindBreaker = (options: CommonOptions<unknown>, breaker: CircuitBre
 }
 
 /** How long what stands around the queues sees an attempt take, where nothing inside queues. */
-const attemptAlone = (options: CommonOptions<unknown>): number | undefined =>
+const attemptAlone = (options: CommonOptions<unknown, never>): number | undefined =>
   mayQueue(options) ? undefined : millis(options.attempt)
 
 /** Whether a call may wait for a token or a slot; unknown for a limit made before. */
-const mayQueue = ({ concurrencyLimit, rateLimiter }: CommonOptions<unknown>): boolean => {
+const mayQueue = ({ concurrencyLimit, rateLimiter }: CommonOptions<unknown, never>): boolean => {
   const line = rateLimiter === undefined ? { maxWait: 0 } : optionsOf<RateLimiter.Options>(rateLimiter)
   const slots = concurrencyLimit === undefined ? { queue: 0 } : optionsOf<ConcurrencyLimit.Options>(concurrencyLimit)
   return line === undefined || slots === undefined ||
     Duration.toMillis(line.maxWait ?? 0) > 0 || (slots.queue ?? 0) > 0
 }
 
-const refuseShortWindow = ({ trip, window }: CircuitBreaker.Options, least: number): void => {
+const refuseShortWindow = ({ trip, window }: CircuitBreaker.Options<never>, least: number): void => {
   const longest = millis(window) ?? longestWindow(trip)
   if (longest >= least) return
   const format = (millis: number) => Duration.format(Duration.millis(millis))

@@ -38,6 +38,19 @@ declare const other: Policy.Policy<"other">
 const commonOther = Policy.common({ circuitBreaker: other, rateLimiter: { limit: 1, window: 1 } })
 const commonMapped = Policy.common({ total: "1 second", error: () => "late" as const })
 
+declare const isBusy: (error: Busy | Policy.Rejection | Deadline.DeadlineExceeded) => boolean
+const commonTyped = Policy.common({ attempt: "1 second", retry: { while: isBusy } })
+const commonTypedMapped = Policy.common({
+  total: "1 second",
+  error: () => "late" as const,
+  retry: { while: (error: Busy | Policy.Rejection | "late") => typeof error === "object" && "status" in error }
+})
+const commonUntyped = Policy.common({ retry: { while: (error) => error !== undefined } })
+// A predicate that does not know what the stack adds.
+const refused = (_policy: unknown): void => {}
+// @ts-expect-error
+refused(Policy.common({ retry: { while: (error: Busy) => error.status === 503 } }))
+
 type Rejections = CircuitBreaker.CircuitOpen | ConcurrencyLimit.QueueFull | ConcurrencyLimit.QueueTimeout
 
 same<typeof retry, Retry.Retry>(true)
@@ -55,6 +68,13 @@ same<typeof common, Effect.Effect<Policy.Common<Policy.Rejection | Deadline.Dead
 same<typeof commonMapped, Effect.Effect<Policy.Common<Policy.Rejection | "late">>>(true)
 same<typeof commonMade, typeof common>(true)
 same<typeof commonOther, Effect.Effect<Policy.Common<Policy.Rejection | "other" | Deadline.DeadlineExceeded>>>(true)
+
+same<
+  typeof commonTyped,
+  Effect.Effect<Policy.Common<Policy.Rejection | Deadline.DeadlineExceeded, Busy>>
+>(true)
+same<typeof commonTypedMapped, Effect.Effect<Policy.Common<Policy.Rejection | "late", Busy | "late">>>(true)
+same<typeof commonUntyped, typeof common>(true)
 
 interface Busy {
   readonly status: number
