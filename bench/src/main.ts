@@ -4,12 +4,13 @@ import { parseArgs } from "node:util"
 import { showHelp } from "../../scripts/help.ts"
 import type { Bench } from "./bench.ts"
 import { benches } from "./benches.ts"
+import * as firstCall from "./firstCall.ts"
 import { concurrency, measure } from "./measure.ts"
 import { startServer } from "./process.ts"
 import { circumstances, type Outcome, outcome, showCircumstances, showOutcome } from "./report.ts"
 import * as streams from "./streams.ts"
 
-const names = [...Object.keys(benches), "streams"].join(", ")
+const names = [...Object.keys(benches), "first-call", "streams"].join(", ")
 
 showHelp(`npm run bench [-- --only NAME ...] [-- --json FILE]
 
@@ -19,7 +20,9 @@ const { values } = parseArgs({ options: { only: { type: "string", multiple: true
 
 const isChosen = (name: string): boolean => values.only?.includes(name) ?? true
 const chosen = Object.entries(benches).filter(([name]) => isChosen(name))
-if (chosen.length === 0 && !isChosen("streams")) throw new RangeError(`--only takes one of ${names}`)
+if (chosen.length === 0 && !isChosen("first-call") && !isChosen("streams")) {
+  throw new RangeError(`--only takes one of ${names}`)
+}
 
 const run = async (name: string, bench: Bench, lanes: number | undefined): Promise<Outcome> => {
   const stops: Array<() => Promise<void>> = []
@@ -43,6 +46,7 @@ for (const [name, bench] of chosen) {
     console.log(showOutcome(result))
   }
 }
+if (isChosen("first-call")) await firstCall.run()
 if (isChosen("streams")) await streams.run()
 if (values.json !== undefined) {
   Fs.writeFileSync(values.json, `${JSON.stringify({ circumstances: where, outcomes }, null, 2)}\n`)

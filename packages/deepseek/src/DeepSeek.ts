@@ -154,8 +154,9 @@ export interface PolicyOptions extends Lane.Policies, Pick<Source.Options, "pref
   /** What is called in place of DeepSeek. Default `Provider.deepSeek`. */
   readonly provider?: Provider.Provider | undefined
   /**
-   * Whether building the layer starts to read the list of models, once and in the background, so that a connection is there for the
-   * first call. A failure is logged, and does no harm otherwise. Default `false`.
+   * Whether building the layer starts to read the list of models, once and in the background, so that a connection with its TLS is there for
+   * the first call; an idle one is kept for 20 seconds. It costs nothing. A failure is a line at `Debug`, and does no harm otherwise.
+   * Default `false`.
    */
   readonly warmUp?: boolean | undefined
 }
@@ -290,7 +291,7 @@ const lookups = Effect.fnUntraced(function*(bare: Source.Source, options: Option
     yield* Effect.forkScoped(
       Effect.catch(
         once(bare.models),
-        (error) => Effect.logWarning(`The connection to ${bare.provider.name} could not be warmed up`, error)
+        (error) => Effect.logDebug(`The connection to ${bare.provider.name} could not be warmed up`, error)
       )
     )
   }
