@@ -46,3 +46,9 @@ export const schema = Effect.map(
     return url.href
   }
 )
+
+/** Where the server is. */
+export const postgresAt = (): { readonly host: string; readonly port: number } => {
+  const { hostname, port } = new URL(postgresUrl)
+  return { host: hostname, port: Number(port) || 5432 }
+}

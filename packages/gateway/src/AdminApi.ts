@@ -14,6 +14,9 @@
  * | `POST /admin/v1/clients/{name}/rotate` | a new key; the others work on for a while |
  * | `DELETE /admin/v1/clients/{name}` | revokes all keys of a client |
  * | `DELETE /admin/v1/clients/{name}/records` | deletes what the ledger knows of it |
+ * | `GET /admin/v1/usage` | what was used and what it cost, by client, model and more |
+ * | `GET /admin/v1/calls` | the rows of the ledger, page by page |
+ * | `GET /admin/v1/compare` | two arms beside each other |
  * | `GET /admin/openapi.json`, `GET /admin` | this API as a document and as a page; they need no key |
  *
  * Times are milliseconds since the epoch. Errors have OpenAI's shape, as everywhere in the gateway.
@@ -283,6 +286,8 @@ export class AdminApi extends HttpApi.make("ballast-admin").add(
   ).middleware(AdminKey).middleware(Worded).prefix("/admin/v1")
 ).add(
   RecordsApi.clients.middleware(AdminKey).middleware(Worded).prefix("/admin/v1")
+).add(
+  RecordsApi.ledger.middleware(AdminKey).middleware(Worded).prefix("/admin/v1")
 ).annotateMerge(OpenApi.annotations({
   title: "Ballast admin API",
   description: "What an operator of a Ballast gateway sees and steers.",

@@ -87,6 +87,7 @@ export const make = (options: Options) =>
     const { events, request: chat } = decoded.success
     const { begun } = body
     exchange.model = chat.model
+    const call = exchange.call = CallInfo.make()
     if (!Client.mayUse(exchange.client, chat.model)) {
       return Effect.fail(Client.modelRefused(exchange.client, chat.model))
     }
@@ -96,7 +97,6 @@ export const make = (options: Options) =>
     const given = until.success === undefined
       ? options
       : { ...options, model: after(options.costs.cheaper(chat.model, until.success), options.model) }
-    const call = exchange.call = CallInfo.make()
     const place = exchange.place = RouteInfo.make()
     const { client } = exchange
     const answer = events === undefined

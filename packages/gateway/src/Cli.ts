@@ -1,5 +1,5 @@
 /**
- * The `ballast` program: `serve`, `simulate`, `chat`, `admin`, `keys`, `top`, and `init`, `check`, `schema` and `import` for its settings.
+ * The `ballast` program: `serve`, `simulate`, `chat`, `admin`, `keys`, `usage`, `calls`, `compare`, `top`, and `init`, `check`, `schema` and `import` for its settings.
  *
  * Each command is loaded when it runs, so that one does not pay for another's start. What goes wrong is said in one line on standard
  * error, and the exit code is 1. Output that nobody reads is dropped.
@@ -23,6 +23,7 @@ import * as Admin from "./internal/cli/adminCommand.ts"
 import * as CommonFlags from "./internal/cli/commonFlags.ts"
 import * as Flags from "./internal/cli/flags.ts"
 import * as Keys from "./internal/cli/keysCommand.ts"
+import * as Ledger from "./internal/cli/ledgerCommands.ts"
 import * as Usage from "./internal/cli/usage.ts"
 import { version } from "./Version.ts"
 
@@ -300,7 +301,21 @@ const ballast = Command.make("ballast").pipe(
   Command.withDescription(
     "Ballast keeps DeepSeek calls upright in heavy seas: a gateway with retries, limits and circuit breaking, a simulator, and a chat."
   ),
-  Command.withSubcommands([serve, init, check, schema, simulate, chat, Admin.command, Keys.command, top, importLiteLlm])
+  Command.withSubcommands([
+    serve,
+    init,
+    check,
+    schema,
+    simulate,
+    chat,
+    Admin.command,
+    Keys.command,
+    Ledger.usage,
+    Ledger.calls,
+    Ledger.compare,
+    top,
+    importLiteLlm
+  ])
 )
 
 const isTagged = <Tag extends string>(error: unknown, tag: Tag): error is { readonly _tag: Tag } =>

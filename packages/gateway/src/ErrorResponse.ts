@@ -245,6 +245,7 @@ const rows: { readonly [K in Key]: Row } = {
   WrongClientKey: { status: 401, type: "authentication_error", code: "invalid_api_key" },
   ClientKeyExpired: { status: 401, type: "authentication_error", code: "expired_api_key" },
   ClientKeysUnavailable: { status: 503, type: "gateway_error", code: "client_keys_unavailable" },
+  RecordsUnavailable: { status: 503, type: "gateway_error", code: "records_unavailable" },
   AddressNotAllowed: { status: 403, type: "permission_error", code: "address_not_allowed" },
   ModelNotAllowed: { status: 403, type: "permission_error", code: "model_not_allowed" },
   UnknownRoute: { status: 404, type: "invalid_request_error", code: "unknown_url" },
@@ -273,6 +274,7 @@ const internal: ErrorResponse = {
 const faults: { readonly [C in Rejection.Case]?: ChatFault.Fault } = {
   Busy: "policy",
   ClientKeysUnavailable: "ballast",
+  RecordsUnavailable: "ballast",
   Stopping: "ballast"
 }
 

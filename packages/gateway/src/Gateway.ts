@@ -11,6 +11,7 @@
  * | `POST /v1/messages/count_tokens`, `/anthropic/v1/messages/count_tokens` | how many tokens a message has | yes, as `x-api-key` too |
  * | `GET /v1/models`, `/models` | the models of the settings and of the service | yes |
  * | `GET /v1/models/{id}`, `/models/{id}` | one of them | yes |
+ * | `POST /v1/feedback` | how good an answer was (`Feedback`) | yes |
  * | `POST /v1/estimate` | what a chat may cost (`Estimate`) | yes |
  * | `POST`, `GET /v1/files`, `GET`, `DELETE /v1/files/{id}`, all without `/v1` too | files of the account that keeps them | yes |
  * | `GET /user/balance` | the account's balance | yes |
@@ -63,6 +64,7 @@ import * as EventStream from "./EventStream.ts"
 import { isClientGone } from "./EventStream.ts"
 import * as Exchange from "./Exchange.ts"
 import * as FailureLog from "./FailureLog.ts"
+import * as Feedback from "./Feedback.ts"
 import * as FilesRoute from "./FilesRoute.ts"
 import * as HostCheck from "./HostCheck.ts"
 import * as addresses from "./internal/addresses.ts"
@@ -151,6 +153,7 @@ const makeRoutes = (
   dialects: ReturnType<typeof dialectsOf>,
   chat: (dialect: Dialect) => Routes.Handler,
   estimate: Routes.Handler,
+  feedback: Routes.Handler | undefined,
   ready: Routes.Handler,
   metrics: Routes.Handler,
   admin: Routes.Handler,
@@ -170,6 +173,7 @@ const makeRoutes = (
       methods: { GET: ({ client, params }) => Models.one(upstream.models, params["*"] ?? "", client) }
     })),
     { path: "/v1/estimate", methods: { POST: estimate } },
+    ...(feedback === undefined ? [] : [{ path: "/v1/feedback", methods: { POST: feedback } } as const]),
     ...FilesRoute.make(upstream).flatMap(({ path, ...route }) => twice(path, route)),
     { path: "/user/balance", methods: { GET: () => Effect.map(upstream.balance, (balance) => json(balance)) } },
     { path: "/healthz", methods: { GET: () => Effect.succeed(json({ status: "ok" })) }, open: true, quiet: true },
@@ -526,6 +530,7 @@ export const serve = Effect.fnUntraced(function*(
     dialectsOf((model) => live.rename(model)),
     chat,
     Estimate.make({ bodies, settings: settings.current, pricing: costs.pricing }),
+    options.records && Feedback.make({ bodies, database: options.records.database }),
     ready,
     metricsOf(worker === undefined ? ownPage : yield* worker.metrics(ownPage)),
     yield* makeAdmin(worker === undefined ? admin : yield* worker.admin(admin), () => live, options.records),

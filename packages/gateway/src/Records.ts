@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as ClientStore from "./ClientStore.ts"
@@ -20,6 +21,8 @@ export interface Records {
   readonly ledger: Ledger.Ledger
   /** Clients that are made while the gateway runs. */
   readonly clients: ClientStore.ClientStore
+  /** From when on sums by hour are kept, in milliseconds since the epoch. */
+  readonly hoursSince: (now: number) => number
 }
 
 /**
@@ -40,5 +43,10 @@ export const make = Effect.fnUntraced(function*(
     keepCalls,
     keepHours
   })
-  return { database: opened, ledger, clients: yield* ClientStore.make(opened) }
+  return {
+    database: opened,
+    ledger,
+    clients: yield* ClientStore.make(opened),
+    hoursSince: (now) => now - Duration.toMillis(keepHours)
+  }
 })

@@ -1,5 +1,5 @@
 /**
- * The part of the admin API that is about what the gateway keeps: clients and their keys.
+ * The part of the admin API that is about what the gateway keeps: clients and their keys, what was used, and comparisons.
  *
  * @since 0.1.0
  */
@@ -7,9 +7,13 @@ import * as Field from "@ballast/settings/Field"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as Schema from "effect/Schema"
+import * as Calls from "./Calls.ts"
 import { parseTime } from "./ClientKeys.ts"
+import * as Comparison from "./Comparison.ts"
 import { isNetwork } from "./internal/addresses.ts"
 import { Conflict, StoreDown, UnknownName } from "./internal/adminErrors.ts"
+import { expectedWhen, isWhen } from "./internal/when.ts"
+import * as UsageReport from "./UsageReport.ts"
 
 const Time = Schema.Int.annotate({ description: "Milliseconds since the epoch" })
 
@@ -128,4 +132,60 @@ export const clients = HttpApiGroup.make("clients", { topLevel: true }).add(
     error: [UnknownName, StoreDown]
   }),
   HttpApiEndpoint.delete("forgetClient", "/clients/:name/records", { params, success: Forgotten, error: StoreDown })
+)
+
+const When = Schema.String.check(Schema.makeFilter(isWhen, { expected: expectedWhen }))
+
+const By = Schema.String.check(Schema.makeFilter(
+  (text) => text === "" || text.split(",").every(UsageReport.isBy),
+  { expected: `a list of ${UsageReport.dimensions.join(", ")} or label.NAME, separated by commas` }
+))
+
+const range = {
+  since: Schema.optionalKey(When).annotate({ description: `Its beginning: ${expectedWhen}. Default: 7d` }),
+  until: Schema.optionalKey(When).annotate({ description: "Its end, which does not belong to it. Default: now" })
+}
+
+const narrow = Schema.optionalKey(Schema.String)
+
+/**
+ * What was used, its rows, and comparisons of arms.
+ *
+ * @category api
+ * @since 0.1.0
+ */
+export const ledger = HttpApiGroup.make("ledger", { topLevel: true }).add(
+  HttpApiEndpoint.get("usage", "/usage", {
+    query: {
+      by: Schema.optionalKey(By).annotate({ description: "What it is kept apart by. Default: client" }),
+      ...range,
+      client: narrow,
+      model: narrow,
+      provider: narrow,
+      arm: narrow
+    },
+    success: UsageReport.Report,
+    error: StoreDown
+  }),
+  HttpApiEndpoint.get("calls", "/calls", {
+    query: {
+      ...range,
+      client: narrow,
+      model: narrow,
+      request: narrow,
+      limit: Schema.optionalKey(
+        Schema.FiniteFromString.check(Schema.isInt(), Schema.isBetween({ minimum: 1, maximum: 10_000 }))
+      ).annotate({ description: "Rows of a page. Default: 1000" }),
+      after: Schema.optionalKey(
+        Schema.String.check(Schema.makeFilter(Calls.isCursor, { expected: "the next of the page before" }))
+      )
+    },
+    success: Calls.Page,
+    error: StoreDown
+  }),
+  HttpApiEndpoint.get("compare", "/compare", {
+    query: { a: Schema.NonEmptyString, b: Schema.NonEmptyString, ...range, model: narrow },
+    success: Comparison.Comparison,
+    error: StoreDown
+  })
 )

@@ -29,6 +29,7 @@ export const Case = Schema.Literals([
   "WrongClientKey",
   "ClientKeyExpired",
   "ClientKeysUnavailable",
+  "RecordsUnavailable",
   "AddressNotAllowed",
   "ModelNotAllowed",
   "UnknownRoute",

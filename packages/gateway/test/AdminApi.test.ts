@@ -68,7 +68,10 @@ describe("admin API", () => {
             "/admin/v1/clients",
             "/admin/v1/clients/{name}/rotate",
             "/admin/v1/clients/{name}",
-            "/admin/v1/clients/{name}/records"
+            "/admin/v1/clients/{name}/records",
+            "/admin/v1/usage",
+            "/admin/v1/calls",
+            "/admin/v1/compare"
           ])
           const page = yield* send(`${url}/admin`)
           assert.strictEqual(page.status, 200)

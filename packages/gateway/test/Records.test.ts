@@ -81,3 +81,64 @@ describe("the ledger of a gateway", () => {
       assert.match(String(row?.model), /^a b$/)
     }).pipe(gateway()))
 })
+
+describe("the admin API of the ledger", () => {
+  const admin = { headers: { authorization: "Bearer admin-key" } }
+
+  it.live("reports usage, rows and comparisons, and takes feedback", () =>
+    Effect.gen(function*() {
+      const { url } = yield* harness.Running
+      const get = (path: string) => harness.send(`${url}/admin/v1${path}`, admin)
+      for (const arm of ["a", "b"]) {
+        yield* post(`${url}/v1/chat/completions`, { ...hello, model: arm }, { "x-request-id": `of-${arm}` })
+      }
+      const feedback = { request_id: "of-a", name: "helpful", value: true, comment: "right at once" }
+      assert.strictEqual((yield* post(`${url}/v1/feedback`, feedback)).status, 200)
+      const wrong = yield* Effect.forEach(
+        [{ ...feedback, value: "yes" }, { ...feedback, name: "" }, { request_id: "of-a", name: "helpful" }, {
+          ...feedback,
+          rating: 1
+        }, []],
+        (body) => post(`${url}/v1/feedback`, body)
+      )
+      assert.deepStrictEqual(wrong.map(({ json, status }) => [status, json.error.param]), [
+        [400, "value"],
+        [400, "name"],
+        [400, "value"],
+        [400, "rating"],
+        [400, null]
+      ])
+      yield* rows(2)
+      const usage = yield* get("/usage?by=model,label.team&since=1h")
+      assert.deepStrictEqual(
+        usage.json.rows.map(({ calls, group }: { calls: number; group: object }) => [group, calls]),
+        [
+          [{ model: "a", "label.team": "" }, 1],
+          [{ model: "b", "label.team": "" }, 1]
+        ]
+      )
+      assert.strictEqual(usage.json.total.calls, 2)
+      const calls = yield* get("/calls?request=of-b&limit=1")
+      assert.deepStrictEqual(
+        calls.json.calls.map(({ arm, cost }: { arm: string; cost: string }) => [arm, typeof cost]),
+        [["candidate", "string"]]
+      )
+      const compared = yield* get("/compare?a=control&b=candidate")
+      assert.deepStrictEqual(compared.json.calls, { a: 1, b: 1 })
+      const helpful = compared.json.measures.find(({ name }: { name: string }) => name === "feedback helpful")
+      assert.deepStrictEqual([helpful.a.n, helpful.a.value, helpful.b.n], [1, 1, 0])
+      const refused = yield* get("/usage?by=colour")
+      assert.strictEqual(refused.status, 400)
+      assert.include(refused.json.error.message, "by: Expected a list of client, model")
+      const never = yield* get("/usage?since=yesterday")
+      assert.include(never.json.error.message, "since: Expected a time such as 7d")
+    }).pipe(gateway({
+      settings: {
+        admin: { keys: { root: ["admin-key"] } },
+        models: {
+          a: { targets: [{ provider: "simulator", model: "deepseek-flash", arm: "control" }] },
+          b: { targets: [{ provider: "simulator", model: "deepseek-flash", arm: "candidate" }] }
+        }
+      }
+    })))
+})

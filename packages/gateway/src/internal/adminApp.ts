@@ -60,7 +60,12 @@ export const make = Effect.fnUntraced(function*(admin: Admin, checkKey: CheckKey
       })
   })
   const api = HttpApiBuilder.layer(AdminApi, { openapiPath: "/admin/openapi.json" }).pipe(
-    Layer.provide(Layer.provide(Layer.merge(handlers, recordsAdmin.clients(records)), [key, worded]))
+    Layer.provide(
+      Layer.provide(Layer.mergeAll(handlers, recordsAdmin.clients(records), recordsAdmin.ledger(records)), [
+        key,
+        worded
+      ])
+    )
   )
   const app = yield* HttpRouter.toHttpEffect(
     Layer.mergeAll(api, HttpApiScalar.layer(AdminApi, { path: "/admin" })).pipe(Layer.provide(HttpServer.layerServices))

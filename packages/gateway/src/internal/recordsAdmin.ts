@@ -1,16 +1,21 @@
 /** The handlers of the admin API for what the gateway keeps. */
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as Redacted from "effect/Redacted"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { AdminApi, CurrentAdmin } from "../AdminApi.ts"
+import * as Calls from "../Calls.ts"
 import { type Clients, parseTime } from "../ClientKeys.ts"
 import type { Made, Stored } from "../ClientStore.ts"
+import * as Comparison from "../Comparison.ts"
 import * as Forget from "../Forget.ts"
 import type { Records } from "../Records.ts"
 import type * as RecordsApi from "../RecordsApi.ts"
+import * as UsageReport from "../UsageReport.ts"
 import { Conflict, StoreDown } from "./adminErrors.ts"
+import { parseWhen } from "./when.ts"
 
 const down = (message: string) => new StoreDown({ error: { code: "store_unavailable", message } })
 
@@ -111,4 +116,38 @@ export const clients = ({ clients, records }: Options) =>
               ),
               Effect.map((forgotten) => ({ client: params.name, ...forgotten }))
             ))
+    }))
+
+const day = 86_400_000
+
+interface Range {
+  readonly since?: string | undefined
+  readonly until?: string | undefined
+}
+
+/** The last seven days, where nothing else is said. */
+const rangeOf = ({ since, until }: Range, now: number) => ({
+  from: (since === undefined ? undefined : parseWhen(since, now)) ?? now - 7 * day,
+  to: (until === undefined ? undefined : parseWhen(until, now)) ?? now
+})
+
+export const ledger = ({ records }: Options) =>
+  HttpApiBuilder.group(AdminApi, "ledger", (handlers) =>
+    handlers.handleAll({
+      usage: ({ query: { by = "client", since, until, ...narrow } }) =>
+        withRecords(records, ({ database, hoursSince }) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) =>
+            UsageReport.make(database, {
+              ...narrow,
+              by: by === "" ? [] : by.split(","),
+              ...rangeOf({ since, until }, now)
+            }, hoursSince(now)))),
+      calls: ({ query: { limit = 1_000, since, until, ...narrow } }) =>
+        withRecords(records, ({ database }) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) =>
+            Calls.read(database, { ...narrow, limit, ...rangeOf({ since, until }, now) }))),
+      compare: ({ query: { since, until, ...arms } }) =>
+        withRecords(records, ({ database }) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) =>
+            Comparison.make(database, { ...arms, ...rangeOf({ since, until }, now) })))
     }))

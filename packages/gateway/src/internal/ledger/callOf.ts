@@ -39,7 +39,7 @@ const units = (money: BigDecimal.BigDecimal | undefined): number | null => {
 /** Undefined for an exchange that is no call of a model. */
 export const callOf = (exchange: Exchange, began: number, millis: number): Omit<Call, "id"> | undefined => {
   const { call, client, cost, model, place, usage } = exchange
-  if (model === undefined) return undefined
+  if (model === undefined || call === undefined) return undefined
   const parts = cost?.parts
   return {
     request_id: exchange.id,
@@ -56,7 +56,7 @@ export const callOf = (exchange: Exchange, began: number, millis: number): Omit<
     stream: exchange.stream === true ? 1 : 0,
     status: exchange.status,
     error: text(exchange.error),
-    attempts: call?.attempts ?? 0,
+    attempts: call.attempts,
     failovers: place?.failovers ?? 0,
     duration_ms: Math.round(millis),
     ttft_ms: exchange.firstAt === undefined ? null : Math.max(0, exchange.firstAt - began),

@@ -4,8 +4,9 @@ import * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Call } from "./call.ts"
+import * as money from "./money.ts"
 
-const spans = { hour: 3_600_000, day: 86_400_000 } as const
+export const spans = { hour: 3_600_000, day: 86_400_000 } as const
 
 /** What sums are kept apart by, beside the time. */
 const dimensions = [
@@ -21,7 +22,7 @@ const dimensions = [
 ] as const
 
 /** Whole numbers, which add up exactly. */
-const counts = [
+export const counts = [
   "calls",
   "errors",
   "cancelled",
@@ -60,9 +61,6 @@ type Measure = (typeof counts)[number] | (typeof moments)[number]
 
 const measures: ReadonlyArray<Measure> = [...counts, ...moments]
 
-/** The units of money. */
-const unitsOfMoney = 1e12
-
 const costs = ["cost_hit", "cost_miss", "cost_output", "cost_reasoning", "cost_call"] as const
 
 const left = "client_closed_request"
@@ -76,7 +74,7 @@ const measuresOf = (call: Call): Readonly<Record<Measure, number>> => {
   const isCounted = call.input_tokens !== null && call.output_tokens !== null
   const isPriced = costs.some((name) => call[name] !== null)
   const tokens = (call.input_tokens ?? 0) + (call.output_tokens ?? 0)
-  const cost = costs.reduce((sum, name) => sum + (call[name] ?? 0), 0) / unitsOfMoney
+  const cost = costs.reduce((sum, name) => sum + (call[name] ?? 0), 0) / money.unit
   const ttft = isAnswered ? call.ttft_ms : null
   const duration = isAnswered ? call.duration_ms : 0
   return {
@@ -86,10 +84,11 @@ const measuresOf = (call: Call): Readonly<Record<Measure, number>> => {
     cache_hits: flag(isHit),
     unknown_usage: flag(isAnswered && !isCounted),
     unknown_price: flag(isCounted && !isPriced && !isHit),
-    input_tokens: call.input_tokens ?? 0,
-    cached_tokens: call.cached_tokens ?? 0,
-    output_tokens: call.output_tokens ?? 0,
-    reasoning_tokens: call.reasoning_tokens ?? 0,
+    // What the answer cache gave was not bought.
+    input_tokens: isHit ? 0 : call.input_tokens ?? 0,
+    cached_tokens: isHit ? 0 : call.cached_tokens ?? 0,
+    output_tokens: isHit ? 0 : call.output_tokens ?? 0,
+    reasoning_tokens: isHit ? 0 : call.reasoning_tokens ?? 0,
     cost_hit: call.cost_hit ?? 0,
     cost_miss: call.cost_miss ?? 0,
     cost_output: call.cost_output ?? 0,
@@ -111,11 +110,9 @@ const measuresOf = (call: Call): Readonly<Record<Measure, number>> => {
   }
 }
 
-type Sum = Record<string, string | number>
+type Sum = Record<string, string | number | bigint>
 
-const isCount = new Set<string>(counts)
-
-/** Sums of one batch: at most some hundred calls, so that numbers hold them; a sum beyond them is cut into two. */
+/** Sums of one batch. Counts and money are big integers: a sum may be beyond what a number holds exactly. */
 const sumsOf = (calls: ReadonlyArray<Call>): ReadonlyArray<Sum> => {
   const found = new Map<string, Sum>()
   for (const call of calls) {
@@ -123,22 +120,18 @@ const sumsOf = (calls: ReadonlyArray<Call>): ReadonlyArray<Sum> => {
     for (const [span, millis] of Object.entries(spans)) {
       const start = Math.floor(call.at / millis) * millis
       const key = JSON.stringify([span, start, ...dimensions.map((name) => call[name])])
-      const sum = found.get(key)
+      let sum = found.get(key)
       if (sum === undefined) {
-        found.set(key, { span, start, ...Object.fromEntries(dimensions.map((name) => [name, call[name]])), ...one })
-      } else {
-        for (const name of measures) sum[name] = Number(sum[name]) + one[name]
+        sum = { span, start, ...Object.fromEntries(dimensions.map((name) => [name, call[name]])) }
+        found.set(key, sum)
       }
+      for (const name of counts) sum[name] = BigInt(sum[name] ?? 0) + BigInt(one[name])
+      for (const name of moments) sum[name] = Number(sum[name] ?? 0) + one[name]
     }
   }
   // Always in the same order, so that two processes do not wait for each other's rows.
   return Array.from(found).sort(([a], [b]) => a < b ? -1 : 1).map(([, sum]) => sum)
 }
-
-const exact = (sum: Sum): Record<string, unknown> =>
-  Object.fromEntries(
-    Object.entries(sum).map(([name, value]) => [name, isCount.has(name) ? BigInt(value) : value])
-  )
 
 const addition = measures.map((name) => `${name} = ballast_usage.${name} + excluded.${name}`).join(", ")
 
@@ -160,7 +153,7 @@ export const write = (
     }
     const fresh = calls.filter(({ id }) => written.delete(id))
     for (const rows of Arr.chunksOf(sumsOf(fresh), rowsOfStatement)) {
-      yield* sql`INSERT INTO ballast_usage ${sql.insert(Arr.map(rows, exact))} ON CONFLICT (span, start, ${
+      yield* sql`INSERT INTO ballast_usage ${sql.insert(rows)} ON CONFLICT (span, start, ${
         sql.csv(dimensions)
       }) DO UPDATE SET ${sql.literal(addition)}`
     }

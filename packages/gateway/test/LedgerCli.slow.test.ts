@@ -1,0 +1,67 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { hello, post } from "./harness.ts"
+import { run, serve } from "./program.ts"
+
+describe("ballast keys, usage, calls and compare", () => {
+  it.live("make a client, and tell what it used", () =>
+    Effect.gen(function*() {
+      const { url } = yield* serve({ BALLAST_ADMIN_KEYS: "root:admin-key" })
+      const env = { BALLAST_ADMIN_URL: url, BALLAST_ADMIN_KEY: "admin-key" }
+      const ballast = (...args: ReadonlyArray<string>) => run(args, env)
+
+      const made = yield* ballast(
+        "keys",
+        "create",
+        "alice",
+        "--label",
+        "team=search",
+        "--model",
+        "deepseek-*",
+        "--owner",
+        "Alice"
+      )
+      assert.match(made.stdout, /^sk-ballast-[\w-]{43}\n$/)
+      assert.strictEqual(made.stderr, "The key of alice. Nothing shows it again.\n")
+      const listed = yield* ballast("keys", "list")
+      assert.match(
+        listed.stdout,
+        /^CLIENT +OWNER +LABELS +MODELS +FROM +STATE\nalice +Alice +team=search +deepseek-\* +anywhere +1 key\n$/
+      )
+      const wrong = yield* ballast("keys", "create", "bob", "--label", "search")
+      assert.strictEqual(wrong.stderr, "ballast: --label is \"search\". Expected name=value, such as team=search.\n")
+
+      const authorization = `Bearer ${made.stdout.trim()}`
+      for (let n = 0; n < 3; n++) {
+        yield* post(`${url}/v1/chat/completions`, hello, { authorization, "x-request-id": `call-${n}` })
+      }
+      const counted = (): ReturnType<typeof ballast> =>
+        Effect.flatMap(ballast("usage", "--by", "client,label.team"), (shown) =>
+          /^alice +search +3 /m.test(shown.stdout) ? Effect.succeed(shown) : counted())
+      const usage = yield* counted()
+      assert.match(usage.stdout, /^total +3 /m)
+      assert.include(usage.stdout, "█".repeat(24))
+      const csv = yield* ballast("usage", "--by", "model", "--csv")
+      assert.match(csv.stdout, /^model,calls,errors,.*,cost_total,saved\ndeepseek-flash,3,0,/)
+      const calls = yield* ballast("calls", "--client", "alice")
+      assert.strictEqual(calls.stdout.trim().split("\n").length, 4)
+      const rows = yield* ballast("calls", "--request", "call-1", "--json")
+      assert.include(JSON.parse(rows.stdout), { client: "alice", request_id: "call-1", status: 200 })
+      const compared = yield* ballast("compare", "control", "candidate")
+      assert.include(compared.stdout, "too few to say: 0 of at least 30")
+
+      const rotated = yield* ballast("keys", "rotate", "alice", "--overlap", "1h")
+      assert.match(rotated.stderr, /The keys before it work until \d{4}-/)
+      assert.strictEqual(
+        (yield* ballast("keys", "revoke", "alice")).stdout,
+        "alice is revoked. Its keys no longer work.\n"
+      )
+      assert.match((yield* ballast("keys", "forget", "alice")).stdout, /^Deleted of alice: 3 calls, [24] sums/)
+      const unknown = yield* ballast("keys", "revoke", "alice")
+      assert.strictEqual(unknown.code, 1)
+      assert.match(
+        unknown.stderr,
+        /^ballast: There is no client alice that was made while the gateway ran\. There is none\.\n$/
+      )
+    }).pipe(Effect.scoped))
+})

@@ -1,0 +1,188 @@
+/**
+ * The ledger against the simulator's own count: totals over thousands of calls with faults, failover and clients that leave, and rows after
+ * a gateway was killed in the middle.
+ */
+import { Gateway, Records, Settings, Upstream, UsageReport } from "@ballast/gateway"
+import { Simulator } from "@ballast/simulator"
+import { Logs } from "@ballast/telemetry"
+import { NodeFileSystem } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Layer, Stream } from "effect"
+import { HttpClient } from "effect/http"
+import * as Path from "node:path"
+import { eventually, hello, post } from "./harness.ts"
+import { start } from "./program.ts"
+import { open, temporaryFolder } from "./support/databases.ts"
+
+interface Tally {
+  calls: number
+  readonly tokens: { input: number; cached: number; output: number }
+}
+
+/** A simulator that adds up the usage of what it delivered to its end. */
+const tallied = (tally: Tally, options: Parameters<typeof Simulator.make>[0]) =>
+  Simulator.httpClient.pipe(Layer.provide(Layer.effect(
+    Simulator.Simulator,
+    Effect.map(Simulator.make(options), (simulator) =>
+      Simulator.Simulator.of({
+        ...simulator,
+        answer: (request) =>
+          Effect.map(simulator.answer(request), (answer) => {
+            const usage = answer.chat?.usage
+            if (usage === undefined) return answer
+            const delivered = Effect.sync(() => {
+              tally.calls++
+              tally.tokens.input += usage.prompt_tokens
+              tally.tokens.cached += usage.prompt_cache_hit_tokens ?? 0
+              tally.tokens.output += usage.completion_tokens
+            })
+            return { ...answer, body: Stream.concat(answer.body, Stream.drain(Stream.fromEffect(delivered))) }
+          })
+      }))
+  )))
+
+/** What a client does: asks for a whole answer or a stream, and leaves some streams, which stand still then, after the first bytes. */
+const one = (url: string, n: number) =>
+  Effect.promise(async () => {
+    const abort = new AbortController()
+    const stream = n % 2 === 1
+    const leaves = n % 20 === 19
+    const response = await fetch(`${url}/v1/chat/completions`, {
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        "x-request-id": `call-${n}`,
+        ...(leaves && { "x-simulate": "stall=3" })
+      },
+      body: JSON.stringify({ ...hello, stream, messages: [{ role: "user", content: `Question ${n % 50}, please.` }] }),
+      signal: abort.signal
+    })
+    if (leaves) {
+      await response.body?.getReader().read()
+      abort.abort()
+      return "left"
+    }
+    await response.text()
+    return response.ok ? "answered" : "failed"
+  }).pipe(Effect.catchDefect(() => Effect.succeed("left" as const)))
+
+describe("the ledger", () => {
+  it.live(
+    "agrees with the simulator to the token over 4,000 calls with faults, failover and clients that leave",
+    () =>
+      Effect.gen(function*() {
+        const calls = 4_000
+        const tally: Tally = { calls: 0, tokens: { input: 0, cached: 0, output: 0 } }
+        const client = Context.get(
+          yield* Layer.build(tallied(tally, {
+            latency: 0,
+            timeToFirstToken: 0,
+            tokensPerSecond: Infinity,
+            reply: "Ballast keeps her upright in heavy seas.",
+            plan: [{ fault: { status: 503 }, probability: 0.05 }, { fault: { cut: 0 }, probability: 0.02 }]
+          })),
+          HttpClient.HttpClient
+        )
+        const provider = { type: "deepseek", accounts: { default: { keys: ["sk-test"] } } }
+        const settings = yield* Settings.makeValues({
+          listen: { port: 0 },
+          database: Path.join(yield* temporaryFolder, "ballast.db"),
+          providers: { first: provider, second: provider },
+          models: { "*": { targets: [{ provider: "first" }], failover: [{ provider: "second" }] } },
+          simulator: { forward: true },
+          policies: { retry: { times: 1, base: "1ms" }, circuitBreaker: { enabled: false } }
+        })
+        const records = yield* Effect.flatMap(settings.current, Records.make)
+        const upstream = yield* Upstream.make(settings, { client })
+        const address = yield* Gateway.serve({ settings, upstream, records })
+        const url = `http://127.0.0.1:${address._tag === "UnixPathAddress" ? 0 : address.port}`
+        const outcomes = yield* Effect.forEach(Array.from({ length: calls }, (_, n) => n), (n) => one(url, n), {
+          concurrency: 16
+        })
+        const report = Effect.andThen(
+          records.ledger.flush,
+          UsageReport.make(records.database, { by: [], from: 0, to: 4e12 })
+        )
+        yield* eventually(Effect.orDie(Effect.map(report, ({ total }) => total.calls >= calls)))
+        const { total } = yield* report
+        const failed = outcomes.filter((outcome) => outcome === "failed").length
+        assert.strictEqual(total.calls, calls)
+        assert.strictEqual(total.errors, failed)
+        assert.strictEqual(total.cancelled, calls / 20)
+        assert.deepStrictEqual(
+          { input: total.input_tokens, cached: total.cached_tokens, output: total.output_tokens },
+          tally.tokens
+        )
+        const [failovers] = yield* records.database.use((sql) =>
+          sql`SELECT SUM(failovers), SUM(attempts) FROM ballast_calls`.values
+        )
+        assert.isAbove(Number(failovers?.[0]), 0)
+        assert.isAbove(Number(failovers?.[1]), calls)
+      }).pipe(Effect.scoped, Effect.provide([NodeFileSystem.layer, Logs.layer({ level: "Error" })])),
+    600_000
+  )
+
+  it.live(
+    "has the row of every answered call after the gateway was killed in the middle",
+    () =>
+      Effect.gen(function*() {
+        const database = Path.join(yield* temporaryFolder, "ballast.db")
+        const simulator = yield* start(["simulate", "--port", "0", "--latency", "2", "--ttft", "2", "--tps", "100000"])
+        const [, upstream = ""] = yield* simulator.printed(/on (http:\S+)\. Its/)
+        const env = {
+          PORT: "0",
+          DEEPSEEK_API_KEY: "sk-test",
+          DEEPSEEK_BASE_URL: upstream,
+          BALLAST_DATABASE: database,
+          BALLAST_LOG_LEVEL: "error"
+        }
+        const gateway = yield* start(["serve"], env)
+        const [, url = ""] = yield* gateway.printed(/listens on (\S+)/)
+        const answered = new Set<string>()
+        let sent = 0
+        const lane: Effect.Effect<void> = Effect.suspend(() => {
+          const id = `call-${sent++}`
+          return Effect.matchCauseEffect(post(`${url}/v1/chat/completions`, hello, { "x-request-id": id }), {
+            onFailure: () => Effect.void,
+            onSuccess: ({ status }) => {
+              if (status === 200) answered.add(id)
+              return lane
+            }
+          })
+        })
+        const lanes = 8
+        const load = Effect.all(Array.from({ length: lanes }, () => lane), { concurrency: "unbounded" })
+        yield* Effect.all([
+          load,
+          Effect.andThen(eventually(Effect.sync(() => answered.size >= 400)), gateway.signal("SIGKILL"))
+        ], { concurrency: "unbounded" })
+        yield* gateway.ended
+        // The next start takes up what the killed one left.
+        const again = yield* start(["serve"], env)
+        yield* again.printed(/listens on (\S+)/)
+        yield* again.signal("SIGTERM")
+        yield* again.ended
+        const kept = yield* open(database)
+        const rows = yield* Effect.orDie(
+          kept.use((sql) => sql<{ request_id: string }>`SELECT request_id FROM ballast_calls`)
+        )
+        const ids = rows.map(({ request_id }) => request_id)
+        assert.strictEqual(new Set(ids).size, ids.length)
+        const missing = Array.from(answered).filter((id) => !ids.includes(id))
+        const state = yield* post(`${upstream}/__simulator/state`, "").pipe(
+          Effect.andThen(
+            Effect.promise(() => fetch(`${upstream}/__simulator/state`).then((response) => response.json()))
+          )
+        )
+        const billed = state.statuses[200]
+        // A client may have its answer an instant before the row is appended.
+        assert.isAtMost(missing.length, lanes)
+        assert.isAtMost(Math.abs(billed - ids.length), lanes)
+        const sums = yield* Effect.orDie(
+          kept.use((sql) => sql`SELECT SUM(calls) FROM ballast_usage WHERE span = 'day'`.values)
+        )
+        assert.strictEqual(Number(sums[0]?.[0]), ids.length)
+      }).pipe(Effect.scoped),
+    600_000
+  )
+})
