@@ -112,9 +112,10 @@ export const showCircumstances = ({ cores, memory, processor, system, versions }
 const showTarget = ({ atMost, beside, measured, of, side }: Outcome["targets"][number]): string => {
   const met = measured <= atMost ? "✓" : "✗"
   if (of === "wall") {
-    return `${side} decides ${(1 / measured).toFixed(1)} × as often as ${beside} (target: at least ${
-      1 / atMost
-    }) ${met}`
+    const least = Number((1 / atMost).toFixed(2))
+    return `${side} does ${
+      (1 / measured).toFixed(1)
+    } × as many a second as ${beside} (target: at least ${least}) ${met}`
   }
   return beside === undefined
     ? `${side}: ${measured.toFixed(2)} µs over bare (target: at most ${atMost}) ${met}`

@@ -21,6 +21,7 @@ import * as Exit from "effect/Exit"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Metric from "effect/Metric"
+import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { randomUUID } from "node:crypto"
@@ -284,6 +285,21 @@ export const fail = (exchange: Exchange, error: ErrorResponse, cause: Cause.Caus
   exchange.upstreamDetail = error.detail
 }
 
+/** Runs in the span of a request, whose id all lines of the log have. */
+const within = <A, E, R>(
+  handled: Effect.Effect<A, E, R>,
+  span: Tracer.Span,
+  request_id: string
+): Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>> =>
+  Effect.updateContext(handled, (context: Context.Context<Exclude<R, Tracer.ParentSpan>>) =>
+    context.pipe(
+      Context.add(Tracer.ParentSpan, span),
+      Context.add(References.CurrentLogAnnotations, {
+        ...Context.get(context, References.CurrentLogAnnotations),
+        request_id
+      })
+    ) as Context.Context<R>) // what was excluded is there
+
 /**
  * Runs `handle` for the current request and observes the exchange. `upstream` is the kind of upstream that answers.
  *
@@ -352,7 +368,7 @@ export const observe = <E, R>(
         }
         return Effect.andThen(
           Scope.addFinalizerExit(Context.get(context, Scope.Scope), finish),
-          Effect.provideService(handle(exchange, request, match?.route), Tracer.ParentSpan, span)
+          within(handle(exchange, request, match?.route), span, exchange.id)
         )
       }
     )

@@ -135,7 +135,9 @@ describe("admin API", () => {
             by: "alice",
             do: "drain",
             model: "deepseek-flash",
-            target: "near"
+            target: "near",
+            // Whatever is logged within a request has its id.
+            request_id: act.headers.get("x-request-id")
           })
           const undone = yield* undo(url, act.json.id, "bob")
           assert.deepInclude(undone.json.ended, { because: "undone", by: "bob" })

@@ -136,10 +136,10 @@ describe("Gateway", () => {
     it.effect("an unknown path", () =>
       Effect.gen(function*() {
         const { url } = yield* Running
-        const answer = yield* post(`${url}/v1/completions?x=1`, hello)
+        const answer = yield* post(`${url}/v1/nowhere?x=1`, hello)
         assert.strictEqual(answer.status, 404)
         assert.strictEqual(error(answer).code, "unknown_url")
-        assert.include(error(answer).message, "/v1/completions")
+        assert.include(error(answer).message, "/v1/nowhere")
         assert.strictEqual(answer.headers.get("x-ballast-upstream"), "simulator")
       }))
 

@@ -226,7 +226,9 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
       place.outage = { ...outage, since, nextProbe: since + base }
       told(entry)
       yield* Effect.logWarning(`${provider}: ${words}`, { provider, account: entry.name, status: outage.status })
-      yield* Effect.forkIn(recover(entry, place, base, again), scope)
+      // Not in the trace of the call that found it out: it has ended long before.
+      const detached = Effect.updateContext(recover(entry, place, base, again), (_: Context.Context<never>) => context)
+      yield* Effect.forkIn(detached, scope)
     })
 
   const recover = (
