@@ -43,6 +43,25 @@ describe("the OpenAI SDK", () => {
         assert.isAbove(completion.usage!.total_tokens, 0)
       }))
 
+    it.effect.each([model, "deepseek-v4-pro"])(
+      "goes on for 20 rounds with tools, though it drops the thinking: %s",
+      (model) =>
+        Effect.gen(function*() {
+          const openai = yield* client
+          const history: Array<OpenAI.ChatCompletionMessageParam> = [...messages]
+          for (let round = 0; round < 20; round++) {
+            const calls = { headers: { "x-simulate": "calls=1" } }
+            const completion = yield* Effect.promise(() =>
+              openai.chat.completions.create({ model, messages: history, tools, reasoning_effort: "medium" }, calls)
+            )
+            const { content, tool_calls = [] } = completion.choices[0]!.message
+            history.push({ role: "assistant", content, tool_calls })
+            for (const { id } of tool_calls) history.push({ role: "tool", tool_call_id: id, content: "18 °C" })
+          }
+          assert.strictEqual(history.length, 41)
+        })
+    )
+
     it.effect("embeds texts, in the encoding that it asks for", () =>
       Effect.gen(function*() {
         const openai = yield* client
