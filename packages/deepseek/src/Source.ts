@@ -17,6 +17,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Fetch from "./Fetch.ts"
 import type * as Files from "./Files.ts"
 import * as source from "./internal/source.ts"
+import type * as Preflight from "./Preflight.ts"
 import type { Provider } from "./Provider.ts"
 import type * as Search from "./Search.ts"
 import * as ToolMarkup from "./ToolMarkup.ts"
@@ -54,8 +55,11 @@ export interface Options {
   readonly apiKey: Redacted.Redacted
   /** Where the service is: an http or https URL without user, query or fragment; a path is kept. Default: that of the provider. */
   readonly baseUrl?: string | URL | undefined
-  /** Whether a request that the provider would surely refuse, by its rules, fails at once and is not sent. Default `true`. */
-  readonly preflight?: boolean | undefined
+  /**
+   * Whether a request that the provider would surely refuse, by its rules, fails at once and is not sent. With `{ strict: false }` tools that
+   * ask for strict mode and can't have it are no mistake: they are sent to the path where `strict` has no effect. Default `true`.
+   */
+  readonly preflight?: boolean | Preflight.Options | undefined
 }
 
 /**

@@ -199,6 +199,15 @@ describe("the client", () => {
       assert.strictEqual((yield* (yield* Simulator.Simulator).inspect).requests, 0)
     }).pipe(Effect.provide(client())))
 
+  it.effect("sends strict tools that can not be strict as plain ones, where it is told to", () =>
+    Effect.gen(function*() {
+      const request = of({ tools: strict({ type: "string", minLength: 1 }) })
+      const [error] = yield* failure(yield* DeepSeek.DeepSeek, request)
+      assert.include(error.message, "tools[0].function.parameters.properties.a.minLength is not supported")
+      const lenient = DeepSeek.layer({ apiKey, preflight: { strict: false } })
+      yield* Effect.provide(Effect.flatMap(DeepSeek.DeepSeek, (model) => model.complete(request)), lenient)
+    }).pipe(Effect.provide(client())))
+
   it.effect("sends it anyway when it is told to", () =>
     Effect.gen(function*() {
       const [error] = yield* failure(yield* DeepSeek.DeepSeek, warm)

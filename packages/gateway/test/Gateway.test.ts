@@ -354,6 +354,14 @@ describe("Gateway", () => {
         }
       }))
 
+    it.effect("not: strict tools that DeepSeek can not have, which go as plain ones", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const parameters = { type: "object", properties: { port: { type: ["string", "null"] } }, required: ["port"] }
+        const tools = [{ type: "function", function: { name: "tide", strict: true, parameters } }]
+        assert.strictEqual((yield* post(url + chat, { ...hello, tools })).status, 200)
+      }))
+
     it.effect("what the service would refuse, with the field", () =>
       Effect.gen(function*() {
         const { url } = yield* Running

@@ -162,6 +162,9 @@ interface Revision {
   readonly scope: Scope.Closeable
 }
 
+/** Clients of other services ask for strict tools that DeepSeek can't have, and get them as plain ones. */
+const lenient = { strict: false }
+
 /** Sent to a server that wants no key. */
 const keyless = Redacted.make("none")
 
@@ -317,7 +320,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     }
     const sourceOf = (key: Redacted.Redacted) =>
       Effect.provideService(
-        Source.make({ provider, apiKey: key, preflight: settings.preflight }),
+        Source.make({ provider, apiKey: key, preflight: settings.preflight && lenient }),
         HttpClient.HttpClient,
         http
       )

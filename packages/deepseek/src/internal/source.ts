@@ -49,19 +49,24 @@ export const CurrentHeaders: Context.Reference<Readonly<Record<string, string>>>
 const json = "application/json"
 const events = "text/event-stream"
 
-/** `preflight` is whether the chat is held to the provider's rules before it is sent. */
+/** `preflight` says whether the chat is held to the provider's rules before it is sent. */
 export const make = (
   client: HttpClient.HttpClient,
   provider: Provider.Provider,
   secret: string,
   url: URL,
-  preflight: boolean
+  preflight: boolean | Preflight.Options
 ) => {
   const { paths } = provider
   const baseUrl = url.href.replace(/\/+$/, "")
   const pathOf = chatPaths.make(provider, url)
   const chatOf = (request: ChatRequest): string => url.origin + pathOf(request)
-  const checks = preflight && provider.rules === "deepseek"
+  const isStrict = Provider.betaPath(provider, url) !== undefined
+  const rules = preflight === false || provider.rules === "none"
+    ? undefined
+    : preflight === true
+    ? { strict: isStrict }
+    : { strict: isStrict, ...preflight }
   // Paths of a version stand beside a base URL of one.
   const root = baseUrl.replace(/\/(?:v1|beta)$/, "")
   const urlOf = (path: string): string => (/^\/(?:v1|beta|anthropic)\//.test(path) ? root : baseUrl) + path
@@ -132,7 +137,7 @@ export const make = (
   const ready = (request: ChatRequest) =>
     Effect.suspend(() => {
       const chat = Conversation.mend(Provider.adapt(provider, request), provider)
-      const problem = checks ? Preflight.check(chat, { strict: paths.beta !== undefined }) : undefined
+      const problem = rules && Preflight.check(chat, rules)
       return problem === undefined ? Effect.succeed(chat) : Effect.fail(Preflight.toError(problem))
     })
 
