@@ -136,11 +136,17 @@ const frame = (at: Place, before: Look, after: Look, paint: Paint): string => {
 
 const write = (text: string) => Effect.sync(() => void process.stdout.write(text))
 
-/** A screen of its own, without a cursor, as long as the scope lives. */
-const screen = Effect.acquireRelease(write("\x1b[?1049h\x1b[?25l"), () => write("\x1b[?25h\x1b[?1049l"))
+/** A screen of its own, without a cursor and without broken lines, as long as the scope lives. */
+const screen = Effect.acquireRelease(
+  write("\x1b[?1049h\x1b[?25l\x1b[?7l"),
+  () => write("\x1b[?7h\x1b[?25h\x1b[?1049l")
+)
 
-/** Draws over the frame before, without a flicker. */
-const redraw = (text: string): string => `\x1b[H${text.replaceAll("\n", "\x1b[K\n")}\x1b[J`
+/** Draws over the frame before, without a flicker: as much as the terminal has room for. */
+const redraw = (text: string): string => {
+  const lines = text.trimEnd().split("\n").slice(0, process.stdout.rows)
+  return `\x1b[H${lines.join("\x1b[K\n")}\x1b[J`
+}
 
 /** Shows frames until it is interrupted, or one. */
 export const top = Effect.fnUntraced(function*({ interval, once, url }: Options) {
