@@ -3,7 +3,7 @@
  *
  * A service that speaks Responses gets the request as it came, but for the model, and its answer goes back as it came; for others both are
  * translated (`ResponsesChat` says what that loses). Checked is only what the gateway relies on: a JSON object with a `model` of a sane
- * length, an `input` or `instructions`, and a sane `stream`.
+ * length, an `input` or `instructions` without references to stored items, and a sane `stream`.
  *
  * A stream that fails on its way ends in `response.failed` and `error`, which go on counting `sequence_number`. There is no `[DONE]`.
  *
@@ -22,10 +22,19 @@ const problemOf = ({ input, instructions }: envelope.Fields): envelope.Problem |
   if (input != null && typeof input !== "string" && !Array.isArray(input)) {
     return { param: "input", detail: "`input` must be a text or an array of items." }
   }
-  return input == null && instructions == null
-    ? { param: "input", detail: "`input` must be there: a text, or the conversation as an array of items." }
-    : undefined
+  if (input == null && instructions == null) {
+    return { param: "input", detail: "`input` must be there: a text, or the conversation as an array of items." }
+  }
+  const reference = Array.isArray(input) ? input.findIndex(isReference) : -1
+  return reference === -1 ? undefined : {
+    param: `input.${reference}`,
+    detail:
+      `\`input.${reference}\` refers to an item of an earlier answer, and no answers are stored. Send the item itself: ` +
+      "with the AI SDK, set the option `store` of the provider to false."
+  }
 }
+
+const isReference = (item: unknown): boolean => envelope.isObject(item) && item["type"] === "item_reference"
 
 /** Clients know some errors by the names that OpenAI has for them. */
 const codes: Readonly<Record<string, string>> = {

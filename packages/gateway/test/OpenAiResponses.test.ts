@@ -120,6 +120,7 @@ for (const [kind, options] of Object.entries(kinds)) {
             [{ input }, "model"],
             [{ model }, "input"],
             [{ model, input: 5 }, "input"],
+            [{ model, input: [{ role: "user", content: input }, { type: "item_reference", id: "rs_1" }] }, "input.1"],
             [{ model, input, stream: "yes" }, "stream"]
           ]
           for (const [body, param] of wrong) {
