@@ -3,6 +3,7 @@ import { concurrency } from "./measure.ts"
 import { policyBenches } from "./policyBenches.ts"
 import { startServer } from "./process.ts"
 import { startRedis } from "./redisServer.ts"
+import { routingBenches } from "./routingBenches.ts"
 import { type Load, measured } from "./serverSide.ts"
 import { telemetryBenches } from "./telemetryBenches.ts"
 import { answer } from "./traffic.ts"
@@ -108,6 +109,7 @@ export const benches: Record<string, Bench> = {
   gateway,
   "gateway-stream": gatewayStream,
   throughput,
+  ...routingBenches,
   ...telemetryBenches,
   ...policyBenches,
   "redis-limiter": redisLimiter

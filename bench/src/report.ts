@@ -114,7 +114,7 @@ const showTarget = ({ atMost, beside, measured, of, side }: Outcome["targets"][n
   if (of === "wall") {
     const least = Number((1 / atMost).toFixed(2))
     return `${side} does ${
-      (1 / measured).toFixed(1)
+      (1 / measured).toFixed(2)
     } × as many a second as ${beside} (target: at least ${least}) ${met}`
   }
   return beside === undefined

@@ -44,6 +44,8 @@ export interface Options {
   readonly port: number
   /** How long requests may run on when the gateway stops. */
   readonly shutdownTimeout: Duration.Duration
+  /** Variables of the workers beside those of this process. Default: none. */
+  readonly env?: Readonly<Record<string, string>> | undefined
 }
 
 /**
@@ -305,7 +307,7 @@ export const serve = Effect.fnUntraced(function*(
   }
 
   const start = (slot: Slot): Member => {
-    const process = cluster.fork({ [variable]: `${slot.number}/${count}` })
+    const process = cluster.fork({ ...options.env, [variable]: `${slot.number}/${count}` })
     const member: Member = {
       slot,
       process,

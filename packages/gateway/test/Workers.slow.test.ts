@@ -121,6 +121,14 @@ describe("ballast serve --workers 2", () => {
       const undone = yield* send(`${url}/admin/v1/acts/1`, { method: "DELETE", headers: key })
       assert.strictEqual(undone.json.ended.because, "undone")
 
+      // What is kept is shared, although no database is named.
+      const made = yield* admin(url, "clients", { name: "bob" })
+      assert.strictEqual(made.status, 200)
+      assert.deepStrictEqual(
+        (yield* Effect.replicateEffect(admin(url, "clients"), 4)).map(({ json }) => json.length),
+        [1, 1, 1, 1]
+      )
+
       const revisions = (revision: number) =>
         eventually(Effect.map(admin(url, "status"), ({ json }) =>
           json.workers.every((worker: { readonly revision: number }) =>

@@ -11,8 +11,11 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as Queue from "effect/Queue"
+import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
-import { availableParallelism } from "node:os"
+import * as Fs from "node:fs"
+import { availableParallelism, tmpdir } from "node:os"
+import * as Path from "node:path"
 import * as AlertBridge from "../../AlertBridge.ts"
 import * as Database from "../../Database.ts"
 import * as Gateway from "../../Gateway.ts"
@@ -51,7 +54,7 @@ const reread = (settings: Live<GatewaySettings>) => Effect.ignore(settings.refre
 const announce = (
   { clients, listen, ...settings }: GatewaySettings,
   address: NetAddress.SocketAddress,
-  { kind, description }: Pick<Database.Database, "kind" | "description">,
+  { description, kind }: Pick<Database.Database, "kind" | "description">,
   workers?: number
 ) =>
   Effect.sync(() =>
@@ -95,19 +98,37 @@ const runWorker = Effect.fnUntraced(function*(settings: Live<GatewaySettings>, w
   yield* worker.stopped
 })
 
+/** A database in memory would be each worker's own. They share a file that is gone with them. */
+const temporaryDatabase = Effect.map(
+  Effect.acquireRelease(
+    Effect.sync(() => Fs.mkdtempSync(Path.join(tmpdir(), "ballast-"))),
+    (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
+  ),
+  (folder) => Redacted.make(Path.join(folder, "ballast.db"))
+)
+
 /** Starts the processes that serve. They read the settings themselves. */
 const runPrimary = Effect.fnUntraced(function*(first: GatewaySettings, count: number) {
   const { limits: { shutdownTimeout }, listen } = first
+  const given = Settings.database(first)
+  const isKept = Redacted.value(given) !== ":memory:"
+  const url = isKept ? given : yield* temporaryDatabase
   // Before the workers: the first use makes its tables.
-  const database = yield* Effect.scoped(Database.make(Settings.database(first)))
+  const { description } = yield* Effect.scoped(Database.make(url))
   const { serve } = yield* Effect.promise(() => import("../../Workers.ts"))
   const { address, reload, started } = yield* Effect.mapError(
-    serve({ count, host: listen.host, port: listen.port, shutdownTimeout }),
+    serve({
+      count,
+      host: listen.host,
+      port: listen.port,
+      shutdownTimeout,
+      env: isKept ? {} : { BALLAST_DATABASE: Redacted.value(url) }
+    }),
     (error) => fromServeError(error, listen)
   )
   yield* atHangup(reload)
   yield* started
-  yield* announce(first, address, database, count)
+  yield* announce(first, address, { kind: isKept ? "sqlite" : "memory", description }, count)
   return yield* Effect.never
 })
 
