@@ -465,20 +465,15 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       }])),
       { choice: targetChoice[settings.choice], empty: noTarget }
     )
-    const rest = places.make<RouteError>({
+    const placesOf = places.make<RouteError>({
       route: settings,
       accounts: (provider) => Object.keys(accountsOf(poolOf(pools, provider).settings)),
-      model: (target, accounts) => resumable(target, targetModel(pools, target, accounts)),
+      model: (target, accounts) => targetModel(pools, target, accounts),
       when: whenOf
     })
     const failover = settings.failover.length === 0 ? split : Failover.make<RouteError, ChatError.ClientError>(
-      (request) =>
-        Effect.flatMap(
-          split.order(request),
-          ([first]) =>
-            Effect.map(rest(first?.name, request), (rest) => first === undefined ? rest : [first.model, ...rest])
-        ),
-      { limit: settings.failover.length + 1, empty: noTarget }
+      (request) => Effect.flatMap(split.order(request), (arms) => placesOf(arms, request)),
+      { limit: settings.failover.length + settings.targets.length, empty: noTarget }
     )
     const all = [...settings.targets, ...settings.failover]
     const placed = Placed.make<RouteError>(failover, {

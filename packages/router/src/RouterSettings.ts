@@ -161,7 +161,8 @@ export const Route = Schema.Struct({
       "How a target is chosen: at random by weight, the less busy of two, or the same one for a client or a user."
   }),
   failover: Schema.Array(Target).pipe(Field.withDefault([])).annotate({
-    description: "Asked in this order when the chosen target can not answer."
+    description:
+      "Asked in this order when the chosen target can not answer, then the other targets. Empty: the chosen one alone."
   }),
   mirror: Schema.optionalKey(Mirror).annotate({
     description: "A target that gets copies of a share of the calls; its answers are dropped."

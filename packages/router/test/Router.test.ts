@@ -184,6 +184,29 @@ describe("Router", () => {
       )
     }))
 
+  it.effect("goes on to the other targets after those of failover, unless they are drained", () =>
+    Effect.gen(function*() {
+      const net = internet()
+      const router = yield* makeRouter(
+        net,
+        decode({
+          ...Schema.encodeSync(RouterSettings.RouterSettings)(settings),
+          models: {
+            "deepseek-flash": {
+              targets: [{ provider: "deepseek", weight: 1e-9 }, { provider: "ark", arm: "trial" }],
+              failover: [{ provider: "ark" }]
+            }
+          }
+        })
+      )
+      net.broken.set("ark.example", refusal(503, "busy"))
+      assert.deepStrictEqual(yield* texts(router), [main, main])
+      yield* router.weigh("deepseek-flash", { deepseek: 0 })
+      const fiber = yield* Effect.forkChild(texts(router), { startImmediately: true })
+      yield* TestClock.adjust("10 minutes")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), ["ServerError", "ServerError"])
+    }))
+
   it.effect("guards a model that a target names before its first answer, in new settings, too", () =>
     Effect.gen(function*() {
       const net = internet()
