@@ -242,7 +242,7 @@ class Running<E> {
     const because = nameOfCause(cause)
     const told = (outcome: Outcomes): void => this.tell(caller, outcome, because)
     return Effect.withFiber((fiber) =>
-      Effect.flatMap(Deadline.remaining, (left) => {
+      Effect.flatMap(Effect.provideContext(Deadline.remaining, caller.context), (left) => {
         const may = answer.part <= policy.times && Duration.toMillis(left) > 0 && isPaid(policy.budget, fiber, cause)
         if (may) {
           const rest = Effect.andThen(Scope.close(part.scope, Exit.failCause(cause)), this.goOn(cause, caller, told))

@@ -2,7 +2,7 @@
 import { assert, describe, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import OpenAI from "openai"
-import { layer as gateway, Running } from "./harness.ts"
+import { eventually, layer as gateway, Running } from "./harness.ts"
 
 const messages = [{ role: "user" as const, content: "Why does a ship carry ballast?" }]
 const asked = { model: "deepseek-flash", messages, stream: true as const, stream_options: { include_usage: true } }
@@ -113,6 +113,24 @@ describe("a stream through the gateway", () => {
         assert.instanceOf(error, OpenAI.APIError)
         assert.isNotEmpty(content)
         assert.isEmpty(finished)
+      }))
+  })
+
+  const plan = [{ nth: 1, fault: { tokens: 200, cut: 20 } }, { nth: 2, fault: { tokens: 200, stall: 5 } }]
+  layer(gateway({ simulator: { plan } }), { excludeTestServices: true })((it) => {
+    it.effect("leaves nothing behind when its client goes away in the middle of the rest", () =>
+      Effect.gen(function*() {
+        const { inspect, url } = yield* Running
+        const gone = new AbortController()
+        const openai = new OpenAI({ apiKey: "any", baseURL: `${url}/v1`, maxRetries: 0 })
+        const reading = openai.chat.completions.create(asked, { signal: gone.signal }).then(async (stream) => {
+          for await (const _ of stream);
+        })
+        reading.catch(() => {})
+        yield* eventually(Effect.map(inspect, ({ inFlight, requests }) => requests === 2 && inFlight === 1))
+        gone.abort()
+        yield* eventually(Effect.map(inspect, ({ inFlight }) => inFlight === 0))
+        assert.strictEqual((yield* inspect).requests, 2)
       }))
   })
 })
