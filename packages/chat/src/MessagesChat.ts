@@ -91,12 +91,12 @@ export interface Writer {
  * **Details**
  *
  * It translates as `fromCompletion` does. Blocks follow one another; the usage is in `message_delta`, where the input's counts come too, since
- * chat does not say them before.
+ * chat does not say them before. At the begin stands what `inputTokens` estimates, by default 0; it is asked only where events are made.
  *
  * @category translations
  * @since 0.1.0
  */
-export const writer = (): Writer => write.make()
+export const writer = (inputTokens: () => number = () => 0): Writer => write.make(inputTokens)
 
 /**
  * Reads a whole answer as a chat completion that keeps the text (`Native.textOf`). A text that is no answer comes back as `Unreadable`.

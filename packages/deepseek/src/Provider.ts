@@ -51,6 +51,8 @@ export interface Model {
   readonly concurrency?: number | undefined
   /** Names of reasoning efforts, each with the effort that it stands for. */
   readonly efforts?: Readonly<Record<string, Effort>> | undefined
+  /** Whether Messages take the system prompt at the beginning only, as the list of models says (`leading-only`). Default `false`. */
+  readonly leadingSystem?: boolean | undefined
 }
 
 /**
@@ -183,7 +185,7 @@ export const deepSeek: Provider = make({
   rules: "deepseek",
   models: {
     "deepseek-flash": { concurrency: 2500, efforts },
-    "deepseek-v4-pro": { concurrency: 500, efforts },
+    "deepseek-v4-pro": { concurrency: 500, efforts, leadingSystem: true },
     "deepseek-v4-flash": { efforts },
     "deepseek-v4-flash-vision-exp": { efforts }
   }

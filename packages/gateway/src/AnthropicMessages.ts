@@ -91,8 +91,8 @@ const messageOf = ({ body, code }: ErrorResponse): string =>
 const error = (response: ErrorResponse): string =>
   JSON.stringify({ type: "error", error: { type: typeOf(response.status), message: messageOf(response) } })
 
-const makeEvents = (): Events => ({
-  ...MessagesChat.writer(),
+const makeEvents = (request: ChatRequest): Events => ({
+  ...MessagesChat.writer(() => PromptSize.ofPrompt(request)),
   error: (failure) => `event: error\ndata: ${error(failure)}\n\n`,
   ping: "event: ping\ndata: {\"type\": \"ping\"}\n\n"
 })
@@ -161,7 +161,7 @@ const decode = (
       const native = Native.textOf(completion, protocol)
       return native ?? JSON.stringify(MessagesChat.fromCompletion(completion))
     },
-    events: protocol === "messages" && json["stream"] === true ? makeEvents() : undefined,
+    events: protocol === "messages" && json["stream"] === true ? makeEvents(request) : undefined,
     ...(protocol === "countTokens" ? { recover: estimated(request) } : undefined)
   })
 }

@@ -77,6 +77,11 @@ describe("the Anthropic SDK", () => {
               whole.content.map((block) => ({ ...block, signature: undefined }))
             )
             assert.strictEqual(streamed.stop_reason, "end_turn")
+            const start = yield* Effect.promise(async () => {
+              for await (const event of anthropic.messages.stream(asked)) return event
+              return undefined
+            })
+            assert.isAbove(start?.type === "message_start" ? start.message.usage.input_tokens : 0, 0)
             const { cache_read_input_tokens, input_tokens, output_tokens } = streamed.usage
             assert.strictEqual(
               (cache_read_input_tokens ?? 0) + input_tokens,

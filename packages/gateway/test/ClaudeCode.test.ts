@@ -119,6 +119,27 @@ const requests: Readonly<Record<string, { readonly path?: string; readonly body:
       ]
     }
   },
+  "a turn with words of the system on the way": {
+    body: {
+      ...base,
+      max_tokens: 64_000,
+      metadata: { user_id: "{\"device_id\":\"0c42ed75\",\"account_uuid\":\"\",\"session_id\":\"513b80c5\"}" },
+      thinking: { type: "adaptive", display: "omitted" },
+      messages: [
+        { role: "user", content: [reminder, text("Read a.txt")] },
+        { role: "system", content: "# Environment\nThe model is claude-opus-5." },
+        {
+          role: "assistant",
+          content: [
+            { type: "thinking", thinking: "I read it.", signature: "EqQB" },
+            { type: "tool_use", id: "toolu_01", name: "Read", input: { file_path: "a.txt" } }
+          ]
+        },
+        { role: "user", content: [{ type: "tool_result", tool_use_id: "toolu_01", content: "hello" }] },
+        { role: "system", content: [text("<total_tokens>14984528 tokens left</total_tokens>", cached)] }
+      ]
+    }
+  },
   "a turn after an interruption": {
     body: {
       ...base,

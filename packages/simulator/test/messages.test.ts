@@ -114,7 +114,11 @@ describe("Messages", () => {
         [{ tools: [{ ...tools[0], type: "custom" }] }, /tools\[0\]\.type: unknown variant `custom`/],
         [{ tools, tool_choice: { type: "any" } }, /Thinking mode does not support this tool_choice/],
         [{ tools, messages: forgetful }, /The `content\[\]\.thinking` in the thinking mode must be passed back/],
-        [{ temperature: 3 }, /valid range of temperature/]
+        [{ temperature: 3 }, /valid range of temperature/],
+        [
+          { model: "claude-opus-5", messages: [...body.messages, { role: "system", content: "Be brief" }] },
+          /messages\[1\]\.role: unknown variant `system`/
+        ]
       ]
       for (const [change, expected] of refusals) {
         const { status, text } = yield* ask({ ...body, ...change }, { path })

@@ -4,6 +4,7 @@
  * | in the request | becomes | why |
  * |---|---|---|
  * | an assistant turn without thinking, while thinking and with `tools` | the same with an empty thinking block in front | the service wants the thinking of every earlier turn back; an empty one passes |
+ * | a turn of the role `system`, for a model that takes the system prompt at the beginning only | one of the user, in `<system-reminder>` | Claude Code sends such turns |
  * | a block `redacted_thinking` | left out | the service can't read it |
  * | a tool of the type `custom` | the same without the type | the service knows no such type |
  */
@@ -47,6 +48,17 @@ const mendTool = (tool: unknown): unknown => {
   return rest
 }
 
+/** What stands in for a turn of the system on the way. */
+const reminder = (turn: unknown): unknown => {
+  if (!isFields(turn) || turn["role"] !== "system") return turn
+  const { content } = turn
+  const texts = Array.isArray(content) ? content.filter(isFields).map(({ text }) => text) : [content]
+  return {
+    role: "user",
+    content: [{ type: "text", text: `<system-reminder>\n${texts.join("\n\n")}\n</system-reminder>` }]
+  }
+}
+
 /** The same list where nothing has to change. */
 const mapped = (list: unknown, f: (item: unknown) => unknown): unknown => {
   if (!Array.isArray(list)) return list
@@ -54,10 +66,11 @@ const mapped = (list: unknown, f: (item: unknown) => unknown): unknown => {
   return better.every((item, index) => item === list[index]) ? list : better
 }
 
-/** The very same body where nothing has to change. */
-export const mend = (body: Native["body"]): Native["body"] => {
+/** The very same body where nothing has to change. `leadingSystem`: the model takes the system prompt at the beginning only. */
+export const mend = (body: Native["body"], leadingSystem: boolean): Native["body"] => {
   const wantsThinking = isThinking(body) && Array.isArray(body["tools"]) && body["tools"].length > 0
-  const messages = mapped(body["messages"], (turn) => mendTurn(turn, wantsThinking))
+  const turns = leadingSystem ? mapped(body["messages"], reminder) : body["messages"]
+  const messages = mapped(turns, (turn) => mendTurn(turn, wantsThinking))
   const tools = mapped(body["tools"], mendTool)
   return messages === body["messages"] && tools === body["tools"] ? body : { ...body, messages, tools }
 }

@@ -26,8 +26,8 @@ export type Reader = (data: string) => ChatChunk.ChatChunk | WireText.Unreadable
 export interface Protocol {
   /** Headers that the protocol asks for. */
   readonly headers: Readonly<Record<string, string>>
-  /** The body as DeepSeek takes it; the very same where nothing has to change. Default: as it came. */
-  readonly mend?: ((body: Native.Native["body"]) => Native.Native["body"]) | undefined
+  /** The body as a model of DeepSeek takes it; the very same where nothing has to change. Default: as it came. */
+  readonly mend?: ((body: Native.Native["body"], leadingSystem: boolean) => Native.Native["body"]) | undefined
   readonly whole: (text: string) => ChatCompletion.ChatCompletion | WireText.Unreadable
   /** Makes a reader for one stream. */
   readonly events: () => Reader

@@ -149,6 +149,12 @@ export const make = (
   // Learned from the service, and kept.
   const unspoken = new Set<Native.Protocol>()
 
+  const mended = (body: Native.Native["body"], model: string, { mend }: protocols.Protocol) => {
+    if (provider.rules !== "deepseek" || mend === undefined) return body
+    const known = Object.hasOwn(provider.models, model) ? provider.models[model] : undefined
+    return mend(body, known?.leadingSystem === true)
+  }
+
   /** Sends the native request where there is one and the service speaks its protocol, else the chat. */
   const ask = (
     request: ChatRequest,
@@ -162,8 +168,7 @@ export const make = (
     const path = unspoken.has(name) ? undefined : paths[name]
     const protocol = protocols.of(name)
     if (path === undefined || protocol === undefined) return translated
-    const mended = provider.rules === "deepseek" ? protocol.mend?.(native.body) : undefined
-    const body = requests.native(mended ?? native.body, request.model, accept === events)
+    const body = requests.native(mended(native.body, request.model, protocol), request.model, accept === events)
     return Effect.matchEffect(send("POST", urlOf(path), accept, body, { ...protocol.headers, ...native.headers }), {
       onSuccess: (answer) => Effect.succeed({ answer, protocol }),
       // What is not found may also be something that the request names: only an answer to the chat tells.

@@ -104,6 +104,20 @@ describe("a native request", () => {
       })
       const kept = turns("a", [text], [thought, text])
       assert.deepInclude(yield* sent({ messages: kept }), { messages: kept })
+      const told = [{ role: "user", content: "Hi" }, { role: "system", content: [{ type: "text", text: "Be brief" }] }]
+      assert.deepInclude(yield* sent({ messages: told }), { messages: told })
+      yield* deepseek.complete(
+        Native.attach({ ...request, model: "deepseek-v4-pro" }, {
+          protocol: "messages",
+          body: { ...body, messages: told }
+        })
+      )
+      assert.deepInclude(Object(script.seen.at(-1)?.body), {
+        messages: [told[0], {
+          role: "user",
+          content: [{ type: "text", text: "<system-reminder>\nBe brief\n</system-reminder>" }]
+        }]
+      })
       const silent = { messages: kept, tools: [tool], thinking: { type: "disabled" } }
       assert.deepInclude(yield* sent(silent), silent)
     }))

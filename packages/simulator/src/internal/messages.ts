@@ -163,6 +163,13 @@ const decode: Serde.Decoder<Chat.Chat> = (input, path) =>
     const model = modelOf(yield* Serde.required(from, "model", Serde.string, path))
     const system = yield* optional("system", said)
     const turns = yield* Serde.required(from, "messages", Serde.array(turn), path)
+    const late = model === "deepseek-v4-pro" ? turns.findIndex(([first]) => first?.role === "system") : -1
+    if (late !== -1) {
+      return yield* Serde.fail(
+        `messages[${late}].role`,
+        `unknown variant \`system\`, ${model} takes it at the beginning only`
+      )
+    }
     const thinks = yield* optional(
       "thinking",
       field("Thinking", "type", Serde.literals("enabled", "disabled", "adaptive"))

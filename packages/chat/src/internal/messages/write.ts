@@ -72,6 +72,12 @@ const event = (value: Messages.Event): string => `event: ${value.type}\ndata: ${
 type Kind = "text" | "thinking"
 
 class Writer {
+  private readonly inputTokens: () => number
+
+  constructor(inputTokens: () => number) {
+    this.inputTokens = inputTokens
+  }
+
   /** Whether events of the service itself are written, and whether the last of them was. */
   private isNative = false
   private begun = false
@@ -124,7 +130,7 @@ class Writer {
         content: [],
         stop_reason: null,
         stop_sequence: null,
-        usage: usageOf(undefined)
+        usage: { ...usageOf(undefined), input_tokens: this.inputTokens() }
       }
     })
   }
@@ -173,4 +179,4 @@ class Writer {
 const emptyOf = (kind: Kind): Messages.Block =>
   kind === "text" ? { type: "text", text: "" } : { type: "thinking", thinking: "", signature: "" }
 
-export const make = (): Writer => new Writer()
+export const make = (inputTokens: () => number): Writer => new Writer(inputTokens)
