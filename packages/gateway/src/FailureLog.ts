@@ -32,6 +32,8 @@ const byCode: ReadonlyMap<string, string> = new Map([
   ["gateway_busy", "Raise limits.bodyMemory, or add a gateway."],
   ["internal_error", "This is a defect of the gateway. Report it with its cause."],
   ["stopping", "Nothing: the gateway stops. Raise limits.shutdownTimeout if calls need longer to end."],
+  ["client_keys_unavailable", "Bring the database of the client keys back."],
+  ["records_unavailable", "Bring the database of the ledger back."],
   [
     "model_not_found",
     "The caller asks for a model that is not there. Add it to models in the settings if it should be."

@@ -2,7 +2,7 @@
  * Traces that stand for the values of a histogram: of each bucket the last one, with its trace id and time. `OpenMetrics` shows them, so that
  * a dashboard leads from a slow bucket to a trace.
  *
- * Only traces that are exported count, as OpenTelemetry's filter `trace_based` has it: those that the sampler chose, and those kept because
+ * Only traces that the sampler keeps count, as OpenTelemetry's filter `trace_based` has it: those that the sampler chose, and those kept because
  * a span of theirs failed or was slow. Memory is bounded by the buckets, time by one search for the bucket.
  *
  * @see {@link https://opentelemetry.io/docs/specs/otel/metrics/sdk/#exemplarfilter}
