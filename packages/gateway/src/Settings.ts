@@ -345,8 +345,16 @@ const standing = ({ apiKey, baseUrl }: GatewaySettings["deepseek"]): RouterSetti
 
 type Problem = { readonly path: ReadonlyArray<string | number>; readonly issue: string }
 
+/** Workers do not see each other's memory. */
+const memory = ({ database, listen: { workers } }: GatewaySettings): ReadonlyArray<Problem> =>
+  database === undefined || Redacted.value(database) !== ":memory:" || workers === 1 ? [] : [{
+    path: ["database"],
+    issue: ":memory: is of one process, and listen.workers asks for several. Name a file or a Postgres"
+  }]
+
 const contradictions = (settings: GatewaySettings): ReadonlyArray<Problem> => [
   ...reach(settings),
+  ...memory(settings),
   ...keyProblems(settings.clients, (name) => ["clients", name], ["keys"]),
   ...keyProblems(
     Object.fromEntries(Object.entries(settings.admin.keys).map(([name, keys]) => [name, { keys }])),
@@ -373,7 +381,8 @@ const contradictions = (settings: GatewaySettings): ReadonlyArray<Problem> => [
 const isSimulated = ({ type }: RouterSettings.ProviderSettings): boolean => type === "simulator"
 
 /**
- * The database in force. A gateway that only simulates spends nothing, and leaves no files.
+ * The database in force. A gateway that only simulates spends nothing, and leaves no files; of several processes each would have a memory of
+ * its own.
  *
  * @category accessors
  * @since 0.1.0
@@ -381,7 +390,9 @@ const isSimulated = ({ type }: RouterSettings.ProviderSettings): boolean => type
 export const database = (settings: GatewaySettings): Redacted.Redacted =>
   settings.database ??
     Redacted.make(
-      Object.values(routing(settings).providers).every(isSimulated) ? ":memory:" : Database.defaultFile
+      settings.listen.workers === 1 && Object.values(routing(settings).providers).every(isSimulated)
+        ? ":memory:"
+        : Database.defaultFile
     )
 
 /**

@@ -41,7 +41,7 @@ const tallied = (tally: Tally, options: Parameters<typeof Simulator.make>[0]) =>
       }))
   )))
 
-/** What a client does: asks for a whole answer or a stream, and leaves some streams, which stand still then, after the first bytes. */
+/** What a client does: asks for a whole answer or a stream, and leaves some streams, which are slow, after the first bytes. */
 const one = (url: string, n: number) =>
   Effect.promise(async () => {
     const abort = new AbortController()
@@ -52,7 +52,7 @@ const one = (url: string, n: number) =>
       headers: {
         "content-type": "application/json",
         "x-request-id": `call-${n}`,
-        ...(leaves && { "x-simulate": "stall=3" })
+        ...(leaves && { "x-simulate": "tps=3" })
       },
       body: JSON.stringify({ ...hello, stream, messages: [{ role: "user", content: `Question ${n % 50}, please.` }] }),
       signal: abort.signal

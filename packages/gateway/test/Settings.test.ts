@@ -70,6 +70,16 @@ const mistakes: ReadonlyArray<readonly [kind: string, yaml: string, message: str
   ],
   ["unknown key", "policies:\n  retryy: {}\n", "ballast.yaml:2:3: policies.retryy: unknown key; did you mean retry?"],
   [
+    "a memory of several processes",
+    "database: \":memory:\"\nlisten: { workers: 2 }\n",
+    "ballast.yaml:1:11: database: :memory: is of one process, and listen.workers asks for several. Name a file or a Postgres"
+  ],
+  [
+    "a database that is not known",
+    "database: mysql://127.0.0.1/ballast\n",
+    "ballast.yaml:1:11: database: mysql is not known here: expected the path of a SQLite file, :memory:, or postgres://user:password@host/name"
+  ],
+  [
     "missing secret",
     "deepseek:\n  apiKey: ${env:DEEPSEEK_KEY}\n",
     "ballast.yaml:2:11: deepseek.apiKey: the environment variable DEEPSEEK_KEY is not set"

@@ -33,7 +33,7 @@ listen: { port: 0, workers: 2 }
 const serve = Effect.gen(function*() {
   const file = Path.join(yield* folder, "ballast.yaml")
   writeFileSync(file, settings(1))
-  const program = yield* start(["serve", "--config", file])
+  const program = yield* start(["serve", "--config", file], { BALLAST_DATABASE: `${file}.db` })
   const [, url = ""] = yield* program.printed(/listens on (\S+)[^]*workers: +2\n[^]*curl .*\n/)
   const lines = () => program.stderr.split("\n").filter((line) => /^\{.*\}$/.test(line)).map((line) => JSON.parse(line))
   return { file, program, url, lines }
@@ -144,7 +144,7 @@ describe("ballast serve --workers 2", () => {
       assert.deepStrictEqual([refused.status, refused.json.error.code], [409, "settings_refused"])
 
       const { port } = new URL(url)
-      const second = yield* start(["serve", "--workers", "2", "--port", port])
+      const second = yield* start(["serve", "--workers", "2", "--port", port], { BALLAST_DATABASE: `${file}.db` })
       const { code, stderr } = yield* second.ended
       assert.strictEqual(code, 1)
       assert.include(stderr, `ballast: Port ${port} on 127.0.0.1 is in use.`)
