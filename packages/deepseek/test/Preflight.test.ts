@@ -2,7 +2,7 @@ import { ChatError, type ChatModel, type ChatRequest } from "@ballast/chat"
 import { DeepSeek, Preflight, Provider, Source } from "@ballast/deepseek"
 import { Simulator } from "@ballast/simulator"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Effect, Schema, Stream } from "effect"
 import { HttpClient } from "effect/http"
 import { apiKey, client, service } from "./support/simulated.ts"
 
@@ -160,6 +160,18 @@ describe("Preflight", () => {
         yield* (yield* unchecked).complete(of(more))
       }).pipe(Effect.provide(simulated)))
   }
+
+  it.effect.prop(
+    "refuses only what the service refuses, whatever stands beside it",
+    [Schema.Array(Schema.Literals([...Object.keys(refused), ...Object.keys(accepted)]))],
+    ([names]) =>
+      Effect.gen(function*() {
+        const request = of(Object.assign({}, ...names.map((name) => refused[name]?.[0] ?? accepted[name])))
+        const answer = yield* Effect.result((yield* unchecked).complete(request))
+        const problem = Preflight.check(request, { strict: true })
+        assert.strictEqual(answer._tag, problem === undefined ? "Success" : "Failure", JSON.stringify(problem))
+      }).pipe(Effect.provide(simulated))
+  )
 
   it("leaves strange values to the service", () => {
     const strange: Array<object> = [
