@@ -33,6 +33,7 @@ import * as Stream from "effect/Stream"
 import type { Bodies } from "./Body.ts"
 import * as Client from "./Client.ts"
 import * as ClientDeadline from "./ClientDeadline.ts"
+import type { ClientLimits } from "./ClientLimits.ts"
 import type { Costs } from "./Costs.ts"
 import * as Defer from "./Defer.ts"
 import type * as Dialect from "./Dialect.ts"
@@ -51,6 +52,7 @@ export interface Options {
   readonly dialect: Dialect.Dialect
   readonly bodies: Bodies
   readonly costs: Costs
+  readonly limits: ClientLimits
   readonly streams: EventStream.EventStreams<Rejection>
   /** The account that files belong to: a call that names one goes there. Default: any. */
   readonly filesPlace?: (() => CallContext.Place | undefined) | undefined
@@ -105,8 +107,9 @@ export const make = (options: Options) =>
         WireText.forget(chat)
         begun()
       })
+    const admitted = Effect.andThen(options.limits.admit(exchange, chat), answer)
     // Added to what is there: providing a context of its own would copy all services for each request.
-    return Effect.updateContext(answer, (context: Context.Context<Scope.Scope>) => {
+    return Effect.updateContext(admitted, (context: Context.Context<Scope.Scope>) => {
       if (until.success === undefined) exchange.calledAt = Exchange.now(context)
       return context.pipe(
         Context.add(CallInfo.Current, call),

@@ -6,7 +6,8 @@
  *
  * @since 0.1.0
  */
-import type * as Pricing from "@ballast/deepseek/Pricing"
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import * as Pricing from "@ballast/deepseek/Pricing"
 import * as Settings from "@ballast/settings/Settings"
 import * as BigDecimal from "effect/BigDecimal"
 import type * as Context from "effect/Context"
@@ -17,7 +18,7 @@ import type * as Scope from "effect/Scope"
 import * as Defer from "./Defer.ts"
 import type { Exchange } from "./internal/exchange.ts"
 import * as PriceSettings from "./PriceSettings.ts"
-import { type GatewaySettings, routing, targetsOf } from "./Settings.ts"
+import { type GatewaySettings, placesOf, routing, targetsOf } from "./Settings.ts"
 
 /**
  * @category models
@@ -26,6 +27,8 @@ import { type GatewaySettings, routing, targetsOf } from "./Settings.ts"
 export interface Costs {
   /** Notes on an exchange what its usage costs. */
   readonly note: (exchange: Exchange) => void
+  /** The most that a call can cost, at the dearest of its targets; in the currency of the settings. */
+  readonly bound: (request: ChatRequest, at: number) => Result.Result<Pricing.Cost, Pricing.UnknownPrice>
   /** Waits until a call of a model is cheaper at its first target, at most until a moment in milliseconds since 1970. */
   readonly cheaper: (model: string, until: number) => Effect.Effect<void>
   /** The prices in force, by the names of providers. */
@@ -84,6 +87,25 @@ export const make = Effect.fnUntraced(function*(
     }))
   return {
     pricing: () => pricing,
+    bound: (request, at) => {
+      const { model } = request
+      const { currency } = current.prices
+      let dearest: Result.Result<Pricing.Cost, Pricing.UnknownPrice> = Result.fail(
+        new Pricing.UnknownPrice({ provider: "this gateway", model })
+      )
+      for (const target of placesOf(routing(current), model)) {
+        const asked = { ...request, model: target.model ?? model }
+        const cost = Result.map(pricing.estimate(asked, { provider: target.provider, at }), ({ bound }) => bound)
+        // What can not be compared is as good as unknown.
+        if (Result.isFailure(cost) || cost.success.currency !== currency) {
+          return Result.fail(new Pricing.UnknownPrice({ provider: target.provider, model: asked.model }))
+        }
+        if (Result.isFailure(dearest) || BigDecimal.isGreaterThan(cost.success.total, dearest.success.total)) {
+          dearest = cost
+        }
+      }
+      return dearest
+    },
     cheaper: (model, until) =>
       Effect.suspend(() => {
         const [target] = targetsOf(routing(current), model)

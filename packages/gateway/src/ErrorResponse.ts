@@ -248,6 +248,10 @@ const rows: { readonly [K in Key]: Row } = {
   RecordsUnavailable: { status: 503, type: "gateway_error", code: "records_unavailable" },
   AddressNotAllowed: { status: 403, type: "permission_error", code: "address_not_allowed" },
   ModelNotAllowed: { status: 403, type: "permission_error", code: "model_not_allowed" },
+  ClientLimited: { status: 429, type: "rate_limit_error", code: "client_rate_limit_exceeded" },
+  BudgetExceeded: { status: 429, type: "rate_limit_error", code: "budget_exceeded" },
+  BudgetsUnavailable: { status: 503, type: "gateway_error", code: "budgets_unavailable" },
+  PriceUnknown: { status: 403, type: "permission_error", code: "price_unknown" },
   UnknownRoute: { status: 404, type: "invalid_request_error", code: "unknown_url" },
   MethodNotAllowed: { status: 405, type: "invalid_request_error", code: "method_not_allowed" },
   Stopping: { status: 503, type: "gateway_error", code: "stopping" }
@@ -272,6 +276,7 @@ const internal: ErrorResponse = {
 
 /** Rejections that are not the caller's fault. */
 const faults: { readonly [C in Rejection.Case]?: ChatFault.Fault } = {
+  BudgetsUnavailable: "ballast",
   Busy: "policy",
   ClientKeysUnavailable: "ballast",
   RecordsUnavailable: "ballast",

@@ -171,6 +171,7 @@ export const headers = (exchange: Exchange): Record<string, string> => {
     if (place.model !== undefined) found["x-ballast-model"] = headerText(clip(place.model))
     if (place.arm !== undefined) found["x-ballast-arm"] = headerText(place.arm)
   }
+  if (exchange.budgetWarning !== undefined) found["x-ballast-budget-warning"] = exchange.budgetWarning
   if (exchange.cost !== undefined) found["x-ballast-cost"] = Costs.format(exchange.cost)
   if (place?.cache !== undefined) {
     const { age, state } = place.cache

@@ -53,10 +53,13 @@ import * as AlertBridge from "./AlertBridge.ts"
 import * as AnthropicMessages from "./AnthropicMessages.ts"
 import * as BalanceReader from "./BalanceReader.ts"
 import * as Body from "./Body.ts"
+import * as Budgets from "./Budgets.ts"
 import * as ChatRoute from "./ChatRoute.ts"
 import * as Client from "./Client.ts"
 import * as ClientKeys from "./ClientKeys.ts"
+import * as ClientLimits from "./ClientLimits.ts"
 import * as Costs from "./Costs.ts"
+import type { Database } from "./Database.ts"
 import type { Dialect } from "./Dialect.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
 import * as Estimate from "./Estimate.ts"
@@ -71,6 +74,8 @@ import * as addresses from "./internal/addresses.ts"
 import * as circuits from "./internal/circuits.ts"
 import * as halfOpen from "./internal/halfOpen.ts"
 import { callOf } from "./internal/ledger/callOf.ts"
+import { spentOf } from "./internal/ledger/spent.ts"
+import * as SharedRedis from "./internal/sharedRedis.ts"
 import * as unread from "./internal/unread.ts"
 import type { Page } from "./internal/workerMessages.ts"
 import * as LimitMetrics from "./LimitMetrics.ts"
@@ -442,6 +447,14 @@ const warnOfRestart = (before: GatewaySettings, after: GatewaySettings): Effect.
 
 type Tls = NonNullable<GatewaySettings["listen"]["tls"]>
 
+/** Budgets in Redis where there is one, else in this process. */
+const budgetsOf = ({ prices, redis }: GatewaySettings, database: Database | undefined) => {
+  const spent = spentOf(database, prices.currency)
+  return redis === undefined
+    ? Effect.succeed(Budgets.memory(spent))
+    : Effect.map(SharedRedis.connect(redis.url), (client) => Budgets.redis(client, spent))
+}
+
 const contextOf = ({ certificate, key }: Tls) => ({ cert: certificate, key: Redacted.value(key) })
 
 /** The server, and how a new certificate is taken up: connections from now on have it. */
@@ -511,6 +524,13 @@ export const serve = Effect.fnUntraced(function*(
     }))
   const bodies: Body.Bodies = { read: (request) => Effect.suspend(() => live.bodies.read(request)) }
   const costs = yield* Costs.make(settings)
+  let limited = first
+  yield* Settings.follow(settings, (next) => Effect.sync(() => limited = next))
+  const limits = yield* ClientLimits.make({
+    bound: costs.bound,
+    budgets: yield* budgetsOf(first, options.records?.database),
+    limitsOf: (client) => limited.clients[client]?.limits ?? limited.clientLimits
+  })
   const streams = yield* EventStream.make(shutdown.cut)
   const chat = (dialect: Dialect) =>
     ChatRoute.make({
@@ -518,6 +538,7 @@ export const serve = Effect.fnUntraced(function*(
       dialect,
       bodies,
       costs,
+      limits,
       filesPlace: upstream.filesPlace,
       streams,
       // `node:http` serves HTTP/1 only.

@@ -80,12 +80,18 @@ const event = (json: string): string => `data: ${json}\n\n`
 
 const error = ({ body }: ErrorResponse): string => JSON.stringify(body)
 
-/** The chunk with the cost in its usage, as near as a number of JSON comes to it. */
-const withCost = ({ usage, ...chunk }: ChatChunk.ChatChunk, { currency, total }: Cost): string =>
-  JSON.stringify({
-    ...chunk,
-    usage: { ...usage, cost: BigDecimal.toNumberUnsafe(total), cost_currency: currency }
-  })
+/** Quotes inside a string are escaped, so this is a key. */
+const usageKey = /"usage"\s*:\s*\{/g
+
+/** The chunk with the cost in its usage; all else stays as it came. One whose usage can not be found for sure stays as it is. */
+const withCost = (chunk: ChatChunk.ChatChunk, { currency, total }: Cost): string => {
+  const text = WireText.stringify(chunk)
+  const [found, another] = text.matchAll(usageKey)
+  if (found === undefined || another !== undefined) return text
+  const at = found.index + found[0].length
+  const comma = /^\s*\}/.test(text.slice(at, at + 16)) ? "" : ","
+  return `${text.slice(0, at)}"cost":${BigDecimal.format(total)},"cost_currency":"${currency}"${comma}${text.slice(at)}`
+}
 
 const eventsOf = (wantsUsage: boolean): Events => ({
   chunk: (chunk, cost) =>

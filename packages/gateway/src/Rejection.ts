@@ -32,6 +32,10 @@ export const Case = Schema.Literals([
   "RecordsUnavailable",
   "AddressNotAllowed",
   "ModelNotAllowed",
+  "ClientLimited",
+  "BudgetExceeded",
+  "BudgetsUnavailable",
+  "PriceUnknown",
   "UnknownRoute",
   "MethodNotAllowed",
   "Stopping"

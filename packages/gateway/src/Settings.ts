@@ -26,6 +26,7 @@ import type * as Scope from "effect/Scope"
 import { createSecureContext } from "node:tls"
 import * as Center from "./Center.ts"
 import * as ClientKeys from "./ClientKeys.ts"
+import * as ClientLimits from "./ClientLimits.ts"
 import * as Database from "./Database.ts"
 import * as Environment from "./Environment.ts"
 import { isNetwork } from "./internal/addresses.ts"
@@ -114,7 +115,10 @@ const Client = Schema.Struct({
   expires: Schema.optionalKey(Schema.String.check(Schema.makeFilter(
     (text) => ClientKeys.parseTime(text) !== undefined,
     { expected: "a day or a moment such as 2027-01-31 or 2027-01-31T12:00:00Z" }
-  ))).annotate({ description: "When it may no longer call. Default: never." })
+  ))).annotate({ description: "When it may no longer call. Default: never." }),
+  limits: Schema.optionalKey(ClientLimits.Limits).annotate({
+    description: "What it may ask for and spend. Default: that of clientLimits."
+  })
 })
 
 const Admin = Field.section({
@@ -244,6 +248,9 @@ const All = Schema.Struct({
   clients: Schema.Record(Schema.String, Client).pipe(Field.withDefault({})).annotate({
     description: "Who may call, by name. Empty lets everyone on this machine call."
   }),
+  clientLimits: Schema.optionalKey(ClientLimits.Limits).annotate({
+    description: "What each client may ask for and spend that has no limits of its own. Default: no limits."
+  }),
   admin: Admin,
   deepseek: DeepSeek,
   providers: fields.providers.pipe(Field.withDefault({})).annotate({
@@ -333,6 +340,20 @@ export const targetsOf = (
   model: string
 ): ReadonlyArray<RouterSettings.Target> =>
   ((Object.hasOwn(models, model) ? models[model] : undefined) ?? models[others])?.targets ?? []
+
+/**
+ * All places that a call of a model may go to: the targets of its route, and those of its failover.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const placesOf = (
+  { models }: RouterSettings.RouterSettings,
+  model: string
+): ReadonlyArray<RouterSettings.Target> => {
+  const route = (Object.hasOwn(models, model) ? models[model] : undefined) ?? models[others]
+  return route === undefined ? [] : [...route.targets, ...route.failover]
+}
 
 const isEmpty = (map: object): boolean => Object.keys(map).length === 0
 

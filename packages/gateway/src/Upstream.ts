@@ -24,10 +24,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
-import { Redis } from "effect/persistence/Redis"
-import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
+import * as SharedRedis from "./internal/sharedRedis.ts"
 import { Rejection } from "./Rejection.ts"
 import { filesPlace, type GatewaySettings, others, policies, routing, takesFaults } from "./Settings.ts"
 
@@ -117,14 +116,7 @@ const undici = Effect.flatMap(
 
 /** Answers in Redis. A Redis that is down costs no call and no start. */
 const sharedAnswers = ({ url }: NonNullable<GatewaySettings["redis"]>) =>
-  Effect.flatMap(
-    Effect.promise(() => import("@effect/platform-node/NodeRedis")),
-    (NodeRedis) =>
-      Effect.map(
-        Effect.orDie(Layer.build(NodeRedis.layer({ url: Redacted.value(url) }))),
-        (context) => AnswerStore.redis(Context.get(context, Redis))
-      )
-  )
+  Effect.map(SharedRedis.connect(url), AnswerStore.redis)
 
 const lookupDeadline = "30 seconds"
 const uploadDeadline = "10 minutes"

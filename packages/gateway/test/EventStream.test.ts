@@ -1,9 +1,18 @@
 import { type ChatChunk, ChatError, type ChatModel, WireText } from "@ballast/chat"
 import { Pricing } from "@ballast/deepseek"
 import type { DeepSeek } from "@ballast/deepseek"
-import { ChatRoute, Client, EventStream, type Exchange, OpenAiChat, type Rejection, Shutdown } from "@ballast/gateway"
+import {
+  ChatRoute,
+  Client,
+  ClientLimits,
+  EventStream,
+  type Exchange,
+  OpenAiChat,
+  type Rejection,
+  Shutdown
+} from "@ballast/gateway"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Fiber, Latch, Queue, Stream } from "effect"
+import { Deferred, Duration, Effect, Fiber, Latch, Queue, Result, Stream } from "effect"
 import { HttpServerRequest } from "effect/http"
 import { TestClock } from "effect/testing"
 import { hello } from "./harness.ts"
@@ -84,7 +93,12 @@ const ask = Effect.fnUntraced(function*(model: ChatModel.ChatModel<DeepSeek.Call
   const route = ChatRoute.make({
     model,
     dialect: OpenAiChat.dialect,
-    costs: { note: () => {}, pricing: () => Pricing.make(), cheaper: () => Effect.void },
+    costs: {
+      note: () => {},
+      pricing: () => Pricing.make(),
+      cheaper: () => Effect.void,
+      bound: () => Result.fail(new Pricing.UnknownPrice({ provider: "p", model: "m" }))
+    },
     bodies: {
       read: () =>
         Effect.acquireRelease(
@@ -92,6 +106,7 @@ const ask = Effect.fnUntraced(function*(model: ChatModel.ChatModel<DeepSeek.Call
           () => Effect.sync(() => released = true)
         )
     },
+    limits: ClientLimits.none,
     streams: yield* EventStream.make(cut),
     out: () => out
   })

@@ -288,6 +288,7 @@ models:
     [
       ["docs/routing.md", 10],
       ["docs/prices.md", 2],
+      ["docs/budgets.md", 1],
       ["docs/messages.md", 1],
       ["packages/gateway/README.md", 1]
     ] as const
@@ -299,7 +300,12 @@ models:
       assert.isBelow(examples[0]!.trim().split("\n").length, 10)
       const env = { DEEPSEEK_API_KEY: "sk-main", ARK_KEY: "ark-key" }
       // Keys stand in files beside the settings.
-      const keys = { "second.key": "sk-second", "deepseek.key": "sk-now", "deepseek-next.key": "sk-next" }
+      const keys = {
+        "search.key": "key-of-search",
+        "second.key": "sk-second",
+        "deepseek.key": "sk-now",
+        "deepseek-next.key": "sk-next"
+      }
       for (const yaml of examples) {
         const { models, providers } = Settings.routing(yield* load(yaml, { env, keys }))
         assert.isAbove(Object.keys(models).length * Object.keys(providers).length, 0)

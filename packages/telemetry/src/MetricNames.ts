@@ -90,6 +90,7 @@ export const table: Readonly<Record<string, Row>> = {
   ballast_circuit_breaker_spared_total: ballast("circuit_breaker.spared", "{call}"),
   ballast_circuit_breaker_state: ballast("circuit_breaker.state", "1"),
   ballast_circuit_breaker_transitions_total: ballast("circuit_breaker.transitions", "{transition}"),
+  ballast_budget_used_ratio: ballast("budget.used", "1"),
   // In units of its attribute `currency`.
   ballast_cost_total: ballast("cost", "{currency}"),
   ballast_deadlines_exceeded_total: ballast("deadlines.exceeded", "{call}"),

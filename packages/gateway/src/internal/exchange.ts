@@ -43,6 +43,8 @@ export interface Exchange {
   place?: RouteInfo
   /** What its usage costs; undefined without usage, or where no price is known. */
   cost?: Cost | undefined
+  /** How much of a client's budget is used, where that is much: `day 83%`. */
+  budgetWarning?: string
   /** Whether it has usage, and no price is known for it. */
   unpriced?: boolean
   /** When the answer's first items came, in milliseconds of the clock. */

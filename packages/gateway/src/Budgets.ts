@@ -1,0 +1,290 @@
+/**
+ * Money that clients may spend in a day and a month (UTC).
+ *
+ * A call reserves the most that it can cost before it is made, and is settled by what it did cost; so however many run at once, what is spent and reserved together never
+ * passes the limit. A reservation that is not settled, because its process was killed, expires after an hour.
+ *
+ * In memory, a period begins with what the ledger says was spent in it, and holds for this process. In Redis it holds for all processes; there one decision is one round
+ * trip. A Redis that is down refuses calls of clients with a budget: to let them pass would break the promise.
+ *
+ * @since 0.1.0
+ */
+import * as BigDecimal from "effect/BigDecimal"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Redis from "effect/persistence/Redis"
+import * as Schema from "effect/Schema"
+import { randomUUID } from "node:crypto"
+
+/**
+ * A period of a client's budget.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Period {
+  readonly name: "day" | "month"
+  /** `2026-11-29` or `2026-11`. */
+  readonly key: string
+  readonly limit: BigDecimal.BigDecimal
+  /** When the next one begins, in milliseconds since 1970. */
+  readonly ends: number
+}
+
+/**
+ * The budget of a period does not suffice.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Exceeded extends Schema.TaggedError<Exceeded>()("Exceeded", {
+  period: Schema.Literals(["day", "month"]),
+  ends: Schema.Finite,
+  /** What is spent and reserved, as a share of the limit. */
+  used: Schema.Finite
+}) {}
+
+/**
+ * The budgets can not be asked now.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class BudgetsDown extends Schema.TaggedError<BudgetsDown>()("BudgetsDown", { detail: Schema.String }) {}
+
+/**
+ * What a call has reserved.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Reservation {
+  /** The largest share of a period's limit that is spent and reserved now, and whose. */
+  readonly used: { readonly period: Period["name"]; readonly share: number }
+  /** Puts what the call cost in its place. The first time counts. */
+  readonly settle: (cost: BigDecimal.BigDecimal) => Effect.Effect<void>
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Budgets {
+  /** Reserves in all periods, or in none. */
+  readonly reserve: (
+    client: string,
+    periods: ReadonlyArray<Period>,
+    amount: BigDecimal.BigDecimal
+  ) => Effect.Effect<Reservation, Exceeded | BudgetsDown>
+}
+
+const two = (n: number): string => String(n).padStart(2, "0")
+
+/**
+ * The periods of a moment, with their limits.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const periods = (
+  { day, month }: {
+    readonly day?: BigDecimal.BigDecimal | undefined
+    readonly month?: BigDecimal.BigDecimal | undefined
+  },
+  millis: number
+): ReadonlyArray<Period> => {
+  const { day: number, month: ordinal, year } = DateTime.toPartsUtc(DateTime.makeUnsafe(millis))
+  const monthKey = `${year}-${two(ordinal)}`
+  return [
+    ...day === undefined ? [] : [{
+      name: "day" as const,
+      key: `${monthKey}-${two(number)}`,
+      limit: day,
+      ends: Date.UTC(year, ordinal - 1, number + 1)
+    }],
+    ...month === undefined
+      ? []
+      : [{ name: "month" as const, key: monthKey, limit: month, ends: Date.UTC(year, ordinal) }]
+  ]
+}
+
+/** Whole billionths: sums of them are exact up to nine million of a currency. Rounded up, so that nothing is lost. */
+const units = (amount: BigDecimal.BigDecimal): number =>
+  Number(BigDecimal.scale(BigDecimal.round(amount, { scale: 9, mode: "ceil" }), 9).value)
+
+const lifetime = 3_600_000
+
+/**
+ * What was spent in a period before this process began: of a client, in a span of time.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Spent = (client: string, period: Period) => Effect.Effect<BigDecimal.BigDecimal>
+
+interface State {
+  spent: number
+  /** By id: how much, and until when. In the order of their ends. */
+  readonly reserved: Map<string, { readonly amount: number; readonly until: number }>
+}
+
+const reservedOf = ({ reserved }: State, now: number): number => {
+  let sum = 0
+  for (const [id, { amount, until }] of reserved) {
+    if (until <= now) reserved.delete(id)
+    else sum += amount
+  }
+  return sum
+}
+
+/**
+ * Keeps budgets in this process.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const memory = (spent: Spent): Budgets => {
+  const states = new Map<string, Effect.Effect<State>>()
+  const stateOf = (client: string, period: Period): Effect.Effect<State> =>
+    Effect.suspend(() => {
+      const key = `${client}\n${period.key}`
+      const known = states.get(key)
+      if (known !== undefined) return known
+      // Periods that are over stay until there are many.
+      if (states.size >= 10_000) states.clear()
+      return Effect.flatMap(
+        Effect.cached(
+          Effect.map(spent(client, period), (spent): State => ({ spent: units(spent), reserved: new Map() }))
+        ),
+        (made) => {
+          const first = states.get(key) ?? made
+          states.set(key, first)
+          return first
+        }
+      )
+    })
+  return {
+    reserve: Effect.fnUntraced(function*(client, periods, amount) {
+      const states = yield* Effect.forEach(periods, (period) => stateOf(client, period))
+      const now = yield* Clock.currentTimeMillis
+      const wanted = units(amount)
+      // From here on in one synchronous step.
+      let used: Reservation["used"] = { period: "day", share: 0 }
+      for (const [index, period] of periods.entries()) {
+        const state = states[index]
+        if (state === undefined) continue
+        const taken = state.spent + reservedOf(state, now)
+        const limit = units(period.limit)
+        if (taken + wanted > limit) {
+          return yield* new Exceeded({ period: period.name, ends: period.ends, used: taken / limit })
+        }
+        if ((taken + wanted) / limit >= used.share) used = { period: period.name, share: (taken + wanted) / limit }
+      }
+      const id = randomUUID()
+      for (const { reserved } of states) reserved.set(id, { amount: wanted, until: now + lifetime })
+      return {
+        used,
+        settle: (cost) =>
+          Effect.sync(() => {
+            for (const state of states) if (state.reserved.delete(id)) state.spent += units(cost)
+          })
+      }
+    })
+  }
+}
+
+/**
+ * A period is a hash with what is spent (`s`) and each reservation (`r:<id>` = `<amount>:<until>`). Expired reservations are dropped by the next decision.
+ */
+const reserveScript = Redis.script(
+  (keys: ReadonlyArray<string>, args: ReadonlyArray<string | number>) => [...keys, ...args],
+  {
+    numberOfKeys: (keys) => keys.length,
+    lua: `
+local now, id, amount, until_ = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local worst, at = 0, 0
+for i, key in ipairs(KEYS) do
+  local taken = tonumber(redis.call('HGET', key, 's') or ARGV[5 + (i - 1) * 3 + 2])
+  if redis.call('HSETNX', key, 's', ARGV[5 + (i - 1) * 3 + 2]) == 1 then redis.call('PEXPIRE', key, ARGV[5 + (i - 1) * 3 + 1]) end
+  local all = redis.call('HGETALL', key)
+  for f = 1, #all, 2 do
+    if string.sub(all[f], 1, 2) == 'r:' then
+      local sum, till = string.match(all[f + 1], '^(%d+):(%d+)$')
+      if tonumber(till) <= now then redis.call('HDEL', key, all[f]) else taken = taken + tonumber(sum) end
+    end
+  end
+  local limit = tonumber(ARGV[5 + (i - 1) * 3])
+  if taken + amount > limit then return {0, i, tostring(taken / limit)} end
+  if (taken + amount) / limit >= worst then worst, at = (taken + amount) / limit, i end
+end
+for _, key in ipairs(KEYS) do redis.call('HSET', key, 'r:' .. id, ARGV[3] .. ':' .. until_) end
+return {1, at, tostring(worst)}
+`
+  }
+).withReturnType<readonly [number, number, string]>()
+
+const settleScript = Redis.script((keys: ReadonlyArray<string>, id: string, cost: number) => [...keys, id, cost], {
+  numberOfKeys: (keys) => keys.length,
+  lua: `
+for _, key in ipairs(KEYS) do
+  if redis.call('HDEL', key, 'r:' .. ARGV[1]) == 1 then redis.call('HINCRBY', key, 's', ARGV[2]) end
+end
+return 1
+`
+})
+
+/** How long Redis is waited for. */
+const patience = "2 seconds"
+
+/**
+ * Keeps budgets in Redis, for all processes, under `<prefix>:{<client>}:<period>`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const redis = (client: Redis.Redis["Service"], spent: Spent, prefix = "ballast:budget"): Budgets => {
+  const reserve = client.eval(reserveScript)
+  const settle = client.eval(settleScript)
+  const known = new Set<string>()
+  return {
+    reserve: Effect.fnUntraced(function*(name, periods, amount) {
+      const keys = periods.map(({ key }) => `${prefix}:{${name}}:${key}`)
+      const now = yield* Clock.currentTimeMillis
+      const id = randomUUID()
+      // Where a period begins is asked once in each process; the first that says it counts.
+      const begun = yield* Effect.forEach(
+        periods,
+        (period, index) => known.has(keys[index] ?? "") ? Effect.succeed(0) : Effect.map(spent(name, period), units)
+      )
+      const args = periods.flatMap(({ ends, limit }, index) => [
+        units(limit),
+        Math.max(1, ends - now) + 2 * lifetime,
+        begun[index] ?? 0
+      ])
+      const down = (error: { readonly message: string }) => new BudgetsDown({ detail: error.message })
+      const [granted, index, share] = yield* reserve(keys, [now, id, units(amount), now + lifetime, ...args]).pipe(
+        Effect.timeout(patience),
+        Effect.mapError(down)
+      )
+      if (known.size > 10_000) known.clear()
+      for (const key of keys) known.add(key)
+      const period = periods[index - 1]
+      const used = Number(share)
+      if (granted === 0) {
+        return yield* new Exceeded({ period: period?.name ?? "day", ends: period?.ends ?? now, used })
+      }
+      return {
+        used: { period: period?.name ?? "day", share: used },
+        // What is not settled stays reserved for its hour, and the ledger has it all the same.
+        settle: (cost) =>
+          settle(keys, id, units(cost)).pipe(
+            Effect.timeout(patience),
+            Effect.catch((error) =>
+              Effect.logWarning("a budget could not be settled", { client: name, reason: error.message })
+            )
+          )
+      }
+    })
+  }
+}

@@ -1,0 +1,122 @@
+import { Pricing } from "@ballast/deepseek"
+import { Budgets, ClientLimits, type Exchange } from "@ballast/gateway"
+import { assert, describe, it, layer } from "@effect/vitest"
+import { BigDecimal, Effect, Result } from "effect"
+import { hello, layer as gateway, post, Running, send } from "./harness.ts"
+
+const chat = "/v1/chat/completions"
+const simulator = { type: "simulator", accounts: { main: { keys: ["sk-test"] } } }
+const client = (name: string, limits: object) => ({ keys: [`key-of-${name}`], limits })
+
+const narrow = { concurrency: 1 }
+
+const settings = {
+  providers: { near: simulator, odd: { ...simulator, type: "openai", baseUrl: "http://odd.invalid" } },
+  models: {
+    "deepseek-flash": { targets: [{ provider: "near" }] },
+    odd: { targets: [{ provider: "odd", model: "deepseek-flash" }] }
+  },
+  clients: {
+    free: { keys: ["key-of-free"] },
+    slow: client("slow", { requestsPerMinute: 2 }),
+    wordy: client("wordy", { tokensPerMinute: 600 }),
+    poor: client("poor", { budget: { day: 0.02, warnAt: 0.1 } })
+  },
+  clientLimits: { requestsPerMinute: 1000 }
+}
+
+describe("limits of clients", () => {
+  layer(gateway({ settings }), { excludeTestServices: true })("in the gateway", (it) => {
+    const ask = (name: string, more: object = {}) =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        return yield* post(url + chat, { ...hello, max_tokens: 100, ...more }, {
+          authorization: `Bearer key-of-${name}`
+        })
+      })
+
+    it.effect("refuse more requests a minute, and say when to come back", () =>
+      Effect.gen(function*() {
+        const statuses = yield* Effect.forEach([1, 2, 3], () => Effect.map(ask("slow"), ({ status }) => status))
+        assert.deepStrictEqual(statuses, [200, 200, 429])
+        const { headers, json } = yield* ask("slow")
+        assert.strictEqual(json.error.code, "client_rate_limit_exceeded")
+        assert.match(
+          json.error.message,
+          /^The client slow has reached its limit of 2 requests per minute\. Try again in \d+s/
+        )
+        assert.isAbove(Number(headers.get("retry-after")), 0)
+        assert.strictEqual((yield* ask("free")).status, 200)
+      }))
+
+    it.effect("take tokens by an estimate, and give back what was not used", () =>
+      Effect.gen(function*() {
+        // Each is estimated at more than 100, and uses less.
+        const { json, status } = yield* ask("wordy", { max_tokens: 10 })
+        assert.strictEqual(status, 200)
+        assert.isBelow(json.usage.total_tokens, 100)
+        const statuses = yield* Effect.forEach(Array.from({ length: 8 }), () =>
+          Effect.map(ask("wordy", { max_tokens: 500 }), ({ status }) => status))
+        assert.include(statuses, 429)
+        assert.strictEqual(statuses[0], 200)
+      }))
+
+    it.effect("bound the money, warn before, and never let more be spent", () =>
+      Effect.gen(function*() {
+        const answers = yield* Effect.forEach(Array.from({ length: 60 }), () => ask("poor"), { concurrency: 20 })
+        const costs = answers.flatMap(({ headers, status }) =>
+          status === 200 ? [Number(headers.get("x-ballast-cost")!.split(" ")[0])] : []
+        )
+        assert.isBelow(costs.reduce((sum, cost) => sum + cost, 0), 0.02)
+        assert.isAbove(costs.length, 5)
+        assert.isTrue(answers.some(({ headers }) => /^day \d+%$/.test(headers.get("x-ballast-budget-warning") ?? "")))
+        const refused = answers.find(({ status }) => status === 429)!
+        assert.strictEqual(refused.json.error.code, "budget_exceeded")
+        assert.match(
+          refused.json.error.message,
+          /^The budget of the client poor for this day does not suffice for this call: \d+ % of it are spent or reserved\. It renews at \d{4}-/
+        )
+        const { text } = yield* Effect.flatMap(Running, ({ url }) =>
+          send(`${url}/metrics`, { headers: { authorization: "Bearer key-of-free" } }))
+        assert.match(text, /^ballast_budget_used_ratio\{(?=[^}]*client="poor")[^}]*\} 0\.\d+$/m)
+      }))
+
+    it.effect("refuse a client with a budget a model without a price", () =>
+      Effect.gen(function*() {
+        const { json, status } = yield* ask("poor", { model: "odd" })
+        assert.deepStrictEqual([status, json.error.code], [403, "price_unknown"])
+        assert.match(
+          json.error.message,
+          /The price of deepseek-flash at odd is not known\. The client poor has a budget/
+        )
+        assert.notStrictEqual((yield* ask("free", { model: "odd" })).status, 403)
+      }))
+  })
+
+  it.effect("bound the requests that run at once, until each has ended", () =>
+    Effect.gen(function*() {
+      const limits = yield* ClientLimits.make({
+        limitsOf: () => narrow,
+        bound: () => Result.fail(new Pricing.UnknownPrice({ provider: "p", model: "m" })),
+        budgets: Budgets.memory(() => Effect.succeed(BigDecimal.make(0n, 0)))
+      })
+      const exchange: Exchange.Exchange = {
+        id: "x",
+        began: 0,
+        traceId: "",
+        method: "POST",
+        path: "/",
+        route: "/",
+        params: {},
+        upstream: () => "p",
+        client: { name: "narrow", labels: {} },
+        status: 499
+      }
+      const admit = limits.admit(exchange, { model: "m", messages: [{ role: "user", content: "Hello!" }] })
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* admit
+        assert.strictEqual((yield* Effect.flip(admit)).case, "ClientLimited")
+      }))
+      yield* Effect.scoped(admit)
+    }))
+})
