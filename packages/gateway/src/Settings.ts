@@ -358,7 +358,7 @@ export const placesOf = (
 const isEmpty = (map: object): boolean => Object.keys(map).length === 0
 
 const standing = ({ apiKey, baseUrl }: GatewaySettings["deepseek"]): RouterSettings.RouterSettings["providers"] => {
-  const rest = { choice: "prefix", concurrency: {}, preflight: true, resume: true } as const
+  const rest = { choice: "prefix", concurrency: {}, preflight: true, resume: true, warmUp: false } as const
   return apiKey === undefined
     ? { simulator: { type: "simulator", accounts: {}, ...rest } }
     : { deepseek: { type: "deepseek", baseUrl, accounts: { default: { keys: [apiKey], weight: 1 } }, ...rest } }

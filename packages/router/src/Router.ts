@@ -201,7 +201,7 @@ const targetChoice: Record<Settings.Route["choice"], Choice.Choice> = {
 }
 
 /** What of a provider's settings can change in place. */
-const inPlace = { accounts: {}, resume: true }
+const inPlace = { accounts: {}, resume: true, warmUp: false }
 
 /** Whether a pool can go on under other settings: only its accounts differ, and policies that can be changed in place. */
 const isSame = (before: Pool, name: string, settings: Settings.ProviderSettings, lanes: lanePolicies.Lanes): boolean =>
@@ -367,6 +367,13 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
           )
       })
     }).pipe(Scope.provide(own))
+    const { key } = keyOf(settings, undefined) ?? {}
+    if (settings.warmUp && key !== undefined && provider.paths.models !== undefined) {
+      yield* Effect.flatMap(sourceOf(key), ({ models }) => models).pipe(
+        Effect.catch((error) => Effect.logDebug(`The connection to ${name} could not be warmed up`, error)),
+        Effect.forkIn(own)
+      )
+    }
     const pool: Pool = {
       settings,
       lanes,

@@ -70,6 +70,10 @@ export const ProviderSettings = Schema.Struct({
     description:
       "Whether requests that DeepSeek would surely refuse are refused here, and not sent. Other services get all requests."
   }),
+  warmUp: Schema.Boolean.pipe(Field.withDefault(false)).annotate({
+    description:
+      "Whether the list of models is read as the gateway starts, so that the first call finds a connection with its TLS. It costs nothing."
+  }),
   resume: Schema.Boolean.pipe(Field.withDefault(true)).annotate({
     description:
       "Whether a stream that breaks goes on where its text ended. It takes prefix completion, which DeepSeek has; streams of others end."

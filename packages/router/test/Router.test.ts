@@ -78,6 +78,24 @@ const main = "api.deepseek.com sk-main"
 const ark = "ark.example ark-key"
 
 describe("Router", () => {
+  it.effect("opens a connection as it starts, where a provider says so", () =>
+    Effect.gen(function*() {
+      for (const warmUp of [false, true]) {
+        const paths: Array<string> = []
+        const client = HttpClient.make((request, url) =>
+          Effect.sync(() => {
+            paths.push(`${request.method} ${url.pathname} ${request.headers["authorization"]}`)
+            return HttpClientResponse.fromWeb(request, Response.json({}, { status: 503 }))
+          })
+        )
+        const deepseek = { type: "deepseek", warmUp, accounts: { main: { keys: ["sk-main"] } } }
+        const given = decode({ providers: { deepseek }, models: { "*": { targets: [{ provider: "deepseek" }] } } })
+        yield* Router.make({ settings: given, client: () => Effect.succeed(client) })
+        yield* TestClock.adjust(0)
+        assert.deepStrictEqual(paths, warmUp ? ["GET /models Bearer sk-main"] : [])
+      }
+    }))
+
   it.effect("tells the balance that was read, as long as the account is there", () =>
     Effect.gen(function*() {
       const router = yield* Router.make({ settings, ...internet() })
