@@ -3,7 +3,7 @@
  *
  * A service that speaks Messages gets the request as it came, but for the model and what DeepSeek would refuse, with its `anthropic-version` and
  * `anthropic-beta`, and its answer goes back as it came; for others both are translated (`MessagesChat` says what that loses). Checked is only what the gateway relies on: a JSON object with a `model` of a sane length,
- * turns with a role and content, and a sane `stream`. A key may come as `x-api-key` too.
+ * turns with a role and content, and a sane `stream`.
  *
  * Clients ask for models of Anthropic's. A name that the settings don't have is another one by the table `messages.models` of the
  * settings.
@@ -174,7 +174,6 @@ const estimated = (request: ChatRequest) => (failure: Failure): string | undefin
 
 const common = {
   error,
-  keyHeader: "x-api-key",
   headers: (requestId: string) => ({ "request-id": requestId })
 }
 

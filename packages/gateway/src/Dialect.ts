@@ -61,8 +61,6 @@ export interface Dialect {
   ) => Result.Result<Call, Rejection>
   /** The JSON of an error's answer. */
   readonly error: (error: ErrorResponse) => string
-  /** A header that may carry the client's key, in lower case, where there is no `authorization`. Default none. */
-  readonly keyHeader?: string
   /** Further headers of every answer, by the id of the request. Default none. */
   readonly headers?: (requestId: string) => Readonly<Record<string, string>>
 }

@@ -7,8 +7,8 @@
  * | `POST /v1/responses`, `/responses` | OpenAI's Responses, whole or streamed | yes |
  * | `POST /v1/completions`, `/beta/completions` | the completion of a text, with a suffix or without (FIM) | yes |
  * | `POST /v1/embeddings`, `/embeddings` | vectors of texts, where the model's provider has them | yes |
- * | `POST /v1/messages`, `/anthropic/v1/messages` | Anthropic's Messages, whole or streamed | yes, as `x-api-key` too |
- * | `POST /v1/messages/count_tokens`, `/anthropic/v1/messages/count_tokens` | how many tokens a message has | yes, as `x-api-key` too |
+ * | `POST /v1/messages`, `/anthropic/v1/messages` | Anthropic's Messages, whole or streamed | yes |
+ * | `POST /v1/messages/count_tokens`, `/anthropic/v1/messages/count_tokens` | how many tokens a message has | yes |
  * | `GET /v1/models`, `/models` | the models of the settings and of the service | yes |
  * | `GET /v1/models/{id}`, `/models/{id}` | one of them | yes |
  * | `POST /v1/feedback` | how good an answer was (`Feedback`) | yes |
@@ -21,7 +21,7 @@
  * | `/admin`, `/admin/*` | what an operator sees and steers; see `AdminApi` | an admin key; without admin keys it is not there |
  * | `GET /readyz` | ready for traffic: `503` while stopping, or while a worker is missing | no, but for the names of circuits and why settings were refused |
  *
- * A key is needed only when client keys are configured. `HEAD` works where `GET` does, `OPTIONS` lists the methods. Every answer
+ * A key is needed only when client keys are configured; it comes as `Authorization: Bearer` or as `x-api-key`. `HEAD` works where `GET` does, `OPTIONS` lists the methods. Every answer
  * carries `x-request-id` and `x-ballast-upstream`; an answer to a call says who gave it (`x-ballast-provider`, `-model`, `-arm`) and after
  * how many attempts (`x-ballast-attempts`). There are no CORS headers: keys do not belong into web pages.
  *
@@ -279,10 +279,10 @@ const as = (client: Client.Client, handler: Routes.Handler): Routes.Handler => (
   )
 }
 
-/** The header of the client's key; a dialect may have one of its own, which holds the key alone. */
-const authorizationOf = ({ headers }: HttpServerRequest, dialect: Dialect | undefined): string | undefined => {
-  const own = dialect?.keyHeader === undefined ? undefined : headers[dialect.keyHeader]
-  return headers["authorization"] ?? (own === undefined ? undefined : `Bearer ${own}`)
+/** Where a client's key is: clients of Anthropic's send it alone, under a name of its own. */
+const authorizationOf = ({ headers }: HttpServerRequest): string | undefined => {
+  const key = headers["x-api-key"]
+  return headers["authorization"] ?? (key === undefined ? undefined : `Bearer ${key}`)
 }
 
 /** Where a request comes from, behind the trusted proxies. */
@@ -300,7 +300,7 @@ const callerOf = (
   request: HttpServerRequest
 ): Effect.Effect<Client.Client, Rejection> => {
   const { admins, checkAdmin, checkKey } = live
-  const authorization = authorizationOf(request, route?.dialect)
+  const authorization = authorizationOf(request)
   const client = checkKey(authorization, addressOf(request, live))
   return route?.admins === true && Object.keys(admins).length > 0
     ? Effect.catch(client, (refused) => Effect.mapError(checkAdmin(authorization), () => refused))

@@ -185,6 +185,13 @@ describe("the Anthropic SDK", () => {
   }
 
   layer(gateway({ clientKeys }), { excludeTestServices: true })((it) => {
+    it.effect("lists the models", () =>
+      Effect.gen(function*() {
+        const anthropic = yield* client
+        const { data } = yield* Effect.promise(() => anthropic.models.list())
+        assert.include(data.map(({ id }) => id), "deepseek-v4-pro")
+      }))
+
     it.effect("is told what is wrong with a body, and that a key is needed", () =>
       Effect.gen(function*() {
         const { url } = yield* Running
