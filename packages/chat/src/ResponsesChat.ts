@@ -125,7 +125,8 @@ export interface Writer {
  *
  * **Details**
  *
- * It translates as `fromCompletion` does. Calls end with the stream, since their pieces may alternate.
+ * It translates as `fromCompletion` does. Calls end with the stream, since their pieces may alternate. The events at the end repeat what was
+ * said, up to `limits.wholeAnswer` characters of it; so much is kept.
  *
  * @category translations
  * @since 0.1.0

@@ -2,7 +2,7 @@ import { ChatError } from "@ballast/chat"
 import { type DeepSeek, Files, Undici } from "@ballast/deepseek"
 import { Simulator } from "@ballast/simulator"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schema, Stream } from "effect"
+import { Effect, Fiber, Schema, Stream } from "effect"
 import { apiKey, bare, on, reasonOf, scripted } from "./support/client.ts"
 import { serve } from "./support/loopback.ts"
 import { failure } from "./support/wire.ts"
@@ -131,7 +131,27 @@ describe("Files", () => {
       assert.match(body, /filename="a\.png"\r\ncontent-type: application\/octet-stream\r\n\r\nfirstsecond\r\n--/)
     }))
 
-  it.live("stop to read their content when they are interrupted, or answered early", () =>
+  it.live("stop to read their content, and break off, when they are interrupted", () =>
+    Effect.gen(function*() {
+      const closed = Promise.withResolvers<void>()
+      const begun = Promise.withResolvers<void>()
+      const url = yield* serve((request) => {
+        request.once("data", () => begun.resolve())
+        request.resume().on("close", () => closed.resolve())
+      })
+      const { files } = yield* on(Undici.layer({ proxy: false }), { ...bare, baseUrl: url })
+      let released = false
+      const content = Stream.concat(Stream.make(bytes(1024)), Stream.never).pipe(
+        Stream.ensuring(Effect.sync(() => released = true))
+      )
+      const fiber = yield* Effect.forkChild(files.upload({ ...image, content }))
+      yield* Effect.promise(() => begun.promise)
+      yield* Fiber.interrupt(fiber)
+      yield* Effect.promise(() => closed.promise)
+      assert.isTrue(released)
+    }))
+
+  it.live("are answered before they have ended", () =>
     Effect.gen(function*() {
       const url = yield* serve((_, response) => {
         response.writeHead(401, { "content-type": "application/json", connection: "close" })

@@ -97,18 +97,45 @@ for (const provider of [deepSeek, chatOnly]) {
 }
 
 describe("Responses", () => {
-  it.effect("tell what the service refuses, in its words", () =>
+  const lost = [
+    { role: "user", content: "Hi" },
+    { type: "reasoning", summary: [], encrypted_content: null },
+    { type: "function_call", call_id: "a", name: "get_weather", arguments: "{}" },
+    { type: "function_call_output", call_id: "a", output: "18 °C" },
+    { type: "message", role: "assistant", content: "18 °C" },
+    { role: "user", content: "Thanks" }
+  ] as const
+
+  it.effect("go on where a client has lost the thinking", () =>
     Effect.gen(function*() {
       const model = yield* simulated()
-      const call = { type: "function_call", call_id: "a", name: "get_weather", arguments: "{}" } as const
-      const input = [
-        { role: "user", content: "Hi" } as const,
-        call,
-        { type: "function_call_output", call_id: "a", output: "" } as const
-      ]
-      const reason = yield* reasonOf(ResponsesChat.create(model, { ...request, input }))
+      assert.strictEqual((yield* ResponsesChat.create(model, { ...request, input: lost })).status, "completed")
+    }))
+
+  it.effect("tell what the service refuses, in its words", () =>
+    Effect.gen(function*() {
+      const model = yield* simulated({ provider: { ...deepSeek, rules: "none" } })
+      const reason = yield* reasonOf(ResponsesChat.create(model, { ...request, input: lost }))
       assert.deepInclude(reason, { class: "ClientError", _tag: "InvalidRequest", status: 400 })
       assert.match(reason.detail, /`reasoning_text` in the thinking mode must be passed back/)
+    }))
+
+  it.effect("are refused before they are sent where the service would refuse them", () =>
+    Effect.gen(function*() {
+      const script = Scripted.make({ body: ["{}"] })
+      const model = yield* on(script.layer)
+      const wrong: ReadonlyArray<readonly [Partial<Responses.Request>, string]> = [
+        [{ tools: [...tools, { type: "custom", name: "other" }] }, "tools[1]"],
+        [{ top_logprobs: 21 }, "top_logprobs"],
+        [{ temperature: 3 }, "temperature"]
+      ]
+      for (const [change, path] of wrong) {
+        assert.deepInclude(yield* reasonOf(ResponsesChat.create(model, { ...request, ...change })), {
+          path,
+          status: 400
+        })
+      }
+      assert.lengthOf(script.seen, 0)
     }))
 
   it.effect("that fail on their way are typed errors", () =>
@@ -158,9 +185,25 @@ describe("Completions", () => {
       assert.lengthOf(script.seen, 0)
     }))
 
+  it.effect("are refused before they are sent where the service would refuse them", () =>
+    Effect.gen(function*() {
+      const script = Scripted.make({ body: ["{}"] })
+      const model = yield* on(script.layer)
+      const wrong: ReadonlyArray<readonly [Partial<Completions.Request>, string]> = [
+        [{ echo: true }, "echo"],
+        [{ echo: true, suffix: null }, "echo"],
+        [{ logprobs: 21 }, "logprobs"],
+        [{ stop: Array.from({ length: 17 }, () => "x") }, "stop"]
+      ]
+      for (const [change, path] of wrong) {
+        assert.deepInclude(yield* reasonOf(Completions.create(model, { ...request, ...change })), { path, status: 400 })
+      }
+      assert.lengthOf(script.seen, 0)
+    }))
+
   it.effect("tell what the service refuses", () =>
     Effect.gen(function*() {
-      const model = yield* simulated()
+      const model = yield* simulated({ provider: { ...deepSeek, rules: "none" } })
       const reason = yield* reasonOf(Completions.create(model, { ...request, echo: true }))
       assert.deepInclude(reason, { class: "ClientError", _tag: "InvalidRequest" })
       assert.match(reason.detail, /echo/)

@@ -15,6 +15,7 @@ import * as ResponsesChat from "@ballast/chat/ResponsesChat"
 import * as WireText from "@ballast/chat/WireText"
 import type * as answers from "./answer.ts"
 import { mend } from "./mendMessages.ts"
+import { mendResponses } from "./nativeRules.ts"
 
 /**
  * Reads the data of the events of one stream, in their order: a chunk; nothing, for an event that nobody needs (a ping); or `Unreadable`, for
@@ -79,7 +80,7 @@ type Readers = Omit<Protocol, "text">
 const natives: { readonly [P in Native.Protocol]: Readers | undefined } = {
   messages: { headers: anthropic, mend, whole: MessagesChat.parse, events: MessagesChat.reader },
   countTokens: { headers: anthropic, mend, whole: MessagesChat.parseCount, events: MessagesChat.reader },
-  responses: { headers: {}, whole: ResponsesChat.parse, events: ResponsesChat.reader },
+  responses: { headers: {}, mend: mendResponses, whole: ResponsesChat.parse, events: ResponsesChat.reader },
   completions: { headers: {}, whole: Completions.parse, events: Completions.reader },
   embeddings: { headers: {}, whole: Embeddings.parse, events: Embeddings.reader }
 }

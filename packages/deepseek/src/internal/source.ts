@@ -35,6 +35,7 @@ import * as chatPaths from "./chatPath.ts"
 import * as chunks from "./chunks.ts"
 import * as decode from "./decode.ts"
 import * as errors from "./errors.ts"
+import * as nativeRules from "./nativeRules.ts"
 import * as protocols from "./protocol.ts"
 import * as requests from "./request.ts"
 import { unfit } from "./unfit.ts"
@@ -168,6 +169,8 @@ export const make = (
     const path = unspoken.has(name) ? undefined : paths[name]
     const protocol = protocols.of(name)
     if (path === undefined || protocol === undefined) return translated
+    const problem = rules && nativeRules.problem(native)
+    if (problem !== undefined) return Effect.fail(Preflight.toError(problem))
     const body = requests.native(mended(native.body, request.model, protocol), request.model, accept === events)
     return Effect.matchEffect(send("POST", urlOf(path), accept, body, { ...protocol.headers, ...native.headers }), {
       onSuccess: (answer) => Effect.succeed({ answer, protocol }),

@@ -1,6 +1,7 @@
 /** Writes chat answers as Responses: one object, or events. */
 import type { ChatChunk, ToolCallDelta } from "../../ChatChunk.ts"
 import type { ChatCompletion } from "../../ChatCompletion.ts"
+import { limits } from "../../Limits.ts"
 import * as Native from "../../Native.ts"
 import type {
   Answer,
@@ -197,6 +198,8 @@ export class Writer {
   private finish: string | null | undefined
   private usage: ChatUsage | undefined
   private sequence = 0
+  /** Characters that are kept for the events that repeat them. */
+  private kept = 0
   private events: Array<Said & { readonly sequence_number: number }> = []
   /** Whether events of the service's own were written, so that those here would only disturb. */
   private isNative = false
@@ -277,6 +280,13 @@ export class Writer {
     return Number(/"sequence_number":\s*(\d{1,15})/.exec(this.lastNative)?.[1] ?? 0)
   }
 
+  /** Past the limit of a whole answer, what is repeated at the end is cut; the deltas have all of it. */
+  private keep(pieces: Array<string>, piece: string): void {
+    if (this.kept + piece.length > limits.wholeAnswer) return
+    this.kept += piece.length
+    pieces.push(piece)
+  }
+
   private add(said: Said): void {
     this.events.push({ ...said, sequence_number: this.sequence++ })
   }
@@ -317,7 +327,7 @@ export class Writer {
       this.text = this.openText(kind)
     }
     const { id, pieces, place } = this.text
-    pieces.push(delta)
+    this.keep(pieces, delta)
     this.add({ type: `response.${kind}.delta`, item_id: id, output_index: place, content_index: 0, delta })
   }
 
@@ -355,7 +365,7 @@ export class Writer {
     const call = this.calls.get(fragment.index) ?? this.openCall(fragment)
     const piece = fragment.function?.arguments
     if (!piece) return
-    call.pieces.push(piece)
+    this.keep(call.pieces, piece)
     if (call.isCustom) return
     const at = { item_id: call.id, output_index: call.place }
     this.add({ type: "response.function_call_arguments.delta", ...at, delta: piece })
