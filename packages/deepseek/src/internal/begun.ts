@@ -123,10 +123,10 @@ export class Begun {
   /** What asks for the rest; undefined when there can be none, since all tokens that the caller allows were given. */
   rest(): ChatRequest | undefined {
     const { content, reasoning, request } = this
-    const { max_tokens: most, messages } = request
-    if (typeof most === "number" && most <= this.tokens) return undefined
+    const budgets = budgetsOf(request, this.tokens)
+    if (Object.values(budgets).some((left) => left < 1)) return undefined
     const own = Provider.prefixOf(request)
-    const [first, ...more] = own === undefined ? messages : messages.slice(0, -1)
+    const [first, ...more] = own === undefined ? request.messages : request.messages.slice(0, -1)
     const thoughts = (own?.reasoning_content ?? "") + reasoning
     const prefix: Message = {
       ...own,
@@ -135,11 +135,7 @@ export class Begun {
       ...(thoughts !== "" && { reasoning_content: thoughts }),
       prefix: true
     }
-    return {
-      ...request,
-      messages: first === undefined ? [prefix] : [first, ...more, prefix],
-      ...(typeof most === "number" && { max_tokens: most - this.tokens })
-    }
+    return { ...request, ...budgets, messages: first === undefined ? [prefix] : [first, ...more, prefix] }
   }
 
   /** The last chunk of an answer that has all the tokens that it may have. */
@@ -166,6 +162,16 @@ export class Begun {
     }
   }
 }
+
+/** What is left of the tokens that a request allows, under either of the names for that. */
+const budgetsOf = (request: ChatRequest, given: number): Readonly<Record<string, number>> =>
+  Object.fromEntries(
+    Object.entries(request).flatMap(([name, most]): ReadonlyArray<readonly [string, number]> =>
+      (name === "max_tokens" || name === "max_completion_tokens") && typeof most === "number"
+        ? [[name, most - given]]
+        : []
+    )
+  )
 
 const textOf = (message: { readonly content?: unknown } | undefined): string =>
   typeof message?.content === "string" ? message.content : ""

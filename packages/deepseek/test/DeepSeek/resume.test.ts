@@ -47,7 +47,7 @@ const tagOf = (exit: Exit.Exit<unknown, unknown>) =>
 describe("Resume", () => {
   it.effect("asks for the rest by prefix completion on the beta path, with text and thoughts so far", () =>
     Effect.gen(function*() {
-      const asked = { ...request, max_tokens: 100 }
+      const asked = { ...request, max_tokens: 100, max_completion_tokens: 50 }
       const { exit, message, script } = yield* collected([cut, rest("lo")], asked)
       assert.isTrue(Exit.isSuccess(exit))
       assert.deepStrictEqual(message, { role: "assistant", content: "Hello", reasoning_content: "Hm" })
@@ -57,6 +57,7 @@ describe("Resume", () => {
       assert.deepStrictEqual(next?.body, {
         ...Object(first?.body),
         max_tokens: 98,
+        max_completion_tokens: 48,
         messages: [...request.messages, {
           role: "assistant",
           content: "Hel",
