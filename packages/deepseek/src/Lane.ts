@@ -5,7 +5,7 @@
  * From the outside in: span of the call, total deadline, retries with their budget, circuit breaker, rate limit, concurrency limit,
  * deadlines of the attempt, span of the attempt. The policies are named `<name>/<model>`, and found by that name in the registry at
  * hand until the scope closes. A 429 that names a concurrency limit lowers that of the lane at once; it grows again later. Where several
- * processes share limits (`Share`), the lane keeps this process's part of each.
+ * processes share limits (`Share`), the lane keeps this process's part of each; with a `RateLimiterStore` at hand the rate is one for all of them.
  *
  * @since 0.1.0
  */
@@ -17,13 +17,16 @@ import * as CircuitBreaker from "@ballast/resilience/CircuitBreaker"
 import type * as Deadline from "@ballast/resilience/Deadline"
 import * as Policy from "@ballast/resilience/Policy"
 import type * as RateLimiter from "@ballast/resilience/RateLimiter"
+import * as RateLimiterStore from "@ballast/resilience/RateLimiterStore"
 import * as Registry from "@ballast/resilience/Registry"
 import type * as Retry from "@ballast/resilience/Retry"
 import * as RetryBudget from "@ballast/resilience/RetryBudget"
 import * as Share from "@ballast/resilience/Share"
+import * as SharedRateLimiter from "@ballast/resilience/SharedRateLimiter"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Provider from "./Provider.ts"
 import * as Resume from "./Resume.ts"
@@ -140,8 +143,8 @@ export const make = Effect.fnUntraced(function*(
   const { total, ...attemptLimits } = resolveDeadlines(options.deadlines)
   const circuitBreaker = yield* breakerOf(name, options)
   const adaptiveLimit = yield* limitOf(name, options, provider.models[model]?.concurrency, total)
-  const rateLimit = enabled(options.rateLimit, defaults.rateLimit)
-  const policy = yield* Policy.common<ChatError.TransportError>({
+  const { rateLimiter, sharedRateLimiter } = yield* limiterOf(name, enabled(options.rateLimit, defaults.rateLimit))
+  const policy = yield* Policy.common<ChatError.TransportError, RateLimiter.RateLimitExceeded>({
     name,
     total,
     ...attemptLimits,
@@ -151,11 +154,11 @@ export const make = Effect.fnUntraced(function*(
     progress,
     retry: yield* retryOf(name, options),
     circuitBreaker,
-    rateLimiter: rateLimit && (yield* rateOf(rateLimit)),
+    rateLimiter,
     concurrencyLimit: adaptiveLimit
   })
   const registry = yield* Registry.Current
-  yield* registry.register(owner, name, { ...policy.parts, circuitBreaker, adaptiveLimit })
+  yield* registry.register(owner, name, { ...policy.parts, circuitBreaker, adaptiveLimit, sharedRateLimiter })
 
   const traced = { name: owner, model, provider, url }
   const attempt = Traced.attempt(traced)(source)
@@ -187,6 +190,21 @@ export const retryOf = (
   const budget = isBudget(given) ? Effect.succeed(given) : RetryBudget.make({ name, ...given })
   return Effect.map(budget, (budget) => ({ ...retry, budget }))
 }
+
+/** One limit for all processes where there is a store that they share, else this process's part of it. */
+const limiterOf = Effect.fnUntraced(function*(name: string, options: RateLimiter.Options | undefined) {
+  if (options === undefined) return { rateLimiter: undefined, sharedRateLimiter: undefined }
+  const store = yield* Effect.serviceOption(RateLimiterStore.RateLimiterStore)
+  if (Option.isNone(store)) return { rateLimiter: yield* rateOf(options), sharedRateLimiter: undefined }
+  const sharedRateLimiter = yield* Effect.provideService(
+    SharedRateLimiter.make({ name, ...options, onStoreError: "allow" }),
+    RateLimiterStore.RateLimiterStore,
+    store.value
+  )
+  // A store that fails lets calls run.
+  const rateLimiter = sharedRateLimiter("") as Policy.Policy<RateLimiter.RateLimitExceeded>
+  return { rateLimiter, sharedRateLimiter }
+})
 
 /**
  * A rate limit as this process keeps it: its part, where several share the limit.

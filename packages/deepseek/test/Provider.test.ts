@@ -1,6 +1,6 @@
 /** A second provider, made with public functions only: a host in memory that speaks the API in its own way. */
 import { Lane, PerModel, Provider, Source } from "@ballast/deepseek"
-import { Registry, Share } from "@ballast/resilience"
+import { RateLimiterStore, Registry, Share } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Redacted, Stream } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
@@ -106,6 +106,20 @@ describe("a second provider", () => {
       assert.strictEqual((yield* limit!.inspect).limit, 2)
       assert.strictEqual((yield* rate!.inspect).available, 3)
     }).pipe(Effect.provideService(Share.Current, { index: 0, of: 2 })))
+
+  it.effect("keeps one rate for all processes where there is a store that they share", () =>
+    Effect.gen(function*() {
+      const source = yield* sourceOn(host().layer)
+      const options = { model: "qwen-quay", retry: false, rateLimit: { limit: 3, window: "1 hour" } } as const
+      const process = (index: number) =>
+        Effect.provideService(Lane.make(source, options), Share.Current, { index, of: 2 })
+      const [first, second] = [yield* process(0), yield* process(1)]
+      const tags: Array<string> = []
+      for (const lane of [first, first, first, second]) {
+        tags.push((yield* Effect.result(lane.complete(request)))._tag)
+      }
+      assert.deepStrictEqual(tags, ["Success", "Success", "Success", "Failure"])
+    }).pipe(Effect.provide(RateLimiterStore.layerStoreMemory)))
 
   it.effect("is chosen by model beside others", () =>
     Effect.gen(function*() {

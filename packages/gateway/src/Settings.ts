@@ -279,7 +279,8 @@ const All = Schema.Struct({
   redis: Schema.optionalKey(Schema.Struct({
     url: Field.secret.annotate({ description: "Such as redis://127.0.0.1:6379; it may hold a password." })
   })).annotate({
-    description: "A Redis for what several gateways share, such as answers of the caches. A change needs a restart."
+    description:
+      "A Redis for what several gateways share, such as answers of the caches and rate limits. A change needs a restart."
   }),
   center: Schema.optionalKey(Center.Center).annotate({
     description:

@@ -12,6 +12,7 @@ import type { ModelInfo, ModelList } from "@ballast/chat/ModelList"
 import * as Files from "@ballast/deepseek/Files"
 import * as Lane from "@ballast/deepseek/Lane"
 import * as Policy from "@ballast/resilience/Policy"
+import * as RateLimiterStore from "@ballast/resilience/RateLimiterStore"
 import * as AnswerStore from "@ballast/router/AnswerStore"
 import type * as CallContext from "@ballast/router/CallContext"
 import * as Router from "@ballast/router/Router"
@@ -24,6 +25,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
+import { Redis } from "effect/persistence/Redis"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as SharedRedis from "./internal/sharedRedis.ts"
@@ -114,9 +116,13 @@ const undici = Effect.flatMap(
   (Undici) => Effect.map(Layer.build(Undici.layer()), Context.get(HttpClient.HttpClient))
 )
 
-/** Answers in Redis. A Redis that is down costs no call and no start. */
-const sharedAnswers = ({ url }: NonNullable<GatewaySettings["redis"]>) =>
-  Effect.map(SharedRedis.connect(url), AnswerStore.redis)
+/** Where rate limits are kept that all processes share; none without Redis. */
+const rateStore = (redis: Redis["Service"] | undefined) =>
+  redis === undefined
+    ? Effect.succeed(Context.empty())
+    : Layer.build(
+      Layer.provide(RateLimiterStore.layerStoreRedis(), Layer.succeed(Redis, redis))
+    )
 
 const lookupDeadline = "30 seconds"
 const uploadDeadline = "10 minutes"
@@ -145,17 +151,19 @@ export const make = Effect.fnUntraced(function*(
     filesPlace: filesPlace(settings)
   })
   let current = currentOf(first)
+  const redis = first.redis && (yield* SharedRedis.connect(first.redis.url))
+  const shared: Context.Context<never> = yield* rateStore(redis)
   const router = yield* Router.make({
     settings: current,
-    answers: first.redis && (yield* sharedAnswers(first.redis)),
+    answers: redis && AnswerStore.redis(redis),
     policies: policies(first),
     client: (_, type) =>
       options.client === undefined ? type === "simulator" ? simulator : network : Effect.succeed(options.client)
-  })
+  }).pipe(Effect.provideContext(shared))
   yield* Settings.follow(settings, (next) => {
     const following = currentOf(next)
     return Effect.andThen(
-      router.update(following, policies(next)),
+      Effect.provideContext(router.update(following, policies(next)), shared),
       Effect.sync(() => current = following)
     )
   })

@@ -1,8 +1,10 @@
+import { Registry } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import OpenAI from "openai"
 import { freePort } from "../../../test/support/freePort.ts"
-import { eventually } from "./harness.ts"
+import { describeRedis, layer as RedisServerLayer, RedisServer } from "../../../test/support/RedisServer.ts"
+import { eventually, hello, post } from "./harness.ts"
 import { start } from "./program.ts"
 import { gateway, provided, service } from "./support/hosts.ts"
 
@@ -150,3 +152,25 @@ policies: { retry: { times: 0 } }
       assert.deepStrictEqual(new Set(answers), new Set(["deepseek"]))
     }).pipe(Effect.scoped, provided))
 })
+
+describeRedis("gateways with one Redis", () =>
+  it.live("keep one rate limit", () =>
+    Effect.gen(function*() {
+      const { url: redis } = yield* RedisServer
+      const url = yield* service(() => 200)
+      const yaml = `listen: { port: 0 }
+redis: { url: "${redis}" }
+providers: { a: { type: openai, baseUrl: "${url}", accounts: { main: { keys: [ key ] } } } }
+models: { deepseek-flash: { targets: [ { provider: a } ] } }
+policies: { retry: { times: 0 }, rateLimit: { limit: 3, window: 1h } }
+`
+      const ports = yield* Effect.replicateEffect(
+        Effect.flatMap(gateway(yaml), ({ serve }) => Effect.provide(serve, Registry.layer)),
+        2
+      )
+      const statuses: Array<number> = []
+      for (const { port } of [...ports, ...ports]) {
+        statuses.push((yield* post(`http://127.0.0.1:${port}/v1/chat/completions`, hello)).status)
+      }
+      assert.deepStrictEqual(statuses, [200, 200, 200, 429])
+    }).pipe(Effect.scoped, Effect.provide(RedisServerLayer), provided)))

@@ -25,6 +25,7 @@ import type { Hedge } from "./Hedge.ts"
 import type { RateLimiter } from "./RateLimiter.ts"
 import type { Retry } from "./Retry.ts"
 import type { RetryBudget } from "./RetryBudget.ts"
+import type { SharedRateLimiter } from "./SharedRateLimiter.ts"
 
 /**
  * What can be registered: the type of a handle for each kind. Further kinds are
@@ -42,6 +43,7 @@ export interface Kinds {
   readonly rateLimiter: RateLimiter
   readonly retry: Retry
   readonly retryBudget: RetryBudget
+  readonly sharedRateLimiter: SharedRateLimiter
 }
 
 /**

@@ -232,6 +232,10 @@ const updatePolicies = Effect.fnUntraced(function*(
     const { rateLimit = false } = changed(name) ?? {}
     if (rateLimit !== false) yield* handle.update(yield* Lane.rateOf(rateLimit))
   }
+  for (const { handle, name } of yield* registry.list({ owner, kind: "sharedRateLimiter" })) {
+    const { rateLimit = false } = changed(name) ?? {}
+    if (rateLimit !== false) yield* handle.update(rateLimit)
+  }
   for (const { handle, name } of yield* registry.list({ owner, kind: "adaptiveLimit" })) {
     const { concurrency = {} } = changed(name) ?? { concurrency: false }
     if (concurrency === false) continue
