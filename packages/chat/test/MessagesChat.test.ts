@@ -270,6 +270,14 @@ describe("MessagesChat", () => {
     assert.deepInclude(events.at(-2), { usage: answer.usage, delta: { stop_reason: "tool_use", stop_sequence: null } })
   })
 
+  it("writes why a stream ended", () => {
+    const ends = (...given: ReadonlyArray<ChatChunk.ChatChunk>) =>
+      JSON.parse(dataOf(write(given)).at(-2)!).delta.stop_reason
+    assert.strictEqual(ends(chunkOf({ content: "Hi" }), chunkOf({}, "length")), "max_tokens")
+    assert.strictEqual(ends(chunkOf({ content: "Hi" }, "stop")), "end_turn")
+    assert.strictEqual(ends(), "end_turn")
+  })
+
   it("reads the events of a stream as the chunks that they came from, with their texts", () => {
     const read = MessagesChat.reader()
     const joined = ChatAccumulator.make()
