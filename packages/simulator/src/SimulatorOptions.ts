@@ -25,7 +25,7 @@ export interface SimulatorOptions {
   readonly keys?: ReadonlyArray<string> | undefined
   /** Time until the status and headers. Default: 20 ms. */
   readonly latency?: Duration.Input | undefined
-  /** Time from the headers to the first token. Default: 300 ms. */
+  /** Time from the headers to the first token; where it is longer than 10 minutes, the connection is closed then. Default: 300 ms. */
   readonly timeToFirstToken?: Duration.Input | undefined
   /** Tokens per second after the first, above 0; `Infinity` for all at once. Default: 300. */
   readonly tokensPerSecond?: number | undefined

@@ -449,6 +449,6 @@ describe("Simulator", () => {
         const fiber = yield* Effect.forkChild(Effect.forEach(Array.from({ length: 24 }), () => ask(hello)))
         yield* TestClock.adjust("1 day")
         assert.strictEqual((yield* Fiber.join(fiber)).length, 24)
-      }).pipe(simulated({ timeToFirstToken: "59 minutes", keepAlive: "1 minute", jitter: 0 })))
+      }).pipe(simulated({ latency: "50 minutes", timeToFirstToken: "9 minutes", keepAlive: "1 minute", jitter: 0 })))
   })
 })

@@ -77,9 +77,12 @@ export const make = (settings: Settings, account: Account) => {
     { draw, fault }: Arrival
   ): Timeline.Timeline => {
     const pace = paceOf(settings, fault, draw)
-    return stream
-      ? Timeline.events(encoding.events(answer), pace, fault)
-      : Timeline.json(encoding.whole(answer), totalTime(pace, answer.usage.completion_tokens), pace.keepAlive, fault)
+    return Timeline.inTime(
+      pace.first,
+      stream
+        ? Timeline.events(encoding.events(answer), pace, fault)
+        : Timeline.json(encoding.whole(answer), totalTime(pace, answer.usage.completion_tokens), pace.keepAlive, fault)
+    )
   }
 
   return (arrival: Arrival, key: string, protocol: Protocol): Reply => {

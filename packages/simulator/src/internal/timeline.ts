@@ -103,6 +103,21 @@ export const body = (whole: Content, at: number, keepAlive: number, fault: Fault
 export const json = (value: unknown, at: number, keepAlive: number, fault: Fault): Timeline =>
   body(fault.error === undefined ? JSON.stringify(value) : Refusal.inStream, at, keepAlive, fault)
 
+/** The service closes the connection of an answer that has not begun by then, in milliseconds. */
+const startLimit = 600_000
+
+const before = function*(pieces: Iterable<Piece>, limit: number): Generator<Piece> {
+  for (const piece of pieces) {
+    if (piece.at >= limit) break
+    yield piece
+  }
+  yield { at: limit, content: "\n" }
+}
+
+/** An answer whose first token would come at `first` milliseconds, or the end of one that is too late. */
+export const inTime = (first: number, timeline: Timeline): Timeline =>
+  first <= startLimit ? timeline : { pieces: before(timeline.pieces, startLimit), end: "cut" }
+
 type Bytes = [Uint8Array, ...Array<Uint8Array>]
 
 const encoder = new TextEncoder()

@@ -1,6 +1,6 @@
 import { ChatAccumulator } from "@ballast/chat"
 import { assert } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { ask, complete, eventsOf, get, hello, post, read, streamed, user, weather } from "../support.ts"
 import { all, beta, client, failsAs, refuses, request, section, takes } from "./rows.ts"
@@ -159,6 +159,17 @@ section("§6.2 a stream", {
 })
 
 section("§6.3 time limits", {
+  "an answer that has not begun after 10 minutes loses its connection": Effect.gen(function*() {
+    for (const stream of [true, false]) {
+      const fiber = yield* Effect.forkChild(Effect.exit(ask({ ...hello, stream }, { simulate: "ttft=601s" })), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("599 seconds")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      assert.isTrue(Exit.isFailure(yield* Fiber.join(fiber)))
+    }
+  }),
   "comments are no progress: the deadline of the first token holds": Effect.gen(function*() {
     const fiber = yield* Effect.forkChild(
       client((deepseek) => Effect.flip(Stream.runDrain(deepseek.stream(request))), "ttft=1h, keepalive=1000", {
