@@ -26,6 +26,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Expression from "./Expression.ts"
+import * as Service from "./Service.ts"
 
 const identifier = Schema.String.check(Schema.makeFilter((text) => /^[A-Za-z_]\w{0,63}$/.test(text), {
   expected: "a name of letters, digits and _, at most 64"
@@ -165,7 +166,7 @@ export const File = Schema.Struct({
       description: "Steps that run at the end, also of a run that failed or was cancelled."
     })
   }),
-  services: Schema.optionalKey(Schema.Record(identifier, Schema.Unknown)).annotate({
+  services: Schema.optionalKey(Schema.Record(identifier, Service.Settings)).annotate({
     description: "What its steps call, beside the services that the program brings."
   })
 })
@@ -241,13 +242,14 @@ const plan = (
   steps: ReadonlyArray<Step>,
   path: Path,
   idOf: (step: Step) => string,
-  around: string | undefined
+  around: string | undefined,
+  first = 0
 ): ReadonlyArray<Planned> => {
   const ids = steps.map(idOf)
   return steps.map((step, index): Planned => {
     const before = index === 0 ? undefined : ids[index - 1]
     const needs = step.needs ?? (before === undefined ? [] : [before])
-    const own = [...path, index]
+    const own = [...path, first + index]
     const { onError } = step
     return {
       id: ids[index] ?? "",
@@ -265,9 +267,7 @@ const plan = (
 
 /** Steps side by side: none waits for another. */
 const side = (steps: ReadonlyArray<Step>, path: Path, idOf: (step: Step) => string, around: string | undefined) =>
-  steps.flatMap((step, index) =>
-    plan([step], path, idOf, around).map((planned) => ({ ...planned, path: [...path, index] }))
-  )
+  steps.flatMap((step, index) => plan([step], path, idOf, around, index))
 
 /**
  * Reads a workflow and checks it. Fails with every mistake, with line and column: what the schema does not allow, unknown services and steps,
@@ -291,7 +291,9 @@ export const read = Effect.fnUntraced(function*(options: {
     steps: plan(file.workflow.steps, ["workflow", "steps"], idOf, undefined),
     finally: plan(file.workflow.finally ?? [], ["workflow", "finally"], idOf, undefined)
   }
-  const own = Object.fromEntries(Object.keys(file.services ?? {}).map((name) => [name, {}]))
+  const own = Object.fromEntries(
+    Object.entries(file.services ?? {}).map(([name, settings]) => [name, { output: Service.outputOf(settings) }])
+  )
   yield* Document.refused(mistakes(definition, { ...options.services, ...own }, problem))
   return definition
 })
@@ -337,9 +339,12 @@ const mistakes = (
     if ((step.service === undefined) === (step.parallel === undefined)) {
       report(path, "a step has a service, or steps in parallel")
     }
-    if (step.forEach !== undefined && step.parallel !== undefined) {
-      report([...path, "forEach"], "it calls a service; put the steps in parallel into a workflow of their own")
+    for (const key of ofServices) {
+      if (step[key] !== undefined && step.parallel !== undefined) {
+        report([...path, key], "it belongs to a step that calls a service; give it to the steps in parallel")
+      }
     }
+    for (const key of unsupported) if (step[key] !== undefined) report([...path, key], "not yet supported")
     checkService(step.service, [...path, "service"])
     checkService(step.fallback, [...path, "fallback"])
     if (step.condition !== undefined) checkText(step.condition, [...path, "condition"], types(false), "bool")
@@ -348,19 +353,21 @@ const mistakes = (
       checkText(step.idempotencyKey, [...path, "idempotencyKey"], types(step.forEach !== undefined))
     }
     if (step.input !== undefined) checkValue(step.input, [...path, "input"], types(step.forEach !== undefined))
-    for (const other of planned.parallel) checkStep(other, ended)
+    for (const other of planned.parallel) {
+      if (other.step.needs !== undefined) report([...other.path, "needs"], "steps in parallel wait for none")
+      checkStep(other, ended)
+    }
     checkSteps(planned.onError, ended)
     const { service } = step
-    if (service !== undefined && Object.hasOwn(services, service)) {
+    // A fallback, a default or other steps may give anything.
+    const sure = step.fallback === undefined && (step.onError ?? "fail") === "fail"
+    if (sure && service !== undefined && Object.hasOwn(services, service)) {
       outputs.set(planned.id, step.forEach === undefined ? services[service]?.output ?? "dyn" : "list<dyn>")
     }
   }
   const checkSteps = (steps: ReadonlyArray<Planned>, around: ReadonlySet<string>): ReadonlySet<string> => {
     const byId = new Map(steps.map((planned) => [planned.id, planned]))
-    steps.forEach((planned, index) => {
-      if (steps.findIndex(({ id }) => id === planned.id) < index) {
-        report([...planned.path, "id"], `another step is called ${planned.id}`)
-      }
+    steps.forEach((planned) => {
       planned.step.needs?.forEach((id, at) => {
         if (!byId.has(id)) {
           report([...planned.path, "needs", at], `there is no step ${id}; known: ${[...byId.keys()].join(", ")}`)
@@ -381,6 +388,24 @@ const mistakes = (
     }
     return done
   }
+  const checkServices = (): void => {
+    const types: Expression.Types = { input: "dyn", output: "dyn", steps: {}, item: false }
+    for (const [name, settings] of Object.entries(definition.file.services ?? {})) {
+      const at = ["services", name]
+      for (const { path, reason } of Service.mistakes(settings)) report([...at, ...path], reason)
+      for (const { expected, path, value } of Service.templates(settings)) {
+        if (expected !== undefined && typeof value === "string") checkText(value, [...at, ...path], types, expected)
+        else checkValue(value, [...at, ...path], types)
+      }
+    }
+  }
+  if (definition.file.workflow.budget !== undefined) report(["workflow", "budget"], "not yet supported")
+  const taken = new Set<string>()
+  for (const { id, path } of everyStep([...definition.steps, ...definition.finally])) {
+    if (taken.has(id)) report([...path, "id"], `another step is called ${id}`)
+    taken.add(id)
+  }
+  checkServices()
   const done = checkSteps(definition.steps, new Set())
   checkSteps(definition.finally, done)
   const { output } = definition.file.workflow
@@ -393,6 +418,16 @@ const mistakes = (
   })
   return found.sort((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0))
 }
+
+/** What only a step that calls a service has. */
+const ofServices = ["input", "timeout", "retry", "forEach", "fallback", "idempotencyKey"] as const
+
+/** What the language has, and no runner does yet. */
+const unsupported = ["cache", "budget"] as const
+
+/** The steps with all that are within them. */
+const everyStep = (steps: ReadonlyArray<Planned>): ReadonlyArray<Planned> =>
+  steps.flatMap((planned) => [planned, ...everyStep(planned.parallel), ...everyStep(planned.onError)])
 
 /** All steps that have ended when a step begins. */
 const ancestors = (

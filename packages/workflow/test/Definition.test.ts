@@ -117,4 +117,50 @@ describe("Definition", () => {
         "flow.yaml:4:54: workflow.steps[0].timeout: found \"soon\", expected a duration such as 30s or 5m, from 1ms to 7d"
       ])
     }))
+
+  it.effect("refuses what no runner does, and what belongs to steps that call", () =>
+    Effect.gen(function*() {
+      const service = "service: compliance_check"
+      assert.deepStrictEqual(yield* mistakes(`- { ${service}, cache: 1h, budget: { tokens: 5 } }`), [
+        "flow.yaml:4:43: workflow.steps[0].cache: not yet supported",
+        "flow.yaml:4:55: workflow.steps[0].budget: not yet supported"
+      ])
+      assert.deepStrictEqual(
+        yield* mistakes(`- { retry: 2, parallel: [ { ${service} }, { id: a, ${service}, needs: [ b ] } ] }`),
+        [
+          "flow.yaml:4:16: workflow.steps[0].retry: it belongs to a step that calls a service; give it to the steps in parallel",
+          "flow.yaml:4:105: workflow.steps[0].parallel[1].needs: steps in parallel wait for none"
+        ]
+      )
+      assert.deepStrictEqual(yield* mistakes(`- { id: a, ${service} }\n- { parallel: [ { id: a, ${service} } ] }`), [
+        "flow.yaml:5:27: workflow.steps[1].parallel[0].id: another step is called a"
+      ])
+    }))
+
+  it.effect("checks the services of the file", () =>
+    Effect.gen(function*() {
+      const refused = yield* Effect.flip(read(`workflow:
+  name: w
+  steps:
+    - { service: extract }
+    - { service: rules, condition: "\${output.amuont > 1.0}" }
+services:
+  extract: { type: model, model: m, prompt: "\${inputt}", schema: { type: object, properties: { amount: { type: number } } } }
+  rules: { type: rule, rules: [ { when: "\${1 + 1}", then: "\${input.a}" } ] }
+  score: { type: http, url: "ftp://x" }
+`))
+      assert.deepStrictEqual(refused.message.split("\n"), [
+        "flow.yaml:5:36: workflow.steps[1].condition: No such key: amuont",
+        "flow.yaml:7:45: services.extract.prompt: Unknown variable: inputt",
+        "flow.yaml:8:41: services.rules.rules[0].when: it gives int, expected bool",
+        "flow.yaml:9:29: services.score.url: found \"ftp://x\", expected an http or https URL"
+      ])
+      const unknown = yield* Effect.flip(
+        read("workflow: { name: w, steps: [ { service: a } ] }\nservices: { a: { type: htpp, url: x } }")
+      )
+      assert.strictEqual(
+        unknown.message,
+        "flow.yaml:2:16: services.a: found a map, expected a service of the type http, model, rule or approval"
+      )
+    }))
 })
