@@ -176,7 +176,7 @@ export const headers = (exchange: Exchange): Record<string, string> => {
   if (place?.cache !== undefined) {
     const { age, state } = place.cache
     found["x-ballast-cache"] = state
-    if (age !== undefined) found["age"] = String(Math.floor(age / 1000))
+    if (age !== undefined && state !== "miss") found["age"] = String(Math.floor(age / 1000))
   }
   return found
 }
