@@ -17,13 +17,15 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
-import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { migrations } from "./internal/database/migrations.ts"
@@ -113,17 +115,60 @@ const migrated = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> => {
   )
 }
 
-const using = (sql: SqlClient.SqlClient): Database["use"] => {
-  const ready = migrated(sql)
-  return (run) =>
-    Effect.andThen(ready, Effect.suspend(() => run(sql))).pipe(
-      Effect.timeoutOrElse({
-        duration: defaults.timeout,
-        orElse: () => Effect.fail(unreachable("The database does not answer."))
-      }),
-      // Each statement would be a trace of its own.
-      Effect.withTracerEnabled(false)
+/** Fails after the timeout, without waiting until what runs has given up: a driver that hangs may hang in its end too. */
+const bounded = Effect.fnUntraced(function*<A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  onTimeout: Effect.Effect<void>
+): Effect.fn.Return<A, E | SqlError, R> {
+  const fiber = yield* Effect.forkDetach(effect, { startImmediately: true })
+  const leave = Effect.asVoid(Effect.forkDetach(Fiber.interrupt(fiber)))
+  return yield* Fiber.join(fiber).pipe(
+    // A connection that is cut in a transaction can't roll back, which the client takes for a defect. The server has rolled back.
+    Effect.catchDefect((defect) => isSqlError(defect) ? Effect.fail(defect) : Effect.die(defect)),
+    Effect.onInterrupt(() => leave),
+    Effect.timeoutOrElse({
+      duration: defaults.timeout,
+      orElse: () => Effect.andThen(onTimeout, Effect.fail(unreachable("The database does not answer.")))
+    })
+  )
+})
+
+interface Client {
+  readonly sql: SqlClient.SqlClient
+  readonly ready: Effect.Effect<void, SqlError>
+}
+
+/** The client at hand; one that hangs is given up where `renews`, and the next use makes another. */
+const using = (
+  make: Effect.Effect<SqlClient.SqlClient, SqlError, Scope.Scope>,
+  scope: Scope.Scope,
+  renews: boolean
+) => {
+  const lock = Semaphore.makeUnsafe(1)
+  let current: (Client & { readonly scope: Scope.Closeable }) | undefined
+  const client = lock.withPermit(
+    Effect.suspend(() =>
+      current !== undefined ? Effect.succeed(current) : Effect.gen(function*() {
+        const own = yield* Scope.fork(scope)
+        const sql = yield* Scope.provide(make, own)
+        return current = { sql, ready: migrated(sql), scope: own }
+      })
     )
+  )
+  const use: Database["use"] = (run) =>
+    Effect.flatMap(client, (one) =>
+      bounded(
+        Effect.andThen(one.ready, Effect.suspend(() => run(one.sql))),
+        Effect.suspend(() => {
+          if (!renews) return Effect.void
+          if (current === one) current = undefined
+          return Effect.asVoid(Effect.forkDetach(Scope.close(one.scope, Exit.void)))
+        })
+      )).pipe(
+        // Each statement would be a trace of its own.
+        Effect.withTracerEnabled(false)
+      )
+  return use
 }
 
 const sqlite = Effect.fnUntraced(function*(filename: string) {
@@ -140,8 +185,8 @@ const sqlite = Effect.fnUntraced(function*(filename: string) {
       catch: (cause) => wrong(cause instanceof Error ? cause : new Error(String(cause)))
     })
   }
-  const context = yield* Effect.mapError(Layer.build(layer({ filename })), wrong)
-  const use = using(Context.get(context, SqlClient.SqlClient))
+  const client = Effect.map(Layer.build(Layer.fresh(layer({ filename }))), Context.get(SqlClient.SqlClient))
+  const use = using(client, yield* Effect.scope, false)
   yield* Effect.mapError(use(() => Effect.void), wrong)
   const database: Database = {
     kind: inMemory ? "memory" : "sqlite",
@@ -155,16 +200,16 @@ const sqlite = Effect.fnUntraced(function*(filename: string) {
 const postgres = Effect.fnUntraced(function*(url: Redacted.Redacted) {
   const PgClient = yield* Effect.promise(() => import("@effect/sql-pg/PgClient"))
   const description = nameOf(Redacted.value(url))
-  const context = yield* Effect.mapError(
-    Layer.build(PgClient.layer({
-      url,
-      applicationName: "ballast",
-      connectTimeout: defaults.timeout,
-      maxConnections: defaults.connections
-    })),
-    ({ message }) => new StartError({ detail: `${description} can not be used: ${message}` })
+  const options = {
+    url,
+    applicationName: "ballast",
+    connectTimeout: defaults.timeout,
+    maxConnections: defaults.connections
+  }
+  const client = Effect.suspend(() => Layer.build(Layer.fresh(PgClient.layer(options)))).pipe(
+    Effect.map(Context.get(SqlClient.SqlClient))
   )
-  const use = using(Context.get(context, SqlClient.SqlClient))
+  const use = using(client, yield* Effect.scope, true)
   yield* Effect.catch(
     use(() => Effect.void),
     ({ message }) =>

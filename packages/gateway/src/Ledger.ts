@@ -16,6 +16,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -208,7 +209,17 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       isDown = false
       yield* Effect.logInfo("the ledger's database is back, and what waited is written")
     }
-  }).pipe(Effect.forever)
+  }).pipe(
+    Effect.catchCause((cause) =>
+      Cause.hasInterrupts(cause)
+        ? Effect.failCause(cause)
+        : Effect.andThen(
+          Effect.logError("the ledger's writer failed, and goes on", cause),
+          Effect.andThen(Effect.sync(() => arrived.openUnsafe()), Effect.sleep(interval))
+        )
+    ),
+    Effect.forever
+  )
 
   const clean = Effect.gen(function*() {
     const now = yield* Clock.currentTimeMillis

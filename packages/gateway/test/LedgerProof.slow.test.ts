@@ -7,12 +7,14 @@ import { Simulator } from "@ballast/simulator"
 import { Logs } from "@ballast/telemetry"
 import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Stream } from "effect"
+import { Context, Effect, Layer, Metric, Stream } from "effect"
 import { HttpClient } from "effect/http"
 import * as Path from "node:path"
-import { eventually, hello, post } from "./harness.ts"
+import { describePostgres, postgresAt, schema } from "../../../test/support/postgres.ts"
+import { eventually, hello, layer, post, Running } from "./harness.ts"
 import { start } from "./program.ts"
 import { open, temporaryFolder } from "./support/databases.ts"
+import * as FlakyProxy from "./support/flakyProxy.ts"
 
 interface Tally {
   calls: number
@@ -185,4 +187,40 @@ describe("the ledger", () => {
       }).pipe(Effect.scoped),
     600_000
   )
+})
+
+describePostgres("the ledger while its database says nothing", () => {
+  it.live("costs no call, and loses no row", () =>
+    Effect.gen(function*() {
+      const proxy = yield* FlakyProxy.make(postgresAt())
+      const gateway = layer({
+        database: (yield* schema)(`127.0.0.1:${proxy.port}`),
+        settings: { ledger: { spool: yield* temporaryFolder } }
+      })
+      yield* Effect.gen(function*() {
+        const { records, url } = yield* Running
+        assert.isDefined(records)
+        const load = (count: number) =>
+          Effect.forEach(Array.from({ length: count }), () => post(`${url}/v1/chat/completions`, hello), {
+            concurrency: 8
+          })
+        yield* load(20)
+        yield* proxy.hold
+        const during = yield* load(100)
+        assert.isTrue(during.every(({ status }) => status === 200))
+        const failures = Effect.map(Metric.snapshot, (metrics) =>
+          metrics.find(({ id }) => id === "ballast_ledger_write_failures_total"))
+        // The batch under way has been given up.
+        yield* eventually(Effect.map(failures, (metric) =>
+          Number((metric?.state as { count?: unknown })?.count ?? 0) > 0))
+        yield* proxy.release
+        yield* eventually(Effect.sync(() =>
+          records.ledger.waiting().rows === 0
+        ))
+        const [row] = yield* Effect.orDie(
+          records.database.use((sql) => sql`SELECT COUNT(*), COUNT(DISTINCT id) FROM ballast_calls`.values)
+        )
+        assert.deepStrictEqual(row?.map(Number), [120, 120])
+      }).pipe(Effect.provide(gateway))
+    }), 600_000)
 })

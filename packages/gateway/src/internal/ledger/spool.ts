@@ -169,6 +169,8 @@ export const make = (options: Options): Spool => {
       rows -= segment.count
       bytes -= segment.bytes
       if (segment.path !== undefined && segment.bytes > 0) Fs.rmSync(segment.path, { force: true })
+      // There may be room for files again.
+      problem = undefined
     },
     size: () => ({ rows, bytes, inMemory }),
     problem: () => problem,
