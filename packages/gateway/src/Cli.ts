@@ -1,5 +1,5 @@
 /**
- * The `ballast` program: `serve`, `simulate`, `chat`, `admin`, `keys`, `usage`, `calls`, `compare`, `top`, and `init`, `check`, `schema` and `import` for its settings.
+ * The `ballast` program: `serve`, `simulate`, `chat`, `workflow`, `admin`, `keys`, `usage`, `calls`, `compare`, `top`, and `init`, `check`, `schema` and `import` for its settings.
  *
  * Each command is loaded when it runs, so that one does not pay for another's start. What goes wrong is said in one line on standard
  * error, and the exit code is 1. Output that nobody reads is dropped.
@@ -25,6 +25,7 @@ import * as Flags from "./internal/cli/flags.ts"
 import * as Keys from "./internal/cli/keysCommand.ts"
 import * as Ledger from "./internal/cli/ledgerCommands.ts"
 import * as Usage from "./internal/cli/usage.ts"
+import * as Workflow from "./internal/cli/workflowCommand.ts"
 import { version } from "./Version.ts"
 
 const config = Flag.String("config").pipe(
@@ -308,6 +309,7 @@ const ballast = Command.make("ballast").pipe(
     schema,
     simulate,
     chat,
+    Workflow.command,
     Admin.command,
     Keys.command,
     Ledger.usage,

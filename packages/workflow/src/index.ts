@@ -1,6 +1,7 @@
 export * as Definition from "./Definition.ts"
 export * as Engine from "./Engine.ts"
 export * as Expression from "./Expression.ts"
+export * as Graph from "./Graph.ts"
 export * as Run from "./Run.ts"
 export * as Runner from "./Runner.ts"
 export * as Service from "./Service.ts"
