@@ -19,6 +19,7 @@ import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { ServerResponse } from "node:http"
+import * as halfOpen from "./internal/halfOpen.ts"
 
 /**
  * What is used of a response of `node:http`.
@@ -103,6 +104,7 @@ class Writing<A, E> {
     this.sentAt = this.clock.currentTimeMillisUnsafe()
     if (!this.begun) {
       this.begun = true
+      halfOpen.eventStreams.add(this.out)
       this.out.writeHead(200, { ...headers, ...this.events.headers() })
     }
     return true

@@ -838,6 +838,23 @@ describe("Gateway", () => {
   layer(gateway({ simulator: { tokensPerSecond: 5 } }), { excludeTestServices: true })(
     "a client that leaves a stream",
     (it) => {
+      it.effect("is noticed while the stream is silent", () =>
+        Effect.gen(function*() {
+          const { log, url } = yield* Running
+          const gone = new AbortController()
+          const response = yield* Effect.promise(() =>
+            fetch(url + chat, {
+              method: "POST",
+              headers: { "content-type": "application/json", "x-request-id": "silent", "x-simulate": "stall=3" },
+              body: JSON.stringify({ ...hello, stream: true }),
+              signal: gone.signal
+            })
+          )
+          yield* Effect.promise(() => response.body!.getReader().read())
+          gone.abort()
+          yield* eventually(Effect.sync(() => log.some((line) => line["request_id"] === "silent")))
+        }))
+
       it.effect("frees its call upstream at once", () =>
         Effect.gen(function*() {
           const { inspect, log, url } = yield* Running
