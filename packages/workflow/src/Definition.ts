@@ -359,8 +359,8 @@ const mistakes = (
     }
     checkSteps(planned.onError, ended)
     const { service } = step
-    // A fallback, a default or other steps may give anything.
-    const sure = step.fallback === undefined && (step.onError ?? "fail") === "fail"
+    // A fallback, a default or other steps may give anything; a step that was skipped gives null.
+    const sure = step.condition === undefined && step.fallback === undefined && (step.onError ?? "fail") === "fail"
     if (sure && service !== undefined && Object.hasOwn(services, service)) {
       outputs.set(planned.id, step.forEach === undefined ? services[service]?.output ?? "dyn" : "list<dyn>")
     }

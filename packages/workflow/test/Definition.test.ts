@@ -137,6 +137,25 @@ describe("Definition", () => {
       ])
     }))
 
+  it.effect("does not rely on the type of what may be null or another service's", () =>
+    Effect.gen(function*() {
+      const withFirst = (first: string) =>
+        read(
+          `workflow: { name: w, steps: [ { service: ocr_extraction, ${first} }, { service: compliance_check, condition: "\${output == null || output.x}" } ] }`
+        )
+      for (
+        const first of [
+          "condition: \"${true}\"",
+          "fallback: compliance_check",
+          "onError: continue",
+          "onError: { default: 1 }"
+        ]
+      ) {
+        assert.lengthOf((yield* withFirst(first)).steps, 2)
+      }
+      assert.match((yield* Effect.flip(withFirst("onError: fail"))).message, /no such overload/)
+    }))
+
   it.effect("checks the services of the file", () =>
     Effect.gen(function*() {
       const refused = yield* Effect.flip(read(`workflow:
