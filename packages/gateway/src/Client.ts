@@ -8,6 +8,7 @@
  */
 import * as Context from "effect/Context"
 import type { Addresses } from "./internal/addresses.ts"
+import type { Limits } from "./Limits.ts"
 import { Rejection } from "./Rejection.ts"
 
 /**
@@ -27,6 +28,8 @@ export interface Client {
   readonly addresses?: Addresses | undefined
   /** When it may no longer call, in milliseconds since the epoch. Default: never. */
   readonly expiresAt?: number | undefined
+  /** What it may ask for and spend. Default: that of `clientLimits`. */
+  readonly limits?: Limits | undefined
 }
 
 /**

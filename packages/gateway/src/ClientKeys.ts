@@ -14,6 +14,7 @@ import * as Redacted from "effect/Redacted"
 import { hash } from "node:crypto"
 import * as Client from "./Client.ts"
 import * as addresses from "./internal/addresses.ts"
+import type { Limits } from "./Limits.ts"
 import { Rejection } from "./Rejection.ts"
 
 /**
@@ -96,6 +97,7 @@ export type Clients = Readonly<
     readonly addresses?: ReadonlyArray<string> | undefined
     /** The day, or the moment, from which it may no longer call, as in ISO 8601. Default: never. */
     readonly expires?: string | undefined
+    readonly limits?: Limits | undefined
   }>
 >
 
@@ -145,14 +147,17 @@ export const parseTime = (text: string): number | undefined =>
     ? Option.getOrUndefined(Option.map(DateTime.make(text), DateTime.toEpochMillis))
     : undefined
 
-const known = ([name, { addresses: networks, expires, labels, models, owner }]: [string, Clients[string]]): Known => ({
+const known = (
+  [name, { addresses: networks, expires, labels, limits, models, owner }]: [string, Clients[string]]
+): Known => ({
   client: {
     name,
     labels,
     owner,
     models,
     addresses: networks && addresses.make(networks),
-    expiresAt: expires === undefined ? undefined : parseTime(expires)
+    expiresAt: expires === undefined ? undefined : parseTime(expires),
+    limits
   }
 })
 

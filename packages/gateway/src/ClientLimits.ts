@@ -17,41 +17,14 @@ import * as BigDecimal from "effect/BigDecimal"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Metric from "effect/Metric"
 import type * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Budgets from "./Budgets.ts"
 import type { Exchange } from "./internal/exchange.ts"
+import type { Limits } from "./Limits.ts"
 import { Rejection } from "./Rejection.ts"
-
-const count = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000_000 }))
-const money = Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1_000_000))
-
-/**
- * @category schemas
- * @since 0.1.0
- */
-export const Limits = Schema.Struct({
-  requestsPerMinute: Schema.optionalKey(count).annotate({ description: "Requests that may begin in a minute." }),
-  tokensPerMinute: Schema.optionalKey(count).annotate({
-    description: "Tokens of prompts and answers in a minute: estimated first, then as they were used."
-  }),
-  concurrency: Schema.optionalKey(count).annotate({ description: "Requests that may run at once." }),
-  budget: Schema.optionalKey(Schema.Struct({
-    day: Schema.optionalKey(money).annotate({ description: "Money for a day (UTC), in the currency of the prices." }),
-    month: Schema.optionalKey(money).annotate({ description: "Money for a month (UTC)." }),
-    warnAt: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1))).annotate({
-      description: "The share from which answers carry x-ballast-budget-warning. Default 0.8."
-    })
-  })).annotate({ description: "Money that it may spend." })
-})
-
-/**
- * @category models
- * @since 0.1.0
- */
-export type Limits = typeof Limits.Type
 
 /**
  * @category models
@@ -67,8 +40,8 @@ export interface ClientLimits {
  * @since 0.1.0
  */
 export interface Options {
-  /** The limits of a client by name. */
-  readonly limitsOf: (client: string) => Limits | undefined
+  /** What holds for clients without limits of their own. */
+  readonly others: () => Limits | undefined
   /** The most that a call can cost. */
   readonly bound: (request: ChatRequest, at: number) => Result.Result<Pricing.Cost, Pricing.UnknownPrice>
   readonly budgets: Budgets.Budgets
@@ -94,7 +67,7 @@ const assumedAnswer = 1024
 
 interface State {
   readonly limits: Limits
-  inFlight: number
+  readonly inFlight: { count: number }
   readonly requests: RateLimiter.RateLimiter | undefined
   readonly tokens: RateLimiter.RateLimiter | undefined
 }
@@ -111,7 +84,7 @@ const perMinute = (name: string, limit: number | undefined, share: Share.Share) 
  * @since 0.1.0
  */
 export const make = Effect.fnUntraced(
-  function*({ bound: boundOf, budgets, limitsOf }: Options): Effect.fn.Return<ClientLimits> {
+  function*({ bound: boundOf, budgets, others }: Options): Effect.fn.Return<ClientLimits> {
     const share = yield* Share.Current
     const states = new Map<string, State>()
 
@@ -119,14 +92,14 @@ export const make = Effect.fnUntraced(
     const stateOf = (client: string, limits: Limits): Effect.Effect<State> =>
       Effect.suspend(() => {
         const known = states.get(client)
-        if (known?.limits === limits) return Effect.succeed(known)
+        if (known !== undefined && Equal.equals(known.limits, limits)) return Effect.succeed(known)
         return Effect.map(
           Effect.all([
             perMinute("client-requests", limits.requestsPerMinute, share),
             perMinute("client-tokens", limits.tokensPerMinute, share)
           ]),
           ([requests, tokens]): State => {
-            const made = { limits, inFlight: known?.inFlight ?? 0, requests, tokens }
+            const made = { limits, inFlight: known?.inFlight ?? { count: 0 }, requests, tokens }
             states.set(client, made)
             return made
           }
@@ -134,12 +107,12 @@ export const make = Effect.fnUntraced(
       })
 
     const enter = Effect.fnUntraced(function*(exchange: Exchange, state: State) {
-      const { concurrency } = state.limits
-      if (concurrency !== undefined && state.inFlight >= Share.part(concurrency, share)) {
+      const { inFlight, limits: { concurrency } } = state
+      if (concurrency !== undefined && inFlight.count >= Share.part(concurrency, share)) {
         return yield* limited(exchange, `${concurrency} requests at once`, Duration.seconds(1))
       }
-      state.inFlight++
-      yield* Effect.addFinalizer(() => Effect.sync(() => void state.inFlight--))
+      inFlight.count++
+      yield* Effect.addFinalizer(() => Effect.sync(() => void inFlight.count--))
     })
 
     const take = (exchange: Exchange, limiter: RateLimiter.RateLimiter, weight: number, what: string) =>
@@ -197,9 +170,10 @@ export const make = Effect.fnUntraced(
 
     return {
       admit: Effect.fnUntraced(function*(exchange, request) {
-        const limits = limitsOf(exchange.client.name)
+        const { client } = exchange
+        const limits = client.limits ?? others()
         if (limits === undefined) return
-        const state = yield* stateOf(exchange.client.name, limits)
+        const state = yield* stateOf(client.name, limits)
         yield* enter(exchange, state)
         if (state.requests !== undefined) {
           yield* take(exchange, state.requests, 1, `${limits.requestsPerMinute} requests per minute`)

@@ -24,6 +24,7 @@ import * as ClientKeys from "./ClientKeys.ts"
 import type { Database } from "./Database.ts"
 import * as addresses from "./internal/addresses.ts"
 import { Conflict, UnknownName } from "./internal/adminErrors.ts"
+import { Limits } from "./Limits.ts"
 
 /**
  * What is said of a new client.
@@ -39,6 +40,7 @@ export interface NewClient {
   readonly addresses?: ReadonlyArray<string> | undefined
   /** In milliseconds since the epoch. */
   readonly expiresAt?: number | undefined
+  readonly limits?: Limits | undefined
 }
 
 /**
@@ -95,6 +97,7 @@ const Labels = Schema.fromJsonString(Schema.Record(Schema.String, Schema.String)
 const Texts = Schema.fromJsonString(Schema.Array(Schema.String))
 const readLabels = Schema.decodeUnknownSync(Labels)
 const readTexts = Schema.decodeUnknownSync(Texts)
+const readLimits = Schema.decodeUnknownSync(Schema.fromJsonString(Limits))
 
 type Stamp = number | bigint | string
 
@@ -104,6 +107,7 @@ interface ClientRow {
   readonly labels: string
   readonly models: string
   readonly addresses: string
+  readonly limits: string
   readonly created_at: Stamp
   readonly created_by: string
   readonly expires_at: Stamp | null
@@ -126,12 +130,19 @@ const listOf = (text: string): ReadonlyArray<string> | undefined => {
   return texts.length === 0 ? undefined : texts
 }
 
+/** None stands for those of `clientLimits`. */
+const limitsOf = (text: string): Limits | undefined => {
+  const limits = readLimits(text)
+  return Object.keys(limits).length === 0 ? undefined : limits
+}
+
 const storedOf = (row: ClientRow, keys: ReadonlyArray<KeyRow>): Stored => ({
   name: row.name,
   owner: row.owner === "" ? undefined : row.owner,
   labels: readLabels(row.labels),
   models: listOf(row.models),
   addresses: listOf(row.addresses),
+  limits: limitsOf(row.limits),
   createdAt: Number(row.created_at),
   createdBy: row.created_by,
   expiresAt: timeOf(row.expires_at),
@@ -150,7 +161,8 @@ const clientOf = (stored: Stored): Client => ({
   owner: stored.owner,
   models: stored.models,
   addresses: stored.addresses && addresses.make(stored.addresses),
-  expiresAt: stored.expiresAt
+  expiresAt: stored.expiresAt,
+  limits: stored.limits
 })
 
 const read = Effect.fnUntraced(function*(sql: SqlClient) {
@@ -266,7 +278,7 @@ export const make = Effect.fnUntraced(function*(
             labels: JSON.stringify(client.labels ?? {}),
             models: JSON.stringify(client.models ?? []),
             addresses: JSON.stringify(client.addresses ?? []),
-            limits: "{}",
+            limits: JSON.stringify(client.limits ?? {}),
             created_at: now,
             created_by: by,
             expires_at: client.expiresAt ?? null,

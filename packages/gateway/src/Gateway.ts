@@ -529,7 +529,7 @@ export const serve = Effect.fnUntraced(function*(
   const limits = yield* ClientLimits.make({
     bound: costs.bound,
     budgets: yield* budgetsOf(first, options.records?.database),
-    limitsOf: (client) => limited.clients[client]?.limits ?? limited.clientLimits
+    others: () => limited.clientLimits
   })
   const streams = yield* EventStream.make(shutdown.cut)
   const chat = (dialect: Dialect) =>

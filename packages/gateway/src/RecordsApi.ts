@@ -13,6 +13,7 @@ import * as Comparison from "./Comparison.ts"
 import { isNetwork } from "./internal/addresses.ts"
 import { Conflict, StoreDown, UnknownName } from "./internal/adminErrors.ts"
 import { expectedWhen, isWhen } from "./internal/when.ts"
+import { Limits } from "./Limits.ts"
 import * as UsageReport from "./UsageReport.ts"
 
 const Time = Schema.Int.annotate({ description: "Milliseconds since the epoch" })
@@ -49,7 +50,10 @@ export const NewClient = Schema.Struct({
   addresses: Schema.optionalKey(Schema.Array(Network).check(Schema.isNonEmpty())).annotate({
     description: "Addresses and networks that it may call from. Default: anywhere"
   }),
-  expires: Schema.optionalKey(Moment).annotate({ description: "When it may no longer call. Default: never" })
+  expires: Schema.optionalKey(Moment).annotate({ description: "When it may no longer call. Default: never" }),
+  limits: Schema.optionalKey(Limits).annotate({
+    description: "What it may ask for and spend. Default: that of clientLimits"
+  })
 })
 
 /**
@@ -66,6 +70,7 @@ export const Client = Schema.Struct({
   models: Schema.NullOr(Schema.Array(Schema.String)),
   addresses: Schema.NullOr(Schema.Array(Schema.String)),
   expiresAt: Schema.NullOr(Time),
+  limits: Schema.NullOr(Limits),
   createdAt: Schema.NullOr(Time),
   createdBy: Schema.NullOr(Schema.String),
   revokedAt: Schema.NullOr(Time),

@@ -26,10 +26,10 @@ import type * as Scope from "effect/Scope"
 import { createSecureContext } from "node:tls"
 import * as Center from "./Center.ts"
 import * as ClientKeys from "./ClientKeys.ts"
-import * as ClientLimits from "./ClientLimits.ts"
 import * as Database from "./Database.ts"
 import * as Environment from "./Environment.ts"
 import { isNetwork } from "./internal/addresses.ts"
+import { Limits as ClientLimits } from "./Limits.ts"
 import * as PolicySettings from "./PolicySettings.ts"
 import * as PriceSettings from "./PriceSettings.ts"
 import * as Startup from "./Startup.ts"
@@ -116,7 +116,7 @@ const Client = Schema.Struct({
     (text) => ClientKeys.parseTime(text) !== undefined,
     { expected: "a day or a moment such as 2027-01-31 or 2027-01-31T12:00:00Z" }
   ))).annotate({ description: "When it may no longer call. Default: never." }),
-  limits: Schema.optionalKey(ClientLimits.Limits).annotate({
+  limits: Schema.optionalKey(ClientLimits).annotate({
     description: "What it may ask for and spend. Default: that of clientLimits."
   })
 })
@@ -248,7 +248,7 @@ const All = Schema.Struct({
   clients: Schema.Record(Schema.String, Client).pipe(Field.withDefault({})).annotate({
     description: "Who may call, by name. Empty lets everyone on this machine call."
   }),
-  clientLimits: Schema.optionalKey(ClientLimits.Limits).annotate({
+  clientLimits: Schema.optionalKey(ClientLimits).annotate({
     description: "What each client may ask for and spend that has no limits of its own. Default: no limits."
   }),
   admin: Admin,

@@ -1,3 +1,4 @@
+import type { ChatRequest } from "@ballast/chat"
 import { Pricing } from "@ballast/deepseek"
 import { Budgets, ClientLimits, type Exchange } from "@ballast/gateway"
 import { assert, describe, it, layer } from "@effect/vitest"
@@ -9,6 +10,21 @@ const simulator = { type: "simulator", accounts: { main: { keys: ["sk-test"] } }
 const client = (name: string, limits: object) => ({ keys: [`key-of-${name}`], limits })
 
 const narrow = { concurrency: 1 }
+
+const asked: ChatRequest.ChatRequest = { model: "m", messages: [{ role: "user", content: "Hello!" }] }
+
+const exchange: Exchange.Exchange = {
+  id: "x",
+  began: 0,
+  traceId: "",
+  method: "POST",
+  path: "/",
+  route: "/",
+  params: {},
+  upstream: () => "p",
+  client: { name: "narrow", labels: {} },
+  status: 499
+}
 
 const settings = {
   providers: { near: simulator, odd: { ...simulator, type: "openai", baseUrl: "http://odd.invalid" } },
@@ -96,27 +112,49 @@ describe("limits of clients", () => {
   it.effect("bound the requests that run at once, until each has ended", () =>
     Effect.gen(function*() {
       const limits = yield* ClientLimits.make({
-        limitsOf: () => narrow,
+        others: () => narrow,
         bound: () => Result.fail(new Pricing.UnknownPrice({ provider: "p", model: "m" })),
         budgets: Budgets.memory(() => Effect.succeed(BigDecimal.make(0n, 0)))
       })
-      const exchange: Exchange.Exchange = {
-        id: "x",
-        began: 0,
-        traceId: "",
-        method: "POST",
-        path: "/",
-        route: "/",
-        params: {},
-        upstream: () => "p",
-        client: { name: "narrow", labels: {} },
-        status: 499
-      }
-      const admit = limits.admit(exchange, { model: "m", messages: [{ role: "user", content: "Hello!" }] })
+      const admit = limits.admit(exchange, asked)
       yield* Effect.scoped(Effect.gen(function*() {
         yield* admit
         assert.strictEqual((yield* Effect.flip(admit)).case, "ClientLimited")
       }))
       yield* Effect.scoped(admit)
+    }))
+
+  it.effect("count the requests of before when they change, until those have ended", () =>
+    Effect.gen(function*() {
+      const limits = yield* ClientLimits.make({
+        others: () => undefined,
+        bound: () => Result.fail(new Pricing.UnknownPrice({ provider: "p", model: "m" })),
+        budgets: Budgets.memory(() => Effect.succeed(BigDecimal.make(0n, 0)))
+      })
+      const admit = (concurrency: number) =>
+        limits.admit({ ...exchange, client: { name: "narrow", labels: {}, limits: { concurrency } } }, asked)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* admit(1)
+        assert.strictEqual((yield* Effect.flip(admit(1))).case, "ClientLimited")
+        yield* admit(2)
+        assert.strictEqual((yield* Effect.flip(admit(2))).case, "ClientLimited")
+      }))
+      yield* Effect.scoped(admit(1))
+    }))
+
+  it.effect("go on when the same limits are read anew", () =>
+    Effect.gen(function*() {
+      const limits = yield* ClientLimits.make({
+        others: () => undefined,
+        bound: () => Result.fail(new Pricing.UnknownPrice({ provider: "p", model: "m" })),
+        budgets: Budgets.memory(() => Effect.succeed(BigDecimal.make(0n, 0)))
+      })
+      const admit = Effect.suspend(() =>
+        Effect.scoped(
+          limits.admit({ ...exchange, client: { name: "slow", labels: {}, limits: { requestsPerMinute: 1 } } }, asked)
+        )
+      )
+      yield* admit
+      assert.strictEqual((yield* Effect.flip(admit)).case, "ClientLimited")
     }))
 })

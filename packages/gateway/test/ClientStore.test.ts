@@ -23,8 +23,10 @@ describeDatabases("ClientStore", (address) => {
         owner: "Alice",
         labels: { team: "search" },
         models: ["deepseek-*"],
-        addresses: ["10.0.0.0/8"]
+        addresses: ["10.0.0.0/8"],
+        limits: { requestsPerMinute: 60, budget: { day: 2.5 } }
       }, "root")
+      assert.deepStrictEqual(client.limits, { requestsPerMinute: 60, budget: { day: 2.5 } })
       assert.strictEqual(store.state(), "some")
       assert.match(Redacted.value(key), /^sk-ballast-[\w-]{43}$/)
       assert.strictEqual(yield* caller(store, key, "10.1.2.3"), "alice")

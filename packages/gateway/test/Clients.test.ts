@@ -62,6 +62,25 @@ describe("clients of a gateway", () => {
       assert.deepStrictEqual(forgotten.json, { client: "alice", calls: 4, sums: 4, feedback: 0 })
     }).pipe(gateway()))
 
+  it.live("keep to the limits that they are made with", () =>
+    Effect.gen(function*() {
+      const { url } = yield* harness.Running
+      const clients = `${url}/admin/v1/clients`
+      const limits = { requestsPerMinute: 2, budget: { month: 5 } }
+      const made = yield* post(clients, { name: "alice", limits }, admin)
+      assert.deepStrictEqual(made.json.client.limits, limits)
+      const free = yield* post(clients, { name: "bob" }, admin)
+      assert.isNull(free.json.client.limits)
+      const statuses = (key: string) =>
+        Effect.forEach([1, 2, 3], () =>
+          Effect.map(post(`${url}/v1/chat/completions`, hello, bearer(key)), ({ status }) => status))
+      assert.deepStrictEqual(yield* statuses(made.json.key), [200, 200, 429])
+      assert.deepStrictEqual(yield* statuses(free.json.key), [200, 429, 429])
+      const wrong = yield* post(clients, { name: "carol", limits: { concurrency: 0 } }, admin)
+      assert.strictEqual(wrong.status, 400)
+      assert.include(wrong.json.error.message, "limits.concurrency")
+    }).pipe(gateway({ clientLimits: { requestsPerMinute: 1 } })))
+
   it.live("have addresses, an end and models in the settings", () =>
     Effect.gen(function*() {
       const { url } = yield* harness.Running

@@ -19,15 +19,21 @@ describe("ballast keys, usage, calls and compare", () => {
         "--model",
         "deepseek-*",
         "--owner",
-        "Alice"
+        "Alice",
+        "--requests-per-minute",
+        "600",
+        "--budget-day",
+        "2.5"
       )
       assert.match(made.stdout, /^sk-ballast-[\w-]{43}\n$/)
       assert.strictEqual(made.stderr, "The key of alice. Nothing shows it again.\n")
       const listed = yield* ballast("keys", "list")
       assert.match(
         listed.stdout,
-        /^CLIENT +OWNER +LABELS +MODELS +FROM +STATE\nalice +Alice +team=search +deepseek-\* +anywhere +1 key\n$/
+        /^CLIENT +OWNER +LABELS +MODELS +FROM +LIMITS +STATE\nalice +Alice +team=search +deepseek-\* +anywhere +600 requests\/min, 2\.5 a day +1 key\n$/
       )
+      const none = yield* ballast("keys", "create", "bob", "--concurrency", "none")
+      assert.include(none.stderr, "a whole number from 1 to 1000000000, for example --concurrency 60")
       const wrong = yield* ballast("keys", "create", "bob", "--label", "search")
       assert.strictEqual(wrong.stderr, "ballast: --label is \"search\". Expected name=value, such as team=search.\n")
 

@@ -48,6 +48,22 @@ export const seed = make(
 export const millis = (name: string) =>
   make(name, "ms", `milliseconds, 0 or more, for example --${name} 500`, whole(0, Number.MAX_SAFE_INTEGER))
 
+export const count = (name: string) =>
+  make(
+    name,
+    "number",
+    `a whole number from 1 to 1000000000, for example --${name} 60`,
+    whole(1, 1_000_000_000)
+  )
+
+export const money = (name: string) =>
+  make(
+    name,
+    "amount",
+    `a number above 0 and up to 1000000, for example --${name} 2.5`,
+    (text) => number(text, (value) => value > 0 && value <= 1_000_000)
+  )
+
 export const rate = (name: string) =>
   make(
     name,

@@ -26,17 +26,30 @@ const stateOf = ({ expiresAt, keys, origin, revokedAt }: Client, paint: Paint): 
   return parts.join(", ")
 }
 
+const limitsOf = ({ limits }: Client): string => {
+  const { budget, concurrency, requestsPerMinute, tokensPerMinute } = limits ?? {}
+  const parts = [
+    [requestsPerMinute, "requests/min"],
+    [tokensPerMinute, "tokens/min"],
+    [concurrency, "at once"],
+    [budget?.day, "a day"],
+    [budget?.month, "a month"]
+  ] as const
+  return parts.flatMap(([limit, unit]) => limit === undefined ? [] : [`${limit} ${unit}`]).join(", ") || "-"
+}
+
 const showList = (clients: ReadonlyArray<Client>, paint: Paint): string =>
   clients.length === 0
     ? "No clients. Make one with: ballast keys create NAME\n"
     : table(
-      ["client", "owner", "labels", "models", "from", "state"],
+      ["client", "owner", "labels", "models", "from", "limits", "state"],
       clients.map((client) => [
         client.name,
         plain(client.owner ?? "-"),
         labelsOf(client.labels) || "-",
         plain(client.models?.join(" ") ?? "all"),
         client.addresses?.join(" ") ?? "anywhere",
+        limitsOf(client),
         stateOf(client, paint)
       ])
     )
@@ -67,7 +80,21 @@ export interface Create {
   readonly models: ReadonlyArray<string>
   readonly addresses: ReadonlyArray<string>
   readonly expires: string | undefined
+  readonly limits: {
+    readonly requestsPerMinute: number | undefined
+    readonly tokensPerMinute: number | undefined
+    readonly concurrency: number | undefined
+  }
+  readonly budget: { readonly day: number | undefined; readonly month: number | undefined }
 }
+
+/** What is left out is not sent; without any, those of `clientLimits` hold. */
+const limitsGiven = ({ budget, limits }: Create) => {
+  const all = { ...limits, budget: isEmpty(budget) ? undefined : budget }
+  return isEmpty(all) ? undefined : all
+}
+
+const isEmpty = (values: object): boolean => Object.values(values).every((value) => value === undefined)
 
 const unlessEmpty = <A>(values: ReadonlyArray<A>): ReadonlyArray<A> | undefined =>
   values.length === 0 ? undefined : values
@@ -89,7 +116,8 @@ export const create = Effect.fnUntraced(function*(given: Create, options: Option
     labels: labels.length === 0 ? undefined : Object.fromEntries(labels),
     models: unlessEmpty(given.models),
     addresses: unlessEmpty(given.addresses),
-    expires: given.expires
+    expires: given.expires,
+    limits: limitsGiven(given)
   })
 })
 

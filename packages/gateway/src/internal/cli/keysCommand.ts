@@ -5,6 +5,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { common, optionsOf } from "./commonFlags.ts"
+import * as flags from "./flags.ts"
 
 const keys = Effect.promise(() => import("./keys.ts"))
 
@@ -17,6 +18,23 @@ const several = (flag: string, metavar: string, description: string) =>
     Flag.withMetavar(metavar),
     Flag.between(0, 100)
   )
+
+const limits = {
+  requestsPerMinute: flags.count("requests-per-minute").pipe(
+    Flag.withDescription("Requests that may begin in a minute"),
+    Flag.optional
+  ),
+  tokensPerMinute: flags.count("tokens-per-minute").pipe(
+    Flag.withDescription("Tokens of prompts and answers in a minute"),
+    Flag.optional
+  ),
+  concurrency: flags.count("concurrency").pipe(Flag.withDescription("Requests that may run at once"), Flag.optional),
+  budgetDay: flags.money("budget-day").pipe(
+    Flag.withDescription("Money for a day (UTC), in the currency of the prices"),
+    Flag.optional
+  ),
+  budgetMonth: flags.money("budget-month").pipe(Flag.withDescription("Money for a month (UTC)"), Flag.optional)
+}
 
 const create = Command.make(
   "create",
@@ -31,6 +49,7 @@ const create = Command.make(
       Flag.withMetavar("time"),
       Flag.optional
     ),
+    ...limits,
     ...common
   },
   (given) =>
@@ -38,7 +57,17 @@ const create = Command.make(
       keys,
       ({ create }) =>
         create(
-          { ...given, owner: Option.getOrUndefined(given.owner), expires: Option.getOrUndefined(given.expires) },
+          {
+            ...given,
+            owner: Option.getOrUndefined(given.owner),
+            expires: Option.getOrUndefined(given.expires),
+            limits: {
+              requestsPerMinute: Option.getOrUndefined(given.requestsPerMinute),
+              tokensPerMinute: Option.getOrUndefined(given.tokensPerMinute),
+              concurrency: Option.getOrUndefined(given.concurrency)
+            },
+            budget: { day: Option.getOrUndefined(given.budgetDay), month: Option.getOrUndefined(given.budgetMonth) }
+          },
           optionsOf(given)
         )
     )
@@ -92,6 +121,10 @@ Environment:
     {
       command: "ballast keys create alice --label team=search --model \"deepseek-*\"",
       description: "Make a client of a team, for some models"
+    },
+    {
+      command: "ballast keys create alice --requests-per-minute 60 --budget-month 100",
+      description: "Make a client with limits"
     },
     { command: "ballast keys rotate alice --overlap 1h", description: "Replace its key without a gap" }
   ]),
