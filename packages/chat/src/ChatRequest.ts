@@ -16,15 +16,22 @@ import { nullable, optional } from "./internal/wire.ts"
  *
  * **Details**
  *
- * | field | default of the service | notes |
- * |---|---|---|
- * | `thinking` | enabled | `temperature` and the penalties have no effect while thinking |
- * | `reasoning_effort` | `high` | `none` switches thinking off; DeepSeek knows `low`, `high` and `max`, the others are aliases |
- * | `max_tokens` | 8K; 64K thinking; 128K with effort `max` | counts reasoning and answer |
- * | `temperature` | 1 | 0 to 2 |
- * | `top_p` | 1 | (0, 1] |
- * | `stop` | none | at most 16 strings |
- * | `top_logprobs` | none | 0 to 20, needs `logprobs` |
+ * | field | unit, range | default of the service | notes |
+ * |---|---|---|---|
+ * | `thinking` | on or off | on | |
+ * | `reasoning_effort` | `none` to `max` | `high` | no effect where `thinking` is off; `none` switches it off; DeepSeek knows `low`, `high` and `max`, the others are aliases |
+ * | `max_tokens` | tokens, 1 to 393,216 | 8K; 64K thinking; 128K with effort `max` | reasoning and answer together |
+ * | `response_format` | | `text` | `json_object` needs the word "json" in a message |
+ * | `stop` | at most 16 texts | none | |
+ * | `stream_options` | | none | only in a stream; `include_usage` |
+ * | `temperature` | 0 to 2 | 1 | ignored while thinking |
+ * | `top_p` | (0, 1] | 1 | `deepseek-flash` ignores it without thinking, and raises it to 0.95 while thinking |
+ * | `tools` | | none | functions, each of a name of its own, 1 to 128 of `a-z A-Z 0-9 _ -` |
+ * | `tool_choice` | | `auto` with tools, else `none` | `required` or a function's name is refused while thinking |
+ * | `logprobs` | | `false` | |
+ * | `top_logprobs` | 0 to 20 | none | needs `logprobs` |
+ * | `user_id` | at most 512 bytes | none | keeps context caches apart; no personal data |
+ * | `frequency_penalty`, `presence_penalty` | | | ignored in every mode |
  *
  * `stream` is set by the operation called (`complete` or `stream`), whatever stands in the request.
  *

@@ -27,16 +27,16 @@ import * as WireText from "./WireText.ts"
  *
  * | field | unit, range | default of DeepSeek | notes |
  * |---|---|---|---|
- * | `prompt` | text | | what stands before |
+ * | `prompt` | text | required | what stands before |
  * | `suffix` | text | none | what stands after |
  * | `echo` | | `false` | whether the answer repeats the prompt; not with `suffix` or `logprobs` |
  * | `logprobs` | 0 to 20 | none | how many likely tokens are told in each place |
- * | `max_tokens` | tokens, 1 to 4,096 | | |
+ * | `max_tokens` | tokens, 1 to 4,096 | the service's | |
  * | `stop` | at most 16 texts | none | |
  * | `temperature` | 0 to 2 | 1 | |
  * | `top_p` | (0, 1] | 1 | |
  *
- * `stream` is set by the operation called.
+ * The model does not think here, so no field is ignored. `stream` is set by the operation called.
  *
  * @category models
  * @since 0.1.0

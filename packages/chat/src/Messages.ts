@@ -18,12 +18,14 @@ import { nullable, optional } from "./internal/wire.ts"
  * | field | unit, range | default of DeepSeek | notes |
  * |---|---|---|---|
  * | `model` | name | | DeepSeek takes `claude-opus…` as `deepseek-v4-pro`, other `claude-…` as `deepseek-flash` |
- * | `max_tokens` | tokens, 1 to 393,216 | | thinking and answer together |
- * | `temperature` | 0 to 2 | 1 | no effect while thinking |
- * | `top_p` | (0, 1] | 1 | has an effect while thinking only |
+ * | `max_tokens` | tokens, 1 to 393,216 | required | thinking and answer together |
+ * | `temperature` | 0 to 2 | 1 | ignored while thinking |
+ * | `top_p` | (0, 1] | 1 | ignored without thinking |
  * | `stop_sequences` | at most 16 texts | none | |
  * | `thinking` | | on | `budget_tokens` is ignored |
- * | `output_config.effort` | | `high` | has no effect without thinking |
+ * | `output_config.effort` | `none` to `max` | `high` | ignored where `thinking` is off; `none` switches it off |
+ * | `system` | text | none | |
+ * | `tools` | | none | functions, and the service's `web_search_20250305` |
  * | `tool_choice` | | `auto` with tools | `any` and `tool` need thinking switched off |
  * | `metadata.user_id` | at most 512 bytes | none | keeps context caches apart; no personal data |
  *

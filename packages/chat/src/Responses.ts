@@ -21,8 +21,8 @@ import { nullable, optional } from "./internal/wire.ts"
  * | `instructions` | text | none | stands before the input as a system message |
  * | `reasoning.effort` | `none` to `max` | `high` | `none` switches thinking off |
  * | `max_output_tokens` | tokens, 1 to 393,216 | 8K; 64K thinking; 128K with effort `max` | reasoning and answer together |
- * | `temperature` | 0 to 2 | 1 | no effect while thinking |
- * | `top_p` | (0, 1] | 1 | |
+ * | `temperature` | 0 to 2 | 1 | ignored while thinking |
+ * | `top_p` | (0, 1] | 1 | as in chat, see `ChatRequest` |
  * | `top_logprobs` | 0 to 20 | none | |
  * | `text.format` | | text | `json_schema` too, which chat does not have |
  * | `tools` | | none | functions, and the custom tool `apply_patch`; other custom tools are refused, tools of the service's own ignored |

@@ -16,7 +16,7 @@
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest, Message } from "@ballast/chat/ChatRequest"
 import { dual } from "effect/Function"
-import { isString } from "effect/Predicate"
+import { effortOf } from "./internal/efforts.ts"
 import type { Provider } from "./Provider.ts"
 
 /**
@@ -41,9 +41,8 @@ const wantsThinking = (request: ChatRequest): boolean =>
 export const mend = (request: ChatRequest, { models, rules }: Pick<Provider, "models" | "rules">): ChatRequest => {
   if (rules === "none") return request
   const messages = mendMessages(request)
-  const { reasoning_effort: given } = request
   const efforts = Object.hasOwn(models, request.model) ? models[request.model]?.efforts : undefined
-  const effort = isString(given) && efforts !== undefined && Object.hasOwn(efforts, given) ? efforts[given] : undefined
+  const effort = effortOf(request.reasoning_effort, efforts)
   if (messages === undefined && effort === undefined) return request
   return {
     ...request,

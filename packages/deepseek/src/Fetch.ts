@@ -7,6 +7,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { nullable } from "./internal/nullable.ts"
 
 /**
  * Which page.
@@ -18,8 +19,6 @@ export interface Request {
   /** An absolute http or https URL of at most 8,192 characters, without user and password. */
   readonly url: string
 }
-
-const nullable = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
 
 /**
  * A page. `content` is Markdown.

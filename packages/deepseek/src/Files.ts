@@ -20,9 +20,8 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as decode from "./internal/decode.ts"
 import * as form from "./internal/form.ts"
+import { nullable } from "./internal/nullable.ts"
 import { isLonger, unfit } from "./internal/unfit.ts"
-
-const nullable = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
 
 /**
  * What is known of a file. Times are Unix times in seconds, `bytes` is its size.

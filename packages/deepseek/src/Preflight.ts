@@ -19,9 +19,10 @@ import * as ChatError from "@ballast/chat/ChatError"
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as Effect from "effect/Effect"
-import { hasProperty, isNumber, isObject, isObjectOrArray, isString } from "effect/Predicate"
+import { hasProperty, isNumber, isObject, isString } from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import { isThinking } from "./Conversation.ts"
+import { namesJson } from "./internal/namesJson.ts"
 import * as strictSchema from "./internal/strictSchema.ts"
 
 /**
@@ -82,14 +83,6 @@ const format: Rule = ({ messages, response_format: format }) => {
   return type === "json_object" && Array.isArray(messages) && !messages.some(namesJson)
     ? at("messages", "must have the word \"json\" somewhere when response_format is json_object")
     : undefined
-}
-
-const json = /json/i
-
-/** Whether any text of a message has the word. */
-const namesJson = (message: unknown): boolean => {
-  if (isString(message)) return json.test(message)
-  return isObjectOrArray(message) && Object.values(message).some(namesJson)
 }
 
 const toolChoice: Rule = (request) => {

@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { nullable } from "./internal/nullable.ts"
 import { isLonger } from "./internal/unfit.ts"
 
 /**
@@ -28,8 +29,6 @@ export interface Request {
   /** Whether results have the text of their page. Default `false`. */
   readonly need_content?: boolean | null
 }
-
-const nullable = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
 
 /**
  * One result. `rerank_score`, from 0 to 3, says how well it fits; `authority`, from −1 to 4, how much its site is worth; `content` is filled

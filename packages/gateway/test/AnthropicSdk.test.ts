@@ -100,32 +100,35 @@ describe("the Anthropic SDK", () => {
             assert.deepStrictEqual(answer.content.map(({ type }) => type), ["text"])
           }))
 
-        it.effect("goes through twenty turns with tools, thoughts sent back", () =>
-          Effect.gen(function*() {
-            const anthropic = yield* client
-            const history: Array<Anthropic.MessageParam> = [...messages]
-            for (let turn = 0; turn < 20; turn++) {
-              const answer = yield* Effect.promise(() =>
-                turn % 2 === 0
-                  ? anthropic.messages.create({ ...asked, messages: history, tools })
-                  : anthropic.messages.stream({ ...asked, messages: history, tools }).finalMessage()
-              )
-              history.push({ role: "assistant", content: answer.content as Array<Anthropic.ContentBlockParam> })
-              const calls = answer.content.filter((block) => block.type === "tool_use")
-              if (calls.length === 0) {
-                history.push({ role: "user", content: "What is the weather in Rome?" })
-                continue
+        for (const model of ["deepseek-flash", "deepseek-v4-pro"]) {
+          it.effect(`goes through twenty turns with tools on ${model}, thoughts sent back`, () =>
+            Effect.gen(function*() {
+              const anthropic = yield* client
+              const history: Array<Anthropic.MessageParam> = [...messages]
+              for (let turn = 0; turn < 20; turn++) {
+                const answer = yield* Effect.promise(() =>
+                  turn % 2 === 0
+                    ? anthropic.messages.create({ ...asked, model, messages: history, tools })
+                    : anthropic.messages.stream({ ...asked, model, messages: history, tools }).finalMessage()
+                )
+                assert.strictEqual(answer.model, model)
+                history.push({ role: "assistant", content: answer.content as Array<Anthropic.ContentBlockParam> })
+                const calls = answer.content.filter((block) => block.type === "tool_use")
+                if (calls.length === 0) {
+                  history.push({ role: "user", content: "What is the weather in Rome?" })
+                  continue
+                }
+                assert.strictEqual(answer.stop_reason, "tool_use")
+                assert.strictEqual(calls[0]?.name, "weather")
+                assert.property(calls[0]?.input, "city")
+                history.push({
+                  role: "user",
+                  content: calls.map(({ id }) => ({ type: "tool_result", tool_use_id: id, content: "18 °C, sunny" }))
+                })
               }
-              assert.strictEqual(answer.stop_reason, "tool_use")
-              assert.strictEqual(calls[0]?.name, "weather")
-              assert.property(calls[0]?.input, "city")
-              history.push({
-                role: "user",
-                content: calls.map(({ id }) => ({ type: "tool_result", tool_use_id: id, content: "18 °C, sunny" }))
-              })
-            }
-            assert.isAbove(history.length, 30)
-          }))
+              assert.isAbove(history.length, 30)
+            }))
+        }
 
         it.effect("forces a tool", () =>
           Effect.gen(function*() {

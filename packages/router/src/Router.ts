@@ -165,8 +165,8 @@ interface Revision {
 /** Clients of other services ask for strict tools that DeepSeek can't have, and get them as plain ones. */
 const lenient = { strict: false }
 
-/** Sent to a server that wants no key. */
-const keyless = Redacted.make("none")
+/** Sent to a server that wants no key. Keys are masked in its answers, so it is no word that an answer may have. */
+const keyless = Redacted.make("no-key")
 
 const others = "*"
 

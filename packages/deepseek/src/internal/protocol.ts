@@ -13,9 +13,10 @@ import * as MessagesChat from "@ballast/chat/MessagesChat"
 import type * as Native from "@ballast/chat/Native"
 import * as ResponsesChat from "@ballast/chat/ResponsesChat"
 import * as WireText from "@ballast/chat/WireText"
+import type { Model } from "../Provider.ts"
 import type * as answers from "./answer.ts"
 import { mend } from "./mendMessages.ts"
-import { mendResponses } from "./nativeRules.ts"
+import { mend as mendResponses } from "./mendResponses.ts"
 
 /**
  * Reads the data of the events of one stream, in their order: a chunk; nothing, for an event that nobody needs (a ping); or `Unreadable`, for
@@ -28,7 +29,7 @@ export interface Protocol {
   /** Headers that the protocol asks for. */
   readonly headers: Readonly<Record<string, string>>
   /** The body as a model of DeepSeek takes it; the very same where nothing has to change. Default: as it came. */
-  readonly mend?: ((body: Native.Native["body"], leadingSystem: boolean) => Native.Native["body"]) | undefined
+  readonly mend?: ((body: Native.Native["body"], model: Model) => Native.Native["body"]) | undefined
   readonly whole: (text: string) => ChatCompletion.ChatCompletion | WireText.Unreadable
   /** Makes a reader for one stream. */
   readonly events: () => Reader

@@ -152,8 +152,7 @@ export const make = (
 
   const mended = (body: Native.Native["body"], model: string, { mend }: protocols.Protocol) => {
     if (provider.rules !== "deepseek" || mend === undefined) return body
-    const known = Object.hasOwn(provider.models, model) ? provider.models[model] : undefined
-    return mend(body, known?.leadingSystem === true)
+    return mend(body, (Object.hasOwn(provider.models, model) ? provider.models[model] : undefined) ?? {})
   }
 
   /** Sends the native request where there is one and the service speaks its protocol, else the chat. */
@@ -169,9 +168,10 @@ export const make = (
     const path = unspoken.has(name) ? undefined : paths[name]
     const protocol = protocols.of(name)
     if (path === undefined || protocol === undefined) return translated
-    const problem = rules && nativeRules.problem(native)
+    const fit = mended(native.body, request.model, protocol)
+    const problem = rules && nativeRules.problem(name, fit)
     if (problem !== undefined) return Effect.fail(Preflight.toError(problem))
-    const body = requests.native(mended(native.body, request.model, protocol), request.model, accept === events)
+    const body = requests.native(fit, request.model, accept === events)
     return Effect.matchEffect(send("POST", urlOf(path), accept, body, { ...protocol.headers, ...native.headers }), {
       onSuccess: (answer) => Effect.succeed({ answer, protocol }),
       // What is not found may also be something that the request names: only an answer to the chat tells.

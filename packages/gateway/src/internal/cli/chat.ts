@@ -109,7 +109,7 @@ export const chat = Effect.fnUntraced(function*(options: Options) {
   const format = yield* Logs.format
   const level = (yield* Logs.level) ?? "Warn"
   // A gateway that is named by hand may want no key.
-  const apiKey = fromEnv ?? (Option.isSome(options.baseUrl) ? Redacted.make("none") : undefined)
+  const apiKey = fromEnv ?? (Option.isSome(options.baseUrl) ? Redacted.make("no-key") : undefined)
   const settings = {
     deepseek: { apiKey: apiKey && Redacted.value(apiKey), baseUrl },
     policies: { retry }
