@@ -3,7 +3,7 @@ import * as Path from "node:path"
 import type { TestProjectInlineConfiguration } from "vitest/config"
 
 /** A test that takes longer hangs. A busy machine may make any test slow, so nothing is judged by this. */
-const testTimeout = 60_000
+const testTimeout = 120_000
 
 /** The projects of a folder, each named as its package. */
 const projectsIn = (folder: string): ReadonlyArray<TestProjectInlineConfiguration> =>
