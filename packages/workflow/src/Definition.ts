@@ -347,6 +347,15 @@ const mistakes = (
     for (const key of unsupported) if (step[key] !== undefined) report([...path, key], "not yet supported")
     checkService(step.service, [...path, "service"])
     checkService(step.fallback, [...path, "fallback"])
+    const waits = (name = "") => definition.file.services?.[name]?.type === "approval"
+    if (waits(step.fallback)) report([...path, "fallback"], "an approval is no fallback; ask in the steps of onError")
+    if (waits(step.service)) {
+      for (const key of ["timeout", "retry", "idempotencyKey"] as const) {
+        if (step[key] !== undefined) {
+          report([...path, key], "a step that waits for an approval has none; give the approval a deadline")
+        }
+      }
+    }
     if (step.condition !== undefined) checkText(step.condition, [...path, "condition"], types(false), "bool")
     if (step.forEach !== undefined) checkText(step.forEach.in, [...path, "forEach", "in"], types(false), "list")
     if (step.idempotencyKey !== undefined) {

@@ -23,6 +23,7 @@ import * as Outcome from "@ballast/resilience/Outcome"
 import * as Field from "@ballast/settings/Field"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Headers from "effect/http/Headers"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as JsonSchema from "effect/JsonSchema"
@@ -348,7 +349,12 @@ const callHttp = Effect.fnUntraced(function*(
   // The client's own texts could show a header.
   const lost = ({ _tag }: { readonly _tag: string }) =>
     new ServiceError({ detail: `it can not be reached (${_tag})`, retryable: true })
-  const response = yield* Effect.mapError(http.execute(request), ({ reason }) => lost(reason))
+  // A header may hold a secret, which no span shows.
+  const hidden = yield* Headers.CurrentRedactedNames
+  const response = yield* http.execute(request).pipe(
+    Effect.mapError(({ reason }) => lost(reason)),
+    Effect.provideService(Headers.CurrentRedactedNames, [...hidden, ...Object.keys(request.headers)])
+  )
   if (response.status < 200 || response.status > 299) {
     return yield* fail(`it answered with status ${response.status}`, isPassing(response.status))
   }

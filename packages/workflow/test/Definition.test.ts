@@ -156,6 +156,21 @@ describe("Definition", () => {
       assert.match((yield* Effect.flip(withFirst("onError: fail"))).message, /no such overload/)
     }))
 
+  it.effect("refuses what a step that waits for an approval can not have", () =>
+    Effect.gen(function*() {
+      const refused = yield* Effect.flip(read(`workflow:
+  name: w
+  steps: [ { service: boss, timeout: 1s, retry: 1 }, { service: ocr_extraction, fallback: boss } ]
+services: { boss: { type: approval } }
+`))
+      const reason = "a step that waits for an approval has none; give the approval a deadline"
+      assert.deepStrictEqual(refused.message.split("\n"), [
+        `flow.yaml:3:38: workflow.steps[0].timeout: ${reason}`,
+        `flow.yaml:3:49: workflow.steps[0].retry: ${reason}`,
+        "flow.yaml:3:91: workflow.steps[1].fallback: an approval is no fallback; ask in the steps of onError"
+      ])
+    }))
+
   it.effect("checks the services of the file", () =>
     Effect.gen(function*() {
       const refused = yield* Effect.flip(read(`workflow:

@@ -305,7 +305,7 @@ describe("Runner", () => {
 
   describe("approval", () => {
     const text = `${
-      steps("- { id: ask, service: boss, input: 7, retry: 1 }\n- { service: echo, input: \"${output.approved}\" }")
+      steps("- { id: ask, service: boss, input: 7 }\n- { service: echo, input: \"${output.approved}\" }")
     }services:
   boss: { type: approval, deadline: 2d, question: "Pay \${input}?" }
 `

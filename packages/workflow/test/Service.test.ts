@@ -2,7 +2,7 @@ import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import { Service } from "@ballast/workflow"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Result, Stream } from "effect"
-import { FetchHttpClient, HttpClient } from "effect/http"
+import { FetchHttpClient, Headers, HttpClient, HttpClientResponse } from "effect/http"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
 
@@ -82,6 +82,18 @@ describe("Service", () => {
           token: "Bearer secret"
         })
       }).pipe(Effect.scoped, Effect.provide(FetchHttpClient.layer)))
+
+    it.effect("shows no header in spans", () =>
+      Effect.gen(function*() {
+        let hidden: ReadonlyArray<string | RegExp> = []
+        const http = HttpClient.make((request, _url, _signal, fiber) => {
+          hidden = fiber.getRef(Headers.CurrentRedactedNames)
+          return Effect.succeed(HttpClientResponse.fromWeb(request, new Response("1")))
+        })
+        const settings: Service.Settings = { type: "http", url: "http://x", headers: { "X-Books-Key": "${env.KEY}" } }
+        assert.strictEqual(yield* call(settings, 1, { http, env: { KEY: "secret" } }), 1)
+        assert.include(hidden, "x-books-key")
+      }))
 
     it.live("says of a failure whether it may pass", () =>
       Effect.gen(function*() {
