@@ -188,6 +188,9 @@ export const Order = Schema.Union([
     do: Schema.Literal("purge"),
     client: Schema.optionalKey(Schema.NonEmptyString).annotate({ description: "Only answers to this client" }),
     model: Schema.optionalKey(Schema.NonEmptyString).annotate({ description: "Only answers of this model" }),
+    hash: Schema.optionalKey(Schema.String.check(Schema.isPattern(/^[\w-]{43}$/))).annotate({
+      description: "Only the answer to the question with this hash, as `x-ballast-cache-question` says it"
+    }),
     olderThan: Schema.optionalKey(Field.duration()).annotate({
       description: "Only answers kept in memory for longer than this, such as 1h"
     })

@@ -9,7 +9,9 @@
  *
  * @since 0.1.0
  */
+import type * as RouteInfo from "@ballast/router/RouteInfo"
 import * as Carrier from "@ballast/telemetry/Carrier"
+import * as Content from "@ballast/telemetry/Content"
 import * as Exemplars from "@ballast/telemetry/Exemplars"
 import { Attribute } from "@ballast/telemetry/GenAi"
 import * as Propagation from "@ballast/telemetry/Propagation"
@@ -174,8 +176,12 @@ export const headers = (exchange: Exchange): Record<string, string> => {
   if (exchange.budgetWarning !== undefined) found["x-ballast-budget-warning"] = exchange.budgetWarning
   if (exchange.cost !== undefined) found["x-ballast-cost"] = Costs.format(exchange.cost)
   if (place?.cache !== undefined) {
-    const { age, state } = place.cache
+    const { age, near, state } = place.cache
     found["x-ballast-cache"] = state
+    if (near !== undefined) {
+      found["x-ballast-cache-similarity"] = near.similarity.toFixed(2)
+      found["x-ballast-cache-question"] = near.hash
+    }
     if (age !== undefined && state !== "miss") found["age"] = String(Math.floor(age / 1000))
   }
   return found
@@ -212,6 +218,8 @@ const fieldsOf = (exchange: Exchange, began: number, millis: number) => {
     provider_model: place?.model === exchange.model ? undefined : place?.model,
     arm: place?.arm,
     cache: place?.cache?.state,
+    cache_similarity: place?.cache?.near && Number(place.cache.near.similarity.toFixed(4)),
+    cache_question: place?.cache?.near?.hash,
     attempts: call?.attempts,
     resumptions: call?.resumptions || undefined,
     waited_ms: call && Math.round(call.waited),
@@ -236,7 +244,21 @@ const log = (exchange: Exchange, began: number, millis: number, quiet: boolean) 
   return quiet ? Effect.logDebug("request", fields) : Effect.logInfo("request", fields)
 }
 
-const attributesOf = (exchange: Exchange): ReadonlyArray<readonly [string, unknown]> => [
+/** Only where content is kept, the question itself. */
+const attributesOfCache = (
+  { near, state }: RouteInfo.Cached,
+  content: Content.Content | undefined
+): ReadonlyArray<readonly [string, unknown]> => [
+  ["ballast.cache", state],
+  ["ballast.cache.similarity", near?.similarity],
+  ["ballast.cache.question", near?.hash],
+  ["ballast.cache.question.text", content && near && Content.kept(content, near.question)]
+]
+
+const attributesOf = (
+  exchange: Exchange,
+  content: Content.Content | undefined
+): ReadonlyArray<readonly [string, unknown]> => [
   [Attribute.httpMethod, exchange.method],
   [Attribute.httpStatus, exchange.status],
   [Attribute.urlPath, exchange.path],
@@ -247,16 +269,22 @@ const attributesOf = (exchange: Exchange): ReadonlyArray<readonly [string, unkno
   ["ballast.account", exchange.place?.account],
   ["ballast.model", exchange.place?.model],
   ["ballast.arm", exchange.place?.arm],
+  ...(exchange.place?.cache === undefined ? [] : attributesOfCache(exchange.place.cache, content)),
   ["ballast.cost", exchange.cost && Costs.format(exchange.cost)],
   // A request that the caller got wrong was served well: the conventions have no `error.type` then.
   [Attribute.errorType, exchange.status >= 400 && exchange.status < 499 ? undefined : exchange.error],
   ["ballast.error", exchange.error]
 ]
 
-const endSpan = (span: Tracer.Span, exchange: Exchange, endTime: bigint): void => {
+const endSpan = (
+  span: Tracer.Span,
+  exchange: Exchange,
+  content: Content.Content | undefined,
+  endTime: bigint
+): void => {
   // A span of Effect's own tracer goes nowhere.
   if (!(span instanceof Tracer.NativeSpan)) {
-    for (const [key, value] of attributesOf(exchange)) {
+    for (const [key, value] of attributesOf(exchange, content)) {
       if (value !== undefined) span.attribute(key, value)
     }
   }
@@ -356,7 +384,7 @@ export const observe = <E, R>(
           Costs.count(exchange, context)
           Fault.count(exchange, context)
           options.ended?.(exchange, began, millis)
-          endSpan(span, exchange, clock.currentTimeNanosUnsafe())
+          endSpan(span, exchange, Context.get(context, Content.Current), clock.currentTimeNanosUnsafe())
           const access = log(exchange, began, millis, match?.route.quiet === true)
           // A client that went away has no answer, so no reason either.
           const isFailedCall = exchange.reason !== undefined && match?.route.dialect !== undefined

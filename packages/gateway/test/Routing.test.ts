@@ -124,7 +124,12 @@ describe("routing", () => {
               { provider: "far", weight: 5, arm: "trial" }
             ]
           },
-          cached: { targets: [{ provider: "far", model: "deepseek-flash" }], cache: { timeToLive: "1m" } }
+          cached: { targets: [{ provider: "far", model: "deepseek-flash" }], cache: { timeToLive: "1m" } },
+          vectors: { targets: [{ provider: "far" }] },
+          near: {
+            targets: [{ provider: "far", model: "deepseek-flash" }],
+            cache: { semantic: { model: "vectors", threshold: 0.7 } }
+          }
         }
       }
     }),
@@ -171,6 +176,28 @@ describe("routing", () => {
         }
         const uncached = yield* post(url + chat, hello)
         assert.isNull(uncached.headers.get("x-ballast-cache"))
+      }))
+
+    it.effect("gives the answer of a question that means the same, and says how near it is", () =>
+      Effect.gen(function*() {
+        const { log, url } = yield* Running
+        const ask = (content: string, headers: Record<string, string> = {}, more: object = {}) =>
+          post(url + chat, { model: "near", messages: [{ role: "user", content }], ...more }, headers)
+        for (const more of [{}, { stream: true }]) {
+          const first = yield* ask("What is the capital of France?", {}, more)
+          assert.strictEqual(first.headers.get("x-ballast-cache"), "miss")
+          const second = yield* ask("what is the capital of france, please?", {}, more)
+          assert.strictEqual(second.text, first.text)
+          const cached = ["", "-similarity", "-question"].map((name) => second.headers.get(`x-ballast-cache${name}`))
+          assert.match(cached.join(" "), /^hit 0\.[789]\d [\w-]{43}$/)
+          assert.deepStrictEqual(placeOf(second.headers).slice(1), [null, null, null, "0"])
+          const line = log.findLast(({ cache }) => cache === "hit")
+          assert.strictEqual(line?.["cache_question"], cached[2])
+          assert.notInclude(JSON.stringify(log), "capital")
+          const other = yield* ask("what is the capital of spain, please?", {}, more)
+          assert.strictEqual(other.headers.get("x-ballast-cache"), "miss")
+          assert.strictEqual(other.headers.get("x-ballast-attempts"), "1")
+        }
       }))
 
     it.effect("has no balance where no provider has one", () =>

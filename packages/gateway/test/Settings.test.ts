@@ -286,7 +286,7 @@ models:
 
   it.effect.each(
     [
-      ["docs/routing.md", 10],
+      ["docs/routing.md", 11],
       ["docs/prices.md", 2],
       ["docs/budgets.md", 1],
       ["docs/messages.md", 1],

@@ -31,9 +31,9 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { createHash } from "node:crypto"
 import type * as AnswerStore from "./AnswerStore.ts"
 import * as CallContext from "./CallContext.ts"
+import * as answers from "./internal/answers.ts"
 import * as RouteInfo from "./RouteInfo.ts"
 
 /**
@@ -68,29 +68,6 @@ export interface Options extends Settings {
   readonly store?: AnswerStore.AnswerStore | undefined
 }
 
-const defaults = {
-  timeToLive: "5 minutes",
-  staleIfError: 0,
-  capacity: 1000,
-  maxSize: 2 ** 18,
-  maxTemperature: 1,
-  shared: false
-} satisfies Settings
-
-const resolve = (given: Settings) => {
-  const { capacity = defaults.capacity, shared = defaults.shared, staleIfError = defaults.staleIfError } = given
-  const { maxSize = defaults.maxSize, maxTemperature = defaults.maxTemperature, timeToLive = defaults.timeToLive } =
-    given
-  if (!(maxSize >= 1)) throw new RangeError(`AnswerCache.make: maxSize must be at least 1, got ${maxSize}`)
-  if (!(maxTemperature >= 0 && maxTemperature <= 2)) {
-    throw new RangeError(`AnswerCache.make: maxTemperature must be from 0 to 2, got ${maxTemperature}`)
-  }
-  return { capacity, maxSize, maxTemperature, shared, staleIfError, timeToLive: Duration.toMillis(timeToLive) }
-}
-
-/** Items of a stream beside its mark, up to which it is kept. */
-const maxItems = 20_000
-
 /**
  * Which answers are purged; what is left out does not matter.
  *
@@ -115,12 +92,14 @@ export interface AnswerCache<in out E> {
   readonly inspect: Effect.Effect<{ readonly whole: Cache.State; readonly streamed: Cache.State }>
 }
 
-/** When an answer was made, and how old it was when it came here, in milliseconds. */
+/** When an answer was made, and how old it was when it came here, in milliseconds. A stream begins before all is known. */
 interface Made {
-  readonly at: number
-  readonly age: number
-  /** Who made it. A stream begins before that is known. */
+  at: number
+  age: number
+  /** Who made it. */
   from?: RouteInfo.Cached["from"]
+  /** The question that it was made for, when a cache behind this one had it for another. Such an answer is not kept here, too. */
+  near?: RouteInfo.Near | undefined
 }
 
 interface Whole extends Made {
@@ -130,43 +109,13 @@ interface Whole extends Made {
 /** The first item of a stream that is kept says when it was made. */
 type Item = { readonly made: Made } | { readonly chunk: ChatChunk }
 
-const ends: ReadonlySet<unknown> = new Set(["stop", "tool_calls"])
-
-const isComplete = (choices: ReadonlyArray<{ readonly finish_reason?: string | null }>): boolean =>
-  choices.every(({ finish_reason }) => ends.has(finish_reason))
-
 const chunksOf = (items: ReadonlyArray<Item>): ReadonlyArray<ChatChunk> =>
   items.flatMap((item) => "chunk" in item ? [item.chunk] : [])
-
-/** Whether each choice of a stream that was begun has ended as a whole answer does. */
-const isCompleteStream = (chunks: ReadonlyArray<ChatChunk>): boolean => {
-  const finished = new Map<number, string | null | undefined>()
-  for (const { choices } of chunks) {
-    for (const { finish_reason, index } of choices) {
-      const key = index ?? 0
-      if (finish_reason != null || !finished.has(key)) finished.set(key, finish_reason)
-    }
-  }
-  return finished.size > 0 &&
-    isComplete(Array.from(finished.values(), (finish_reason) => ({ finish_reason: finish_reason ?? null })))
-}
-
-/** What a call may have of the cache. */
-type Use = "use" | "refresh" | "bypass"
-
-const useOf = (request: ChatRequest, cacheControl: string | undefined, maxTemperature: number): Use => {
-  const { temperature, tool_choice } = request
-  if ((temperature ?? 1) > maxTemperature) return "bypass"
-  if (tool_choice === "required" || (typeof tool_choice === "object" && tool_choice !== null)) return "bypass"
-  const directives = (cacheControl ?? "").toLowerCase().split(",").map((directive) => directive.trim())
-  if (directives.includes("no-store")) return "bypass"
-  return directives.includes("no-cache") ? "refresh" : "use"
-}
 
 /** A call on its way through the cache. */
 interface Call {
   readonly request: ChatRequest
-  readonly use: Use
+  readonly use: answers.Use
   readonly key: string
   /** An answer in another protocol than chat is worth nothing without its own text, which a store does not keep. */
   readonly native: boolean
@@ -175,19 +124,6 @@ interface Call {
 }
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
-
-const separator = "\n"
-const textOf = ({ client, hash, model }: AnswerStore.Key): string => [client, model, hash].join(separator)
-const keyOfText = (text: string): AnswerStore.Key => {
-  const [client = "", model = "", hash = ""] = text.split(separator)
-  return { client, model, hash }
-}
-
-const matches = (filter: AnswerStore.Filter, key: AnswerStore.Key): boolean =>
-  (["client", "model", "hash"] as const).every((field) => filter[field] === undefined || filter[field] === key[field])
-
-/** The name of those who share answers. No client is called so. */
-const everyone = "*"
 
 /** A failure that is no fault of the caller's. */
 const isOthersFault = (error: unknown): boolean =>
@@ -205,9 +141,9 @@ const isOthersFault = (error: unknown): boolean =>
  */
 export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.Return<AnswerCache<E>> {
   const { name, store } = options
-  let settings = resolve(options)
+  let settings = answers.resolve("AnswerCache", options)
   const left = (made: Made, size: number, complete: boolean): number =>
-    complete && size <= settings.maxSize ? Math.max(0, settings.timeToLive - made.age) : 0
+    complete && size <= settings.maxSize && made.near === undefined ? Math.max(0, settings.timeToLive - made.age) : 0
   const cacheSettings = () => ({
     staleIfError: settings.staleIfError,
     staleWhen: isOthersFault,
@@ -217,35 +153,26 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
     name,
     ...cacheSettings(),
     timeToLive: (whole) =>
-      left(whole, WireText.stringify(whole.completion).length, isComplete(whole.completion.choices))
+      left(whole, WireText.stringify(whole.completion).length, answers.isComplete(whole.completion.choices))
   })
   const streams = yield* Cache.makeStream<Item, E>({
     name,
     ...cacheSettings(),
-    maxItems,
+    maxItems: answers.maxItems,
     timeToLive: (items) => {
       const chunks = chunksOf(items)
       const size = chunks.reduce((size, chunk) => size + WireText.stringify(chunk).length, 0)
       const [first] = items
-      return first !== undefined && "made" in first ? left(first.made, size, isCompleteStream(chunks)) : 0
+      return first !== undefined && "made" in first ? left(first.made, size, answers.isCompleteStream(chunks)) : 0
     }
   })
 
-  const keyOf = (client: string, request: ChatRequest, form: string): string => {
-    const hash = createHash("sha256").update(form).update(WireText.stringify(request))
-    const native = Native.of(request)
-    if (native !== undefined) {
-      hash.update(JSON.stringify([native.protocol, native.headers ?? {}])).update(WireText.stringify(native.body))
-    }
-    const owner = settings.shared ? everyone : client
-    return textOf({ client: owner, model: request.model, hash: hash.digest("base64url") })
-  }
-  const begin = (fiber: AnyFiber, request: ChatRequest, form: "whole" | "stream"): Call => {
+  const begin = (fiber: AnyFiber, request: ChatRequest, form: answers.Form): Call => {
     const { client, headers } = fiber.getRef(CallContext.Current)
-    const use = useOf(request, headers["cache-control"], settings.maxTemperature)
+    const use = answers.useOf(request, headers["cache-control"], settings.maxTemperature)
     const info = fiber.getRef(RouteInfo.Current)
     if (use === "bypass" && info !== undefined) info.cache = { state: use }
-    const key = use === "bypass" ? "" : keyOf(client.name, request, form)
+    const key = use === "bypass" ? "" : answers.textOfKey(answers.keyOf(request, form, client.name, settings.shared))
     return { request, use, key, native: Native.of(request) !== undefined, asked: false }
   }
   /** Notes what the call got: what was made for it is a miss. */
@@ -253,27 +180,26 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
     const info = fiber.getRef(RouteInfo.Current)
     if (info === undefined) return
     const age = Math.max(0, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe() - made.at)
-    info.cache = { state: age > settings.timeToLive ? "stale" : asked ? "miss" : "hit", age, from: made.from }
+    const fresh = asked && made.near === undefined ? "miss" : "hit"
+    info.cache = { state: age > settings.timeToLive ? "stale" : fresh, age, from: made.from, near: made.near }
   }
-  /** Who has answered this fiber's call. */
-  const from: Effect.Effect<RouteInfo.Cached["from"]> = Effect.withFiber((fiber) => {
-    const { model, provider } = fiber.getRef(RouteInfo.Current) ?? RouteInfo.make()
-    return Effect.succeed(provider === undefined || model === undefined ? undefined : { provider, model })
-  })
-  const madeNow: Effect.Effect<Made> = Effect.map(Clock.currentTimeMillis, (at) => ({ at, age: 0 }))
-
   /** Keeps an answer in the store, too, if it is one that is kept. */
-  const keep = (call: Call, { at }: Made, texts: ReadonlyArray<string>, complete: boolean): Effect.Effect<void> => {
-    const lifetime = left({ at, age: 0 }, sizeOf(texts), complete)
+  const keep = (
+    call: Call,
+    { at, near }: Made,
+    texts: ReadonlyArray<string>,
+    complete: boolean
+  ): Effect.Effect<void> => {
+    const lifetime = left({ at, age: 0, near }, sizeOf(texts), complete)
     return store === undefined || call.native || lifetime === 0
       ? Effect.void
-      : store.set(keyOfText(call.key), JSON.stringify({ at, texts }), Duration.millis(lifetime))
+      : store.set(answers.keyOfText(call.key), JSON.stringify({ at, texts }), Duration.millis(lifetime))
   }
   /** What the store holds of a key, unless it is too old by now. */
   const kept = (call: Call): Effect.Effect<Kept | undefined> =>
     store === undefined || call.native || call.use === "refresh" ?
       Effect.undefined :
-      Effect.zipWith(store.get(keyOfText(call.key)), Clock.currentTimeMillis, (text, now) => {
+      Effect.zipWith(store.get(answers.keyOfText(call.key)), Clock.currentTimeMillis, (text, now) => {
         const { at, texts } = readKept(text)
         const made = { at, age: Math.max(0, now - at) }
         return left(made, sizeOf(texts), texts.length > 0) === 0 ? undefined : { ...made, texts }
@@ -287,40 +213,52 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
       }
       call.asked = true
       return Effect.tap(
-        Effect.gen(function*(): Effect.fn.Return<Whole, E> {
-          const completion = yield* model.complete(call.request)
-          return { ...yield* madeNow, from: yield* from, completion }
+        Effect.withFiber((fiber) => {
+          const info = answers.recordOf(fiber)
+          return Effect.zipWith(
+            Effect.provideService(model.complete(call.request), RouteInfo.Current, info),
+            Clock.currentTimeMillis,
+            (completion, now): Whole => ({ ...madeOf(info, now), completion })
+          )
         }),
-        (whole) => keep(call, whole, [WireText.stringify(whole.completion)], isComplete(whole.completion.choices))
+        (whole) =>
+          keep(call, whole, [WireText.stringify(whole.completion)], answers.isComplete(whole.completion.choices))
       )
     })
   const stream = (model: ChatModel<E>, call: Call): Stream.Stream<Item, E> =>
-    Stream.unwrap(Effect.map(Effect.zip(kept(call), madeNow), ([kept, made]): Stream.Stream<Item, E> => {
-      if (kept !== undefined) {
-        const read = Chunk.reader()
-        const chunks = kept.texts.map(read)
-        if (chunks.every(isRead)) return Stream.fromIterable([{ made: kept }, ...chunks.map((chunk) => ({ chunk }))])
-      }
-      call.asked = true
-      const chunks: Array<ChatChunk> = []
-      return Stream.make({ made }).pipe(
-        Stream.concat(Stream.map(model.stream(call.request), (chunk) => {
-          if (store !== undefined && chunks.length <= maxItems) chunks.push(chunk)
-          return { chunk }
-        })),
-        Stream.onEnd(
-          Effect.flatMap(from, (from) => {
-            made.from = from
-            return keep(
-              call,
-              made,
-              chunks.map(WireText.stringify),
-              chunks.length <= maxItems && isCompleteStream(chunks)
-            )
-          })
-        )
+    Stream.unwrap(
+      Effect.withFiber((fiber) =>
+        Effect.map(Effect.zip(kept(call), Clock.currentTimeMillis), ([kept, begun]): Stream.Stream<Item, E> => {
+          if (kept !== undefined) {
+            const read = Chunk.reader()
+            const chunks = kept.texts.map(read)
+            if (chunks.every(isRead)) {
+              return Stream.fromIterable([{ made: kept }, ...chunks.map((chunk) => ({ chunk }))])
+            }
+          }
+          call.asked = true
+          const info = answers.recordOf(fiber)
+          const made: Made = { at: begun, age: 0 }
+          const chunks: Array<ChatChunk> = []
+          return Stream.make({ made }).pipe(
+            Stream.concat(Stream.map(
+              Stream.provideService(model.stream(call.request), RouteInfo.Current, info),
+              (chunk) => {
+                // Who waits reads it with the first chunk.
+                if (info.cache?.near !== undefined && made.near === undefined) Object.assign(made, madeOf(info, begun))
+                if (store !== undefined && chunks.length <= answers.maxItems) chunks.push(chunk)
+                return { chunk }
+              }
+            )),
+            Stream.onEnd(Effect.suspend(() => {
+              Object.assign(made, { from: madeOf(info, begun).from })
+              const complete = chunks.length <= answers.maxItems && answers.isCompleteStream(chunks)
+              return keep(call, made, chunks.map(WireText.stringify), complete)
+            }))
+          )
+        })
       )
-    }))
+    )
 
   const through = (model: ChatModel<E>): ChatModel<E> => ({
     complete: (request) =>
@@ -339,10 +277,15 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
       Stream.unwrap(Effect.withFiber((fiber) => {
         const call = begin(fiber, request, "stream")
         if (call.use === "bypass") return Effect.succeed(model.stream(request))
+        let made: Made | undefined
         const chunks = Stream.filterMap(streams.through(stream(model, call), call.key), (item) => {
-          if ("chunk" in item) return Result.succeed(item.chunk)
-          note(fiber, item.made, call)
-          return Result.failVoid
+          if ("made" in item) {
+            made = item.made
+            return Result.failVoid
+          }
+          if (made !== undefined) note(fiber, made, call)
+          made = undefined
+          return Result.succeed(item.chunk)
         })
         return Effect.as(forget(streams, call), chunks)
       }))
@@ -356,7 +299,8 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
   const purge = ({ olderThan = 0, ...filter }: Purge) =>
     Effect.gen(function*() {
       const before = (yield* Clock.currentTimeMillis) - Duration.toMillis(olderThan)
-      const isMeant = (text: string, storedAt: number) => storedAt <= before && matches(filter, keyOfText(text))
+      const isMeant = (text: string, storedAt: number) =>
+        storedAt <= before && answers.matches(filter, answers.keyOfText(text))
       const dropped = (yield* wholes.invalidateWhere(isMeant)) + (yield* streams.invalidateWhere(isMeant))
       if (store !== undefined) yield* store.remove(filter)
       return dropped
@@ -367,7 +311,7 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
     purge,
     update: (changed) =>
       Effect.suspend(() => {
-        settings = resolve(changed)
+        settings = answers.resolve("AnswerCache", changed)
         return Effect.andThen(wholes.update(cacheSettings()), streams.update(cacheSettings()))
       }),
     inspect: Effect.all({ whole: wholes.inspect, streamed: streams.inspect })
@@ -389,5 +333,11 @@ const decodeKept = Schema.decodeUnknownOption(Schema.fromJsonString(
 ))
 
 const sizeOf = (texts: ReadonlyArray<string>): number => texts.reduce((size, text) => size + text.length, 0)
+
+/** What the record of a call that was asked `now` says of its answer. */
+const madeOf = (info: RouteInfo.RouteInfo, now: number): Made => {
+  const { age = 0, from, near } = info.cache ?? { state: "miss" }
+  return near === undefined ? { at: now, age: 0, from: answers.answeredBy(info) } : { at: now - age, age, from, near }
+}
 
 const isRead = (chunk: ChatChunk | WireText.Unreadable): chunk is ChatChunk => !(chunk instanceof WireText.Unreadable)

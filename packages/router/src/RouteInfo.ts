@@ -36,6 +36,23 @@ export interface Cached {
   readonly age?: number | undefined
   /** Who gave it, where that is known: the provider, and the model as it names it. */
   readonly from?: { readonly provider: string; readonly model: string } | undefined
+  /** The question that was answered, when it was not this very one. */
+  readonly near?: Near | undefined
+}
+
+/**
+ * A question that is as good as the one that was asked.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Near {
+  /** The cosine of the embeddings of both questions, at most 1. */
+  readonly similarity: number
+  /** The hash of the answer's key, by which it can be purged. */
+  readonly hash: string
+  /** Its text: content, for whom that is meant, and never for a header or a log. */
+  readonly question: string
 }
 
 /**

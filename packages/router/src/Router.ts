@@ -27,13 +27,15 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as AnswerCache from "./AnswerCache.ts"
+import type * as AnswerCache from "./AnswerCache.ts"
 import type * as AnswerStore from "./AnswerStore.ts"
 import * as ByModel from "./ByModel.ts"
 import type * as CallContext from "./CallContext.ts"
 import * as Choice from "./Choice.ts"
 import * as Failover from "./Failover.ts"
 import * as balances from "./internal/balances.ts"
+import * as caches from "./internal/caches.ts"
+import * as embedding from "./internal/embedding.ts"
 import * as lanePolicies from "./internal/lanePolicies.ts"
 import * as noted from "./internal/noted.ts"
 import * as Placed from "./internal/placed.ts"
@@ -438,21 +440,10 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
 
   const steering = Steering.make<RouteError>()
 
-  /** Caches outlive revisions, as long as their models have one. */
-  const caches = new Map<string, AnswerCache.AnswerCache<RouteError>>()
-  const cached = Effect.fnUntraced(
-    function*(name: string, settings: Settings.Route["cache"], model: ChatModel.ChatModel<RouteError>) {
-      if (settings === undefined) return model
-      const old = caches.get(name)
-      if (old !== undefined) {
-        yield* old.update(settings)
-        return old.through(model)
-      }
-      const made = yield* AnswerCache.make<RouteError>({ name, ...settings, store: options.answers })
-      caches.set(name, made)
-      return made.through(model)
-    }
-  )
+  const cached = caches.make<RouteError>({
+    answers: options.answers,
+    embed: (model, text) => Effect.suspend(() => embedding.of(revision.model, model, text))
+  })
 
   const makeRoute = Effect.fnUntraced(function*(
     name: string,
@@ -521,7 +512,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       weights,
       setWeights: split.update,
       undegraded,
-      model: steering.degradable(name, yield* cached(name, settings.cache, undegraded), routes),
+      model: steering.degradable(name, yield* cached.around(name, settings.cache, undegraded), routes),
       inspect: Effect.gen(function*() {
         const copies = yield* mirror?.inspect ?? Effect.undefined
         return {
@@ -560,7 +551,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     return revision
   })
 
-  let revision = yield* makeRevision(options.settings, new Map())
+  let revision: Revision = yield* makeRevision(options.settings, new Map())
 
   const update = Effect.fnUntraced(function*(settings: Settings.RouterSettings, changed?: Settings.Policies) {
     const before = revision
@@ -583,9 +574,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       const pool = after.pools.get(provider)
       return pool !== undefined && Object.hasOwn(accountsOf(pool.settings), account)
     })
-    for (const name of caches.keys()) {
-      if (settings.models[name]?.cache === undefined) caches.delete(name)
-    }
+    cached.retain(settings.models)
     for (const [name, pool] of before.pools) {
       if (after.pools.get(name)?.accounts !== pool.accounts) yield* Scope.close(pool.scope, Exit.void)
     }
@@ -610,11 +599,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     update,
     weigh: (model, weights) => Effect.suspend(() => steering.weigh(revision.routes, model, weights)),
     degrade: (model, to) => Effect.suspend(() => steering.degrade(revision.routes, model, to)),
-    purge: (purge) =>
-      Effect.map(
-        Effect.forEach(caches.values(), (cache) => cache.purge(purge)),
-        (dropped) => dropped.reduce((sum, count) => sum + count, 0)
-      ),
+    purge: cached.purge,
     reset: (name) =>
       Effect.suspend(() => {
         const pool = revision.pools.get(name)

@@ -21,6 +21,7 @@ import * as Schema from "effect/Schema"
 import * as lanePolicies from "./internal/lanePolicies.ts"
 import type { Policies } from "./internal/lanePolicies.ts"
 import * as Presets from "./Presets.ts"
+import * as SemanticCache from "./SemanticCache.ts"
 import * as When from "./When.ts"
 
 export type { ModelPolicies, Policies } from "./internal/lanePolicies.ts"
@@ -124,6 +125,20 @@ const Mirror = Schema.Struct({
   })
 })
 
+const Semantic = Schema.Struct({
+  model: Schema.NonEmptyString.annotate({
+    description: "A model above whose targets have embeddings. It is asked for the embedding of each last question."
+  }),
+  threshold: Schema.Finite.check(Schema.isBetween({ minimum: 0.01, maximum: 1 })).pipe(
+    Field.withDefault(SemanticCache.defaults.threshold)
+  ).annotate({ description: "The least cosine of the embeddings of two questions." }),
+  capacity: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 100_000 })).pipe(
+    Field.withDefault(SemanticCache.defaults.capacity)
+  ).annotate({
+    description: "Answers in memory. An embedding takes 4 bytes times its length, an answer up to `maxSize`."
+  })
+})
+
 const Cache = Schema.Struct({
   timeToLive: Field.duration({ maximum: "30d" }).pipe(Field.withDefault("5m")).annotate({
     description: "How long an answer is given again."
@@ -147,6 +162,9 @@ const Cache = Schema.Struct({
   ),
   shared: Schema.Boolean.pipe(Field.withDefault(false)).annotate({
     description: "Whether clients get each other's answers."
+  }),
+  semantic: Schema.optionalKey(Semantic).annotate({
+    description: "Gives the answer of a question that means the same, too. Default: only of the very same request."
   })
 })
 
@@ -212,9 +230,17 @@ export interface Contradiction {
 
 const listed = (names: ReadonlyArray<string>): string => `known: ${names.join(", ") || "none"}`
 
+/** A provider that is not there is told elsewhere. */
+const hasEmbeddings = (providers: RouterSettings["providers"], name: string): boolean => {
+  const provider = Object.hasOwn(providers, name) ? providers[name] : undefined
+  if (provider === undefined) return true
+  const { baseUrl, make }: Presets.Preset = Presets.presets[provider.type]
+  return make({ name, baseUrl: provider.baseUrl ?? baseUrl ?? "" }).paths.embeddings !== undefined
+}
+
 /**
  * Finds what does not fit together: targets without their provider or account, providers without a URL or a key, two arms of a name,
- * and two policies of a lane.
+ * caches without embeddings, and two policies of a lane.
  *
  * @category checks
  * @since 0.1.0
@@ -243,10 +269,24 @@ export const contradictions = (
       found.push({ path: [...path, "account"], message })
     }
   }
-  for (const [name, { failover, mirror, targets }] of Object.entries(models)) {
+  /** Embeddings can be compared when all come from one model. */
+  const problemOfEmbeddings = (model: string): string | undefined => {
+    const route = Object.hasOwn(models, model) ? models[model] : models["*"]
+    if (route === undefined) return `there is no model ${model}; ${listed(Object.keys(models))}`
+    const all = [...route.targets, ...route.failover]
+    const without = all.map(({ provider }) => provider).find((name) => !hasEmbeddings(providers, name))
+    if (without !== undefined) return `${model} leads to ${without}, which has no embeddings`
+    const names = new Set(all.map((target) => target.model ?? model))
+    return names.size === 1
+      ? undefined
+      : `${model} leads to several models (${[...names].join(", ")}), whose embeddings can not be compared`
+  }
+  for (const [name, { cache, failover, mirror, targets }] of Object.entries(models)) {
     targets.forEach((target, index) => checkTarget(target, ["models", name, "targets", index]))
     failover.forEach((target, index) => checkTarget(target, ["models", name, "failover", index]))
     if (mirror !== undefined) checkTarget(mirror, ["models", name, "mirror"])
+    const problem = cache?.semantic && problemOfEmbeddings(cache.semantic.model)
+    if (problem !== undefined) found.push({ path: ["models", name, "cache", "semantic", "model"], message: problem })
     const arms = targets.map(armOf)
     const twice = arms.find((arm, index) => arms.indexOf(arm) !== index)
     if (twice !== undefined) {

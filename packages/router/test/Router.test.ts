@@ -626,6 +626,27 @@ describe("RouterSettings", () => {
     ])
   })
 
+  it("finds caches without embeddings that can be compared", () => {
+    const cached = (model: string) => ({ targets: [{ provider: "local" }], cache: { semantic: { model } } })
+    const found = RouterSettings.contradictions(decode({
+      providers: { deepseek: { type: "deepseek", accounts: { main: { keys: ["k"] } } }, local: { type: "ollama" } },
+      models: {
+        none: { targets: [{ provider: "deepseek" }] },
+        two: { targets: [{ provider: "local", model: "x" }], failover: [{ provider: "local" }] },
+        vectors: { targets: [{ provider: "local" }], failover: [{ provider: "local", model: "vectors" }] },
+        a: cached("nothing"),
+        b: cached("none"),
+        c: cached("two"),
+        d: cached("vectors")
+      }
+    }))
+    assert.deepStrictEqual(found.map(({ message, path }) => `${path.join(".")}: ${message}`), [
+      "models.a.cache.semantic.model: there is no model nothing; known: none, two, vectors, a, b, c, d",
+      "models.b.cache.semantic.model: none leads to deepseek, which has no embeddings",
+      "models.c.cache.semantic.model: two leads to several models (x, two), whose embeddings can not be compared"
+    ])
+  })
+
   it("hides keys", () => {
     const keys = settings.providers["deepseek"]?.accounts["main"]?.keys ?? []
     assert.isTrue(keys.every(Redacted.isRedacted))

@@ -1,0 +1,112 @@
+/** What all caches of answers have in common: which calls go past, which answers are complete, and what their keys are. */
+import type { ChatChunk } from "@ballast/chat/ChatChunk"
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import * as Native from "@ballast/chat/Native"
+import * as WireText from "@ballast/chat/WireText"
+import * as Duration from "effect/Duration"
+import type * as Fiber from "effect/Fiber"
+import { createHash } from "node:crypto"
+import type * as AnswerStore from "../AnswerStore.ts"
+import * as RouteInfo from "../RouteInfo.ts"
+
+/** The settings of a cache, as `AnswerCache` has them. */
+interface Given {
+  readonly timeToLive?: Duration.Input | undefined
+  readonly staleIfError?: Duration.Input | undefined
+  readonly capacity?: number | undefined
+  readonly maxSize?: number | undefined
+  readonly maxTemperature?: number | undefined
+  readonly shared?: boolean | undefined
+}
+
+const defaults = {
+  timeToLive: "5 minutes",
+  staleIfError: 0,
+  capacity: 1000,
+  maxSize: 2 ** 18,
+  maxTemperature: 1,
+  shared: false
+} satisfies Given
+
+/** Checks the settings of a cache, named for the message. */
+export const resolve = (name: string, given: Given) => {
+  const { capacity = defaults.capacity, shared = defaults.shared, staleIfError = defaults.staleIfError } = given
+  const { maxSize = defaults.maxSize, maxTemperature = defaults.maxTemperature, timeToLive = defaults.timeToLive } =
+    given
+  if (!(maxSize >= 1)) throw new RangeError(`${name}.make: maxSize must be at least 1, got ${maxSize}`)
+  if (!(maxTemperature >= 0 && maxTemperature <= 2)) {
+    throw new RangeError(`${name}.make: maxTemperature must be from 0 to 2, got ${maxTemperature}`)
+  }
+  return { capacity, maxSize, maxTemperature, shared, staleIfError, timeToLive: Duration.toMillis(timeToLive) }
+}
+
+/** Whether an answer is given whole or streamed: each form has answers of its own. */
+export type Form = "whole" | "stream"
+
+/** Items of a stream up to which it is kept. */
+export const maxItems = 20_000
+
+const ends: ReadonlySet<unknown> = new Set(["stop", "tool_calls"])
+
+/** Whether each choice ended by itself. */
+export const isComplete = (choices: ReadonlyArray<{ readonly finish_reason?: string | null }>): boolean =>
+  choices.every(({ finish_reason }) => ends.has(finish_reason))
+
+/** Whether each choice of a stream that was begun has ended as a whole answer does. */
+export const isCompleteStream = (chunks: ReadonlyArray<ChatChunk>): boolean => {
+  const finished = new Map<number, string | null | undefined>()
+  for (const { choices } of chunks) {
+    for (const { finish_reason, index } of choices) {
+      const key = index ?? 0
+      if (finish_reason != null || !finished.has(key)) finished.set(key, finish_reason)
+    }
+  }
+  return finished.size > 0 &&
+    isComplete(Array.from(finished.values(), (finish_reason) => ({ finish_reason: finish_reason ?? null })))
+}
+
+/** What a call may have of a cache. */
+export type Use = "use" | "refresh" | "bypass"
+
+export const useOf = (request: ChatRequest, cacheControl: string | undefined, maxTemperature: number): Use => {
+  const { temperature, tool_choice } = request
+  if ((temperature ?? 1) > maxTemperature) return "bypass"
+  if (tool_choice === "required" || (typeof tool_choice === "object" && tool_choice !== null)) return "bypass"
+  const directives = (cacheControl ?? "").toLowerCase().split(",").map((directive) => directive.trim())
+  if (directives.includes("no-store")) return "bypass"
+  return directives.includes("no-cache") ? "refresh" : "use"
+}
+
+/** The name of those who share answers. No client is called so. */
+const everyone = "*"
+
+/** The key of an answer to a request: its hash is one of everything that was asked, in one form. */
+export const keyOf = (request: ChatRequest, form: Form, client: string, shared: boolean): AnswerStore.Key => {
+  const hash = createHash("sha256").update(form).update(WireText.stringify(request))
+  const native = Native.of(request)
+  if (native !== undefined) {
+    hash.update(JSON.stringify([native.protocol, native.headers ?? {}])).update(WireText.stringify(native.body))
+  }
+  return { client: shared ? everyone : client, model: request.model, hash: hash.digest("base64url") }
+}
+
+const separator = "\n"
+export const textOfKey = ({ client, hash, model }: AnswerStore.Key): string => [client, model, hash].join(separator)
+export const keyOfText = (text: string): AnswerStore.Key => {
+  const [client = "", model = "", hash = ""] = text.split(separator)
+  return { client, model, hash }
+}
+
+export const matches = (filter: AnswerStore.Filter, key: AnswerStore.Key): boolean =>
+  (["client", "model", "hash"] as const).every((field) => filter[field] === undefined || filter[field] === key[field])
+
+/** The record of a call that is about to be asked: the caller's, or a new one, without what a cache said before. */
+export const recordOf = (fiber: Fiber.Fiber<unknown, unknown>): RouteInfo.RouteInfo => {
+  const info = fiber.getRef(RouteInfo.Current) ?? RouteInfo.make()
+  info.cache = undefined
+  return info
+}
+
+/** Who has answered a call, as far as its record says. */
+export const answeredBy = ({ model, provider }: RouteInfo.RouteInfo): RouteInfo.Cached["from"] =>
+  provider === undefined || model === undefined ? undefined : { provider, model }

@@ -1,0 +1,58 @@
+import type { ChatModel } from "@ballast/chat/ChatModel"
+import * as Effect from "effect/Effect"
+import * as AnswerCache from "../AnswerCache.ts"
+import type * as AnswerStore from "../AnswerStore.ts"
+import type { Route } from "../RouterSettings.ts"
+import * as SemanticCache from "../SemanticCache.ts"
+
+type Settings = NonNullable<Route["cache"]>
+
+interface Options<out E> {
+  readonly answers: AnswerStore.AnswerStore | undefined
+  /** The embedding of a text by a model of the settings. */
+  readonly embed: (model: string, text: string) => Effect.Effect<ReadonlyArray<number>, E>
+}
+
+/** The caches of a router's models. They outlive revisions, as long as their models have one. */
+export const make = <E>({ answers, embed }: Options<E>) => {
+  const exact = new Map<string, AnswerCache.AnswerCache<E>>()
+  /** Embeddings of one model say nothing to another's: with another one the cache is a new one. */
+  const semantic = new Map<string, { readonly model: string; readonly cache: SemanticCache.SemanticCache }>()
+
+  const exactOf = Effect.fnUntraced(function*(name: string, settings: Settings) {
+    const old = exact.get(name)
+    if (old !== undefined) return yield* Effect.as(old.update(settings), old)
+    const made = yield* AnswerCache.make<E>({ name, ...settings, store: answers })
+    exact.set(name, made)
+    return made
+  })
+  const semanticOf = Effect.fnUntraced(function*(name: string, settings: SemanticCache.Settings, model: string) {
+    const old = semantic.get(name)
+    if (old?.model === model) return yield* Effect.as(old.cache.update(settings), old.cache)
+    const cache = yield* SemanticCache.make({ ...settings, embed: (text) => embed(model, text) })
+    semantic.set(name, { model, cache })
+    return cache
+  })
+
+  return {
+    /** The exact cache comes first: calls that it shares ask for one embedding. */
+    around: Effect.fnUntraced(function*(name: string, settings: Settings | undefined, model: ChatModel<E>) {
+      if (settings === undefined) return model
+      const { semantic: near } = settings
+      const inner = near && (yield* semanticOf(name, { ...settings, ...near }, near.model))
+      return (yield* exactOf(name, settings)).through(inner === undefined ? model : inner.through(model))
+    }),
+    /** Drops the caches of models that have none any more. */
+    retain: (models: Readonly<Record<string, Route>>): void => {
+      for (const name of exact.keys()) if (models[name]?.cache === undefined) exact.delete(name)
+      for (const name of semantic.keys()) if (models[name]?.cache?.semantic === undefined) semantic.delete(name)
+    },
+    purge: (purge: AnswerCache.Purge): Effect.Effect<number, AnswerStore.NotRemoved> =>
+      Effect.gen(function*() {
+        let dropped = 0
+        for (const { cache } of semantic.values()) dropped += yield* cache.purge(purge)
+        for (const cache of exact.values()) dropped += yield* cache.purge(purge)
+        return dropped
+      })
+  }
+}
