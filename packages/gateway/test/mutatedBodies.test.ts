@@ -1,16 +1,9 @@
 import { assert, describe, layer } from "@effect/vitest"
 import { Effect } from "effect"
+import { numbers } from "../../../test/support/numbers.ts"
 import { layer as gateway, post, Running } from "./harness.ts"
 
 const model = "deepseek-flash"
-
-/** Whole numbers below a bound, the same in each run (mulberry32). */
-const numbers = (seed: number) => (below: number): number => {
-  seed = (seed + 0x6d2b79f5) | 0
-  let t = Math.imul(seed ^ (seed >>> 15), 1 | seed)
-  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-  return ((t ^ (t >>> 14)) >>> 0) % below
-}
 
 const odd: ReadonlyArray<unknown> = [null, 0, -1, 1e21, "", "x", "\ud800", true, [], {}, [[]], [null], { type: "x" }]
 

@@ -96,6 +96,20 @@ describe("Router", () => {
       }
     }))
 
+  it.effect("shows the words of a server that wants no key", () =>
+    Effect.gen(function*() {
+      const { asked, broken, client } = internet()
+      const words = "reasoning_effort: unknown variant `ultra`, expected one of `none`, `low`"
+      broken.set("local.example", refusal(400, words))
+      const given = decode({
+        providers: { local: { type: "openai", baseUrl: "https://local.example/v1" } },
+        models: { "*": { targets: [{ provider: "local" }] } }
+      })
+      const { complete } = yield* Router.make({ settings: given, client })
+      assert.include(String(yield* Effect.flip(complete(request))), words)
+      assert.lengthOf(asked, 1)
+    }))
+
   it.effect("tells the balance that was read, as long as the account is there", () =>
     Effect.gen(function*() {
       const router = yield* Router.make({ settings, ...internet() })

@@ -3,18 +3,11 @@ import { Provider, Source } from "@ballast/deepseek"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Stream } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
+import { numbers } from "../../../../test/support/numbers.ts"
 import { apiKey, request } from "../support/client.ts"
 import { hasEnd, kinds, mutate } from "./mutations.ts"
 import { shapes } from "./shapes.ts"
 import { wholes } from "./wholes.ts"
-
-/** Whole numbers below a bound, the same in each run (mulberry32). */
-const numbers = (seed: number) => (below: number): number => {
-  seed = (seed + 0x6d2b79f5) | 0
-  let t = Math.imul(seed ^ (seed >>> 15), 1 | seed)
-  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-  return ((t ^ (t >>> 14)) >>> 0) % below
-}
 
 const lines = (text: string) => text.split("\n").map((line) => `data: ${line}\n`).join("")
 const framings: ReadonlyArray<(events: ReadonlyArray<object>) => string> = [

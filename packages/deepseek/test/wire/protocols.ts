@@ -3,17 +3,10 @@ import { ChatError, type ChatRequest, Completions, ResponsesChat } from "@ballas
 import { Provider, Source } from "@ballast/deepseek"
 import { assert } from "@effect/vitest"
 import { Effect, Exit, Stream } from "effect"
-import { HttpClient, HttpClientResponse } from "effect/http"
+import { HttpClient } from "effect/http"
+import { numbers } from "../../../../test/support/numbers.ts"
 import { apiKey } from "../support/client.ts"
-import { kinds, mutate } from "./mutations.ts"
-
-/** Whole numbers below a bound, the same in each run (mulberry32). */
-export const numbers = (seed: number) => (below: number): number => {
-  seed = (seed + 0x6d2b79f5) | 0
-  let t = Math.imul(seed ^ (seed >>> 15), 1 | seed)
-  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-  return ((t ^ (t >>> 14)) >>> 0) % below
-}
+import { answering, kinds, mutate } from "./mutations.ts"
 
 const model = "deepseek-flash"
 const usage = { input_tokens: 9, input_tokens_details: { cached_tokens: 1 }, output_tokens: 5, total_tokens: 14 }
@@ -82,21 +75,10 @@ const shapes: ReadonlyArray<Shape> = [
 export const run = Effect.fnUntraced(function*(runs: number, seed: number) {
   const random = numbers(seed)
   let bytes: Uint8Array = new Uint8Array()
-  const client = HttpClient.make((request) =>
-    Effect.sync(() => {
-      const pieces: Array<Uint8Array> = []
-      for (let at = 0; at < bytes.length;) {
-        const size = 1 + random(500)
-        pieces.push(bytes.subarray(at, at += size))
-      }
-      const response = HttpClientResponse.fromWeb(request, new Response(null))
-      return Object.create(response, { stream: { value: Stream.fromIterable(pieces) } })
-    })
-  )
   const source = yield* Effect.provideService(
     Source.make({ provider: Provider.deepSeek, apiKey }),
     HttpClient.HttpClient,
-    client
+    answering(() => bytes, random)
   )
   const outcomes: Record<string, number> = {}
   const count = (name: string) => outcomes[name] = (outcomes[name] ?? 0) + 1

@@ -4,17 +4,10 @@ import { Provider, Resume, Source } from "@ballast/deepseek"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Redacted, Stream } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
+import { numbers } from "../../../../test/support/numbers.ts"
 import { kinds, mutate } from "../../../deepseek/test/wire/mutations.ts"
 import { Simulator } from "../../src/index.ts"
 import { ask, get, hello, instant, post, read, user, weather } from "../support.ts"
-
-/** Whole numbers below a bound, the same in each run (mulberry32). */
-const numbers = (seed: number) => (below: number): number => {
-  seed = (seed + 0x6d2b79f5) | 0
-  let t = Math.imul(seed ^ (seed >>> 15), 1 | seed)
-  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-  return ((t ^ (t >>> 14)) >>> 0) % below
-}
 
 const question = [user("What is the weather in Paris?")]
 const chat = { ...hello, messages: question, tools: [weather] }
