@@ -7,7 +7,7 @@
  * `SameMeaning` finds no difference between them. The rules of `AnswerCache` say which calls go past and which answers are kept. Calls whose last
  * message is not the user's, whose question is empty or longer than 8,000 characters, or that came in another protocol than chat go past, too.
  *
- * The search compares with every question, so it finds the nearest. It takes about a millisecond for 1,000 embeddings of 1,000 numbers, and lets
+ * The search compares with every question, so it finds the nearest. It takes about 3 ms for 1,000 embeddings of 1,000 numbers, and lets
  * other calls run in between. An embedding of n numbers takes 4 n bytes; the oldest answers are dropped when the cache is full. An embedding that
  * fails or takes longer than a second is a miss: the call is made, and its answer is not kept.
  *
@@ -123,7 +123,7 @@ const patience = "1 second"
 const rounding = 1e-6
 
 /** Embeddings that are compared at a stretch. */
-const stretch = 2_000
+const stretch = 500
 
 /**
  * Creates a cache of answers by meaning. Dies of a `RangeError` when an option is out of its bounds.
