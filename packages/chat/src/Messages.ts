@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import type { ChatRequest } from "./ChatRequest.ts"
 import { nullable, optional } from "./internal/wire.ts"
 
 /**
@@ -45,7 +46,7 @@ export interface Request {
   readonly temperature?: number | null
   readonly top_p?: number | null
   readonly thinking?: { readonly type: "enabled" | "disabled" | "adaptive"; readonly budget_tokens?: number } | null
-  readonly output_config?: { readonly effort?: "low" | "medium" | "high" | "xhigh" | "max" | null } | null
+  readonly output_config?: { readonly effort?: ChatRequest["reasoning_effort"] } | null
   readonly tools?: ReadonlyArray<Tool> | null
   readonly tool_choice?: ToolChoice | null
   readonly metadata?: { readonly user_id?: string | null } | null
@@ -327,7 +328,7 @@ export const Request: Schema.Codec<Request> = Schema.Struct({
     budget_tokens: optional(Schema.Finite)
   })),
   output_config: nullable(Schema.Struct({
-    effort: nullable(Schema.Literals(["low", "medium", "high", "xhigh", "max"]))
+    effort: nullable(Schema.Literals(["none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra"]))
   })),
   tools: nullable(Schema.Array(Tool)),
   tool_choice: nullable(ToolChoice),

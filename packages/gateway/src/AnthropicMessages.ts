@@ -16,25 +16,17 @@ import * as MessagesChat from "@ballast/chat/MessagesChat"
 import * as Native from "@ballast/chat/Native"
 import * as WireText from "@ballast/chat/WireText"
 import * as PromptSize from "@ballast/deepseek/PromptSize"
-import * as GenAi from "@ballast/telemetry/GenAi"
 import * as Result from "effect/Result"
 import type { Dialect, Events } from "./Dialect.ts"
 import type { ErrorResponse, Failure } from "./ErrorResponse.ts"
-import { Rejection } from "./Rejection.ts"
-
-interface Problem {
-  readonly param?: string
-  readonly detail: string
-}
-
-type Fields = Record<string, unknown>
-
-const isObject = (u: unknown): u is Fields => typeof u === "object" && u !== null && !Array.isArray(u)
+import * as envelope from "./internal/envelope.ts"
 
 const roles: ReadonlySet<unknown> = new Set(["user", "assistant", "system"])
 
-const problemOfTurn = (turn: unknown, param: string): Problem | undefined => {
-  if (!isObject(turn)) return { param, detail: `\`${param}\` must be an object with \`role\` and \`content\`.` }
+const problemOfTurn = (turn: unknown, param: string): envelope.Problem | undefined => {
+  if (!envelope.isObject(turn)) {
+    return { param, detail: `\`${param}\` must be an object with \`role\` and \`content\`.` }
+  }
   if (!roles.has(turn["role"])) {
     return { param: `${param}.role`, detail: `\`${param}.role\` must be "user", "assistant" or "system".` }
   }
@@ -44,27 +36,13 @@ const problemOfTurn = (turn: unknown, param: string): Problem | undefined => {
   return undefined
 }
 
-/** What is wrong with the envelope of a body; `undefined` when it is one. */
-const problemOf = (body: unknown): Problem | undefined => {
-  if (!isObject(body)) return { detail: "The body must be a JSON object." }
-  const { messages, model, stream } = body
-  if (typeof model !== "string" || model === "") {
-    return { param: "model", detail: "`model` must be the name of a model, for example \"deepseek-flash\"." }
-  }
-  if (model.length > GenAi.maxModelLength) {
-    return { param: "model", detail: `\`model\` must not be longer than ${GenAi.maxModelLength} characters.` }
-  }
-  if (!Array.isArray(messages) || messages.length === 0) {
-    return { param: "messages", detail: "`messages` must be an array with at least one message." }
-  }
-  if (typeof stream !== "boolean" && stream != null) {
-    return { param: "stream", detail: "`stream` must be true, false or null." }
-  }
-  for (const [index, turn] of messages.entries()) {
+const problemOf = (body: envelope.Fields): envelope.Problem | undefined => {
+  const { messages } = body
+  for (const [index, turn] of (Array.isArray(messages) ? messages : []).entries()) {
     const problem = problemOfTurn(turn, `messages.${index}`)
     if (problem !== undefined) return problem
   }
-  return undefined
+  return envelope.problemOfMessages(body)
 }
 
 /** The types that Anthropic's errors have, by status. */
@@ -143,28 +121,25 @@ const decode = (
   protocol: "messages" | "countTokens",
   rename: Rename
 ): Dialect["decode"] =>
-({ json, text }, headers) => {
-  const problem = problemOf(json)
-  if (problem !== undefined || !isObject(json)) {
-    return Result.fail(new Rejection({ case: "InvalidField", detail: "", ...problem }))
-  }
-  const chat = MessagesChat.toChat(json)
-  const request = Native.attach({ ...chat, model: rename(chat.model) }, {
-    protocol,
-    body: WireText.attach(json, text),
-    headers: headersOf(headers),
-    only: protocol === "countTokens"
+({ json, text }, headers) =>
+  Result.map(envelope.check(json, problemOf), (fields) => {
+    const chat = MessagesChat.toChat(fields)
+    const request = Native.attach({ ...chat, model: rename(chat.model) }, {
+      protocol,
+      body: WireText.attach(fields, text),
+      headers: headersOf(headers),
+      only: protocol === "countTokens"
+    })
+    return {
+      request,
+      completion: (completion) => {
+        const native = Native.textOf(completion, protocol)
+        return native ?? JSON.stringify(MessagesChat.fromCompletion(completion))
+      },
+      events: protocol === "messages" && fields["stream"] === true ? makeEvents(request) : undefined,
+      ...(protocol === "countTokens" ? { recover: estimated(request) } : undefined)
+    }
   })
-  return Result.succeed({
-    request,
-    completion: (completion) => {
-      const native = Native.textOf(completion, protocol)
-      return native ?? JSON.stringify(MessagesChat.fromCompletion(completion))
-    },
-    events: protocol === "messages" && json["stream"] === true ? makeEvents(request) : undefined,
-    ...(protocol === "countTokens" ? { recover: estimated(request) } : undefined)
-  })
-}
 
 /** Where no service can count. */
 const estimated = (request: ChatRequest) => (failure: Failure): string | undefined =>

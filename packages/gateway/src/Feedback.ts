@@ -16,6 +16,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Bodies } from "./Body.ts"
 import type { Database } from "./Database.ts"
+import { isObject } from "./internal/envelope.ts"
 import { Rejection } from "./Rejection.ts"
 import type * as Routes from "./Routes.ts"
 
@@ -33,9 +34,6 @@ export interface Feedback {
 const longest = { id: 128, name: 64, comment: 4_000 }
 
 const wrong = (param: string, detail: string) => new Rejection({ case: "InvalidField", param, detail })
-
-const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === "object" && value !== null && !Array.isArray(value)
 
 const fields = new Set(["request_id", "name", "value", "comment"])
 

@@ -19,47 +19,17 @@ import * as ChatChunk from "@ballast/chat/ChatChunk"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as WireText from "@ballast/chat/WireText"
 import type { Cost } from "@ballast/deepseek/Pricing"
-import * as GenAi from "@ballast/telemetry/GenAi"
 import * as BigDecimal from "effect/BigDecimal"
 import * as Result from "effect/Result"
 import type { Dialect, Events } from "./Dialect.ts"
 import type { ErrorResponse } from "./ErrorResponse.ts"
-import { Rejection } from "./Rejection.ts"
+import * as envelope from "./internal/envelope.ts"
 
-interface Problem {
-  readonly param?: string
-  readonly detail: string
-}
-
-type Fields = Record<string, unknown>
-
-const isObject = (u: unknown): u is Fields => typeof u === "object" && u !== null && !Array.isArray(u)
-
-/** What is wrong with the envelope of a body; `undefined` when it is one. */
-const problemOf = (body: unknown): Problem | undefined => {
-  if (!isObject(body)) return { detail: "The body must be a JSON object." }
-  if (typeof body["model"] !== "string" || body["model"] === "") {
-    return { param: "model", detail: "`model` must be the name of a model, for example \"deepseek-flash\"." }
-  }
-  if (body["model"].length > GenAi.maxModelLength) {
-    return { param: "model", detail: `\`model\` must not be longer than ${GenAi.maxModelLength} characters.` }
-  }
-  if (!Array.isArray(body["messages"]) || body["messages"].length === 0) {
-    return { param: "messages", detail: "`messages` must be an array with at least one message." }
-  }
-  if (typeof body["stream"] !== "boolean" && body["stream"] != null) {
-    return { param: "stream", detail: "`stream` must be true, false or null." }
-  }
-  return undefined
-}
-
-// The type promises more than is checked. That is meant: fields of the inside are only passed on, never read.
-const isChat = (body: unknown): body is ChatRequest => problemOf(body) === undefined
-
-const isDeveloper = (message: unknown): message is Fields => isObject(message) && message["role"] === "developer"
+const isDeveloper = (message: unknown): message is envelope.Fields =>
+  envelope.isObject(message) && message["role"] === "developer"
 
 /** What clients send that the service refuses, and what it gets instead. A habit that a request doesn't have costs a look. */
-const habits: ReadonlyArray<(request: Fields) => Fields> = [
+const habits: ReadonlyArray<(request: envelope.Fields) => envelope.Fields> = [
   (request) => {
     const messages = request["messages"]
     if (!Array.isArray(messages) || !messages.some(isDeveloper)) return request
@@ -74,7 +44,10 @@ const habits: ReadonlyArray<(request: Fields) => Fields> = [
 
 const withoutHabits = (request: ChatRequest): ChatRequest =>
   // Each keeps the shape.
-  habits.reduce<Fields>((request, habit) => habit(request), request as object as Fields) as object as ChatRequest
+  habits.reduce<envelope.Fields>(
+    (request, habit) => habit(request),
+    request as object as envelope.Fields
+  ) as object as ChatRequest
 
 const event = (json: string): string => `data: ${json}\n\n`
 
@@ -111,17 +84,16 @@ const withoutUsage = eventsOf(false)
  * @since 0.1.0
  */
 export const dialect: Dialect = {
-  decode: ({ json, text }) => {
-    if (!isChat(json)) {
-      return Result.fail(new Rejection({ case: "InvalidField", detail: "", ...problemOf(json) }))
-    }
-    const events = json.stream !== true
-      ? undefined
-      : json.stream_options?.include_usage === true
-      ? withUsage
-      : withoutUsage
-    const request = withoutHabits(WireText.attach(json, text))
-    return Result.succeed({ request, completion: WireText.stringify, events })
-  },
+  decode: ({ json, text }) =>
+    Result.map(envelope.check(json, envelope.problemOfMessages), (body) => {
+      // The type promises more than is checked. That is meant: fields of the inside are only passed on, never read.
+      const chat = body as object as ChatRequest
+      const events = chat.stream !== true
+        ? undefined
+        : chat.stream_options?.include_usage === true
+        ? withUsage
+        : withoutUsage
+      return { request: withoutHabits(WireText.attach(chat, text)), completion: WireText.stringify, events }
+    }),
   error
 }

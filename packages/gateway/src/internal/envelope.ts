@@ -25,6 +25,12 @@ const problemOfCall = ({ model, stream }: Fields): Problem | undefined => {
     : { param: "stream", detail: "`stream` must be true, false or null." }
 }
 
+/** The problem of a body without messages. */
+export const problemOfMessages = ({ messages }: Fields): Problem | undefined =>
+  Array.isArray(messages) && messages.length > 0
+    ? undefined
+    : { param: "messages", detail: "`messages` must be an array with at least one message." }
+
 /** The object that a body is, with a sane model and a sane `stream`, and without the problem that a dialect may find. */
 export const check = (
   body: unknown,
