@@ -59,7 +59,6 @@ import * as Client from "./Client.ts"
 import * as ClientKeys from "./ClientKeys.ts"
 import * as ClientLimits from "./ClientLimits.ts"
 import * as Costs from "./Costs.ts"
-import type { Database } from "./Database.ts"
 import type { Dialect } from "./Dialect.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
 import * as Estimate from "./Estimate.ts"
@@ -448,8 +447,8 @@ const warnOfRestart = (before: GatewaySettings, after: GatewaySettings): Effect.
 type Tls = NonNullable<GatewaySettings["listen"]["tls"]>
 
 /** Budgets in Redis where there is one, else in this process. */
-const budgetsOf = ({ prices, redis }: GatewaySettings, database: Database | undefined) => {
-  const spent = spentOf(database, prices.currency)
+const budgetsOf = ({ prices, redis }: GatewaySettings, records: Records.Records | undefined) => {
+  const spent = spentOf(records, prices.currency)
   return redis === undefined
     ? Effect.succeed(Budgets.memory(spent))
     : Effect.map(SharedRedis.connect(redis.url), (client) => Budgets.redis(client, spent))
@@ -528,7 +527,7 @@ export const serve = Effect.fnUntraced(function*(
   yield* Settings.follow(settings, (next) => Effect.sync(() => limited = next))
   const limits = yield* ClientLimits.make({
     bound: costs.bound,
-    budgets: yield* budgetsOf(first, options.records?.database),
+    budgets: yield* budgetsOf(first, options.records),
     others: () => limited.clientLimits
   })
   const streams = yield* EventStream.make(shutdown.cut)

@@ -45,7 +45,8 @@ export class Program {
 
   readonly ended: Effect.Effect<Ended> = Effect.callback((resume) => {
     const done = (code: number | null) => resume(Effect.succeed({ code, stdout: this.stdout, stderr: this.stderr }))
-    if (this.child.exitCode !== null) done(this.child.exitCode)
+    // One that a signal ended has no code.
+    if (this.child.exitCode !== null || this.child.signalCode !== null) done(this.child.exitCode)
     else this.child.once("close", done)
   })
 
