@@ -178,6 +178,8 @@ export interface Pricing {
 }
 
 interface Rule extends Price {
+  /** Built-in prices count after all given ones. */
+  readonly isBuiltIn: boolean
   readonly revision: string
   readonly begins: number
   readonly ends: number
@@ -224,7 +226,7 @@ export const make = (options: Options = {}): Pricing => {
   const all = [...prices, ...decodePrices(builtIn.deepSeek)]
   const revision = revisionOf(all, hours)
   const rules = new Map<string, Array<Rule>>()
-  for (const price of all) {
+  for (const [place, price] of all.entries()) {
     const named = price.peakHours === undefined ? undefined : hours[price.peakHours]
     if (price.peakHours !== undefined && named === undefined) {
       throw new RangeError(
@@ -233,6 +235,7 @@ export const make = (options: Options = {}): Pricing => {
     }
     const rule: Rule = {
       ...price,
+      isBuiltIn: place >= prices.length,
       revision,
       begins: price.from === undefined ? -Infinity : Date.parse(price.from),
       ends: price.until === undefined ? Infinity : Date.parse(price.until),
@@ -247,6 +250,7 @@ export const make = (options: Options = {}): Pricing => {
   const ruleOf = ({ at, model, provider }: Call): Rule | undefined => {
     const fitting = [{ provider, model }, { provider, model: "*" }].flatMap((place) => rules.get(keyOf(place)) ?? [])
       .filter(({ begins, ends }) => begins <= at && at < ends)
+      .sort((a, b) => Number(a.isBuiltIn) - Number(b.isBuiltIn))
     return fitting.find((rule) => rule.currency === currency) ?? fitting[0]
   }
   const priced = <A>(call: Call, use: (rule: Rule) => A): Result.Result<A, UnknownPrice> => {

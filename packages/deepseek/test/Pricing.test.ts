@@ -20,6 +20,17 @@ const usage: Usage.Usage = {
 }
 
 describe("PeakHours", () => {
+  it("lets a price for all models of a provider come before the built-in ones", () => {
+    const prices = Schema.decodeUnknownSync(Schema.Array(Pricing.Price))([
+      { provider: "deepseek", model: "*", currency: "CNY", hit: 0, miss: 0, output: 0, call: 1 }
+    ])
+    const cost = Pricing.make({ prices }).cost(
+      { prompt_tokens: 1_000, completion_tokens: 500 },
+      { provider: "deepseek", model: "deepseek-flash", at: Date.parse("2026-11-28T12:00:00Z") }
+    )
+    assert.strictEqual(BigDecimal.format(Result.getOrThrow(cost).total), "1")
+  })
+
   it("are DeepSeek's: 01:00 to 04:00 and 06:00 to 10:00 UTC from Monday to Friday, but for Chinese holidays", () => {
     const peak = (text: string) => PeakHours.at(PeakHours.deepSeek, moment(text)).isPeak
     const day = (date: string) =>
