@@ -117,14 +117,14 @@ describe("ResponsesChat", () => {
         instructions: "Be brief.",
         input: "Where?",
         text: { format: { type: "json_schema", name: "place", schema } },
-        reasoning: { effort: "low" },
+        reasoning: { effort: "ultra" },
         max_output_tokens: 100,
         top_logprobs: 2,
         user: "u"
       })
       assert.deepInclude(chat, {
         response_format: { type: "json_object" },
-        reasoning_effort: "low",
+        reasoning_effort: "max",
         max_tokens: 100,
         logprobs: true,
         top_logprobs: 2,

@@ -211,6 +211,9 @@ const choiceOf = (u: unknown): ChatRequest.ToolChoice | undefined => {
 
 const efforts = ["none", "minimal", "low", "medium", "high", "xhigh", "max"] as const
 
+/** The guide has another name for the highest one. */
+const effortOf = (given: unknown) => given === "ultra" ? "max" : efforts.find((effort) => effort === given)
+
 const numberOf = (u: unknown): number | undefined => typeof u === "number" ? u : undefined
 
 /** The fields of a chat that are there. */
@@ -260,7 +263,7 @@ export const translate = (request: Json): ChatRequest.ChatRequest => {
     model: textOf(request["model"]) ?? "",
     messages: [first, ...rest],
     ...given({
-      reasoning_effort: efforts.find((effort) => isObject(reasoning) && reasoning["effort"] === effort),
+      reasoning_effort: isObject(reasoning) ? effortOf(reasoning["effort"]) : undefined,
       max_tokens: numberOf(request["max_output_tokens"]),
       response_format: format.asked,
       stream: typeof request["stream"] === "boolean" ? request["stream"] : undefined,
