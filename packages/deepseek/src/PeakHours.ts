@@ -131,10 +131,19 @@ const hasWindows = (hours: PeakHours, { day, weekday, year }: Local): boolean =>
  * @since 0.1.0
  */
 export const at = (hours: PeakHours, millis: number): Moment => {
+  const minute = Math.floor(millis / 60_000)
+  const known = looked.get(hours)
+  if (known?.minute === minute) return known.moment
   const local = localOf(hours.timeZone, millis)
   const isPeak = endOf(hours, local.minute) !== undefined && hasWindows(hours, local)
-  return { isPeak, isKnown: !isPeak || hours.holidays === undefined || String(local.year) in hours.holidays }
+  const isKnown = !isPeak || hours.holidays === undefined || String(local.year) in hours.holidays
+  const moment = { isPeak, isKnown }
+  looked.set(hours, { minute, moment })
+  return moment
 }
+
+/** The minute that was looked at last: reading a clock of another zone takes longer than all else of a price, and windows begin with a minute. */
+const looked = new WeakMap<PeakHours, { readonly minute: number; readonly moment: Moment }>()
 
 /**
  * The first moment from the given one on that is no peak hour, in milliseconds since 1970: the moment itself outside of peak hours.
