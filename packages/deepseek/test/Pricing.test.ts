@@ -150,6 +150,20 @@ describe("Pricing", () => {
     }
   )
 
+  it("estimates whatever stands in the place of a request", () => {
+    const odd: ReadonlyArray<unknown> = [null, 1, "x", [], [null], {}, [{}], [{ function: null }], [{ type: "text" }]]
+    for (const value of odd) {
+      const message = { role: "assistant", content: value, reasoning_content: value, tool_calls: value }
+      for (const messages of [value, [message]]) {
+        const request = { model: "m", messages, tools: value, thinking: value, max_tokens: value, n: value }
+        // The type promises more than a request that is passed on holds.
+        const { ofAnswer, ofPrompt } = PromptSize
+        const sizes = [ofPrompt, ofAnswer].map((size) => size(request as never))
+        assert.isTrue(sizes.every((size) => Number.isSafeInteger(size) && size > 0), JSON.stringify(request))
+      }
+    }
+  })
+
   it("bounds a call before it is made: no cache hit, the longest answer", () => {
     const request = { model: "deepseek-flash", messages: [{ role: "user", content: "Hello!" }] } as const
     const estimate = Result.getOrThrow(pricing.estimate({ ...request, max_tokens: 1000 }, call))
@@ -162,6 +176,11 @@ describe("Pricing", () => {
     assert.deepStrictEqual(
       [answer({}), answer({ reasoning_effort: "max" }), answer({ thinking: { type: "disabled" } })],
       [65_536, 131_072, 8_192]
+    )
+    // Each choice may be as long; what is no bound bounds nothing.
+    assert.deepStrictEqual(
+      [answer({ n: 3, max_tokens: 10 }), answer({ max_tokens: -1 }), answer({ max_tokens: "many" })],
+      [30, 65_536, 65_536]
     )
   })
 })

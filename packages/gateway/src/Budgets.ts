@@ -145,22 +145,25 @@ const reservedOf = ({ reserved }: State, now: number): number => {
  * @since 0.1.0
  */
 export const memory = (spent: Spent): Budgets => {
-  const states = new Map<string, Effect.Effect<State>>()
+  const states = new Map<string, { readonly state: Effect.Effect<State>; readonly until: number }>()
+  /** Periods that are over, and whose calls have ended, are dropped when there are many. */
+  const dropOld = (now: number): void => {
+    for (const [key, { until }] of states) if (until <= now) states.delete(key)
+  }
   const stateOf = (client: string, period: Period): Effect.Effect<State> =>
-    Effect.suspend(() => {
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
       const key = `${client}\n${period.key}`
       const known = states.get(key)
-      if (known !== undefined) return known
-      // Periods that are over stay until there are many.
-      if (states.size >= 10_000) states.clear()
+      if (known !== undefined) return known.state
+      if (states.size >= 1_000) dropOld(now)
       return Effect.flatMap(
         Effect.cached(
           Effect.map(spent(client, period), (spent): State => ({ spent: units(spent), reserved: new Map() }))
         ),
         (made) => {
-          const first = states.get(key) ?? made
+          const first = states.get(key) ?? { state: made, until: period.ends + lifetime }
           states.set(key, first)
-          return first
+          return first.state
         }
       )
     })
@@ -182,12 +185,19 @@ export const memory = (spent: Spent): Budgets => {
         if ((taken + wanted) / limit >= used.share) used = { period: period.name, share: (taken + wanted) / limit }
       }
       const id = randomUUID()
+      let isSettled = false
       for (const { reserved } of states) reserved.set(id, { amount: wanted, until: now + lifetime })
       return {
         used,
         settle: (cost) =>
           Effect.sync(() => {
-            for (const state of states) if (state.reserved.delete(id)) state.spent += units(cost)
+            if (isSettled) return
+            isSettled = true
+            // A call that outlasts its reservation has cost something all the same.
+            for (const state of states) {
+              state.reserved.delete(id)
+              state.spent += units(cost)
+            }
           })
       }
     })
@@ -228,7 +238,8 @@ const settleScript = Redis.script((keys: ReadonlyArray<string>, id: string, cost
   numberOfKeys: (keys) => keys.length,
   lua: `
 for _, key in ipairs(KEYS) do
-  if redis.call('HDEL', key, 'r:' .. ARGV[1]) == 1 then redis.call('HINCRBY', key, 's', ARGV[2]) end
+  redis.call('HDEL', key, 'r:' .. ARGV[1])
+  if redis.call('EXISTS', key) == 1 then redis.call('HINCRBY', key, 's', ARGV[2]) end
 end
 return 1
 `
@@ -269,6 +280,7 @@ export const redis = (client: Redis.Redis["Service"], spent: Spent, prefix = "ba
       )
       if (known.size > 10_000) known.clear()
       for (const key of keys) known.add(key)
+      let isSettled = false
       const period = periods[index - 1]
       const used = Number(share)
       if (granted === 0) {
@@ -278,12 +290,17 @@ export const redis = (client: Redis.Redis["Service"], spent: Spent, prefix = "ba
         used: { period: period?.name ?? "day", share: used },
         // What is not settled stays reserved for its hour, and the ledger has it all the same.
         settle: (cost) =>
-          settle(keys, id, units(cost)).pipe(
-            Effect.timeout(patience),
-            Effect.catch((error) =>
-              Effect.logWarning("a budget could not be settled", { client: name, reason: error.message })
+          isSettled ?
+            Effect.void :
+            Effect.andThen(
+              Effect.sync(() => isSettled = true),
+              settle(keys, id, units(cost)).pipe(
+                Effect.timeout(patience),
+                Effect.catch((error) =>
+                  Effect.logWarning("a budget could not be settled", { client: name, reason: error.message })
+                )
+              )
             )
-          )
       }
     })
   }

@@ -18,6 +18,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
+import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import type * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
@@ -125,7 +126,7 @@ export const make = Effect.fnUntraced(
       const { tokens } = state
       const limit = state.limits.tokensPerMinute
       if (tokens === undefined || limit === undefined) return
-      const estimate = PromptSize.ofPrompt(request) + Math.min(request.max_tokens ?? assumedAnswer, assumedAnswer)
+      const estimate = PromptSize.ofPrompt(request) + Math.min(PromptSize.ofAnswer(request), assumedAnswer)
       const weight = Math.max(1, Math.min(estimate, Share.part(limit, share)))
       const reservation = yield* take(exchange, tokens, weight, `${limit} tokens per minute`)
       yield* Effect.addFinalizer(() =>
@@ -160,11 +161,8 @@ export const make = Effect.fnUntraced(
       const { period, share: used } = reservation.used
       yield* Metric.update(Metric.withAttributes(usedShare, { client: client.name, period }), used)
       if (used >= (budget.warnAt ?? warnAt)) exchange.budgetWarning = `${period} ${Math.floor(used * 100)}%`
-      yield* Effect.addFinalizer(() =>
-        Effect.suspend(() =>
-          // Of an answer that was left before its usage came, the prompt is known to be billed.
-          reservation.settle(exchange.cost?.total ?? (exchange.firstAt === undefined ? zero : bound.parts.miss))
-        )
+      yield* Effect.addFinalizer((exit) =>
+        Effect.suspend(() => reservation.settle(spentBy(exchange, Exit.isSuccess(exit), bound)))
       )
     })
 
@@ -186,6 +184,14 @@ export const make = Effect.fnUntraced(
 )
 
 const zero = BigDecimal.make(0n, 0)
+
+/** What counts as spent: the cost; the bound where a whole answer tells no usage; the prompt, which is known to be billed, where it broke off. */
+const spentBy = ({ cost, error, firstAt, place }: Exchange, isWhole: boolean, bound: Pricing.Cost) => {
+  if (cost !== undefined) return cost.total
+  if (place?.cache?.state === "hit" || place?.cache?.state === "stale") return zero
+  if (isWhole && error === undefined) return bound.total
+  return firstAt === undefined ? zero : bound.parts.miss
+}
 
 const refused = ({ began, client }: Exchange, error: Budgets.Exceeded | Budgets.BudgetsDown): Rejection =>
   error._tag === "BudgetsDown"

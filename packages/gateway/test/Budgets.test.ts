@@ -79,6 +79,17 @@ describe("Budgets", () => {
       yield* TestClock.adjust("61 minutes")
       assert.isTrue(Exit.isSuccess(yield* Effect.exit(budgets.reserve("alice", of("1"), money("1")))))
     }))
+
+  it.effect("counts what a call cost that took longer than its reservation", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(noon)
+      const budgets = Budgets.memory(nothing)
+      const long = yield* budgets.reserve("alice", of("1"), money("1"))
+      yield* TestClock.adjust("2 hours")
+      yield* long.settle(money("0.75"))
+      const refused = yield* Effect.flip(budgets.reserve("alice", of("1"), money("0.5")))
+      assert.deepInclude(refused, { period: "day", used: 0.75 })
+    }))
 })
 
 RedisServer.describeRedis("Budgets in Redis", () => {

@@ -97,6 +97,17 @@ describe("limits of clients", () => {
         assert.match(text, /^ballast_budget_used_ratio\{(?=[^}]*client="poor")[^}]*\} 0\.\d+$/m)
       }))
 
+    it.effect("do not fail by what stands in a request", () =>
+      Effect.gen(function*() {
+        for (
+          const odd of [{ messages: [null] }, { messages: [{ role: "user", content: [null] }] }, { max_tokens: "x" }]
+        ) {
+          for (const name of ["wordy", "poor"]) {
+            assert.include([400, 429], (yield* ask(name, odd)).status, JSON.stringify(odd))
+          }
+        }
+      }))
+
     it.effect("refuse a client with a budget a model without a price", () =>
       Effect.gen(function*() {
         const { json, status } = yield* ask("poor", { model: "odd" })

@@ -20,6 +20,7 @@
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import { hasProperty } from "effect/Predicate"
 import * as Random from "effect/Random"
 import { hash } from "node:crypto"
 import * as CallContext from "./CallContext.ts"
@@ -162,11 +163,13 @@ const prefixLength = 16_384
  * @since 0.1.0
  */
 export const prefix: Key = (request) => {
-  const end = request.messages.findIndex((message) => message.role === "user")
-  const opening = request.messages.slice(0, end === -1 ? 1 : end + 1)
+  // A request that is only passed on may hold anything in the place of a message.
+  const messages: ReadonlyArray<unknown> = request.messages
+  const end = messages.findIndex((message) => hasProperty(message, "role") && message.role === "user")
   let text = request.model
-  for (const { content } of opening) {
+  for (const message of messages.slice(0, end === -1 ? 1 : end + 1)) {
     if (text.length >= prefixLength) break
+    const content = hasProperty(message, "content") ? message.content : undefined
     text += `\n${typeof content === "string" ? content : JSON.stringify(content)}`
   }
   return text.slice(0, prefixLength)

@@ -1,6 +1,7 @@
 import type { ChatRequest, ContentPart } from "@ballast/chat/ChatRequest"
 import * as Native from "@ballast/chat/Native"
 import * as WireText from "@ballast/chat/WireText"
+import { hasProperty } from "effect/Predicate"
 import { createHash } from "node:crypto"
 import type { Form } from "./answers.ts"
 
@@ -15,7 +16,8 @@ export interface Question {
 /** Characters of a question. */
 const longest = 8_000
 
-const isText = (part: ContentPart): part is ContentPart & { readonly type: "text" } => part.type === "text"
+const isText = (part: unknown): part is ContentPart & { readonly type: "text" } =>
+  hasProperty(part, "type") && part.type === "text" && hasProperty(part, "text") && typeof part.text === "string"
 
 /** A number of so many digits may have lost some when it was read. */
 const isInexact = (request: ChatRequest): boolean => /\d{16}/.test(WireText.of(request) ?? "")
@@ -26,6 +28,8 @@ export const of = (request: ChatRequest, form: Form): Question | undefined => {
   const last = request.messages.at(-1)
   if (last?.role !== "user" || Native.of(request) !== undefined || isInexact(request)) return undefined
   const { content } = last
+  // One that is only passed on may hold anything.
+  if (typeof content !== "string" && !Array.isArray(content)) return undefined
   const texts = typeof content === "string" ? [content] : content.filter(isText).map(({ text }) => text)
   const question = texts.join("\n").trim()
   if (question === "" || question.length > longest) return undefined
