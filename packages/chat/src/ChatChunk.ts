@@ -8,6 +8,7 @@
  */
 import * as Schema from "effect/Schema"
 import { Logprobs } from "./ChatCompletion.ts"
+import { Likenesses } from "./internal/likeness.ts"
 import { isEmpty } from "./internal/message.ts"
 import * as read from "./internal/read.ts"
 import { ToolCalls } from "./internal/toolCalls.ts"
@@ -150,6 +151,7 @@ export const ChatChunk: Schema.Codec<ChatChunk, object> = Schema.Struct({
 export const reader = (): (text: string) => ChatChunk | WireText.Unreadable => {
   const calls = new Map<number, ToolCalls>()
   const repairs: read.Repairs = { changed: false }
+  const likenesses = new Likenesses<ChatChunk>()
 
   const readChoice = (choice: read.Json, position: number, answer: read.Json): boolean => {
     read.choice(choice, repairs)
@@ -164,6 +166,8 @@ export const reader = (): (text: string) => ChatChunk | WireText.Unreadable => {
   }
 
   return (text) => {
+    const like = likenesses.read(text)
+    if (like !== undefined) return WireText.attach(like, text)
     const json = read.parse(text)
     if (json instanceof WireText.Unreadable) return json
     repairs.changed = false
@@ -183,7 +187,10 @@ export const reader = (): (text: string) => ChatChunk | WireText.Unreadable => {
     }
     // All that the type names has been looked at.
     const chunk = json as unknown as ChatChunk
-    return repairs.changed ? chunk : WireText.attach(chunk, oneLine(text))
+    if (repairs.changed) return chunk
+    const line = oneLine(text)
+    if (line === text) likenesses.note(chunk, text)
+    return WireText.attach(chunk, line)
   }
 }
 

@@ -31,7 +31,7 @@ export const limits = {
   event: 16 * MiB,
   wholeAnswer: 64 * MiB,
   freeAnswer: 64 * KiB,
-  /** Part of the heap limit. An answer takes four times its bytes at most: as they came, as one piece, as text and as values. */
+  /** Part of the heap limit. An answer takes three times its bytes at most: as bytes, with as much room for more, and as text; then as text and as values. */
   answerMemory: 1 / 16,
   errorBody: 64 * KiB,
   heldChunks: 1000,

@@ -7,6 +7,7 @@
  * @since 0.1.0
  */
 import type { ChatModel } from "@ballast/chat/ChatModel"
+import * as Layered from "@ballast/resilience/Layered"
 import * as GenAi from "@ballast/telemetry/GenAi"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -80,7 +81,7 @@ export const make = Effect.fnUntraced(function*<E>(
           : model.complete(request)
       }),
     stream: (request) =>
-      Stream.suspend(() => {
+      Layered.suspend(() => {
         const model = models.get(request.model)
         return model === undefined
           ? Stream.onEnd(others.stream(request), answered(request.model))

@@ -154,7 +154,7 @@ export class UnknownPrice extends Schema.TaggedError<UnknownPrice>()("UnknownPri
  * @since 0.1.0
  */
 export interface Estimate {
-  /** Estimated tokens of the prompt. */
+  /** Tokens of the prompt, estimated or counted. */
   readonly promptTokens: number
   /** Tokens of the answer at most. */
   readonly outputTokens: number
@@ -172,7 +172,11 @@ export interface Pricing {
   /** Another one for other prices. */
   readonly revision: string
   readonly cost: (usage: Usage, call: Call) => Result.Result<Cost, UnknownPrice>
-  readonly estimate: (request: ChatRequest, call: Omit<Call, "model">) => Result.Result<Estimate, UnknownPrice>
+  /** `promptTokens`, where they were counted before; default by `PromptSize.ofPrompt`. */
+  readonly estimate: (
+    request: ChatRequest,
+    call: Omit<Call, "model"> & { readonly promptTokens?: number | undefined }
+  ) => Result.Result<Estimate, UnknownPrice>
   /** When a call that could begin at `at` costs least, in milliseconds since 1970: `at` itself where no cheaper hour comes. */
   readonly nextOffPeak: (call: Call) => Result.Result<number, UnknownPrice>
 }
@@ -247,11 +251,18 @@ export const make = (options: Options = {}): Pricing => {
     else same.push(rule)
   }
 
+  /** Those in the currency come before all others, given ones before built-in ones, those of a model before those of all. */
+  const rankOf = (rule: Rule): number => (rule.currency === currency ? 0 : 2) + Number(rule.isBuiltIn)
+
   const ruleOf = ({ at, model, provider }: Call): Rule | undefined => {
-    const fitting = [{ provider, model }, { provider, model: "*" }].flatMap((place) => rules.get(keyOf(place)) ?? [])
-      .filter(({ begins, ends }) => begins <= at && at < ends)
-      .sort((a, b) => Number(a.isBuiltIn) - Number(b.isBuiltIn))
-    return fitting.find((rule) => rule.currency === currency) ?? fitting[0]
+    let best: Rule | undefined
+    for (const name of [model, "*"]) {
+      for (const rule of rules.get(keyOf({ provider, model: name })) ?? []) {
+        if (rule.begins > at || at >= rule.ends) continue
+        if (best === undefined || rankOf(rule) < rankOf(best)) best = rule
+      }
+    }
+    return best
   }
   const priced = <A>(call: Call, use: (rule: Rule) => A): Result.Result<A, UnknownPrice> => {
     const rule = ruleOf(call)
@@ -263,11 +274,15 @@ export const make = (options: Options = {}): Pricing => {
   return {
     revision,
     cost: (usage, call) => priced(call, (rule) => costOf(rule, usage, call.at)),
-    estimate: (request, { at, provider }) =>
+    estimate: (request, { at, promptTokens = PromptSize.ofPrompt(request), provider }) =>
       priced({ provider, model: request.model, at }, (rule) => {
-        const promptTokens = PromptSize.ofPrompt(request)
         const outputTokens = PromptSize.ofAnswer(request)
-        const usage = { prompt_tokens: promptTokens, completion_tokens: outputTokens }
+        const isThoughtDearer = rule.reasoning !== undefined && BigDecimal.isGreaterThan(rule.reasoning, rule.output)
+        const usage = {
+          prompt_tokens: promptTokens,
+          completion_tokens: outputTokens,
+          completion_tokens_details: { reasoning_tokens: isThoughtDearer ? outputTokens : 0 }
+        }
         return { promptTokens, outputTokens, bound: costOf(rule, usage, at) }
       }),
     nextOffPeak: (call) =>

@@ -8,8 +8,10 @@
  * @since 0.1.0
  */
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
 import { choices } from "./internal/request.ts"
+import type { Tokenizer, TokenizerUnavailable } from "./Tokenizer.ts"
 
 const isChinese = (code: number): boolean => code >= 0x2e80 && code <= 0x9fff || code >= 0xf900 && code <= 0xffef
 
@@ -34,22 +36,28 @@ const fieldOf = (value: unknown, name: string): unknown => hasProperty(value, na
 
 const listOf = (value: unknown): ReadonlyArray<unknown> => Array.isArray(value) ? value : []
 
-const textOf = (value: unknown): number => typeof value === "string" ? ofText(value) : 0
-
-/** A part that is no text is an image, at its highest price. */
-const ofContent = (content: unknown): number => {
-  let tokens = textOf(content)
-  for (const part of listOf(content)) {
-    tokens += fieldOf(part, "type") === "text"
-      ? textOf(fieldOf(part, "text"))
-      : perImage
-  }
-  return tokens
+/** What a prompt is counted by: its texts, and the tokens of all else. */
+interface Parts {
+  readonly texts: Array<string>
+  tokens: number
 }
 
-const ofFunction = (call: unknown, ...fields: ReadonlyArray<string>): number => {
+const addText = ({ texts }: Parts, value: unknown): void => {
+  if (typeof value === "string") texts.push(value)
+}
+
+/** A part that is no text is an image, at its highest price. */
+const addContent = (parts: Parts, content: unknown): void => {
+  addText(parts, content)
+  for (const part of listOf(content)) {
+    if (fieldOf(part, "type") === "text") addText(parts, fieldOf(part, "text"))
+    else parts.tokens += perImage
+  }
+}
+
+const addFunction = (parts: Parts, call: unknown, ...fields: ReadonlyArray<string>): void => {
   const named = fieldOf(call, "function")
-  return fields.reduce((tokens, field) => tokens + textOf(fieldOf(named, field)), 0)
+  for (const field of fields) addText(parts, fieldOf(named, field))
 }
 
 /**
@@ -62,6 +70,24 @@ export const isThinking = (
   { reasoning_effort, thinking }: Pick<ChatRequest, "thinking" | "reasoning_effort">
 ): boolean => thinking?.type !== "disabled" && reasoning_effort !== "none"
 
+const partsOf = (request: ChatRequest): Parts => {
+  const tools = listOf(request.tools)
+  const parts: Parts = { texts: [], tokens: hidden.always + (isThinking(request) ? hidden.thinking : 0) }
+  for (const message of listOf(request.messages)) {
+    parts.tokens += perMessage
+    addContent(parts, fieldOf(message, "content"))
+    if (fieldOf(message, "role") !== "assistant") continue
+    if (tools.length > 0) addText(parts, fieldOf(message, "reasoning_content"))
+    for (const call of listOf(fieldOf(message, "tool_calls"))) addFunction(parts, call, "name", "arguments")
+  }
+  if (tools.length > 0) parts.tokens += hidden.tools
+  for (const tool of tools) {
+    addFunction(parts, tool, "name", "description")
+    addText(parts, JSON.stringify(fieldOf(fieldOf(tool, "function"), "parameters") ?? {}))
+  }
+  return parts
+}
+
 /**
  * The estimated tokens of a request's prompt.
  *
@@ -69,21 +95,36 @@ export const isThinking = (
  * @since 0.1.0
  */
 export const ofPrompt = (request: ChatRequest): number => {
-  const tools = listOf(request.tools)
-  let tokens = hidden.always + (isThinking(request) ? hidden.thinking : 0)
-  for (const message of listOf(request.messages)) {
-    tokens += perMessage + ofContent(fieldOf(message, "content"))
-    if (fieldOf(message, "role") !== "assistant") continue
-    if (tools.length > 0) tokens += textOf(fieldOf(message, "reasoning_content"))
-    for (const call of listOf(fieldOf(message, "tool_calls"))) tokens += ofFunction(call, "name", "arguments")
-  }
-  if (tools.length > 0) tokens += hidden.tools
-  for (const tool of tools) {
-    const parameters = fieldOf(fieldOf(tool, "function"), "parameters")
-    tokens += ofFunction(tool, "name", "description") + ofText(JSON.stringify(parameters ?? {}))
-  }
-  return Math.ceil(tokens)
+  const { texts, tokens } = partsOf(request)
+  return Math.ceil(texts.reduce((sum, text) => sum + ofText(text), tokens))
 }
+
+/**
+ * The most tokens that a request's prompt can have: DeepSeek's vocabulary has a token for each byte, so a text has no more tokens than bytes of UTF-8.
+ * Of English that is four times the tokens, of Chinese five times; there are texts that come near it.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const mostOfPrompt = (request: ChatRequest): number => {
+  const { texts, tokens } = partsOf(request)
+  return texts.reduce((sum, text) => sum + Buffer.byteLength(text), tokens)
+}
+
+/**
+ * The tokens of a request's prompt, its texts counted with DeepSeek's vocabulary.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const counted = (
+  request: ChatRequest,
+  tokenizer: Tokenizer
+): Effect.Effect<number, TokenizerUnavailable> =>
+  Effect.suspend(() => {
+    const { texts, tokens } = partsOf(request)
+    return Effect.map(tokenizer.count(texts), (counted) => counted + tokens)
+  })
 
 /**
  * The most tokens that the answer may have, reasoning included: `max_tokens`, or the service's default, for each of its choices (`n`).

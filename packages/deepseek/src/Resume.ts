@@ -31,6 +31,7 @@ import * as Native from "@ballast/chat/Native"
 import * as CallInfo from "@ballast/resilience/CallInfo"
 import * as Deadline from "@ballast/resilience/Deadline"
 import { CurrentIdempotent } from "@ballast/resilience/Idempotency"
+import * as Layered from "@ballast/resilience/Layered"
 import * as Outcome from "@ballast/resilience/Outcome"
 import type { RetryBudget } from "@ballast/resilience/RetryBudget"
 import * as CallMetrics from "@ballast/telemetry/CallMetrics"
@@ -139,12 +140,12 @@ export const make = <E>(
     complete: (request) => self.complete(request),
     stream: (request) =>
       isResumable(request)
-        ? Stream.fromChannel(Channel.fromTransform((_, scope) =>
+        ? Layered.stream((scope) =>
           Effect.withFiber((fiber): Effect.Effect<ChunksPull<E>> => {
             if (fiber.getRef(CurrentIdempotent)) return Effect.succeed(new Running(self, policy, request, scope).pull)
             return Channel.toPullScoped(Stream.toChannel(self.stream(request)), scope)
           })
-        ))
+        )
         : self.stream(request)
   }
 }

@@ -13,11 +13,13 @@ import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as Fault from "@ballast/chat/Fault"
 import type { Usage } from "@ballast/chat/Usage"
 import * as CallInfo from "@ballast/resilience/CallInfo"
+import * as Layered from "@ballast/resilience/Layered"
 import { CurrentAttempt } from "@ballast/resilience/Retry"
 import * as CallMetrics from "@ballast/telemetry/CallMetrics"
 import * as Content from "@ballast/telemetry/Content"
 import * as Exemplars from "@ballast/telemetry/Exemplars"
 import * as GenAi from "@ballast/telemetry/GenAi"
+import * as SpanAttributes from "@ballast/telemetry/SpanAttributes"
 import type * as Arr from "effect/Array"
 import type * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
@@ -55,7 +57,7 @@ export interface Options {
 type Traced = <E>(self: ChatModel<E>) => ChatModel<E>
 
 const Attribute = GenAi.Attribute
-const noStack = { captureStackTrace: false } as const
+const client = { kind: "client", captureStackTrace: false } as const
 
 /** What telemetry needs of the caller's fiber. A stream may be pulled, and closed, by others. */
 interface Caller {
@@ -70,12 +72,8 @@ const callerOf = (fiber: Fiber.Fiber<unknown, unknown>): Caller => ({
 
 const nameOfCall = (request: ChatRequest): string => `chat ${GenAi.modelName(request.model)}`
 
-/** The numbers of a request that its span has. A request that was only passed on may have other things in their place. */
-const numbersOf = ({ max_tokens, temperature, top_p }: ChatRequest): ReadonlyArray<readonly [string, unknown]> => [
-  [Attribute.requestMaxTokens, max_tokens],
-  [Attribute.requestTemperature, temperature],
-  [Attribute.requestTopP, top_p]
-]
+/** A request that was only passed on may have anything in the place of a number. */
+const numberOf = (value: unknown): number | undefined => typeof value === "number" ? value : undefined
 
 const serverOf = (url: URL) => ({
   [Attribute.serverAddress]: url.hostname,
@@ -104,20 +102,27 @@ export const call = (options: Options): Traced => {
   }
   const server = serverOf(options.url)
 
-  const spanOptions = (
+  const begin = (
+    span: Tracer.Span,
     request: ChatRequest,
     stream: boolean,
     content: Content.Content | undefined
-  ): Tracer.SpanOptionsNoTrace => {
-    const attributes: Record<string, unknown> = {
+  ): void => {
+    const { model } = request
+    const max = numberOf(request.max_tokens)
+    const temperature = numberOf(request.temperature)
+    const topP = numberOf(request.top_p)
+    // Not of the request itself, which may be large.
+    SpanAttributes.later(span, () => ({
       ...always,
-      [Attribute.requestModel]: GenAi.modelName(request.model),
+      [Attribute.requestModel]: GenAi.modelName(model),
       [Attribute.requestStream]: stream,
-      ...server
-    }
-    if (content !== undefined) attributes[Attribute.inputMessages] = contents.input(content, request)
-    for (const [name, value] of numbersOf(request)) if (typeof value === "number") attributes[name] = value
-    return { kind: "client", attributes }
+      ...server,
+      [Attribute.requestMaxTokens]: max,
+      [Attribute.requestTemperature]: temperature,
+      [Attribute.requestTopP]: topP
+    }))
+    if (content !== undefined) span.attribute(Attribute.inputMessages, contents.input(content, request))
   }
 
   /** `answer` is what is known of the answer. */
@@ -129,13 +134,8 @@ export const call = (options: Options): Traced => {
     outcome: string,
     fault: Fault.Fault | "none"
   ): void => {
-    if (answer.id !== undefined) span.attribute(Attribute.responseId, answer.id)
-    if (answer.model !== undefined) span.attribute(Attribute.responseModel, GenAi.modelName(answer.model))
-    if (answer.finishReason != null) span.attribute(Attribute.responseFinishReasons, [answer.finishReason])
-    if (answer.usage != null) {
-      annotateUsage(span, answer.usage)
-      metrics.usage(caller, answer.usage)
-    }
+    SpanAttributes.later(span, () => attributesOf(answer))
+    if (answer.usage != null) metrics.usage(caller, answer.usage)
     if (outcome !== ok) span.attribute(Attribute.errorType, outcome)
     const content = Context.get(caller.context, Content.Current)
     if (content !== undefined && answer.text !== undefined) {
@@ -148,7 +148,8 @@ export const call = (options: Options): Traced => {
     Effect.withFiber<ChatCompletion, E>((fiber) => {
       const caller = callerOf(fiber)
       const content = Context.get(caller.context, Content.Current)
-      return Effect.useSpan(nameOfCall(request), spanOptions(request, false, content), (span) => {
+      return Effect.useSpan(nameOfCall(request), client, (span) => {
+        begin(span, request, false, content)
         const since = now(caller)
         return Effect.onExitPrimitive(
           Effect.provideService(self.complete(request), Tracer.ParentSpan, span),
@@ -172,7 +173,7 @@ export const call = (options: Options): Traced => {
       let firstMillis = 0
       return {
         name: nameOfCall(request),
-        options: spanOptions(request, true, content),
+        begin: (span) => begin(span, request, true, content),
         onChunks: (chunks, span) => {
           for (const chunk of chunks) {
             if (!started && ChatChunk.isProgress(chunk)) {
@@ -224,13 +225,11 @@ export const attempt = (options: Options): Traced => {
     http: { [Attribute.httpMethod]: "POST", [Attribute.urlPath]: path, ...serverOf(url) }
   }))
 
-  const spanOptions = (
-    fiber: Fiber.Fiber<unknown, unknown>,
-    http: Readonly<Record<string, unknown>>
-  ): Tracer.SpanOptionsNoTrace => {
-    const attempt = fiber.getRef(CurrentAttempt)
-    return { kind: "client", attributes: attempt === 1 ? http : { ...http, [Attribute.httpResendCount]: attempt - 1 } }
-  }
+  const begin = (span: Tracer.Span, attempt: number, http: Readonly<Record<string, unknown>>): void =>
+    SpanAttributes.later(
+      span,
+      () => attempt === 1 ? http : { ...http, [Attribute.httpResendCount]: attempt - 1 }
+    )
 
   const begun = (fiber: Fiber.Fiber<unknown, unknown>): CallInfo.CallInfo | undefined => {
     const info = fiber.getRef(CallInfo.Current)
@@ -258,15 +257,14 @@ export const attempt = (options: Options): Traced => {
       const info = begun(fiber)
       const since = now(caller)
       const { http, name } = places(pathOf(request))
-      return Effect.useSpan(
-        name,
-        spanOptions(fiber, http),
-        (span) =>
-          Effect.onExitPrimitive(Effect.provideService(self, Tracer.ParentSpan, span), (exit) => {
-            ended(caller, span, outcomeOf(exit), info, since)
-            return undefined
-          })
-      )
+      const attempt = fiber.getRef(CurrentAttempt)
+      return Effect.useSpan(name, client, (span) => {
+        begin(span, attempt, http)
+        return Effect.onExitPrimitive(Effect.provideService(self, Tracer.ParentSpan, span), (exit) => {
+          ended(caller, span, outcomeOf(exit), info, since)
+          return undefined
+        })
+      })
     })
 
   const stream = <A, E>(self: Stream.Stream<A, E>, request: ChatRequest): Stream.Stream<A, E> =>
@@ -274,8 +272,12 @@ export const attempt = (options: Options): Traced => {
       const info = begun(fiber)
       const since = now(caller)
       const { http, name } = places(pathOf(request))
-      const options = spanOptions(fiber, http)
-      return { name, options, onEnd: (span, exit) => ended(caller, span, outcomeOf(exit), info, since) }
+      const attempt = fiber.getRef(CurrentAttempt)
+      return {
+        name,
+        begin: (span) => begin(span, attempt, http),
+        onEnd: (span, exit) => ended(caller, span, outcomeOf(exit), info, since)
+      }
     })
 
   return (self) => ({
@@ -286,7 +288,7 @@ export const attempt = (options: Options): Traced => {
 
 interface Spanned<A> {
   readonly name: string
-  readonly options: Tracer.SpanOptionsNoTrace
+  readonly begin: (span: Tracer.Span) => void
   readonly onChunks?: ((chunks: Arr.NonEmptyReadonlyArray<A>, span: Tracer.Span) => void) | undefined
   readonly onEnd: (span: Tracer.Span, exit: Exit.Exit<unknown, unknown>) => void
 }
@@ -297,39 +299,55 @@ interface Spanned<A> {
  */
 const spanned = <A, E>(
   self: Stream.Stream<A, E>,
-  begin: (fiber: Fiber.Fiber<unknown, unknown>, caller: Caller) => Spanned<A>
+  spannedOf: (fiber: Fiber.Fiber<unknown, unknown>, caller: Caller) => Spanned<A>
 ): Stream.Stream<A, E> =>
-  Stream.fromChannel(Channel.fromTransform((_, scope) =>
+  Layered.stream((scope) =>
     Effect.withFiber((fiber) => {
       const caller = callerOf(fiber)
-      const { name, onChunks, onEnd, options } = begin(fiber, caller)
+      const { begin, name, onChunks, onEnd } = spannedOf(fiber, caller)
       const isTimed = fiber.getRef(References.TracerTimingEnabled)
       const own = Scope.forkUnsafe(scope)
-      return Effect.flatMap(Effect.makeSpan(name, { ...options, ...noStack }), (span) => {
+      return Effect.flatMap(Effect.makeSpan(name, client), (span) => {
+        begin(span)
         const within = <A2, E2>(effect: Effect.Effect<A2, E2>) => Effect.provideService(effect, Tracer.ParentSpan, span)
+        /** Whether a pull runs: one that is interrupted ends the stream so, whatever its scope is closed with. */
+        let pulling = false
         const end = (exit: Exit.Exit<unknown, unknown>) =>
           Effect.sync(() => {
-            onEnd(span, exit)
-            span.end(isTimed ? caller.clock.currentTimeNanosUnsafe() : 0n, exit)
+            const ended = pulling ? Exit.interrupt() : exit
+            onEnd(span, ended)
+            span.end(isTimed ? caller.clock.currentTimeNanosUnsafe() : 0n, ended)
           })
+        const failed = <E2>(cause: Cause.Cause<E2>) => {
+          pulling = false
+          return Effect.andThen(Scope.close(own, Pull.doneExitFromCause(cause)), Effect.failCause(cause))
+        }
         return Effect.andThen(
           Scope.addFinalizerExit(own, end),
           Effect.map(within(Channel.toPullScoped(Stream.toChannel(self), own)), (pull): ChunksPull<A, E> => {
-            let started = false
-            return Effect.onExitPrimitive(
-              Effect.suspend(() => started ? pull : within(pull)),
-              (exit) => {
-                if (Exit.isFailure(exit)) return Scope.close(own, Pull.doneExitFromCause(exit.cause))
-                started = true
-                onChunks?.(exit.value, span)
-                return undefined
-              }
-            )
+            let opened: ChunksPull<A, E> | undefined
+            const first = Effect.onExitPrimitive(within(pull), (exit) => {
+              if (Exit.isFailure(exit)) return Scope.close(own, Pull.doneExitFromCause(exit.cause))
+              onChunks?.(exit.value, span)
+              opened = Layered.around(pull, {
+                before: () => {
+                  pulling = true
+                  return undefined
+                },
+                items: (chunks) => {
+                  pulling = false
+                  onChunks?.(chunks, span)
+                },
+                failed
+              })
+              return undefined
+            })
+            return Layered.switching(() => opened ?? first)
           })
         )
       })
     })
-  ))
+  )
 
 type ChunksPull<A, E> = Pull.Pull<Arr.NonEmptyReadonlyArray<A>, E>
 
@@ -368,14 +386,15 @@ const addChunk = (answer: Answer, chunk: ChatChunk.ChatChunk): void => {
 /** As much of a stream's text is kept for its span. */
 const maxText = 65_536
 
-const annotateUsage = (span: Tracer.Span, usage: Usage): void => {
-  span.attribute(Attribute.usageInputTokens, usage.prompt_tokens)
-  span.attribute(Attribute.usageOutputTokens, usage.completion_tokens)
-  const cached = cachedTokens(usage)
-  if (cached != null) span.attribute(Attribute.usageCacheReadTokens, cached)
-  const reasoning = reasoningTokens(usage)
-  if (reasoning != null) span.attribute(Attribute.usageReasoningTokens, reasoning)
-}
+const attributesOf = ({ finishReason, id, model, usage }: Answer): Readonly<Record<string, unknown>> => ({
+  [Attribute.responseId]: id,
+  [Attribute.responseModel]: model && GenAi.modelName(model),
+  [Attribute.responseFinishReasons]: finishReason === undefined ? undefined : [finishReason],
+  [Attribute.usageInputTokens]: usage?.prompt_tokens,
+  [Attribute.usageOutputTokens]: usage?.completion_tokens,
+  [Attribute.usageCacheReadTokens]: usage && (cachedTokens(usage) ?? undefined),
+  [Attribute.usageReasoningTokens]: usage && (reasoningTokens(usage) ?? undefined)
+})
 
 const cachedTokens = (usage: Usage) => usage.prompt_cache_hit_tokens ?? usage.prompt_tokens_details?.cached_tokens
 const reasoningTokens = (usage: Usage) => usage.completion_tokens_details?.reasoning_tokens

@@ -25,11 +25,12 @@ import { HttpClientError, InvalidUrlError } from "effect/http/HttpClientError"
 import type { HttpClientRequest } from "effect/http/HttpClientRequest"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as Url from "effect/http/Url"
+import * as UrlParams from "effect/http/UrlParams"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { Agent, type Dispatcher, EnvHttpProxyAgent } from "undici"
-import { type Bounds, Exchange } from "./internal/exchange.ts"
+import { type Bounds, Exchange, type Target, targetOf } from "./internal/exchange.ts"
 
 /**
  * Options of the client. Times have no upper bound unless one is named.
@@ -148,18 +149,38 @@ const positive = (field: string, value: number): number => {
   throw new RangeError(`Undici.layer: ${field} must be a finite number above zero, got ${value}`)
 }
 
-const make = (dispatcher: Dispatcher, bounds: Bounds): HttpClient.HttpClient =>
-  HttpClient.makeWith(
+/** Reads URLs. Most requests are for that of the one before. */
+const makeTargets = () => {
+  let text: string | undefined
+  let last: Target | undefined
+  return (request: HttpClientRequest): Result.Result<Target, HttpClientError> => {
+    const isBare = request.urlParams === UrlParams.empty && Option.isNone(request.hash)
+    if (isBare && last !== undefined && request.url === text) return Result.succeed(last)
+    const url = Url.make(request.url, request.urlParams, Option.getOrUndefined(request.hash))
+    if (Result.isFailure(url)) {
+      return Result.fail(new HttpClientError({ reason: new InvalidUrlError({ request, cause: url.failure }) }))
+    }
+    const target = targetOf(url.success)
+    if (isBare) {
+      text = request.url
+      last = target
+    }
+    return Result.succeed(target)
+  }
+}
+
+const make = (dispatcher: Dispatcher, bounds: Bounds): HttpClient.HttpClient => {
+  const targets = makeTargets()
+  return HttpClient.makeWith(
     Effect.flatMap((request: HttpClientRequest) => {
-      const url = Url.make(request.url, request.urlParams, Option.getOrUndefined(request.hash))
-      if (Result.isFailure(url)) {
-        return Effect.fail(new HttpClientError({ reason: new InvalidUrlError({ request, cause: url.failure }) }))
-      }
+      const target = targets(request)
+      if (Result.isFailure(target)) return Effect.fail(target.failure)
       return Effect.callback<HttpClientResponse, HttpClientError>((resume) => {
-        const exchange = new Exchange(request, url.success, bounds, resume)
+        const exchange = new Exchange(request, target.success, bounds, resume)
         exchange.dispatch(dispatcher)
         return exchange.abort
       })
     }),
     Effect.succeed<HttpClientRequest>
   )
+}

@@ -39,6 +39,7 @@ import * as Policy from "./internal/policy.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
 import type * as Keyed from "./Keyed.ts"
+import * as Layered from "./Layered.ts"
 import * as Outcome from "./Outcome.ts"
 
 /**
@@ -368,7 +369,7 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
       race((number) => numbered(self, number), classify)
 
     const stream = <A, E1, R>(self: Stream.Stream<A, E1, R>): Stream.Stream<A, E1, R> =>
-      Stream.fromChannel(Channel.fromTransform((_upstream, scope) =>
+      Layered.stream((scope) =>
         Effect.sync(() => {
           const scopes: Array<Scope.Closeable> = []
           let winner: Opened<A, E1, R> | undefined
@@ -396,7 +397,7 @@ const build = (where: string, options: Options | undefined): Effect.Effect<Kept>
               : winner.rest
           )
         })
-      ))
+      )
 
     const inspect = Effect.withFiber((fiber) =>
       Effect.succeed<State>({

@@ -39,6 +39,7 @@ import * as Events from "./internal/events.ts"
 import * as Policy from "./internal/policy.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
+import * as Layered from "./Layered.ts"
 import * as Outcome from "./Outcome.ts"
 import type * as RetryBudget from "./RetryBudget.ts"
 
@@ -465,7 +466,7 @@ export const make = <E = unknown>(options?: Options<E>): Retry<E> => {
     })
 
   const stream = <A, E, R>(self: Stream.Stream<A, E, R>): Stream.Stream<A, E, R> =>
-    Stream.fromChannel(Channel.fromTransform((_upstream, scope) => {
+    Layered.stream((scope) => {
       let call: Call | undefined
       let opened: ItemPull<A, E, R> | undefined
       /** Whether the call waits for its budget to hear of its good end. */
@@ -479,22 +480,25 @@ export const make = <E = unknown>(options?: Options<E>): Retry<E> => {
 
       /** Looks for the end of a stream that has begun. */
       const watch = (pull: ItemPull<A, E, R>): ItemPull<A, E, R> =>
-        budget === undefined ? pull : Effect.catchCause(pull, (cause) =>
-          Effect.withFiber((fiber) => {
-            if (Exit.isSuccess(Pull.doneExitFromCause(cause))) settle(fiber)
-            owing = false
-            return Effect.failCause(cause)
-          }))
+        budget === undefined ? pull : Layered.around(pull, {
+          failed: (cause) =>
+            Effect.withFiber((fiber) => {
+              if (Exit.isSuccess(Pull.doneExitFromCause(cause))) settle(fiber)
+              owing = false
+              return Effect.failCause(cause)
+            })
+        })
 
       const attempt = (call: Call, begin: (fiber: AnyFiber) => void): ItemPull<A, E, R> =>
         Effect.withFiber((fiber) => {
           begin(fiber)
           const inner = Scope.forkUnsafe(scope)
           const number = call.attempts
+          const isNumbered = fiber.getRef(CurrentAttempt) === number
           const items = Effect.flatMap(
             numbered(Channel.toPullScoped(Stream.toChannel(self), inner), number),
             (pull) => {
-              const rest = numbered(pull, number)
+              const rest = isNumbered ? pull : numbered(pull, number)
               return Effect.map(rest, (items) => {
                 opened = watch(rest)
                 return items
@@ -537,9 +541,9 @@ export const make = <E = unknown>(options?: Options<E>): Retry<E> => {
             if (Exit.isSuccess(exit)) settle(fiber)
             return Effect.void
           })),
-        Effect.suspend(() => opened ?? first)
+        Layered.switching(() => opened ?? first)
       )
-    }))
+    })
 
   const update = (changes: Settings): Effect.Effect<void> => {
     const where = "Retry.update"

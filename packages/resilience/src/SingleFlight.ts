@@ -18,7 +18,6 @@
  *
  * @since 0.1.0
  */
-import * as Channel from "effect/Channel"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -34,6 +33,7 @@ import * as Events from "./internal/events.ts"
 import * as Replay from "./internal/replay.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
+import * as Layered from "./Layered.ts"
 
 /**
  * A single flight for work that gives an `A` or fails with an `E`.
@@ -269,7 +269,7 @@ export const make = <A, E = never>(options?: Options): Effect.Effect<SingleFligh
     }
 
     const shareStream = <R>(self: Stream.Stream<A, E, R>, key: string): Stream.Stream<A, E, R> =>
-      Stream.fromChannel(Channel.fromTransform((_upstream, scope) => {
+      Layered.stream((scope) => {
         let flight: StreamFlight<A, E> | undefined
         let reader: Replay.Reader | undefined
         const depart = Effect.withFiber((caller) => {
@@ -292,7 +292,7 @@ export const make = <A, E = never>(options?: Options): Effect.Effect<SingleFligh
           flight === undefined || reader === undefined ? arrive : Replay.read(flight.replay, reader)
         )
         return Effect.as(Scope.addFinalizer(scope, depart), next)
-      }))
+      })
 
     const inspect = Effect.sync((): State => {
       const callers = (flights: Iterable<Flight>) =>

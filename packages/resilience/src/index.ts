@@ -81,6 +81,11 @@ export * as Keyed from "./Keyed.ts"
 /**
  * @since 0.1.0
  */
+export * as Layered from "./Layered.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as LoadShed from "./LoadShed.ts"
 
 /**

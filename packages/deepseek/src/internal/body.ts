@@ -55,8 +55,9 @@ export const errorText = (response: HttpClientResponse): Effect.Effect<string, C
 
 class Collecting {
   readonly limit: number
-  /** What has come, with room for more behind it. */
-  bytes: Uint8Array = new Uint8Array(0)
+  /** What has come. All but the last are full; one buffer that grows would be copied whole while everything else waits. */
+  readonly segments: Array<Uint8Array<ArrayBuffer>> = []
+  room = 0
   size = 0
   readonly read: Effect.Effect<Text, HttpClientError>
 
@@ -78,27 +79,32 @@ class Collecting {
   }
 
   private add(piece: Uint8Array): void {
-    const before = this.size
     this.size += piece.byteLength
-    if (before === 0) {
-      this.bytes = piece
-      return
+    for (let rest = piece; rest.byteLength > 0;) {
+      if (this.room === 0) this.segments.push(new Uint8Array(this.room = this.segments.length === 0 ? first : further))
+      const segment = this.segments[this.segments.length - 1]!
+      const part = rest.subarray(0, this.room)
+      segment.set(part, segment.byteLength - this.room)
+      this.room -= part.byteLength
+      rest = rest.subarray(part.byteLength)
     }
-    if (this.size > this.bytes.byteLength) this.grow()
-    this.bytes.set(piece, before)
   }
 
-  private grow(): void {
-    const { bytes, limit, size } = this
-    this.bytes = Buffer.allocUnsafe(Math.max(size, Math.min(2 * bytes.byteLength, limit)))
-    this.bytes.set(bytes)
-  }
-
+  /** Frees each segment at once. Were they left to the garbage collector, several large answers would take twice their memory. */
   private text(): Text {
     const more = this.size > this.limit
-    const size = more ? Math.min(this.limit, limits.errorBody) : this.size
-    return { text: decoder.decode(this.bytes.subarray(0, size)), more }
+    const decoder = new TextDecoder()
+    let text = ""
+    let left = more ? Math.min(this.limit, limits.errorBody) : this.size
+    for (const segment of this.segments) {
+      text += decoder.decode(segment.subarray(0, left), { stream: true })
+      left = Math.max(0, left - segment.byteLength)
+      segment.buffer.transfer(0)
+    }
+    return { text: text + decoder.decode(), more }
   }
 }
 
-const decoder = new TextDecoder()
+/** Bytes of a segment: most answers fit into the first. */
+const first = 16 * 1024
+const further = 1024 * 1024

@@ -1,6 +1,6 @@
+import * as Layered from "@ballast/resilience/Layered"
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
-import * as Channel from "effect/Channel"
 import * as Effect from "effect/Effect"
 import * as Cookies from "effect/http/Cookies"
 import * as Headers from "effect/http/Headers"
@@ -49,6 +49,19 @@ export interface Bounds {
   readonly body: number
 }
 
+/** Where a request goes, as undici takes it. */
+export interface Target {
+  readonly href: string
+  readonly origin: string
+  readonly path: string
+}
+
+export const targetOf = ({ href, origin, pathname, search }: URL): Target => ({
+  href: href.split("#", 1)[0] ?? "",
+  origin,
+  path: pathname + search
+})
+
 /**
  * One request and its response, as undici's callbacks tell it. What has arrived of the body waits in `chunks`, decoded where the service has
  * compressed it; a reader that finds none leaves a callback in `wake`.
@@ -56,7 +69,7 @@ export interface Bounds {
 export class Exchange implements Undici.Dispatcher.DispatchHandler {
   /** Without its body, once the response has begun. */
   request: HttpClientRequest.HttpClientRequest
-  readonly url: URL
+  readonly target: Target
   readonly bounds: Bounds
   readonly resume: Resume
   informational = 0
@@ -75,9 +88,9 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
   wake: (() => void) | undefined
   waking = false
 
-  constructor(request: HttpClientRequest.HttpClientRequest, url: URL, bounds: Bounds, resume: Resume) {
+  constructor(request: HttpClientRequest.HttpClientRequest, target: Target, bounds: Bounds, resume: Resume) {
     this.request = request
-    this.url = url
+    this.target = target
     this.bounds = bounds
     this.resume = resume
   }
@@ -216,10 +229,13 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
       // The fiber may have yielded since it looked, and nobody wakes a reader that doesn't wait yet.
       if (arrived()) return resume(next)
       const others = this.wake
-      this.wake = () => {
+      // V8 puts a function that is written where a field is set among old objects at once, and all that it refers to stays until the next
+      // full collection.
+      const wake = () => {
         others?.()
         resume(next)
       }
+      this.wake = wake
       return this.abort
     })
   }
@@ -262,8 +278,8 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
     const { body, method } = this.request
     const headers = headersOf(this.request)
     dispatcher.dispatch({
-      origin: this.url.origin,
-      path: this.url.pathname + this.url.search,
+      origin: this.target.origin,
+      path: this.target.path,
       // undici's type names the common methods only, and takes any.
       method: method as Undici.Dispatcher.HttpMethod,
       headers,
@@ -342,7 +358,7 @@ class UndiciResponse extends Inspectable.Class implements HttpClientResponse.Htt
   }
 
   get url() {
-    return this.exchange.url.href.split("#", 1)[0] ?? ""
+    return this.exchange.target.href
   }
 
   get headers(): Headers.Headers {
@@ -360,16 +376,14 @@ class UndiciResponse extends Inspectable.Class implements HttpClientResponse.Htt
 
   get stream(): Stream.Stream<Uint8Array, HttpClientError> {
     const { exchange } = this
-    return Stream.fromChannel(
-      Channel.fromTransform((_, scope) =>
-        Effect.withFiber((fiber) => {
-          const release = stop.claim(fiber, exchange.interrupt)
-          const abort = release === undefined
-            ? exchange.abort
-            : Effect.andThen(exchange.abort, Effect.sync(release))
-          return Effect.as(Scope.addFinalizer(scope, abort), exchange.pull)
-        })
-      )
+    return Layered.stream((scope) =>
+      Effect.withFiber((fiber) => {
+        const release = stop.claim(fiber, exchange.interrupt)
+        const abort = release === undefined
+          ? exchange.abort
+          : Effect.andThen(exchange.abort, Effect.sync(release))
+        return Effect.as(Scope.addFinalizer(scope, abort), exchange.pull)
+      })
     )
   }
 

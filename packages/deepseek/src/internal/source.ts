@@ -5,6 +5,7 @@ import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import { ModelList } from "@ballast/chat/ModelList"
 import * as Native from "@ballast/chat/Native"
 import type * as WireText from "@ballast/chat/WireText"
+import * as Layered from "@ballast/resilience/Layered"
 import * as Carrier from "@ballast/telemetry/Carrier"
 import * as GenAi from "@ballast/telemetry/GenAi"
 import * as Propagation from "@ballast/telemetry/Propagation"
@@ -210,7 +211,7 @@ export const make = (
     })
 
   const stream = (request: ChatRequest) =>
-    Stream.fromChannel(Channel.fromTransform((_, scope) =>
+    Layered.stream((scope) =>
       Effect.sync(() => {
         const choices = requests.choices(request)
         const first = Effect.flatMap(
@@ -223,9 +224,9 @@ export const make = (
         )
         // What opens the stream holds the request; from the first chunk on it is not needed.
         let pull: chunks.ChunkPull = first
-        return Effect.suspend(() => pull)
+        return Layered.switching(() => pull)
       })
-    ))
+    )
 
   return {
     complete,

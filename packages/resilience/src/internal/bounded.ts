@@ -8,6 +8,7 @@ import * as Fiber from "effect/Fiber"
 import type * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Layered from "../Layered.ts"
 import * as Alarms from "./alarms.ts"
 import { asPull, CurrentDeadline, deadlineOf } from "./currentDeadline.ts"
 import * as leastRate from "./leastRate.ts"
@@ -150,118 +151,113 @@ export const boundedStream = <A, E1, R, E>(
   items: Items,
   limitsOf: () => Limits<E>
 ): Stream.Stream<A, E1 | E, R> =>
-  Stream.fromChannel(
-    Channel.fromTransform((_upstream, scope) =>
-      Effect.withFiber((opener) => {
-        const { cooperative, progress, weigh } = items
-        const { first, idle, rate, whole } = limitsOf()
-        const outer = opener.getRef(CurrentStop)
-        const watchdog = makeWatchdog()
-        /** Of the sources that are open: attempts of a hedge are so at the same time. */
-        const claims = new Set<() => void>()
-        const interrupt = () => {
-          for (const claimed of claims) claimed()
-        }
-        const stop: Stop = {
-          claim: (claimed) => {
-            claims.add(claimed)
-            const release = outer?.claim(claimed)
-            return () => {
-              claims.delete(claimed)
-              release?.()
-            }
+  Layered.stream((scope) =>
+    Effect.withFiber((opener) => {
+      const { cooperative, progress, weigh } = items
+      const { first, idle, rate, whole } = limitsOf()
+      const outer = opener.getRef(CurrentStop)
+      const watchdog = makeWatchdog()
+      /** Of the sources that are open: attempts of a hedge are so at the same time. */
+      const claims = new Set<() => void>()
+      const interrupt = () => {
+        for (const claimed of claims) claimed()
+      }
+      const stop: Stop = {
+        claim: (claimed) => {
+          claims.add(claimed)
+          const release = outer?.claim(claimed)
+          return () => {
+            claims.delete(claimed)
+            release?.()
           }
         }
-        /** Lets the source see this deadline's stop, and never that of one further out. */
-        const offered = <A2, E2, R2>(effect: Effect.Effect<A2, E2, R2>) =>
-          cooperative || outer !== undefined
-            ? Effect.provideService(effect, CurrentStop, cooperative ? stop : undefined)
-            : effect
+      }
+      /** Lets the source see this deadline's stop, and never that of one further out. */
+      const offered = <A2, E2, R2>(effect: Effect.Effect<A2, E2, R2>) =>
+        cooperative || outer !== undefined
+          ? Effect.provideService(effect, CurrentStop, cooperative ? stop : undefined)
+          : effect
 
-        // Opened by the first pull, so that a source that takes its time to open is waited for like its first item.
-        const inner = Scope.forkUnsafe(scope)
-        let pull: BoundedPull<A, E1, R> = Effect.flatMap(
-          Channel.toPullScoped(Stream.toChannel(self), inner),
-          (opened) => pull = opened
-        )
-        const opening = offered(Effect.suspend(() => pull))
-        let endsAt: number | undefined
-        let since = 0
-        let limit: Limit<E> | undefined
-        let waiting = first
-        let left = waiting?.millis ?? Infinity
-        const flow = rate && leastRate.make(rate.least, rate.millis)
+      // Opened by the first pull, so that a source that takes its time to open is waited for like its first item.
+      const inner = Scope.forkUnsafe(scope)
+      let pull: BoundedPull<A, E1, R> = Effect.flatMap(
+        Channel.toPullScoped(Stream.toChannel(self), inner),
+        (opened) => pull = opened
+      )
+      const opening = offered(Effect.suspend(() => pull))
+      let endsAt: number | undefined
+      let since = 0
+      let limit: Limit<E> | undefined
+      let waiting = first
+      let left = waiting?.millis ?? Infinity
+      const flow = rate && leastRate.make(rate.least, rate.millis)
 
-        /** Starts to count a wait and chooses the limit that will end first. Returns when that is. */
-        const start = (fiber: Fiber.Fiber<unknown, unknown>): number => {
-          since = time.now(fiber)
-          endsAt ??= since + (whole?.millis ?? Infinity)
-          limit = endsAt <= since + left ? whole : waiting
-          const at = Math.min(endsAt, since + left)
-          const slowAt = flow === undefined ? Infinity : since + flow.left()
-          if (at <= slowAt) return at
-          limit = rate
-          return slowAt
+      /** Starts to count a wait and chooses the limit that will end first. Returns when that is. */
+      const start = (fiber: Fiber.Fiber<unknown, unknown>): number => {
+        since = time.now(fiber)
+        endsAt ??= since + (whole?.millis ?? Infinity)
+        limit = endsAt <= since + left ? whole : waiting
+        const at = Math.min(endsAt, since + left)
+        const slowAt = flow === undefined ? Infinity : since + flow.left()
+        if (at <= slowAt) return at
+        limit = rate
+        return slowAt
+      }
+
+      const waited = (fiber: Fiber.Fiber<unknown, unknown>, items: ReadonlyArray<A>) => {
+        const progressed = progress === undefined || items.some(progress)
+        const took = progressed && flow === undefined ? 0 : time.now(fiber) - since
+        if (progressed) {
+          waiting = idle
+          left = idle?.millis ?? Infinity
+        } else {
+          left -= took
         }
+        flow?.arrive(took, weightOf(items, weigh), progressed)
+      }
 
-        const waited = (fiber: Fiber.Fiber<unknown, unknown>, items: ReadonlyArray<A>) => {
-          const progressed = progress === undefined || items.some(progress)
-          const took = progressed && flow === undefined ? 0 : time.now(fiber) - since
-          if (progressed) {
-            waiting = idle
-            left = idle?.millis ?? Infinity
-          } else {
-            left -= took
-          }
-          flow?.arrive(took, weightOf(items, weigh), progressed)
-        }
-
-        /** A pull on a fiber of its own. */
-        const guarded: BoundedPull<A, E1 | E, R> = Effect.withFiber((fiber) => {
-          const at = start(fiber)
-          if (limit !== undefined && at < since) return limit.expire
-          const ended = limit === undefined ? opening : watchdog.guard(opening, fiber, endsAt ?? Infinity, at, limit)
-          return Effect.map(ended, (items) => {
-            waited(fiber, items)
-            if (claims.size > 0) next = watchedBy(fiber)
-            return items
-          })
+      /** A pull on a fiber of its own. */
+      const guarded: BoundedPull<A, E1 | E, R> = Effect.withFiber((fiber) => {
+        const at = start(fiber)
+        if (limit !== undefined && at < since) return limit.expire
+        const ended = limit === undefined ? opening : watchdog.guard(opening, fiber, endsAt ?? Infinity, at, limit)
+        return Effect.map(ended, (items) => {
+          waited(fiber, items)
+          if (claims.size > 0) next = watchedBy(fiber)
+          return items
         })
+      })
 
-        /** A pull on the consumer's fiber, of a source that ends its waits itself. */
-        const watchedBy = (opener: Fiber.Fiber<unknown, unknown>): BoundedPull<A, E1 | E, R> => {
-          const onFailure = (cause: Cause.Cause<E1 | Cause.Done<void>>): BoundedPull<A, E1 | E, never> => {
-            const exit = Exit.failCause(cause)
-            const ended = watchdog.stop()
-            return limit !== undefined && ended ? expire(exit, limit) : exit
-          }
-          // Only the whole is limited: one watch is enough for all pulls.
-          if (waiting === undefined && idle === undefined && flow === undefined) {
-            watchdog.watch(opener, start(opener), interrupt)
-            return Effect.catchCause(pull, onFailure)
-          }
-          let puller = opener
-          const watched = Effect.matchCauseEffect(pull, {
-            onSuccess: (items) => {
-              watchdog.rest()
-              waited(puller, items)
-              return Effect.succeed(items)
-            },
-            onFailure
-          })
-          return Effect.withFiber((fiber) => {
-            puller = fiber
+      /** A pull on the consumer's fiber, of a source that ends its waits itself. */
+      const watchedBy = (opener: Fiber.Fiber<unknown, unknown>): BoundedPull<A, E1 | E, R> => {
+        const onFailure = (cause: Cause.Cause<E1 | Cause.Done<void>>): BoundedPull<A, E1 | E, never> => {
+          const exit = Exit.failCause(cause)
+          const ended = watchdog.stop()
+          return limit !== undefined && ended ? expire(exit, limit) : exit
+        }
+        // Only the whole is limited: one watch is enough for all pulls.
+        if (waiting === undefined && idle === undefined && flow === undefined) {
+          watchdog.watch(opener, start(opener), interrupt)
+          return Layered.around(pull, { failed: onFailure })
+        }
+        return Layered.around(pull, {
+          before: (fiber) => {
             const at = start(fiber)
             if (limit !== undefined && at < since) return limit.expire
             watchdog.watch(fiber, at, interrupt)
-            return watched
-          })
-        }
+            return undefined
+          },
+          items: (items, fiber) => {
+            watchdog.rest()
+            waited(fiber, items)
+          },
+          failed: onFailure
+        })
+      }
 
-        let next = guarded
-        return Effect.as(Scope.addFinalizer(scope, Effect.sync(watchdog.stop)), Effect.suspend(() => next))
-      })
-    )
+      let next = guarded
+      return Effect.as(Scope.addFinalizer(scope, Effect.sync(watchdog.stop)), Layered.switching(() => next))
+    })
   )
 
 /** What weighs nothing, or is no number, takes nothing from the others. */

@@ -10,6 +10,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Layered from "../Layered.ts"
 import * as Policy from "./policy.ts"
 import * as time from "./time.ts"
 
@@ -69,7 +70,7 @@ const guardStream = <T extends Entry<E>, E, A, E1, R>(
   guard: Guard<T, E>,
   self: Stream.Stream<A, E1, R>
 ): Stream.Stream<A, E1 | E, R> =>
-  Stream.fromChannel(Channel.fromTransform((_upstream, scope) =>
+  Layered.stream((scope) =>
     Effect.suspend(() => {
       let entry: T | undefined
       let emitted = false
@@ -84,14 +85,16 @@ const guardStream = <T extends Entry<E>, E, A, E1, R>(
         emittedAt = undefined
       }
 
-      const timed = <E2>(pull: Pull.Pull<readonly [A, ...Array<A>], E2, void, R>) =>
-        Effect.withFiber((fiber): Pull.Pull<readonly [A, ...Array<A>], E2, void, R> => {
+      /** The layer around all pulls but the first. */
+      const timing = {
+        before: (fiber: Fiber.Fiber<unknown, unknown>) => {
           resume(fiber)
-          return Effect.map(pull, (items) => {
-            emittedAt = time.now(fiber)
-            return items
-          })
-        })
+          return undefined
+        },
+        items: (_: unknown, fiber: Fiber.Fiber<unknown, unknown>) => {
+          emittedAt = time.now(fiber)
+        }
+      }
 
       const settle = (exit: Exit.Exit<unknown, unknown>) =>
         Effect.withFiber((fiber) => {
@@ -113,31 +116,32 @@ const guardStream = <T extends Entry<E>, E, A, E1, R>(
         )
       }
       // Interrupted pulls are left to the finalizer below.
-      const watch = <E2>(pull: Pull.Pull<readonly [A, ...Array<A>], E2, void, R>) => Effect.catchCause(pull, finish)
-
-      const first = watch(Effect.withFiber((fiber): Pull.Pull<readonly [A, ...Array<A>], E1 | E, void, R> => {
-        entry = guard.enter(fiber)
-        const isTimed = guard.isTimed?.(entry) ?? false
-        const open = Effect.flatMap(Channel.toPullScoped(Stream.toChannel(self), inner), (pull) =>
-          Effect.map(pull, (items) => {
-            emitted = true
-            opened = watch(isTimed ? timed(pull) : pull)
-            if (isTimed) emittedAt = time.now(fiber)
-            return items
-          }))
-        return entry.wait === undefined ? open : Effect.flatMap(entry.wait, () =>
-          open)
-      }))
+      const first = Effect.catchCause(
+        Effect.withFiber((fiber): Pull.Pull<readonly [A, ...Array<A>], E1 | E, void, R> => {
+          entry = guard.enter(fiber)
+          const isTimed = guard.isTimed?.(entry) ?? false
+          const open = Effect.flatMap(Channel.toPullScoped(Stream.toChannel(self), inner), (pull) =>
+            Effect.map(pull, (items) => {
+              emitted = true
+              opened = Layered.around(pull, { ...(isTimed ? timing : undefined), failed: finish })
+              if (isTimed) emittedAt = time.now(fiber)
+              return items
+            }))
+          return entry.wait === undefined ? open : Effect.flatMap(entry.wait, () =>
+            open)
+        }),
+        finish
+      )
 
       return Effect.as(
         Scope.addFinalizerExit(
           scope,
           (exit) => Effect.ensuring(Scope.close(inner, exit), Effect.suspend(() => settle(closedEarly(exit, emitted))))
         ),
-        Effect.suspend(() => opened ?? first)
+        Layered.switching(() => opened ?? first)
       )
     })
-  ))
+  )
 
 /**
  * The consumer stopped before the stream's own end: that is a success once an
