@@ -18,6 +18,7 @@
  */
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Formatter from "effect/Formatter"
 import * as Layer from "effect/Layer"
@@ -25,8 +26,9 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
 import * as References from "effect/References"
+import { setTimeout } from "node:timers"
 import { droppedItems } from "./internal/dropped.ts"
-import { read } from "./internal/entry.ts"
+import { causeOf, idsOf, read } from "./internal/entry.ts"
 import * as escape from "./internal/escape.ts"
 import { mask } from "./internal/mask.ts"
 
@@ -56,42 +58,76 @@ export interface Options {
   readonly write?: ((line: string) => unknown) | undefined
 }
 
-/** Bytes that may wait for the reader of standard error. */
+/** Bytes that may wait for the reader of standard error, and characters that may wait to be written. */
 const maxWaiting = 1_048_576
 
-/** Lines of this turn of the event loop. */
-let turn = ""
-let isFlushedAtExit = false
-
-const flush = (): void => {
-  const lines = turn
-  turn = ""
-  if (lines !== "") process.stderr.write(lines)
-}
-
-/**
- * A reader that can't keep up costs lines, not memory. The lines of one turn of the event loop are one write: under load, a system call for
- * each would cost more than the line.
- */
-const writeToStderr = (line: string): boolean => {
-  if (process.stderr.writableLength + turn.length > maxWaiting) return false
-  if (turn === "") setImmediate(flush)
-  if (!isFlushedAtExit) {
-    isFlushedAtExit = true
-    process.on("exit", flush)
-  }
-  turn += line
-  return true
-}
+/** Milliseconds between two writes, unless there is this much to write. Under load, a system call for each line would cost more than the line. */
+const pause = 50
+const chunk = 65_536
 
 const dropped = Metric.withAttributes(droppedItems, { signal: "logs" })
 
+/** Lines that wait to be written, their number, and where the last of them comes from. */
+let waiting = ""
+let count = 0
+let from: Context.Context<never> = Context.empty()
+let isPaused = false
+let isDue = false
+let isPrepared = false
+
+const flush = (): void => {
+  const [lines, written, context] = [waiting, count, from]
+  waiting = ""
+  count = 0
+  if (lines === "") return
+  // A disk that is full, or a reader that has gone.
+  process.stderr.write(lines, (error) => {
+    if (error != null) dropped.updateUnsafe(written, context)
+  })
+  if (isPaused) return
+  isPaused = true
+  // Real time, whatever the program's clock says: the reader lives by it.
+  // @effect-diagnostics-next-line globalTimers:off
+  setTimeout(() => {
+    isPaused = false
+    flush()
+  }, pause).unref()
+}
+
+/**
+ * A reader that can't keep up costs lines, not memory. The first line goes out at the end of its turn of the event loop, and those that follow soon after
+ * it together; one of trouble waits for no others.
+ */
+const writeToStderr = (line: string, isTrouble: boolean, context: Context.Context<never>): boolean => {
+  if (process.stderr.writableLength + waiting.length > maxWaiting) return false
+  if (!isDue && (isTrouble || !isPaused)) {
+    isDue = true
+    setImmediate(() => {
+      isDue = false
+      flush()
+    })
+  }
+  if (!isPrepared) {
+    isPrepared = true
+    process.on("exit", flush)
+    // What was not written is counted, and ends no program.
+    process.stderr.on("error", () => {})
+  }
+  waiting += line
+  count++
+  from = context
+  if (waiting.length >= chunk) flush()
+  return true
+}
+
 /** A logger that writes what `format` gives, and counts what is dropped. */
 const writing = (format: (entry: Logger.Options<unknown>) => string | undefined, options?: Options) => {
-  const write = options?.write ?? writeToStderr
+  const write: typeof writeToStderr | NonNullable<Options["write"]> = options?.write ?? writeToStderr
   return Logger.make<unknown, void>((entry) => {
     const line = format(entry)
-    if (line !== undefined && write(`${line}\n`) === false) dropped.updateUnsafe(1, entry.fiber.context)
+    const isTrouble = LogLevel.isGreaterThanOrEqualTo(entry.logLevel, "Warn")
+    const { context } = entry.fiber
+    if (line !== undefined && write(`${line}\n`, isTrouble, context) === false) dropped.updateUnsafe(1, context)
   })
 }
 
@@ -118,6 +154,34 @@ const reserved: ReadonlySet<string> = new Set([
   "cause"
 ])
 
+/** The quoted names of fields. They are those of the code: few. */
+const keys = new Map<string, string>()
+const maxKeys = 1024
+
+const keyOf = (name: string): string => {
+  let key = keys.get(name)
+  if (key === undefined) {
+    key = `,${JSON.stringify(reserved.has(name) ? `_${name}` : name)}:`
+    if (keys.size < maxKeys) keys.set(name, key)
+  }
+  return key
+}
+
+/** The second of the last line, in milliseconds since the epoch, and its text up to the milliseconds. */
+let second = NaN
+let untilSecond = ""
+
+/** A time by ISO 8601. Under load most lines have the second of the line before. */
+const timeOf = (date: Date): string => {
+  const millis = date.getTime()
+  const own = Math.floor(millis / 1000) * 1000
+  if (own !== second) {
+    second = own
+    untilSecond = date.toISOString().slice(0, -4)
+  }
+  return `${untilSecond}${String(millis - own).padStart(3, "0")}Z`
+}
+
 /**
  * Formats an entry as one line of JSON: `time` (ISO 8601), `level`, `message`, the fields and annotations, `trace_id`, `span_id`, `span_trace_id`, `cause`.
  *
@@ -129,16 +193,19 @@ const reserved: ReadonlySet<string> = new Set([
  * @since 0.1.0
  */
 export const formatJson: Logger.Logger<unknown, string> = Logger.make((options) => {
-  const { cause, fields, message, trace } = read(options)
-  let line = `{"time":"${options.date.toISOString()}","level":"${options.logLevel.toLowerCase()}","message":${
-    json(message)
-  }`
-  for (const [key, value] of fields) {
-    line += `,${JSON.stringify(reserved.has(key) ? `_${key}` : key)}:${json(value)}`
-  }
-  for (const [key, value] of trace) line += `,"${key}":"${value}"`
+  let fields = ""
+  const message = read(options, (name, value) => {
+    fields += keyOf(name) + json(value)
+  })
+  const { span, spanTrace, trace } = idsOf(options)
+  const cause = causeOf(options)
+  let line = `{"time":"${timeOf(options.date)}","level":"${options.logLevel.toLowerCase()}","message":${json(message)}`
+  line += fields
+  if (trace !== undefined) line += `,"trace_id":"${trace}"`
+  if (span !== undefined) line += `,"span_id":"${span}"`
+  if (spanTrace !== undefined) line += `,"span_trace_id":"${spanTrace}"`
   if (cause !== undefined) line += `,"cause":${json(cause)}`
-  return mask(escape.line(line + "}"))
+  return mask(escape.json(line + "}"))
 })
 
 const paint = {
@@ -175,12 +242,15 @@ const word = (value: unknown): string => {
 export const formatPretty = (options?: { readonly colors?: boolean | undefined }): Logger.Logger<unknown, string> => {
   const colors = options?.colors === true
   return Logger.make((entry) => {
-    const { cause, fields, message: text, trace } = read(entry)
-    const message = escape.line(text)
+    const fields: Array<string> = []
+    const field = (name: string, value: unknown) => void fields.push(`${word(name)}=${word(value)}`)
+    const message = escape.line(read(entry, field))
+    const { trace } = idsOf(entry)
+    if (trace !== undefined) field("trace_id", trace)
+    const cause = causeOf(entry)
     const time = entry.date.toISOString().slice(11, 23)
     const level = entry.logLevel.toUpperCase().padEnd(5)
-    const traced = trace[0] === undefined ? fields : [...fields, trace[0]]
-    const details = traced.map(([key, value]) => `${word(key)}=${word(value)}`).join(" ")
+    const details = fields.join(" ")
     const line = colors
       ? `${paint.dim(time)} ${paintOf[entry.logLevel](level)} ${message}${details && ` ${paint.dim(details)}`}`
       : `${time} ${level} ${message}${details && ` ${details}`}`

@@ -1,6 +1,6 @@
-import { Exporter, Logs } from "@ballast/telemetry"
+import { Exporter, Logs, SpanAttributes } from "@ballast/telemetry"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, ConfigProvider, Effect, Fiber, Layer, Metric, Redacted } from "effect"
+import { Cause, ConfigProvider, Effect, Fiber, Layer, Metric, Redacted, Tracer } from "effect"
 import { TestClock } from "effect/testing"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
@@ -187,6 +187,47 @@ describe("Exporter", () => {
       const { layer, lines } = withEnv({})
       yield* work.pipe(Effect.provide(layer))
       assert.strictEqual(lines.length, 1)
+    }))
+
+  it.effect.each(
+    [
+      ["without an endpoint", {}],
+      ["where traces are not exported", {
+        OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1",
+        OTEL_TRACES_EXPORTER: "none",
+        OTEL_METRICS_EXPORTER: "none",
+        OTEL_LOGS_EXPORTER: "none"
+      }]
+    ] as const
+  )("gives spans ids, and makes no attributes, %s", ([, env]) =>
+    Effect.gen(function*() {
+      const { layer } = withEnv(env)
+      let made = 0
+      const inner = Effect.useSpan("attempt", (span) => {
+        SpanAttributes.later(span, () => ({ made: made++ }))
+        return Effect.succeed([span.traceId, span.sampled])
+      })
+      const parent = Tracer.externalSpan({ traceId: "a".repeat(32), spanId: "b".repeat(16), sampled: false })
+      const spans = yield* Effect.all([inner, Effect.withParentSpan(inner, parent)]).pipe(Effect.provide(layer))
+      assert.match(String(spans[0][0]), /^[0-9a-f]{32}$/)
+      assert.strictEqual(spans[0][1], true)
+      assert.deepStrictEqual(spans[1], [parent.traceId, false])
+      assert.strictEqual(made, 0)
+      const own = Tracer.make({ span: (options) => new Tracer.NativeSpan(options) })
+      yield* Effect.provide(inner, layer.pipe(Layer.provideMerge(Layer.succeed(Tracer.Tracer, own))))
+      assert.strictEqual(made, 1)
+    }))
+
+  it.effect("warns of variables that have no effect", () =>
+    Effect.gen(function*() {
+      const { layer, lines } = withEnv({
+        OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1",
+        OTEL_EXPORTER_OTLP_TIMEOUT: "0",
+        OTEL_SPAN_EVENT_COUNT_LIMIT: "8",
+        OTEL_SERVICE_NAME: "search"
+      })
+      yield* Effect.provide(Effect.void, layer)
+      assert.deepStrictEqual(JSON.parse(lines[0]!).variables, ["OTEL_SPAN_EVENT_COUNT_LIMIT"])
     }))
 
   it.effect("refuses an endpoint that is not a URL", () =>

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, ConfigProvider, Effect, Layer, Logger, Metric, Redacted, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { spawn } from "node:child_process"
+import { closeSync, openSync } from "node:fs"
 
 const capture = (options?: Logs.Options) => {
   const lines: Array<string> = []
@@ -29,6 +30,24 @@ describe("Logs", () => {
           status: 200,
           path: "/a \"b\"\n"
         })
+      }).pipe(Effect.provide(layer))
+    })
+
+    it.effect("has the time of its own, whatever that of the line before", () => {
+      const { layer, lines } = capture()
+      const times = [
+        "1970-01-01T00:00:00.007Z",
+        "2026-11-22T23:59:59.999Z",
+        "2026-11-22T23:59:59.050Z",
+        "2026-11-23T00:00:00.000Z",
+        "+010000-01-01T00:00:00.001Z"
+      ]
+      return Effect.gen(function*() {
+        for (const time of times) {
+          yield* TestClock.setTime(Date.parse(time))
+          yield* Effect.logInfo("tick")
+        }
+        assert.deepStrictEqual(lines.map((line) => JSON.parse(line).time), times)
       }).pipe(Effect.provide(layer))
     })
 
@@ -121,6 +140,14 @@ describe("Logs", () => {
       }).pipe(Effect.provide(layer))
     })
 
+    it.effect("in a line that is all ASCII", () => {
+      const { layer, lines } = capture()
+      return Effect.gen(function*() {
+        yield* Effect.logInfo("\x7f")
+        assert.include(lines.join(""), "\\u007f")
+      }).pipe(Effect.provide(layer))
+    })
+
     it.effect("but no letter of any script", () => {
       const { layer, lines } = capture({ format: "pretty" })
       return Effect.gen(function*() {
@@ -198,4 +225,62 @@ describe("Logs", () => {
       assert.isAbove(Number(count), 5_000)
       assert.isBelow(Number(count), 10_000)
     }), { timeout: 60_000 })
+
+  it.live("counts the lines that can not be written, and goes on", () =>
+    Effect.gen(function*() {
+      const script = `
+        import { Logs } from "@ballast/telemetry"
+        import { Effect, Metric } from "effect"
+        const turn = Effect.callback((resume) => void setImmediate(() => resume(Effect.void)))
+        const dropped = Effect.map(Metric.snapshot, (all) =>
+          all.find(({ id }) => id === "ballast_telemetry_dropped_total")?.state.count ?? 0)
+        const until = Effect.andThen(turn, Effect.suspend(() => Effect.flatMap(dropped, (count) => count < 3 ? until : Effect.void)))
+        const lines = Effect.forEach(["one", "two", "three"], (text) => Effect.andThen(Effect.logWarning(text), turn))
+        await Effect.runPromise(Effect.provide(Effect.andThen(lines, until), Logs.layer({ format: "json" })))
+        process.stdout.write("three", () => process.exit())`
+      const text = yield* Effect.acquireUseRelease(
+        Effect.sync(() => openSync("/dev/full", "w")),
+        (full) =>
+          Effect.callback<string>((resume) => {
+            const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+              cwd: import.meta.dirname,
+              stdio: ["ignore", "pipe", full]
+            })
+            let text = ""
+            child.stdout?.setEncoding("utf8").on("data", (part: string) => text += part)
+            child.once("close", () => resume(Effect.succeed(text)))
+            return Effect.sync(() => child.kill("SIGKILL"))
+          }),
+        (full) => Effect.sync(() => closeSync(full))
+      )
+      assert.strictEqual(text, "three")
+    }), { timeout: 60_000 })
+
+  it.live(
+    "writes the lines that wait when the program ends, and those of trouble before it is killed",
+    () =>
+      Effect.gen(function*() {
+        const logged = (end: string) =>
+          Effect.callback<string>((resume) => {
+            const script = `
+            import { Logs } from "@ballast/telemetry"
+            import { Effect } from "effect"
+            const turn = Effect.callback((resume) => void setImmediate(() => resume(Effect.void)))
+            const lines = Effect.forEach(["one", "two", "three"], (text) => Effect.andThen(Effect.logInfo(text), turn))
+            const trouble = Effect.andThen(Effect.logWarning("four"), turn)
+            await Effect.runPromise(Effect.provide(Effect.andThen(lines, trouble), Logs.layer({ format: "json" })))
+            ${end}`
+            const child = spawn(process.execPath, ["--input-type=module", "-e", script], { cwd: import.meta.dirname })
+            let text = ""
+            child.stderr.setEncoding("utf8").on("data", (part: string) => text += part)
+            child.once("close", () => resume(Effect.succeed(text)))
+            return Effect.sync(() => child.kill("SIGKILL"))
+          })
+        const messages = (text: string) => text.trim().split("\n").map((line): unknown => JSON.parse(line).message)
+        const all = ["one", "two", "three", "four"]
+        assert.deepStrictEqual(messages(yield* logged("process.exit()")), all)
+        assert.deepStrictEqual(messages(yield* logged("process.kill(process.pid, 'SIGKILL')")), all)
+      }),
+    { timeout: 60_000 }
+  )
 })

@@ -129,6 +129,31 @@ describe("formats of the exporter", () => {
       assert.strictEqual(named("gen_ai.client.token.usage").unit, "{token}")
     })))
 
+  it.live("OTLP in JSON, with numbers that JSON does not have, and how spans ended", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector()
+      const spans = Effect.all([
+        Effect.withSpan(Effect.void, "fine", { attributes: { ratio: NaN, text: ":null", "sk-0123456789": 1 } }),
+        Effect.exit(Effect.withSpan(Effect.interrupt, "cut")),
+        Effect.exit(Effect.withSpan(Effect.die(new Error("no sk-0123456789")), "failed"))
+      ])
+      yield* Effect.provide(spans, exporting({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/v1/traces` }))
+      assert.lengthOf(received, 1)
+      assert.strictEqual(received[0]!.type, "application/json")
+      const [{ scopeSpans: [{ spans: sent }] }] = JSON.parse(received[0]!.body.toString()).resourceSpans
+      const [fine, cut, failed] = sent
+      assert.deepStrictEqual(fine.attributes, [
+        { key: "ratio", value: { doubleValue: "NaN" } },
+        { key: "text", value: { stringValue: ":null" } },
+        { key: "sk-***", value: { intValue: 1 } }
+      ])
+      assert.deepStrictEqual(fine.status, { code: 1 })
+      assert.deepStrictEqual(cut.status, { code: 0 })
+      assert.deepStrictEqual(cut.attributes, [{ key: "effect.fiber.interrupted", value: { boolValue: true } }])
+      assert.deepStrictEqual(failed.status, { code: 2, message: "no sk-***" })
+      assert.strictEqual(failed.events[0].name, "exception")
+    })))
+
   it.live("Zipkin", () =>
     Effect.scoped(Effect.gen(function*() {
       const { received, url } = yield* collector(202)
@@ -201,8 +226,35 @@ describe("formats of the exporter", () => {
       })).pipe(own)
   )
 
+  it.live("OTLP in the protocol of each signal", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector()
+      yield* Effect.provide(
+        Effect.andThen(Effect.logInfo("line"), call),
+        exporting({
+          OTEL_EXPORTER_OTLP_ENDPOINT: url,
+          OTEL_EXPORTER_OTLP_PROTOCOL: "http/protobuf",
+          OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: "http/json",
+          OTEL_EXPORTER_OTLP_LOGS_PROTOCOL: "http/json"
+        })
+      )
+      assert.deepStrictEqual(received.map(({ type, url }) => `${url} ${type}`).toSorted(), [
+        "/v1/logs application/json",
+        "/v1/metrics application/x-protobuf",
+        "/v1/traces application/json"
+      ])
+    })).pipe(own))
+
+  it.effect("refuses certificates at the start", () =>
+    Effect.gen(function*() {
+      const env = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE: "ca.pem" }
+      const error = yield* Effect.flip(Effect.provide(call, exporting(env)))
+      assert.include(error.message, "OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE is not read here")
+    }))
+
   it.effect.each<readonly [name: string, value: string, text: string]>([
     ["OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "no exporter over gRPC"],
+    ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc", "no exporter over gRPC"],
     ["OTEL_TRACES_EXPORTER", "jaeger", "otlp or zipkin or none"],
     ["OTEL_TRACES_EXPORTER", "otlp,zipkin", "one of them, since a collector can pass on to several"],
     ["OTEL_EXPORTER_OTLP_COMPRESSION", "brotli", "gzip or none"],

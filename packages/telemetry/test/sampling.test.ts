@@ -2,21 +2,15 @@ import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Duration, Effect, Layer, Option, Tracer } from "effect"
 import { TestClock } from "effect/testing"
 import * as sampling from "../src/internal/sampling.ts"
+import * as SpanAttributes from "../src/SpanAttributes.ts"
 
 /** A tracer that keeps what is exported. */
 const exporting = (sampler: Partial<sampling.Sampler> = {}) => {
   const exported: Array<Tracer.Span> = []
   let lost = 0
-  class Exported extends Tracer.NativeSpan {
-    override end(...args: Parameters<Tracer.NativeSpan["end"]>): void {
-      super.end(...args)
-      exported.push(this)
-    }
-  }
   const tracer = sampling.make(
-    Tracer.make({ span: (options) => new Exported(options) }),
     { ratio: 0, byParent: true, slow: Duration.seconds(30), ...sampler },
-    { dropped: (spans) => lost += spans, exported: () => {} }
+    { dropped: (spans) => lost += spans, exported: (span) => exported.push(span) }
   )
   const names = () => exported.map(({ name }) => name).sort()
   return { names, exported, lost: () => lost, layer: Layer.succeed(Tracer.Tracer, tracer) }
@@ -126,6 +120,33 @@ describe("sampling", () => {
       )
       assert.strictEqual(lost(), 88)
       assert.lengthOf(names(), 513)
+    }))
+
+  it.effect("makes attributes of a trace only when it is exported", () =>
+    Effect.gen(function*() {
+      let made = 0
+      const described = (inner: Effect.Effect<unknown, unknown>) =>
+        Effect.useSpan("attempt", (span) => {
+          SpanAttributes.later(span, () => {
+            made++
+            return { "url.path": "/chat", "http.request.resend_count": undefined }
+          })
+          span.attribute("url.path", "/beta/chat")
+          return inner
+        }).pipe(Effect.withSpan("request"), Effect.ignore)
+      const { exported, layer } = exporting()
+      yield* Effect.provide(described(Effect.void), layer)
+      assert.strictEqual(made, 0)
+      yield* Effect.provide(described(Effect.fail("busy")), layer)
+      assert.deepStrictEqual([...exported[0]!.attributes], [["url.path", "/beta/chat"]])
+      assert.isAbove(made, 0)
+    }))
+
+  it.effect("gives a span of another tracer its attributes at once", () =>
+    Effect.useSpan("request", (span) => {
+      SpanAttributes.later(span, () => ({ "url.path": "/chat", "http.request.resend_count": undefined }))
+      assert.deepStrictEqual([...span.attributes], [["url.path", "/chat"]])
+      return Effect.void
     }))
 
   it.effect("reads the standard variables", () =>

@@ -4,32 +4,45 @@ import type * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import { Carried, traceIdOf } from "../Propagation.ts"
 
-/** The parts of a log entry: its text, and the fields that were given with it or by annotations. */
-export const read = (options: Logger.Options<unknown>) => {
-  const messages = Array.isArray(options.message) ? options.message : [options.message]
-  const texts: Array<string> = []
-  const fields: Array<readonly [string, unknown]> = []
+/** Gives `field` the fields of a log entry, of its message and of annotations, and returns its text. */
+export const read = (options: Logger.Options<unknown>, field: (name: string, value: unknown) => void): string => {
+  const messages: ReadonlyArray<unknown> = Array.isArray(options.message) ? options.message : [options.message]
   const add = (record: Readonly<Record<string, unknown>>) => {
-    for (const field of Object.entries(record)) if (field[1] !== undefined) fields.push(field)
+    for (const name in record) {
+      const value = record[name]
+      if (value !== undefined) field(name, value)
+    }
   }
+  let text: string | undefined
   for (const message of messages) {
-    if (typeof message === "string") texts.push(message)
-    else if (isRecord(message)) add(message)
-    else texts.push(Formatter.format(message))
+    if (isRecord(message)) {
+      add(message)
+    } else {
+      const next = typeof message === "string" ? message : Formatter.format(message)
+      text = text === undefined ? next : `${text} ${next}`
+    }
   }
   add(options.fiber.getRef(References.CurrentLogAnnotations))
-  const cause = options.cause.reasons.length > 0 ? Cause.pretty(options.cause) : undefined
-  return { message: texts.join(" "), fields, trace: traceOf(options.fiber), cause }
+  return text ?? ""
 }
 
-/** The ids of a line. `trace_id` is the one that the caller searches for; `span_trace_id` is there where the span has another. */
-const traceOf = (fiber: Logger.Options<unknown>["fiber"]) => {
-  const span = fiber.cache.span
+/** The cause of an entry as a text, where it has one. */
+export const causeOf = ({ cause }: Logger.Options<unknown>): string | undefined =>
+  cause.reasons.length > 0 ? Cause.pretty(cause) : undefined
+
+interface Ids {
+  readonly trace: string | undefined
+  readonly span?: string
+  readonly spanTrace?: string | undefined
+}
+
+/** The ids of a line. `trace` is the one that the caller searches for; `spanTrace` is there where the span has another. */
+export const idsOf = ({ fiber }: Logger.Options<unknown>): Ids => {
+  const { span } = fiber.cache
   const carried = fiber.getRef(Carried)
-  if (span === undefined) return carried?.traceId === undefined ? [] : [["trace_id", carried.traceId] as const]
-  const id = traceIdOf(carried, span)
-  const ids = [["trace_id", id] as const, ["span_id", span.spanId] as const]
-  return carried?.traceId === undefined ? ids : [...ids, ["span_trace_id", span.traceId] as const]
+  if (span === undefined) return { trace: carried?.traceId }
+  const spanTrace = carried?.traceId === undefined ? undefined : span.traceId
+  return { trace: traceIdOf(carried, span), span: span.spanId, spanTrace }
 }
 
 /** Whether a value is an object of fields, not an instance of something. */

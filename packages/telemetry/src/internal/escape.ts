@@ -10,5 +10,12 @@ const codeOf = (char: string): string => `\\u${char.charCodeAt(0).toString(16).p
 /** Escapes them all, as JSON does: in a line of JSON they stand inside strings only, so it keeps its meaning. */
 export const line = (text: string): string => text.replace(unsafe, codeOf)
 
+/**
+ * The same for a line of JSON, in which JSON itself has escaped C0. What is left stands in few lines: that one is ASCII is known sooner than it is
+ * searched.
+ */
+export const json = (text: string): string =>
+  Buffer.byteLength(text) === text.length && !text.includes("\x7f") ? text : line(text)
+
 /** The same for a text of several lines, each of which is indented, so that none looks like an entry of its own. */
 export const lines = (text: string): string => text.split("\n").map((part) => `  ${line(part)}`).join("\n")

@@ -7,6 +7,7 @@ import type * as HttpBody from "effect/http/HttpBody"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Otlp from "effect/observability/Otlp"
+import * as OtlpExporter from "effect/observability/OtlpExporter"
 import type * as OtlpMetrics from "effect/observability/OtlpMetrics"
 import type { KeyValue } from "effect/observability/OtlpResource"
 import * as OtlpSerialization from "effect/observability/OtlpSerialization"
@@ -17,15 +18,20 @@ import * as MetricNames from "../MetricNames.ts"
 import { type Compression, counted, dropped, layer as collector, type Signal } from "./collector.ts"
 import { isRecord, read } from "./entry.ts"
 import { type Handed, make as handedOf } from "./handed.ts"
-import { mask } from "./mask.ts"
+import { masked } from "./mask.ts"
+import * as otlpTraces from "./otlpTraces.ts"
 import * as sampling from "./sampling.ts"
+import type { Span } from "./span.ts"
 import * as zipkin from "./zipkin.ts"
 
 /** Whether the environment's attributes name the service. */
 const namesService = (attributes: string): boolean => /(?:^|,)\s*service\.name\s*=/.test(attributes)
 
-/** The way to the collector compresses: Effect's exporters would hide from it what is in a batch. */
-const uncompressed = {
+/**
+ * What Effect's exporters leave to others: spans, and the way to the collector compresses, since they would hide from it what is in a batch.
+ */
+const ours = {
+  OTEL_TRACES_EXPORTER: "none",
   OTEL_EXPORTER_OTLP_COMPRESSION: "none",
   OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: "none",
   OTEL_EXPORTER_OTLP_METRICS_COMPRESSION: "none",
@@ -43,9 +49,8 @@ const defaults = (serviceName: string) =>
       const provider = yield* ConfigProvider.ConfigProvider
       const attributes = yield* Config.withDefault(Config.String("OTEL_RESOURCE_ATTRIBUTES"), "")
       return ConfigProvider.orElse(
-        ConfigProvider.orElse(ConfigProvider.fromUnknown(uncompressed), provider),
+        ConfigProvider.orElse(ConfigProvider.fromUnknown(ours), provider),
         ConfigProvider.fromUnknown({
-          OTEL_TRACES_EXPORTER: "otlp",
           OTEL_METRICS_EXPORTER: "otlp",
           OTEL_LOGS_EXPORTER: "otlp",
           OTEL_EXPORTER_OTLP_TIMEOUT: "1000",
@@ -54,27 +59,6 @@ const defaults = (serviceName: string) =>
       )
     })
   )
-
-/** Data with every text masked. What has nothing to mask is not copied. */
-const masked = <A>(value: A): A => {
-  // A copy has the shape of what it is copied from.
-  if (typeof value === "string") return mask(value) as A
-  if (Array.isArray(value)) {
-    let copy: Array<unknown> | undefined
-    for (let i = 0; i < value.length; i++) {
-      const one: unknown = masked(value[i])
-      if (one !== value[i]) (copy ??= value.slice())[i] = one
-    }
-    return (copy ?? value) as A
-  }
-  if (!isRecord(value)) return value
-  let copy: Record<string, unknown> | undefined
-  for (const key in value) {
-    const one = masked(value[key])
-    if (one !== value[key]) (copy ??= { ...value })[key] = one
-  }
-  return (copy ?? value) as A
-}
 
 const renamed = (attributes: ReadonlyArray<KeyValue>, names: Readonly<Record<string, string>>): Array<KeyValue> =>
   attributes.filter(({ key }) => key !== "unit").map((attribute) => ({
@@ -103,11 +87,22 @@ const conventional = (metric: Metric): Metric => {
   }
 }
 
+const formats = { "http/json": OtlpSerialization.layerJson, "http/protobuf": OtlpSerialization.layerProtobuf }
+
+/** Each signal in the format of its protocol. */
+const serializationOf = Effect.fnUntraced(function*(protocol: Options["protocol"]) {
+  const of = (signal: Signal) =>
+    Effect.map(Layer.build(formats[protocol[signal]]), Context.get(OtlpSerialization.OtlpSerialization))
+  const [{ traces }, { metrics }, { logs }] = yield* Effect.all([of("traces"), of("metrics"), of("logs")])
+  return { traces, metrics, logs }
+})
+
 /** Bodies in which keys are masked, names are those of the conventions, and whose loss can be counted. */
-const serialization = (protocol: Protocol, handed: Handed) =>
+const serialization = (protocol: Options["protocol"], handed: Handed) =>
   Layer.effect(
     OtlpSerialization.OtlpSerialization,
-    Effect.map(OtlpSerialization.OtlpSerialization, ({ logs, metrics, traces }) => ({
+    Effect.map(serializationOf(protocol), ({ logs, metrics, traces }) => ({
+      traces,
       logs: (data) => {
         const records = data.resourceLogs[0]?.scopeLogs[0]?.logRecords?.length ?? 0
         handed.taken("logs", records)
@@ -127,21 +122,8 @@ const serialization = (protocol: Protocol, handed: Handed) =>
           })),
           "metrics",
           1
-        ),
-      traces: ({ resourceSpans }) => {
-        const spans = resourceSpans[0]?.scopeSpans[0]?.spans.length ?? 0
-        handed.taken("traces", spans)
-        const data = {
-          resourceSpans: resourceSpans.map((resource) => ({
-            ...resource,
-            scopeSpans: resource.scopeSpans.map((scope) => ({ ...scope, schemaUrl }))
-          }))
-        }
-        return counted(traces(masked(data)), "traces", spans)
-      }
+        )
     }))
-  ).pipe(
-    Layer.provide(protocol === "http/protobuf" ? OtlpSerialization.layerProtobuf : OtlpSerialization.layerJson)
   )
 
 const attributeOf = (value: unknown): unknown =>
@@ -154,56 +136,63 @@ const structured = <Output>(
 ): Logger.Logger<unknown, Output> =>
   Logger.make((entry) => {
     handed.add("logs")
-    const { fields, message } = read(entry)
-    const annotations = Object.fromEntries(fields.map(([key, value]) => [key, attributeOf(value)]))
+    const fields: Array<readonly [string, unknown]> = []
+    const message = read(entry, (name, value) => void fields.push([name, attributeOf(value)]))
+    const annotations = Object.fromEntries(fields)
     const context = Context.add(entry.fiber.context, References.CurrentLogAnnotations, annotations)
     return logger.log({ ...entry, message, fiber: Object.create(entry.fiber, { context: { value: context } }) })
   })
 
-/** The tracer of an exporter, if there is one, exports what the sampler keeps. */
-const sampled = (
-  tracer: Tracer.Tracer,
-  sampler: sampling.Sampler,
-  context: Context.Context<never>,
-  handed: Handed
-) => {
-  const lost = dropped("traces")
-  return sampling.make(tracer, sampler, {
-    dropped: (spans) => lost.updateUnsafe(spans, context),
-    exported: () => handed.add("traces")
+/** Where spans go that have ended; nowhere without a collector for them. */
+class Spans extends Context.Service<Spans, { readonly push: ((span: Span) => void) | undefined }>()(
+  "@ballast/telemetry/internal/otlp/Spans"
+) {}
+
+/** A layer of its own beside Effect's: at the end of the program they send what is left at the same time. */
+const spans = ({ protocol, serviceName, traces }: Options, handed: Handed) => {
+  const countedSpans = (body: HttpBody.HttpBody, items: number) => {
+    handed.taken("traces", items)
+    return counted(body, "traces", items)
+  }
+  const push = Effect.gen(function*() {
+    if (traces === "none") return undefined
+    if (traces === "otlp") return yield* otlpTraces.make(protocol.traces === "http/json", countedSpans)
+    return yield* zipkin.make(
+      yield* Config.withDefault(Config.String("OTEL_SERVICE_NAME"), serviceName),
+      countedSpans
+    )
   })
+  return Layer.effect(Spans, Effect.map(push, (push) => ({ push }))).pipe(Layer.provide(OtlpExporter.layerFlusher))
 }
 
-/** Effect's exporters, or Zipkin's of spans, where the logger, if there is one, gets structured entries. */
-const exporters = ({ serviceName, sampler, zipkin: toZipkin }: Options, handed: Handed) =>
+/** The exporters, where the logger, if there is one, gets structured entries. */
+const exporters = (options: Options, handed: Handed) =>
   Layer.effectContext(Effect.gen(function*() {
     const outer = yield* Effect.context<never>()
-    const built = yield* Layer.build(Otlp.layerFromConfig())
+    const built = yield* Layer.build(Layer.merge(Otlp.layerFromConfig(), spans(options, handed)))
     const before = Context.get(outer, Logger.CurrentLoggers)
     const loggers = Array.from(
       Context.get(Context.merge(outer, built), Logger.CurrentLoggers),
       (logger) => before.has(logger) ? logger : structured(logger, handed)
     )
     const withLoggers = Context.add(built, Logger.CurrentLoggers, new Set(loggers))
-    const name = yield* Config.withDefault(Config.String("OTEL_SERVICE_NAME"), serviceName)
-    const countedSpans = (body: HttpBody.HttpBody, spans: number) => {
-      handed.taken("traces", spans)
-      return counted(body, "traces", spans)
-    }
-    const tracer = toZipkin
-      ? yield* Effect.provide(zipkin.make(name, countedSpans), built)
-      : built.mapUnsafe.get(Tracer.Tracer.key) as Tracer.Tracer | undefined // the context keeps values by key
-    return tracer === undefined
-      ? withLoggers
-      : Context.add(withLoggers, Tracer.Tracer, sampled(tracer, sampler, outer, handed))
+    const { push } = Context.get(built, Spans)
+    if (push === undefined) return Context.merge(withLoggers, sampling.withoutExport(outer))
+    const lost = dropped("traces")
+    const tracer = sampling.make(options.sampler, {
+      dropped: (spans) => lost.updateUnsafe(spans, outer),
+      exported: (span) => {
+        handed.add("traces")
+        push(span)
+      }
+    })
+    return Context.add(withLoggers, Tracer.Tracer, tracer)
   }))
-
-export type Protocol = "http/json" | "http/protobuf"
 
 export interface Options {
   readonly serviceName: string
-  readonly protocol: Protocol
-  readonly zipkin: boolean
+  readonly protocol: Readonly<Record<Signal, keyof typeof formats>>
+  readonly traces: "otlp" | "zipkin" | "none"
   readonly sampler: sampling.Sampler
   readonly compression: Readonly<Record<Signal, Compression>>
 }

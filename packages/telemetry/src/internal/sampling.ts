@@ -6,12 +6,14 @@
 import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import * as Hex from "effect/encoding/Hex"
+import * as Function from "effect/Function"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
+import { Span, type Trace } from "./span.ts"
 
 export interface Sampler {
   /** Share of the traces that begin here. */
@@ -57,127 +59,49 @@ export const config: Config.Config<Sampler> = Config.all({
 const isChosen = (traceId: string, ratio: number): boolean =>
   ratio >= 1 || (ratio > 0 && parseInt(traceId.slice(-13), 16) < ratio * 2 ** 52)
 
-interface Ended {
-  readonly span: Tracer.Span
-  readonly time: bigint
-  readonly exit: Exit.Exit<unknown, unknown>
-}
-
-/** What the spans of a trace share. */
-interface Trace {
-  readonly chosen: boolean
-  /** Spans that ended before it was decided; undefined after. */
-  waiting: Array<Ended> | undefined
-  kept: boolean
-}
-
 /** Spans of one trace, and of all traces, that wait at most. */
 const limits = { trace: 512, all: 20_000 }
 
-/** Delegates to the exporter's span, except that the head's decision is its flag, and its end may wait. */
-class Sampled implements Tracer.Span {
-  readonly _tag = "Span"
-  readonly inner: Tracer.Span
-  readonly trace: Trace
-  readonly parent: Option.Option<Tracer.AnySpan>
-  readonly onEnd: (span: Sampled, time: bigint, exit: Exit.Exit<unknown, unknown>) => void
-
-  constructor(inner: Tracer.Span, trace: Trace, onEnd: Sampled["onEnd"]) {
-    this.inner = inner
-    this.trace = trace
-    this.parent = inner.parent
-    this.onEnd = onEnd
-  }
-
-  get sampled(): boolean {
-    return this.trace.chosen
-  }
-  get name(): string {
-    return this.inner.name
-  }
-  get spanId(): string {
-    return this.inner.spanId
-  }
-  get traceId(): string {
-    return this.inner.traceId
-  }
-  get annotations(): Context.Context<never> {
-    return this.inner.annotations
-  }
-  get status(): Tracer.SpanStatus {
-    return this.inner.status
-  }
-  get attributes(): ReadonlyMap<string, unknown> {
-    return this.inner.attributes
-  }
-  get links(): ReadonlyArray<Tracer.SpanLink> {
-    return this.inner.links
-  }
-  get kind(): Tracer.SpanKind {
-    return this.inner.kind
-  }
-  attribute(key: string, value: unknown): void {
-    this.inner.attribute(key, value)
-  }
-  event(name: string, startTime: bigint, attributes?: Record<string, unknown>): void {
-    this.inner.event(name, startTime, attributes)
-  }
-  addLinks(links: ReadonlyArray<Tracer.SpanLink>): void {
-    this.inner.addLinks(links)
-  }
-  end(time: bigint, exit: Exit.Exit<unknown, unknown>): void {
-    this.onEnd(this, time, exit)
-  }
-}
-
 /** Whether a span's trace is exported, as far as that is known. */
-export const isExported = (span: Tracer.AnySpan): boolean => span instanceof Sampled ? span.trace.kept : span.sampled
+export const isExported = (span: Tracer.AnySpan): boolean => span instanceof Span ? span.trace.kept : span.sampled
 
 /** What a tracer tells of its spans. */
 export interface Told {
   /** There was no room to wait for so many. */
   readonly dropped: (spans: number) => void
-  /** One is exported. */
-  readonly exported: () => void
+  /** One that has ended is to be exported. */
+  readonly exported: (span: Span) => void
 }
 
-/** A tracer that exports by `tracer` what the sampler keeps. */
-export const make = (tracer: Tracer.Tracer, sampler: Sampler, { dropped, exported }: Told): Tracer.Tracer => {
+/** A tracer that exports what the sampler keeps. */
+export const make = (sampler: Sampler, { dropped, exported }: Told): Tracer.Tracer => {
   const slow = Duration.toNanosUnsafe(sampler.slow)
   let waiting = 0
 
-  const release = (trace: Trace): ReadonlyArray<Ended> => {
-    const ended = trace.waiting ?? []
+  const release = (trace: Trace): ReadonlyArray<Span> => {
+    const spans = trace.waiting ?? []
     trace.waiting = undefined
-    waiting -= ended.length
-    return ended
+    waiting -= spans.length
+    return spans
   }
 
-  const end = ({ exit, span, time }: Ended): void => {
-    exported()
-    span.end(time, exit)
-  }
+  const isTelling = ({ endTime, exit, namesError, startTime }: Span): boolean =>
+    namesError || endTime - startTime >= slow ||
+    (exit?._tag === "Failure" && !Cause.hasInterruptsOnly(exit.cause))
 
-  const keep = (trace: Trace): void => {
-    if (trace.kept) return
-    trace.kept = true
-    for (const ended of release(trace)) end(ended)
-  }
-
-  const isTelling = (span: Tracer.Span, time: bigint, exit: Exit.Exit<unknown, unknown>): boolean =>
-    (Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) || span.attributes.has("error.type") ||
-    (span.status._tag === "Started" && time - span.status.startTime >= slow)
-
-  const onEnd = (span: Sampled, time: bigint, exit: Exit.Exit<unknown, unknown>): void => {
-    const { inner, trace } = span
-    if (!trace.kept && isTelling(inner, time, exit)) keep(trace)
-    if (trace.kept) return end({ span: inner, time, exit })
-    const isLocalRoot = Option.isNone(span.parent) || !(span.parent.value instanceof Sampled)
+  const onEnd = (span: Span): void => {
+    const { trace } = span
+    if (!trace.kept && isTelling(span)) {
+      trace.kept = true
+      for (const ended of release(trace)) exported(ended)
+    }
+    if (trace.kept) return exported(span)
+    const isLocalRoot = Option.isNone(span.parent) || !(span.parent.value instanceof Span)
     if (isLocalRoot) {
       release(trace)
     } else if (trace.waiting !== undefined) {
       if (trace.waiting.length >= limits.trace || waiting >= limits.all) return dropped(1)
-      trace.waiting.push({ span: inner, time, exit })
+      trace.waiting.push(span)
       waiting++
     }
   }
@@ -185,15 +109,31 @@ export const make = (tracer: Tracer.Tracer, sampler: Sampler, { dropped, exporte
   return Tracer.make({
     span(options) {
       const parent = Option.getOrUndefined(options.parent)
-      const inner = tracer.span({ ...options, sampled: true })
-      if (parent instanceof Sampled) return new Sampled(inner, parent.trace, onEnd)
+      if (parent instanceof Span) return new Span(options, parent.trace, onEnd)
+      const id = parent?.traceId ?? Hex.random(32)
       // Effect takes the parent's flag over by itself; whether it counts is the sampler's to say.
       const isMeant = options.sampled || parent?.sampled === false
       const chosen = isMeant && (parent !== undefined && sampler.byParent
         ? parent.sampled
-        : isChosen(inner.traceId, sampler.ratio))
-      return new Sampled(inner, { chosen, kept: chosen, waiting: [] }, onEnd)
-    },
-    ...(tracer.context && { context: tracer.context })
+        : isChosen(id, sampler.ratio))
+      return new Span(options, { id, chosen, kept: chosen, waiting: [] }, onEnd)
+    }
   })
 }
+
+/** A tracer whose spans go nowhere: they have ids, which lines of the log and calls carry, and the caller's flag. */
+const unexported = Tracer.make({
+  span(options) {
+    const parent = Option.getOrUndefined(options.parent)
+    const trace = parent instanceof Span
+      ? parent.trace
+      : { id: parent?.traceId ?? Hex.random(32), chosen: options.sampled, kept: options.sampled, waiting: undefined }
+    return new Span(options, trace, Function.constVoid)
+  }
+})
+
+/** Where spans are not exported: one that makes no attributes, unless the program has a tracer of its own. */
+export const withoutExport = (context: Context.Context<never>): Context.Context<never> =>
+  Context.get(context, Tracer.Tracer) === Tracer.nativeTracer
+    ? Context.make(Tracer.Tracer, unexported)
+    : Context.empty()

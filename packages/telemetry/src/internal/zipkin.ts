@@ -6,8 +6,8 @@ import type * as Exit from "effect/Exit"
 import * as HttpBody from "effect/http/HttpBody"
 import * as OtlpExporter from "effect/observability/OtlpExporter"
 import * as Option from "effect/Option"
-import * as Tracer from "effect/Tracer"
 import { mask } from "./mask.ts"
+import type { Span } from "./span.ts"
 
 interface ZipkinSpan {
   readonly traceId: string
@@ -27,7 +27,7 @@ const micros = (nanos: bigint): number => Number(nanos / 1000n)
 
 const textOf = (value: unknown): string => typeof value === "string" ? value : JSON.stringify(value) ?? String(value)
 
-const tagsOf = (span: Tracer.NativeSpan, exit: Exit.Exit<unknown, unknown>): Record<string, string> => {
+const tagsOf = (span: Span, exit: Exit.Exit<unknown, unknown>): Record<string, string> => {
   const tags: Record<string, string> = {}
   for (const [key, value] of span.attributes) tags[key] = textOf(value)
   if (exit._tag === "Failure" && !Cause.hasInterruptsOnly(exit.cause)) {
@@ -36,7 +36,7 @@ const tagsOf = (span: Tracer.NativeSpan, exit: Exit.Exit<unknown, unknown>): Rec
   return tags
 }
 
-const toZipkin = (span: Tracer.NativeSpan, serviceName: string): ZipkinSpan | undefined => {
+const toZipkin = (span: Span, serviceName: string): ZipkinSpan | undefined => {
   if (span.status._tag !== "Ended") return undefined
   const { endTime, exit, startTime } = span.status
   const kind = span.kind === "internal" ? undefined : span.kind.toUpperCase()
@@ -50,24 +50,11 @@ const toZipkin = (span: Tracer.NativeSpan, serviceName: string): ZipkinSpan | un
     // Zipkin takes no duration of zero.
     duration: Math.max(1, micros(endTime - startTime)),
     localEndpoint: { serviceName },
-    annotations: span.events.map(([name, time, attributes]) => ({
+    annotations: (span.events ?? []).map(([name, time, attributes]) => ({
       timestamp: micros(time),
       value: attributes === undefined ? name : `${name} ${textOf(attributes)}`
     })),
     tags: tagsOf(span, exit)
-  }
-}
-
-class ZipkinTracerSpan extends Tracer.NativeSpan {
-  #push: (span: Tracer.NativeSpan) => void
-  constructor(options: ConstructorParameters<typeof Tracer.NativeSpan>[0], push: (span: Tracer.NativeSpan) => void) {
-    super(options)
-    this.#push = push
-  }
-  override end(time: bigint, exit: Exit.Exit<unknown, unknown>): void {
-    if (this.status._tag === "Ended") return
-    super.end(time, exit)
-    if (this.sampled) this.#push(this)
   }
 }
 
@@ -76,7 +63,7 @@ const endpoint = Config.withDefault(
   "http://localhost:9411/api/v2/spans"
 )
 
-/** A tracer that posts its spans to `OTEL_EXPORTER_ZIPKIN_ENDPOINT`. `body` is told of what is sent. */
+/** A way to post spans to `OTEL_EXPORTER_ZIPKIN_ENDPOINT`. `counted` is told of what is sent. */
 export const make = Effect.fnUntraced(function*(
   serviceName: string,
   counted: (body: HttpBody.HttpBody, spans: number) => HttpBody.HttpBody
@@ -94,11 +81,8 @@ export const make = Effect.fnUntraced(function*(
       Effect.void
     ]
   })
-  return Tracer.make({
-    span: (options) =>
-      new ZipkinTracerSpan(options, (span) => {
-        const zipkin = toZipkin(span, serviceName)
-        if (zipkin !== undefined) exporter.push(zipkin)
-      })
-  })
+  return (span: Span): void => {
+    const zipkin = toZipkin(span, serviceName)
+    if (zipkin !== undefined) exporter.push(zipkin)
+  }
 })
