@@ -28,7 +28,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type * as AnswerStore from "./AnswerStore.ts"
@@ -80,14 +79,26 @@ export interface Purge extends AnswerStore.Filter {
 }
 
 /**
+ * How many answers a purge dropped.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Purged {
+  readonly memory: number
+  /** Those in the store; undefined without one. */
+  readonly store: number | undefined
+}
+
+/**
  * @category models
  * @since 0.1.0
  */
 export interface AnswerCache<in out E> {
   /** Puts the cache around a model. */
   readonly through: (model: ChatModel<E>) => ChatModel<E>
-  /** Drops answers; gives how many there were in memory. */
-  readonly purge: (purge: Purge) => Effect.Effect<number, AnswerStore.NotRemoved>
+  /** Drops answers. One under way goes to those who wait for it, and is not kept. */
+  readonly purge: (purge: Purge) => Effect.Effect<Purged, AnswerStore.NotRemoved>
   readonly update: (settings: Settings) => Effect.Effect<void>
   readonly inspect: Effect.Effect<{ readonly whole: Cache.State; readonly streamed: Cache.State }>
 }
@@ -106,11 +117,11 @@ interface Whole extends Made {
   readonly completion: ChatCompletion
 }
 
-/** The first item of a stream that is kept says when it was made. */
-type Item = { readonly made: Made } | { readonly chunk: ChatChunk }
-
-const chunksOf = (items: ReadonlyArray<Item>): ReadonlyArray<ChatChunk> =>
-  items.flatMap((item) => "chunk" in item ? [item.chunk] : [])
+/** The first item of a stream says when it was made. An item without a chunk would be a beginning, after which no stale answer can be given. */
+interface Item {
+  readonly chunk: ChatChunk
+  readonly made: Made | undefined
+}
 
 /** A call on its way through the cache. */
 interface Call {
@@ -119,6 +130,8 @@ interface Call {
   readonly key: string
   /** An answer in another protocol than chat is worth nothing without its own text, which a store does not keep. */
   readonly native: boolean
+  /** How often answers had been purged when it began. */
+  readonly purges: number
   /** Whether the model was asked for it. */
   asked: boolean
 }
@@ -142,6 +155,7 @@ const isOthersFault = (error: unknown): boolean =>
 export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.Return<AnswerCache<E>> {
   const { name, store } = options
   let settings = answers.resolve("AnswerCache", options)
+  let purges = 0
   const left = (made: Made, size: number, complete: boolean): number =>
     complete && size <= settings.maxSize && made.near === undefined ? Math.max(0, settings.timeToLive - made.age) : 0
   const cacheSettings = () => ({
@@ -160,10 +174,10 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
     ...cacheSettings(),
     maxItems: answers.maxItems,
     timeToLive: (items) => {
-      const chunks = chunksOf(items)
+      const chunks = items.map(({ chunk }) => chunk)
       const size = chunks.reduce((size, chunk) => size + WireText.stringify(chunk).length, 0)
-      const [first] = items
-      return first !== undefined && "made" in first ? left(first.made, size, answers.isCompleteStream(chunks)) : 0
+      const made = items[0]?.made
+      return made === undefined ? 0 : left(made, size, answers.isCompleteStream(chunks))
     }
   })
 
@@ -173,7 +187,7 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
     const info = fiber.getRef(RouteInfo.Current)
     if (use === "bypass" && info !== undefined) info.cache = { state: use }
     const key = use === "bypass" ? "" : answers.textOfKey(answers.keyOf(request, form, client.name, settings.shared))
-    return { request, use, key, native: Native.of(request) !== undefined, asked: false }
+    return { request, use, key, native: Native.of(request) !== undefined, purges, asked: false }
   }
   /** Notes what the call got: what was made for it is a miss. */
   const note = (fiber: AnyFiber, made: Made, { asked }: Call): void => {
@@ -191,7 +205,7 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
     complete: boolean
   ): Effect.Effect<void> => {
     const lifetime = left({ at, age: 0, near }, sizeOf(texts), complete)
-    return store === undefined || call.native || lifetime === 0
+    return store === undefined || call.native || call.purges !== purges || lifetime === 0
       ? Effect.void
       : store.set(answers.keyOfText(call.key), JSON.stringify({ at, texts }), Duration.millis(lifetime))
   }
@@ -233,23 +247,25 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
             const read = Chunk.reader()
             const chunks = kept.texts.map(read)
             if (chunks.every(isRead)) {
-              return Stream.fromIterable([{ made: kept }, ...chunks.map((chunk) => ({ chunk }))])
+              return Stream.fromIterable(
+                chunks.map((chunk, index) => ({ chunk, made: index === 0 ? kept : undefined }))
+              )
             }
           }
           call.asked = true
           const info = answers.recordOf(fiber)
           const made: Made = { at: begun, age: 0 }
           const chunks: Array<ChatChunk> = []
-          return Stream.make({ made }).pipe(
-            Stream.concat(Stream.map(
-              Stream.provideService(model.stream(call.request), RouteInfo.Current, info),
-              (chunk) => {
-                // Who waits reads it with the first chunk.
-                if (info.cache?.near !== undefined && made.near === undefined) Object.assign(made, madeOf(info, begun))
-                if (store !== undefined && chunks.length <= answers.maxItems) chunks.push(chunk)
-                return { chunk }
-              }
-            )),
+          let isFirst = true
+          return Stream.provideService(model.stream(call.request), RouteInfo.Current, info).pipe(
+            Stream.map((chunk) => {
+              // Who waits reads it with the first chunk.
+              if (info.cache?.near !== undefined && made.near === undefined) Object.assign(made, madeOf(info, begun))
+              if (store !== undefined && chunks.length <= answers.maxItems) chunks.push(chunk)
+              const item: Item = { chunk, made: isFirst ? made : undefined }
+              isFirst = false
+              return item
+            }),
             Stream.onEnd(Effect.suspend(() => {
               Object.assign(made, { from: madeOf(info, begun).from })
               const complete = chunks.length <= answers.maxItems && answers.isCompleteStream(chunks)
@@ -277,15 +293,9 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
       Stream.unwrap(Effect.withFiber((fiber) => {
         const call = begin(fiber, request, "stream")
         if (call.use === "bypass") return Effect.succeed(model.stream(request))
-        let made: Made | undefined
-        const chunks = Stream.filterMap(streams.through(stream(model, call), call.key), (item) => {
-          if ("made" in item) {
-            made = item.made
-            return Result.failVoid
-          }
+        const chunks = Stream.map(streams.through(stream(model, call), call.key), ({ chunk, made }) => {
           if (made !== undefined) note(fiber, made, call)
-          made = undefined
-          return Result.succeed(item.chunk)
+          return chunk
         })
         return Effect.as(forget(streams, call), chunks)
       }))
@@ -298,12 +308,12 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
 
   const purge = ({ olderThan = 0, ...filter }: Purge) =>
     Effect.gen(function*() {
+      purges++
       const before = (yield* Clock.currentTimeMillis) - Duration.toMillis(olderThan)
       const isMeant = (text: string, storedAt: number) =>
         storedAt <= before && answers.matches(filter, answers.keyOfText(text))
-      const dropped = (yield* wholes.invalidateWhere(isMeant)) + (yield* streams.invalidateWhere(isMeant))
-      if (store !== undefined) yield* store.remove(filter)
-      return dropped
+      const memory = (yield* wholes.invalidateWhere(isMeant)) + (yield* streams.invalidateWhere(isMeant))
+      return { memory, store: store && (yield* store.remove(filter)) }
     })
 
   const cache: AnswerCache<E> = {

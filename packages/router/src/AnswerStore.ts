@@ -66,6 +66,9 @@ const orElse = <A, B>(self: Effect.Effect<A, unknown>, otherwise: B): Effect.Eff
     Effect.catch((error) => Effect.as(Effect.logDebug("the store of answers did not answer", error), otherwise))
   )
 
+/** What a removal waits for one command of Redis; it takes as many as there are thousands of keys. */
+const removalPatience = "2 seconds"
+
 /** Names are encoded, so that none has a character that a pattern of Redis reads. */
 const part = (name: string | undefined): string => name === undefined ? "*" : Buffer.from(name).toString("base64url")
 
@@ -77,20 +80,15 @@ const part = (name: string | undefined): string => name === undefined ? "*" : Bu
  */
 export const redis = (client: Client, prefix = "ballast:answer"): AnswerStore => {
   const keyOf = ({ client, hash, model }: Filter): string => `${prefix}:${part(client)}:${part(model)}:${hash ?? "*"}`
+  const within = <A, E>(command: Effect.Effect<A, E>) => Effect.timeout(command, removalPatience)
   const scan = Effect.fnUntraced(function*(pattern: string) {
     let removed = 0
     let cursor = "0"
     do {
-      const found = yield* client.send<readonly [string, ReadonlyArray<string>]>(
-        "SCAN",
-        cursor,
-        "MATCH",
-        pattern,
-        "COUNT",
-        "1000"
+      const [next, keys] = yield* within(
+        client.send<readonly [string, ReadonlyArray<string>]>("SCAN", cursor, "MATCH", pattern, "COUNT", "1000")
       )
-      const [next, keys] = found
-      if (keys.length > 0) removed += Number(yield* client.send("UNLINK", ...keys))
+      if (keys.length > 0) removed += Number(yield* within(client.send("UNLINK", ...keys)))
       cursor = next
     } while (cursor !== "0")
     return removed

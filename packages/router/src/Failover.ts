@@ -17,6 +17,7 @@ import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as Deadline from "@ballast/resilience/Deadline"
 import { CurrentIdempotent } from "@ballast/resilience/Idempotency"
+import * as Layered from "@ballast/resilience/Layered"
 import * as Outcome from "@ballast/resilience/Outcome"
 import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -91,26 +92,36 @@ export const make: {
     request: ChatRequest,
     attempt: (place: ChatModel<E>) => Effect.Effect<A, E>
   ): Effect.Effect<A, E> =>
-    Effect.flatMap(Effect.zip(placesOf(request), Clock.currentTimeMillis), ([found, began]) => {
+    Effect.flatMap(placesOf(request), (found) => {
       const [only] = found
       // There is nowhere else to go.
-      if (only !== undefined && found.length === 1) return attempt(only)
-      const walked = (index: number, mendable?: Cause.Cause<E>): Effect.Effect<A, E> => {
-        const place = found[index]
-        if (place === undefined) return empty === undefined ? Effect.die(noPlace) : Effect.fail(empty(request))
-        return Effect.catchCause(attempt(place), (cause) => {
-          const error = Cause.findErrorOption(cause)
-          if (Option.isNone(error) || Cause.hasDies(cause)) return Effect.failCause(cause)
-          const worst = mendable ?? (isRetryable(error.value) ? cause : undefined)
-          if (index + 1 >= Math.min(limit, found.length) || !when(error.value)) return Effect.failCause(worst ?? cause)
-          return Effect.flatMap(mayGoOn(error.value, began), (may) =>
-            may
-              ? Effect.andThen(note(error.value, index + 1), walked(index + 1, worst))
-              : Effect.failCause(worst ?? cause))
-        })
-      }
-      return walked(0)
+      return only !== undefined && found.length === 1
+        ? attempt(only)
+        : Effect.flatMap(Clock.currentTimeMillis, (began) => walkAll(request, attempt, found, began))
     })
+
+  const walkAll = <A>(
+    request: ChatRequest,
+    attempt: (place: ChatModel<E>) => Effect.Effect<A, E>,
+    found: ReadonlyArray<ChatModel<E>>,
+    began: number
+  ): Effect.Effect<A, E> => {
+    const walked = (index: number, mendable?: Cause.Cause<E>): Effect.Effect<A, E> => {
+      const place = found[index]
+      if (place === undefined) return empty === undefined ? Effect.die(noPlace) : Effect.fail(empty(request))
+      return Effect.catchCause(attempt(place), (cause) => {
+        const error = Cause.findErrorOption(cause)
+        if (Option.isNone(error) || Cause.hasDies(cause)) return Effect.failCause(cause)
+        const worst = mendable ?? (isRetryable(error.value) ? cause : undefined)
+        if (index + 1 >= Math.min(limit, found.length) || !when(error.value)) return Effect.failCause(worst ?? cause)
+        return Effect.flatMap(mayGoOn(error.value, began), (may) =>
+          may
+            ? Effect.andThen(note(error.value, index + 1), walked(index + 1, worst))
+            : Effect.failCause(worst ?? cause))
+      })
+    }
+    return walked(0)
+  }
 
   const mayGoOn = (error: E, began: number): Effect.Effect<boolean> =>
     Effect.withFiber((fiber) => {
@@ -122,7 +133,7 @@ export const make: {
   return {
     complete: (request) => walk(request, (place) => place.complete(request)),
     stream: (request) =>
-      Stream.fromChannel(Channel.fromTransform((_, scope) => {
+      Layered.stream((scope) => {
         type Chunks = Arr.NonEmptyReadonlyArray<Stream.Success<ReturnType<ChatModel<E>["stream"]>>>
         type ChunksPull = Pull.Pull<Chunks, E>
         let opened: ChunksPull | undefined
@@ -141,8 +152,8 @@ export const make: {
                 )
               )
           })
-        return Effect.succeed(Effect.suspend((): ChunksPull => opened ?? walkStream(request, open)))
-      }))
+        return Effect.succeed(Layered.switching((): ChunksPull => opened ?? walkStream(request, open)))
+      })
   }
 
   function walkStream<A>(

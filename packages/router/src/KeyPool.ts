@@ -22,7 +22,10 @@
  */
 import * as ChatError from "@ballast/chat/ChatError"
 import type { ChatModel } from "@ballast/chat/ChatModel"
+import * as Layered from "@ballast/resilience/Layered"
 import type * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Channel from "effect/Channel"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
@@ -30,6 +33,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Pull from "effect/Pull"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -127,6 +132,7 @@ interface Place {
 
 interface Key<E> extends Place {
   readonly secret: Redacted.Redacted
+  /** From whose errors the pool learns. */
   readonly model: ChatModel<E>
   /** Of the model. Closed once the key was taken out and its last call has ended. */
   readonly scope: Scope.Closeable
@@ -274,33 +280,60 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
     )
 
   /** Learns from the errors of a key's calls. */
-  const watch = (entry: () => Entry<E, E2>, key: Key<E>): ChatModel<E> => {
+  const watch = (entry: Entry<E, E2>, model: ChatModel<E>, keyOf: () => Key<E>): ChatModel<E> => {
     const learn = (error: E) => Effect.flatMap(IsLearning, (isLearning) => isLearning ? note(error) : Effect.void)
     const note = (error: E): Effect.Effect<void> => {
       if (!(error instanceof ChatError.ClientError)) return Effect.void
       switch (error.reason._tag) {
         case "Unauthorized":
-          return accounts.size > 1 || entry().keys.length > 1
-            ? retire(entry(), key, error.reason.status)
+          return accounts.size > 1 || entry.keys.length > 1
+            ? retire(entry, keyOf(), error.reason.status)
             : Effect.void
         case "InsufficientBalance":
-          return accounts.size > 1 ? rest(entry(), key, error.reason.status) : Effect.void
+          return accounts.size > 1 ? rest(entry, keyOf(), error.reason.status) : Effect.void
         default:
           return Effect.void
       }
     }
-    const close = Effect.suspend(() => key.takenOut ? closeUnused(key) : Effect.void)
+    const close = Effect.suspend(() => keyOf().takenOut ? closeUnused(keyOf()) : Effect.void)
     return {
-      complete: (request) => Effect.ensuring(Effect.tapError(key.model.complete(request), learn), close),
-      stream: (request) => Stream.ensuring(Stream.tapError(key.model.stream(request), learn), close)
+      complete: (request) =>
+        Effect.onExitPrimitive(
+          Effect.tapError(model.complete(request), learn),
+          () => keyOf().takenOut ? close : undefined
+        ),
+      stream: (request) =>
+        Layered.stream((scope) =>
+          Effect.andThen(
+            // Runs last: the call has left the key's load by then.
+            Scope.addFinalizer(scope, close),
+            Effect.map(
+              Effect.tapError(Channel.toPullScoped(Stream.toChannel(model.stream(request)), scope), learn),
+              (pull) => {
+                type Chunks = Effect.Success<typeof pull>
+                const failed = (cause: Cause.Cause<E | Cause.Done>): Pull.Pull<Chunks, E> => {
+                  const end = Pull.doneExitFromCause(cause)
+                  const error = Exit.isSuccess(end) ? Option.none() : Cause.findErrorOption(end.cause)
+                  const ended = Effect.failCause(cause)
+                  return Option.isSome(error) ? Effect.andThen(learn(error.value), ended) : ended
+                }
+                const first = Effect.map(Effect.catchCause(pull, failed), (chunks) => {
+                  opened = Layered.around(pull, { failed })
+                  return chunks
+                })
+                let opened = first
+                return Layered.switching(() => opened)
+              }
+            )
+          )
+        )
     }
   }
 
   /** The usable keys of an account as one model: the next one when the first is refused. */
   const switching = (entry: () => Entry<E, E2>): ChatModel<E | ChatError.ClientError> =>
     Failover.make<E, ChatError.ClientError>(
-      () =>
-        Effect.sync(() => entry().keys.filter(({ outage }) => outage === undefined).map((key) => watch(entry, key))),
+      () => Effect.sync(() => entry().keys.filter(({ outage }) => outage === undefined).map(({ model }) => model)),
       { when: isRefused, limit: Number.MAX_SAFE_INTEGER, empty: () => out([entry()]) }
     )
 
@@ -335,11 +368,18 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
     )
   }
 
-  const makeKey = Effect.fnUntraced(function*(account: string, secret: Redacted.Redacted) {
+  const makeKey = Effect.fnUntraced(function*(entry: Entry<E, E2>, secret: Redacted.Redacted) {
     const own = yield* Scope.fork(scope)
-    const made = yield* Scope.provide(model(account, secret), own)
+    const made = yield* Scope.provide(model(entry.name, secret), own)
     const load = Load.make()
-    const key: Key<E> = { secret, model: load.watch(made), scope: own, load, takenOut: false, outage: undefined }
+    const key: Key<E> = {
+      secret,
+      model: watch(entry, load.watch(made), () => key),
+      scope: own,
+      load,
+      takenOut: false,
+      outage: undefined
+    }
     return key
   })
 
@@ -371,7 +411,7 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
       const entry = before.get(name) ?? (yield* makeEntry(name))
       const kept = yield* Effect.forEach(keys, (secret) => {
         const same = entry.keys.find((key) => Redacted.value(key.secret) === Redacted.value(secret))
-        return same === undefined ? makeKey(name, secret) : Effect.succeed(same)
+        return same === undefined ? makeKey(entry, secret) : Effect.succeed(same)
       })
       for (const key of kept) left.delete(key)
       // Other keys may be another wallet.

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import type { ChatModel } from "@ballast/chat/ChatModel"
+import * as Layered from "@ballast/resilience/Layered"
 import * as Channel from "effect/Channel"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -61,22 +62,24 @@ export const make = (): Load => {
         })
       }),
     stream: (request) =>
-      Stream.fromChannel(Channel.fromTransform((_, scope) =>
+      Layered.stream((scope) =>
         Effect.withFiber((fiber) => {
           const began = now(fiber)
           inFlight++
-          let waiting = true
           return Effect.andThen(
             Scope.addFinalizer(scope, leave),
-            Effect.map(Channel.toPullScoped(Stream.toChannel(self.stream(request)), scope), (pull) =>
-              Effect.map(pull, (chunks) => {
-                if (waiting) answered(now(fiber) - began)
-                waiting = false
+            Effect.map(Channel.toPullScoped(Stream.toChannel(self.stream(request)), scope), (pull) => {
+              const first = Effect.map(pull, (chunks) => {
+                answered(now(fiber) - began)
+                opened = pull
                 return chunks
-              }))
+              })
+              let opened = first
+              return Layered.switching(() => opened)
+            })
           )
         })
-      ))
+      )
   })
 
   return {

@@ -10,6 +10,7 @@
  * | `dashscope` | Alibaba Model Studio, compatible mode | |
  * | `openrouter`, `together`, `fireworks` | their APIs | |
  * | `simulator` | in memory | a stand-in for DeepSeek, for trying things out |
+ * | `local` | in this process | ONNX models of the gateway: embeddings only |
  * | `vllm`, `sglang`, `llamacpp`, `ollama` | their default ports on this machine | need no key |
  *
  * @see {@link https://www.volcengine.com/docs/82379/1298454} Volcengine Ark
@@ -64,6 +65,8 @@ export const presets = {
       authorize: (key) => Provider.deepSeek.authorize(key.startsWith("sk-") ? key : "sk-simulated")
     })
   },
+  // It has nothing but embeddings.
+  local: openai("http://local.invalid", true),
   openai: openai(),
   ark: openai("https://ark.cn-beijing.volces.com/api/v3"),
   siliconflow: openai("https://api.siliconflow.cn/v1"),

@@ -13,6 +13,9 @@
  *
  * Calls at the same time share nothing here: put `AnswerCache` around it.
  *
+ * `ballast_semantic_lookups_total` counts calls that asked for the embedding of their question, by `result`: `hit`; `refused`, where only `SameMeaning` was in the way; `near_miss`, where the
+ * cosine was short of the threshold by at most 0.05; `miss`; and `unavailable`, where there was no embedding.
+ *
  * @since 0.1.0
  */
 import type { ChatChunk } from "@ballast/chat/ChatChunk"
@@ -24,15 +27,21 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type * as AnswerCache from "./AnswerCache.ts"
 import type * as AnswerStore from "./AnswerStore.ts"
 import * as CallContext from "./CallContext.ts"
 import * as answers from "./internal/answers.ts"
+import * as evaluation from "./internal/evaluation.ts"
+import * as pairs from "./internal/pairs.ts"
 import * as questions from "./internal/questions.ts"
 import * as vectors from "./internal/vectors.ts"
 import * as RouteInfo from "./RouteInfo.ts"
 import * as SameMeaning from "./SameMeaning.ts"
+
+export type { Errors, Evaluation, Pair } from "./internal/evaluation.ts"
 
 /**
  * What may change while calls run.
@@ -52,6 +61,8 @@ export interface Settings extends Pick<AnswerCache.Settings, "timeToLive" | "max
  * @since 0.1.0
  */
 export interface Options<out E> extends Settings {
+  /** Name in metrics; of low cardinality. */
+  readonly name: string
   /** The embedding of a text. All have to come from one model. */
   readonly embed: (text: string) => Effect.Effect<ReadonlyArray<number>, E>
 }
@@ -67,6 +78,49 @@ export const defaults = { threshold: 0.95, capacity: 10_000 } as const
 const most = 100_000
 
 /**
+ * The embedding of a text can not be had now.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NoEmbedding extends Schema.TaggedError<NoEmbedding>()("NoEmbedding", { detail: Schema.String }) {
+  override get message() {
+    return `There is no embedding of the question: ${this.detail}`
+  }
+}
+
+/**
+ * A question that the cache has the answer of, as seen from another.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Nearest {
+  readonly question: string
+  /** Whom its answer was for; `*` for all. */
+  readonly client: string
+  readonly hash: string
+  /** In milliseconds. */
+  readonly age: number
+  readonly similarity: number
+  readonly differences: ReadonlyArray<SameMeaning.Difference>
+  /** Whether its answer would be given to a request that is the same but for the question. */
+  readonly served: boolean
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Explanation {
+  readonly threshold: number
+  /** Answers that it was compared with. */
+  readonly compared: number
+  /** The nearest first. */
+  readonly nearest: ReadonlyArray<Nearest>
+}
+
+/**
  * @category models
  * @since 0.1.0
  */
@@ -76,6 +130,13 @@ export interface SemanticCache {
   /** Drops answers; gives how many there were. An answer under way is not kept. */
   readonly purge: (purge: AnswerCache.Purge) => Effect.Effect<number>
   readonly update: (settings: Settings) => Effect.Effect<void>
+  /** The answers that are nearest to a question, of one client or of all, and whether each would be given. Compares with all. */
+  readonly explain: (
+    question: string,
+    options: { readonly client?: string | undefined; readonly limit: number }
+  ) => Effect.Effect<Explanation, NoEmbedding>
+  /** Tries thresholds out on pairs of questions; by default on some in English and Chinese. */
+  readonly evaluate: (pairs?: ReadonlyArray<evaluation.Pair>) => Effect.Effect<evaluation.Evaluation, NoEmbedding>
   /** How many answers it has. */
   readonly size: Effect.Effect<number>
 }
@@ -122,6 +183,28 @@ const patience = "1 second"
 /** By so much the cosine of a vector and itself may miss 1. */
 const rounding = 1e-6
 
+/** What is short of the threshold by at most so much is a near miss. */
+const close = 0.05
+
+type Result = "hit" | "refused" | "near_miss" | "miss" | "unavailable"
+
+const lookups = Metric.counter("ballast_semantic_lookups_total", {
+  description: "Calls that asked a cache by meaning, by what it had for them.",
+  incremental: true
+})
+
+const counting = (name: string) => {
+  const of = (result: Result) => Metric.withAttributes(lookups, { name, result })
+  const metrics: Readonly<Record<Result, typeof lookups>> = {
+    hit: of("hit"),
+    refused: of("refused"),
+    near_miss: of("near_miss"),
+    miss: of("miss"),
+    unavailable: of("unavailable")
+  }
+  return (result: Result): Effect.Effect<void> => Metric.update(metrics[result], 1)
+}
+
 /** Embeddings that are compared at a stretch. */
 const stretch = 500
 
@@ -131,9 +214,10 @@ const stretch = 500
  * @category constructors
  * @since 0.1.0
  */
-export const make = <E>({ embed, ...options }: Options<E>): Effect.Effect<SemanticCache> =>
+export const make = <E>({ embed, name, ...options }: Options<E>): Effect.Effect<SemanticCache> =>
   Effect.sync(() => {
     let settings = resolve(options)
+    const count = counting(name)
     let purges = 0
     /** By age, the oldest first. */
     const entries = new Set<Entry>()
@@ -180,32 +264,46 @@ export const make = <E>({ embed, ...options }: Options<E>): Effect.Effect<Semant
       const rest = [key.client, key.model, question.rest].join("\n")
       return { ...question, rest, use, key, info, purges }
     }
-    const ask = (call: Call): Effect.Effect<Asked | undefined> =>
-      Effect.suspend(() => embed(call.question)).pipe(
+    const vectorOf = (text: string): Effect.Effect<Float32Array, NoEmbedding> =>
+      Effect.suspend(() => embed(text)).pipe(
         Effect.timeout(patience),
-        Effect.map((numbers) => {
+        Effect.mapError((error) => new NoEmbedding({ detail: error instanceof Error ? error.message : String(error) })),
+        Effect.flatMap((numbers) => {
           const vector = vectors.normal(numbers)
-          return vector && { ...call, vector, meaning: SameMeaning.of(call.question) }
-        }),
+          return vector === undefined
+            ? Effect.fail(new NoEmbedding({ detail: "the model gave none" }))
+            : Effect.succeed(vector)
+        })
+      )
+    const ask = (call: Call): Effect.Effect<Asked | undefined> =>
+      vectorOf(call.question).pipe(
+        Effect.map((vector) => ({ ...call, vector, meaning: SameMeaning.of(call.question) })),
         Effect.catch((error) => Effect.as(Effect.logDebug("a question has no embedding", error), undefined))
       )
     const nearest = Effect.fnUntraced(function*({ meaning, rest, use, vector }: Asked) {
-      if (use === "refresh") return undefined
       let found: { readonly entry: Entry; readonly similarity: number } | undefined
+      let result: Result = "miss"
+      if (use === "refresh") return { found, result }
       const now = yield* Clock.currentTimeMillis
       trim(now)
       let compared = 0
       for (const entry of groups.get(rest)?.values() ?? []) {
         if (++compared % stretch === 0) yield* Effect.yieldNow
         const similarity = vectors.cosine(vector, entry.vector)
-        if (similarity + rounding < settings.threshold || similarity <= (found?.similarity ?? 0)) continue
+        if (similarity + rounding < settings.threshold) {
+          if (result === "miss" && similarity + close >= settings.threshold) result = "near_miss"
+          continue
+        }
+        if (similarity <= (found?.similarity ?? 0)) continue
         if (SameMeaning.differences(meaning, entry.meaning).length === 0) found = { entry, similarity }
+        else result = "refused"
       }
-      return found
+      return { found, result: found === undefined ? result : "hit" as const }
     })
     /** The answer to a question that means the same, if there is one. */
     const find = Effect.fnUntraced(function*(asked: Asked) {
-      const found = yield* nearest(asked)
+      const { found, result } = yield* nearest(asked)
+      yield* count(result)
       // It may have been dropped meanwhile.
       if (found === undefined || !entries.has(found.entry)) return undefined
       const { entry, similarity } = found
@@ -216,6 +314,7 @@ export const make = <E>({ embed, ...options }: Options<E>): Effect.Effect<Semant
     })
     const lookup = Effect.fnUntraced(function*(call: Call) {
       const asked = yield* ask(call)
+      if (asked === undefined) yield* count("unavailable")
       return { asked, answer: asked && (yield* find(asked)) }
     })
 
@@ -262,6 +361,43 @@ export const make = <E>({ embed, ...options }: Options<E>): Effect.Effect<Semant
           settings = resolve(changed)
           trim(now)
         }),
+      explain: Effect.fnUntraced(function*(question, { client, limit }) {
+        const vector = yield* vectorOf(question)
+        const meaning = SameMeaning.of(question)
+        const now = yield* Clock.currentTimeMillis
+        trim(now)
+        const seen: Array<{ readonly entry: Entry; readonly similarity: number }> = []
+        let compared = 0
+        for (const entry of entries) {
+          if (++compared % stretch === 0) yield* Effect.yieldNow
+          if (client !== undefined && entry.key.client !== client && entry.key.client !== answers.everyone) continue
+          seen.push({ entry, similarity: vectors.cosine(vector, entry.vector) })
+        }
+        const nearest = seen.sort((a, b) => b.similarity - a.similarity).slice(0, limit)
+        return {
+          threshold: settings.threshold,
+          compared: seen.length,
+          nearest: nearest.map(({ entry: { at, key, meaning: other, question }, similarity }): Nearest => {
+            const differences = SameMeaning.differences(meaning, other)
+            const served = similarity + rounding >= settings.threshold && differences.length === 0
+            return { question, client: key.client, hash: key.hash, age: now - at, similarity, differences, served }
+          })
+        }
+      }),
+      evaluate: (given = pairs.all) =>
+        Effect.map(
+          Effect.forEach(
+            given,
+            (pair) =>
+              Effect.zipWith(
+                vectorOf(pair.a),
+                vectorOf(pair.b),
+                (a, b) => evaluation.judge(pair, vectors.cosine(a, b))
+              ),
+            { concurrency: 4 }
+          ),
+          (judged) => evaluation.of(judged, settings.threshold)
+        ),
       size: Effect.sync(() => entries.size)
     }
     return cache

@@ -7,6 +7,7 @@
  */
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import * as Layered from "@ballast/resilience/Layered"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as Choice from "./Choice.ts"
@@ -129,7 +130,7 @@ export const make = <E, E2>(
         )
       ),
     stream: (request) =>
-      Stream.suspend(() =>
+      Layered.suspend(() =>
         sole()?.model.stream(request) ?? Stream.unwrap(
           Effect.map(
             order(request),

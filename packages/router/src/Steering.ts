@@ -7,9 +7,9 @@
  * @since 0.1.0
  */
 import type { ChatModel } from "@ballast/chat/ChatModel"
+import * as Layered from "@ballast/resilience/Layered"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
 import * as FixedAnswer from "./FixedAnswer.ts"
 import * as noted from "./internal/noted.ts"
 
@@ -167,7 +167,7 @@ export const make = <E>(): Steering<E> => {
       }
       return {
         complete: (request) => Effect.suspend(() => answering().complete(request)),
-        stream: (request) => Stream.suspend(() => answering().stream(request))
+        stream: (request) => Layered.suspend(() => answering().stream(request))
       }
     }
   }
@@ -180,7 +180,7 @@ export const make = <E>(): Steering<E> => {
  * @since 0.1.0
  */
 export const unknownName = (kind: string, name: string, known: Iterable<string>): CannotSteer =>
-  new CannotSteer({ detail: `There is no ${kind} ${name}, only ${[...known].join(", ")}.` })
+  new CannotSteer({ detail: `There is no ${kind} ${name}, only ${[...known].join(", ") || "none"}.` })
 
 const cannotSteer = (error: unknown): CannotSteer =>
   new CannotSteer({ detail: error instanceof Error ? error.message : String(error) })

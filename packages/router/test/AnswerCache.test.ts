@@ -163,13 +163,16 @@ describe("AnswerCache", () => {
 
   it.effect("serves an old answer when the service fails, but not when the request is wrong", () =>
     Effect.gen(function*() {
-      const { state, whole } = yield* setup({ timeToLive: "1 minute", staleIfError: "1 hour" })
+      const { state, streamed, whole } = yield* setup({ timeToLive: "1 minute", staleIfError: "1 hour" })
       yield* whole()
+      yield* streamed()
       yield* TestClock.adjust("5 minutes")
       state.failing = busy
       assert.strictEqual(yield* whole(), "answer 1 stale")
+      assert.strictEqual(yield* streamed(), "answer 2 stale")
       state.failing = new ChatError.ClientError({ reason: new ChatError.InvalidRequest({ status: 400, detail: "no" }) })
       assert.strictEqual((yield* Effect.flip(whole()))._tag, "ClientError")
+      assert.strictEqual((yield* Effect.flip(streamed()))._tag, "ClientError")
     }))
 
   it.effect("asks once for questions at the same time", () =>
@@ -200,12 +203,13 @@ describe("AnswerCache", () => {
       ])
       const states = Effect.map(ask, (texts) => texts.map((text) => text.split(" ")[2]))
       yield* ask
-      assert.strictEqual(yield* cache.purge({ client: "bob", model: "m" }), 1)
+      const dropped = (purge: AnswerCache.Purge) => Effect.map(cache.purge(purge), ({ memory }) => memory)
+      assert.strictEqual(yield* dropped({ client: "bob", model: "m" }), 1)
       assert.deepStrictEqual(yield* states, ["hit", "miss", "hit"])
       yield* TestClock.adjust("2 minutes")
-      assert.strictEqual(yield* cache.purge({ model: "n" }), 1)
+      assert.strictEqual(yield* dropped({ model: "n" }), 1)
       yield* states
-      assert.strictEqual(yield* cache.purge({ olderThan: "1 minute" }), 2)
+      assert.strictEqual(yield* dropped({ olderThan: "1 minute" }), 2)
       assert.deepStrictEqual(yield* states, ["miss", "miss", "hit"])
     }))
 
@@ -216,8 +220,40 @@ describe("AnswerCache", () => {
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(yield* Fiber.join(asked), ["answer 1 miss", "answer 1 hit"])
       const purge = yield* Effect.forkChild(Effect.flip(cache.purge({})))
-      yield* TestClock.adjust("1 minute")
+      yield* TestClock.adjust("2 seconds")
       assert.strictEqual((yield* Fiber.join(purge))._tag, "NotRemoved")
+    }))
+
+  it.effect("puts no answer into the store that was under way when answers were purged", () =>
+    Effect.gen(function*() {
+      const kept: Array<string> = []
+      const asked = yield* Deferred.make<void>()
+      const answered = yield* Deferred.make<void>()
+      const cache = yield* AnswerCache.make<ChatError.ChatError>({
+        name: "m",
+        store: {
+          get: () => Effect.undefined,
+          set: (_, text) => Effect.sync(() => void kept.push(text)),
+          remove: () => Effect.succeed(0)
+        }
+      })
+      const { model } = service()
+      const slow = cache.through({
+        ...model,
+        complete: (request) =>
+          Effect.andThen(
+            Deferred.succeed(asked, undefined),
+            Effect.andThen(Deferred.await(answered), model.complete(request))
+          )
+      })
+      const call = yield* Effect.forkChild(slow.complete(hello))
+      yield* Deferred.await(asked)
+      yield* cache.purge({})
+      yield* Deferred.succeed(answered, undefined)
+      yield* Fiber.join(call)
+      assert.deepStrictEqual(kept, [])
+      yield* slow.complete(hello)
+      assert.strictEqual(kept.length, 1)
     }))
 
   it("refuses bounds that are none", () => {
@@ -245,9 +281,9 @@ RedisServer.describeRedis("AnswerCache with Redis", () => {
       assert.strictEqual(yield* here.streamed(), "answer 2 miss")
       assert.strictEqual(yield* there.streamed(), "answer 2 hit")
       assert.strictEqual(there.state.asked, 0)
-      yield* there.cache.purge({ client: "bob" })
+      assert.deepStrictEqual(yield* there.cache.purge({ client: "bob" }), { memory: 0, store: 0 })
       assert.strictEqual(yield* (yield* setup({ store })).whole(), "answer 1 hit")
-      yield* there.cache.purge({ client: "alice" })
+      assert.deepStrictEqual(yield* there.cache.purge({ client: "alice" }), { memory: 2, store: 2 })
       assert.strictEqual(yield* (yield* setup({ store })).whole(), "answer 1 miss")
     }).pipe(Effect.scoped, Effect.provide(RedisServer.layer)), 30_000)
 })

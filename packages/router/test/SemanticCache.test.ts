@@ -1,8 +1,9 @@
 import type { ChatModel, ChatRequest } from "@ballast/chat"
 import { AnswerCache, CallContext, RouteInfo, SemanticCache } from "@ballast/router"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Stream } from "effect"
+import { Deferred, Effect, Fiber, Metric, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import { embed as byWords } from "./semantic/embedding.ts"
 
 /** Questions of one line have embeddings that are close, in the order of their distance. */
 const topics = [[
@@ -56,6 +57,7 @@ const setup = Effect.fnUntraced(function*(
       )
   }
   const cache = yield* SemanticCache.make<string>({
+    name: "m",
     threshold: 0.9,
     // It takes a while, so that calls at the same time wait for one.
     embed: (text) => Effect.map(Effect.yieldNow, () => (state.embedded++, embed(text))),
@@ -259,10 +261,82 @@ describe("SemanticCache", () => {
       assert.strictEqual(yield* streamed(asking(third)), "answer 4 miss")
     }))
 
+  it.effect("explains which answers are near to a question, and why each would be given or not", () =>
+    Effect.gen(function*() {
+      const { cache, whole } = yield* setup({ embed: (text) => Effect.succeed(byWords(text)) })
+      const asked = [
+        "How do I reset my password?",
+        "How do I not reset my password?",
+        "How do I export 100 rows?",
+        "Why is the sky blue?"
+      ] as const
+      yield* Effect.forEach(asked, (question) => whole(asking(question)))
+      yield* whole(asking("What is the capital of France?"), "bob")
+      yield* TestClock.adjust("1 minute")
+      const { compared, nearest, threshold } = yield* cache.explain("How can I reset my password?", {
+        client: "alice",
+        limit: 3
+      })
+      assert.deepStrictEqual([compared, threshold], [4, 0.9])
+      assert.deepStrictEqual(nearest.map(({ differences, question, served }) => [question, served, differences]), [
+        [asked[0], true, []],
+        [asked[1], false, ["negations"]],
+        [asked[2], false, ["numbers"]]
+      ])
+      assert.deepInclude(nearest[0], { client: "alice", age: 60_000 })
+      const all = yield* cache.explain("How can I reset my password?", { limit: 100 })
+      assert.strictEqual(all.compared, 5)
+    }))
+
+  it.effect("tries thresholds out on pairs of questions", () =>
+    Effect.gen(function*() {
+      const { cache } = yield* setup({ embed: (text) => Effect.succeed(byWords(text)) })
+      const { different, same, threshold, thresholds, wrong } = yield* cache.evaluate([
+        { a: "How do I reset my password?", b: "How can I reset my password?", same: true },
+        { a: "How do I reset my password?", b: "Why is the sky blue?", same: true },
+        { a: "Which plans include support?", b: "Which plans do not include support?", same: false }
+      ])
+      assert.deepStrictEqual([same, different, threshold], [2, 1, 0.9])
+      assert.deepStrictEqual(thresholds.find(({ threshold }) => threshold === 0.8), {
+        threshold: 0.8,
+        bare: { falseHits: 1, misses: 1 },
+        guarded: { falseHits: 0, misses: 1 }
+      })
+      assert.deepStrictEqual(wrong.map(({ b }) => b), ["Why is the sky blue?"])
+    }))
+
+  it.effect("counts what it had for its calls", () =>
+    Effect.gen(function*() {
+      const counted = Effect.map(Metric.snapshot, (metrics) =>
+        Object.fromEntries(metrics.flatMap(({ attributes, id, state }) =>
+          id === "ballast_semantic_lookups_total" && attributes?.["name"] === "counted" && "count" in state &&
+            Number(state.count) > 0
+            ? [[attributes["result"], Number(state.count)]]
+            : []
+        )))
+      const { whole } = yield* setup({
+        name: "counted",
+        embed: (text) =>
+          text === "?" ? Effect.fail("busy") : Effect.succeed(byWords(text))
+      })
+      for (
+        const question of [
+          "How do I reset my password?",
+          "How can I reset my password?",
+          "How do I not reset my password?",
+          "Why is the sky blue?",
+          "?"
+        ]
+      ) {
+        yield* whole(asking(question))
+      }
+      assert.deepStrictEqual(yield* counted, { miss: 2, hit: 1, refused: 1, unavailable: 1 })
+    }))
+
   it("refuses options out of their bounds", () => {
     for (const options of [{ threshold: 0 }, { threshold: 1.1 }, { capacity: 0 }, { capacity: 100_001 }]) {
       assert.throws(
-        () => Effect.runSync(SemanticCache.make({ embed: () => Effect.succeed([]), ...options })),
+        () => Effect.runSync(SemanticCache.make({ name: "m", embed: () => Effect.succeed([]), ...options })),
         RangeError
       )
     }

@@ -13,8 +13,20 @@ interface Options<out E> {
   readonly embed: (model: string, text: string) => Effect.Effect<ReadonlyArray<number>, E>
 }
 
+/** How many answers a purge dropped. */
+export interface Purged {
+  /** In memory, to the very question. */
+  readonly exact: number
+  /** In memory, to questions that mean the same. */
+  readonly semantic: number
+  /** In the store; undefined without one. */
+  readonly store: number | undefined
+}
+
 /** The caches of a router's models. They outlive revisions, as long as their models have one. */
 export const make = <E>({ answers, embed }: Options<E>) => {
+  /** What is there of all models is removed at once. */
+  const store = answers && { ...answers, remove: () => Effect.succeed(0) }
   const exact = new Map<string, AnswerCache.AnswerCache<E>>()
   /** Embeddings of one model say nothing to another's: with another one the cache is a new one. */
   const semantic = new Map<string, { readonly model: string; readonly cache: SemanticCache.SemanticCache }>()
@@ -22,14 +34,14 @@ export const make = <E>({ answers, embed }: Options<E>) => {
   const exactOf = Effect.fnUntraced(function*(name: string, settings: Settings) {
     const old = exact.get(name)
     if (old !== undefined) return yield* Effect.as(old.update(settings), old)
-    const made = yield* AnswerCache.make<E>({ name, ...settings, store: answers })
+    const made = yield* AnswerCache.make<E>({ name, ...settings, store })
     exact.set(name, made)
     return made
   })
-  const semanticOf = Effect.fnUntraced(function*(name: string, settings: SemanticCache.Settings, model: string) {
+  const semanticFor = Effect.fnUntraced(function*(name: string, settings: SemanticCache.Settings, model: string) {
     const old = semantic.get(name)
     if (old?.model === model) return yield* Effect.as(old.cache.update(settings), old.cache)
-    const cache = yield* SemanticCache.make({ ...settings, embed: (text) => embed(model, text) })
+    const cache = yield* SemanticCache.make({ name, ...settings, embed: (text) => embed(model, text) })
     semantic.set(name, { model, cache })
     return cache
   })
@@ -39,7 +51,7 @@ export const make = <E>({ answers, embed }: Options<E>) => {
     around: Effect.fnUntraced(function*(name: string, settings: Settings | undefined, model: ChatModel<E>) {
       if (settings === undefined) return model
       const { semantic: near } = settings
-      const inner = near && (yield* semanticOf(name, { ...settings, ...near }, near.model))
+      const inner = near && (yield* semanticFor(name, { ...settings, ...near }, near.model))
       return (yield* exactOf(name, settings)).through(inner === undefined ? model : inner.through(model))
     }),
     /** Drops the caches of models that have none any more. */
@@ -47,12 +59,16 @@ export const make = <E>({ answers, embed }: Options<E>) => {
       for (const name of exact.keys()) if (models[name]?.cache === undefined) exact.delete(name)
       for (const name of semantic.keys()) if (models[name]?.cache?.semantic === undefined) semantic.delete(name)
     },
-    purge: (purge: AnswerCache.Purge): Effect.Effect<number, AnswerStore.NotRemoved> =>
+    /** The semantic cache of a model. */
+    semanticOf: (name: string): SemanticCache.SemanticCache | undefined => semantic.get(name)?.cache,
+    /** Names of the models that have one. */
+    semanticNames: (): ReadonlyArray<string> => Array.from(semantic.keys()),
+    purge: (purge: AnswerCache.Purge): Effect.Effect<Purged, AnswerStore.NotRemoved> =>
       Effect.gen(function*() {
-        let dropped = 0
-        for (const { cache } of semantic.values()) dropped += yield* cache.purge(purge)
-        for (const cache of exact.values()) dropped += yield* cache.purge(purge)
-        return dropped
+        const dropped = { exact: 0, semantic: 0 }
+        for (const { cache } of semantic.values()) dropped.semantic += yield* cache.purge(purge)
+        for (const cache of exact.values()) dropped.exact += (yield* cache.purge(purge)).memory
+        return { ...dropped, store: answers && (yield* answers.remove(purge)) }
       })
   }
 }

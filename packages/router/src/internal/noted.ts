@@ -1,9 +1,8 @@
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
-import * as Channel from "effect/Channel"
+import * as Layered from "@ballast/resilience/Layered"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import * as Stream from "effect/Stream"
 import * as RouteInfo from "../RouteInfo.ts"
 
 /** Writes to the record of each call as it begins, where there is one. */
@@ -22,11 +21,9 @@ export const calls = <E>(
         return self.complete(request)
       }),
     stream: (request) =>
-      Stream.fromChannel(Channel.fromTransform((_, scope) =>
-        Effect.withFiber((fiber) => {
-          noting(fiber, request)
-          return Channel.toPullScoped(Stream.toChannel(self.stream(request)), scope)
-        })
-      ))
+      Layered.suspend((fiber) => {
+        noting(fiber, request)
+        return self.stream(request)
+      })
   }
 }

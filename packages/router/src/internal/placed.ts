@@ -1,6 +1,7 @@
 /** Sends calls that belong to one account there, and nowhere else. */
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import * as Layered from "@ballast/resilience/Layered"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
@@ -23,13 +24,10 @@ export const make = <E>(self: ChatModel<E>, { absent, at }: Options<E>): ChatMod
         return at(place)?.complete(request) ?? Effect.fail(absent(place, request))
       }),
     stream: (request) =>
-      Stream.unwrap(Effect.withFiber((fiber) => {
+      Layered.suspend((fiber) => {
         const place = placeOf(fiber)
-        return Effect.succeed(
-          place === undefined
-            ? self.stream(request)
-            : at(place)?.stream(request) ?? Stream.fail(absent(place, request))
-        )
-      }))
+        if (place === undefined) return self.stream(request)
+        return at(place)?.stream(request) ?? Stream.fail(absent(place, request))
+      })
   }
 }

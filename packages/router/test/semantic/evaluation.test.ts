@@ -3,33 +3,22 @@
  * embedding is one for tests, so the numbers say what the guard does, not what threshold is right for a model. The report stands in
  * `evaluation.txt`.
  */
-import { SameMeaning } from "@ballast/router"
 import { assert, describe, expect, it } from "@effect/vitest"
+import * as evaluation from "../../src/internal/evaluation.ts"
+import { all } from "../../src/internal/pairs.ts"
 import * as vectors from "../../src/internal/vectors.ts"
 import { embed } from "./embedding.ts"
-import { all } from "./pairs.ts"
 
 const unit = (text: string): Float32Array => vectors.normal(embed(text)) ?? new Float32Array()
 
-const judged = all.map((pair) => ({
-  ...pair,
-  similarity: vectors.cosine(unit(pair.a), unit(pair.b)),
-  differences: SameMeaning.differences(SameMeaning.of(pair.a), SameMeaning.of(pair.b))
-}))
+const judged = all.map((pair) => evaluation.judge(pair, vectors.cosine(unit(pair.a), unit(pair.b))))
 
-const count = (threshold: number, guarded: boolean) => {
-  const served = judged.filter(({ differences, similarity }) =>
-    similarity >= threshold && !(guarded && differences.length > 0)
-  )
-  const right = served.filter(({ same }) => same).length
-  return { falseHits: served.length - right, misses: judged.filter(({ same }) => same).length - right }
-}
+const count = (threshold: number, guarded: boolean) => evaluation.count(judged, threshold, guarded)
 
 const wrong = (threshold: number) =>
-  judged.filter(({ differences, same, similarity }) => same !== (similarity >= threshold && differences.length === 0))
-    .map(({ a, b, differences, kind, similarity }) =>
-      `${kind} ${similarity.toFixed(2)} ${a} | ${b} ${differences.join()}`
-    )
+  evaluation.wrongAt(judged, threshold).map(({ a, b, differences, kind, similarity }) =>
+    `${kind} ${similarity.toFixed(2)} ${a} | ${b} ${differences.join()}`
+  )
 
 const report = (): string => {
   const same = judged.filter(({ same }) => same).length

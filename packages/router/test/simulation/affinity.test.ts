@@ -9,41 +9,12 @@ import { Choice, KeyPool } from "@ballast/router"
 import { assert, expect, it } from "@effect/vitest"
 import { Effect, Random, Redacted } from "effect"
 import { answered } from "../support.ts"
+import * as prefixCaches from "./prefixCaches.ts"
 
 const calls = 10_000
 const conversations = 500
-/** Messages that an account's cache holds before it drops those that were not used for the longest time. */
-const cacheSize = 3_000
 
 type Messages = ChatRequest.ChatRequest["messages"]
-
-/** The caches of accounts: prefixes of conversations, message by message. */
-const caches = () => {
-  const byAccount = new Map<string, Set<string>>()
-  let cached = 0
-  let all = 0
-  const ask = (account: string, messages: Messages) => {
-    const cache = byAccount.get(account) ?? new Set()
-    byAccount.set(account, cache)
-    let prefix = ""
-    let hit = true
-    for (const message of messages) {
-      const content = String(message.content)
-      // The last number of a content is its length in tokens.
-      const tokens = Number(content.split(" ").at(-1))
-      prefix += `\n${content}`
-      hit &&= cache.delete(prefix)
-      cache.add(prefix)
-      all += tokens
-      if (hit) cached += tokens
-    }
-    for (const oldest of cache) {
-      if (cache.size <= cacheSize) break
-      cache.delete(oldest)
-    }
-  }
-  return { ask, share: () => cached / all }
-}
 
 const accountsOf = (count: number) =>
   Object.fromEntries(
@@ -53,7 +24,7 @@ const accountsOf = (count: number) =>
 /** Asks all accounts the same calls, and tells what was cached and where each conversation went last. */
 const run = Effect.fnUntraced(
   function*(choice: Choice.Choice, accounts: number) {
-    const cache = caches()
+    const caches = prefixCaches.make()
     const lastAt = new Map<string, string>()
     const load = new Map<string, number>()
     const pool = yield* KeyPool.make<never, never>({
@@ -65,7 +36,7 @@ const run = Effect.fnUntraced(
         Effect.succeed({
           complete: ({ messages }: ChatRequest.ChatRequest) =>
             Effect.sync(() => {
-              cache.ask(account, messages)
+              caches.ask(account, messages)
               lastAt.set(String(messages[1]?.content), account)
               load.set(account, (load.get(account) ?? 0) + 1)
               return answered(account)
@@ -83,7 +54,7 @@ const run = Effect.fnUntraced(
       histories.set(id, messages)
       yield* pool.complete({ model: "deepseek-flash", messages })
     }
-    return { cached: cache.share(), lastAt, load: [...load.values()].sort((a, b) => a - b) }
+    return { cached: caches.total.cached / caches.total.all, lastAt, load: [...load.values()].sort((a, b) => a - b) }
   },
   Random.withSeed("conversations"),
   Effect.scoped

@@ -1,13 +1,7 @@
-/** Pairs of questions, and whether the answer of one answers the other. */
+/** Pairs of questions, and whether the answer of one answers the other: what a semantic cache is tried out with. */
+import type { Pair } from "./evaluation.ts"
 
-export interface Pair {
-  readonly kind: "paraphrase" | "negation" | "number" | "name" | "quote" | "opposite" | "near miss"
-  readonly same: boolean
-  readonly a: string
-  readonly b: string
-}
-
-const pairs = (kind: Pair["kind"], all: ReadonlyArray<readonly [string, string]>): ReadonlyArray<Pair> =>
+const pairs = (kind: string, all: ReadonlyArray<readonly [string, string]>): ReadonlyArray<Pair> =>
   all.map(([a, b]) => ({ kind, same: kind === "paraphrase", a, b }))
 
 export const all: ReadonlyArray<Pair> = [
