@@ -13,6 +13,8 @@ import { outline } from "./internal/field.ts"
 import { type Layer, parse, type Path, showPath } from "./internal/layer.ts"
 import { type Problem, SettingsRefused } from "./SettingsRefused.ts"
 
+export { jsonSchema } from "./internal/json.ts"
+
 /**
  * A document that was read.
  *

@@ -161,4 +161,13 @@ describe("SettingsRefused", () => {
       const actual = yield* message(`m0: &m0 [x]\n${levels.join("\n")}\n`)
       assert.strictEqual(actual, "app.yaml: syntax: Excessive alias count indicates a resource exhaustion attack")
     }))
+
+  it.effect("says of an empty list that it is empty", () =>
+    Effect.gen(function*() {
+      const hosts = Schema.Struct({ hosts: Schema.Array(Schema.String).check(Schema.isNonEmpty()) })
+      assert.strictEqual(
+        yield* message("hosts: []\n", hosts),
+        "app.yaml:1:8: hosts: found an empty list, expected a non-empty list"
+      )
+    }))
 })

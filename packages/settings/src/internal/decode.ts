@@ -66,7 +66,7 @@ const readTexts = (value: unknown, ast: SchemaAST.AST | undefined): unknown => {
 
 const show = (value: unknown): string => {
   if (value instanceof Text) return value.shown
-  if (Array.isArray(value)) return "a list"
+  if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list"
   if (isTree(value)) return "a map"
   const text = JSON.stringify(value) ?? "nothing"
   return text.length > 60 ? `${text.slice(0, 60)}…` : text

@@ -5,7 +5,7 @@
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 
-type Json = { readonly [key: string]: unknown }
+export type Json = { readonly [key: string]: unknown }
 
 /** One place of the schema. */
 export interface Field {
@@ -28,8 +28,8 @@ export interface Field {
 /** The name of a key or item that stands for all. */
 const any = "*"
 
-const isRecord = (u: unknown): u is Json => typeof u === "object" && u !== null && !Array.isArray(u)
-const text = (u: unknown): string | undefined => typeof u === "string" ? u : undefined
+export const isRecord = (u: unknown): u is Json => typeof u === "object" && u !== null && !Array.isArray(u)
+export const text = (u: unknown): string | undefined => typeof u === "string" ? u : undefined
 
 /** Effect describes a number that may be infinite as a number or one of three texts; settings files hold numbers. */
 const simplify = (json: Json): Json => {
@@ -47,7 +47,7 @@ const simplify = (json: Json): Json => {
   return merged
 }
 
-const jsonOf = (ast: SchemaAST.AST): Json => {
+export const jsonOf = (ast: SchemaAST.AST): Json => {
   const document = Schema.toJsonSchemaDocument(Schema.make<Schema.Top>(ast))
   const { schema } = document
   // A recursive schema refers to definitions that only the whole document has.
@@ -86,7 +86,7 @@ const words = (json: Json): string => {
     case "object":
       return "a map"
     case "array":
-      return "a list"
+      return json.minItems === 1 ? "a non-empty list" : "a list"
     case "null":
       return "null"
     case "string":
@@ -151,7 +151,12 @@ export const outline = (
   const secret = isSecret(ast)
   const nested = childrenOf(ast, path, above)
   const json = nested.kind === "value" ? isRecord(annotations.settingJson) ? annotations.settingJson : jsonOf(ast) : {}
-  const byKind = { section: "a map", map: "a map", list: "a list", value: secret ? "a secret text" : words(json) }
+  const byKind = {
+    section: () => "a map",
+    map: () => "a map",
+    list: () => words({ ...jsonOf(ast), type: "array" }),
+    value: () => secret ? "a secret text" : words(json)
+  }
   return {
     path,
     ...nested,
@@ -160,7 +165,7 @@ export const outline = (
     default: annotations.settingDefault,
     description: text(annotations.description),
     unit: text(annotations.unit),
-    expected: expectedByCheck(ast) ?? text(annotations.settingExpected) ?? byKind[nested.kind],
+    expected: expectedByCheck(ast) ?? text(annotations.settingExpected) ?? byKind[nested.kind](),
     json
   }
 }
