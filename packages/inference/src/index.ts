@@ -1,0 +1,8 @@
+export * as InferenceError from "./InferenceError.ts"
+export * as Models from "./Models.ts"
+export * as ModelSettings from "./ModelSettings.ts"
+export * as OpenInference from "./OpenInference.ts"
+export * as Repository from "./Repository.ts"
+export * as Tasks from "./Tasks.ts"
+export * as Tensor from "./Tensor.ts"
+export * as TensorJson from "./TensorJson.ts"
