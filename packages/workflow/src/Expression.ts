@@ -12,6 +12,7 @@
  * | `item`, `index` | in a step with `forEach`: the element, and its position from 0 |
  * | `env` | variables of the environment that the program gives to workflows |
  * | `run` | `id`, `workflow` |
+ * | `error` | in steps of `onError`: `step` and `message` of the failure; in `finally`: the same of a run that failed, else null |
  *
  * Numbers are those of JSON: `output.amount + 1` works, `7 / 2` of two outputs is `3.5`. Nothing but CEL runs: no other code, no loops without an
  * end, at most 500 nodes and 4,096 characters.
@@ -34,7 +35,7 @@ export class WrongExpression extends Schema.TaggedError<WrongExpression>()("Wron
   detail: Schema.String
 }) {
   override get message() {
-    return `The expression ${this.expression} is wrong: ${this.detail}`
+    return `The expression ${this.expression} can not be evaluated: ${this.detail}`
   }
 }
 
@@ -52,6 +53,7 @@ export interface Scope {
   readonly run: { readonly id: string; readonly workflow: string }
   readonly item?: unknown
   readonly index?: number
+  readonly error?: { readonly step: string; readonly message: string } | null
 }
 
 /**
@@ -71,10 +73,12 @@ export type Type = string | { readonly [field: string]: Type }
 export interface Types {
   readonly input: Type
   readonly output: Type
-  /** Steps that have ended when the expression is evaluated, by id. */
-  readonly steps: Readonly<Record<string, Type>>
+  /** Steps that have ended when the expression is evaluated, by id; `dyn` where they are not known. */
+  readonly steps: Readonly<Record<string, Type>> | "dyn"
   /** Whether there is an `item`. */
   readonly item: boolean
+  /** That of `error`; undefined where there is none. */
+  readonly error?: Type | undefined
 }
 
 /**
@@ -120,14 +124,25 @@ const register = (environment: Environment, name: string, type: Type): Environme
     ? environment.registerVariable(name, type)
     : environment.registerVariable(name, { schema: type })
 
-const environmentOf = ({ input, item, output, steps }: Types): Environment => {
+/**
+ * The types of what is evaluated: what is there was checked before, so all may be anything.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const untyped: Types = { input: "dyn", output: "dyn", steps: "dyn", item: true, error: "dyn" }
+
+const environmentOf = ({ error, input, item, output, steps }: Types): Environment => {
   const types: Readonly<Record<string, Type>> = {
     input,
     output,
     env: "map<string, string>",
     run: { id: "string", workflow: "string" },
-    steps: Object.fromEntries(Object.entries(steps).map(([id, output]) => [id, { output }])),
-    ...item && { item: "dyn", index: "int" }
+    steps: steps === "dyn"
+      ? "dyn"
+      : Object.fromEntries(Object.entries(steps).map(([id, output]) => [id, { output }])),
+    ...item && { item: "dyn", index: "int" },
+    ...error !== undefined && { error }
   }
   return Object.entries(types).reduce((environment, [name, type]) => register(environment, name, type), makeBase())
 }
@@ -178,9 +193,9 @@ const partsOf = (text: string): ReadonlyArray<Part> | string => {
  */
 export const isTemplate = (text: string): boolean => /(^|[^$])\$\{|\$\$\{/.test(text)
 
-/** What the compiler says, without its picture of the place. */
+/** What the compiler says, without its picture of the place, and without its word for values of JSON. */
 const detailOf = (error: unknown): string =>
-  (error instanceof Error ? error.message : String(error)).split("\n", 1)[0] ?? ""
+  ((error instanceof Error ? error.message : String(error)).split("\n", 1)[0] ?? "").replace(/\bdyn<(\w+)>/g, "$1")
 
 const compileOne = (environment: Environment, expression: string): ParseResult => {
   if (expression === "") throw new RangeError("there is nothing between ${ and }")

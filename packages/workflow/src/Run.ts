@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import type { Usage } from "./Usage.ts"
 
 /**
  * A run that failed.
@@ -34,18 +35,55 @@ interface Attempt {
   readonly attempt: number
 }
 
+/** What has ended, whatever came of it. */
+interface Ended extends Attempt {
+  readonly millis: number
+  /** What it used; absent when that is nothing. */
+  readonly usage?: Usage
+}
+
 /**
- * What happens in a run. After a crash, what was not recorded is told again.
+ * What happens in a run. After a crash, what was not recorded is told again; what is skipped or kept, an approval that is still waited for, and
+ * the end, also when a run goes on after a wait.
+ *
+ * An approval is told of as the attempt of a step: it is `Waiting`, then it succeeds with the decision, or fails when its time is over. `Kept` is
+ * a step whose output an earlier run gave.
  *
  * @category models
  * @since 0.1.0
  */
 export type Event =
-  | { readonly _tag: "Started" } & Attempt
-  | { readonly _tag: "Succeeded"; readonly millis: number; readonly output: unknown } & Attempt
-  | { readonly _tag: "Failed"; readonly millis: number; readonly reason: string; readonly retryable: boolean } & Attempt
+  | { readonly _tag: "Started"; readonly input: unknown } & Attempt
+  | {
+    readonly _tag: "Succeeded"
+    readonly output: unknown
+    /** Whether the output was kept of an earlier call. */
+    readonly cached?: boolean
+  } & Ended
+  | { readonly _tag: "Failed"; readonly reason: string; readonly retryable: boolean } & Ended
   | { readonly _tag: "Skipped"; readonly run: string; readonly step: string }
-  | { readonly _tag: "Waiting"; readonly run: string; readonly step: string; readonly question: string }
+  | { readonly _tag: "Kept"; readonly run: string; readonly step: string; readonly output: unknown }
+  | {
+    readonly _tag: "Waiting"
+    readonly run: string
+    readonly step: string
+    readonly service: string
+    readonly question: string
+    readonly input: unknown
+    /** Who may decide; absent for everyone who may see the run. */
+    readonly who?: ReadonlyArray<string> | undefined
+  }
+
+/**
+ * How a run ended.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type End =
+  | { readonly status: "succeeded"; readonly output: unknown }
+  | { readonly status: "failed"; readonly step?: string | undefined; readonly reason: string }
+  | { readonly status: "cancelled" }
 
 /**
  * What a person decides on an approval.

@@ -1,6 +1,6 @@
 import { Definition } from "@ballast/workflow"
-import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { assert, describe, expect, it } from "@effect/vitest"
+import { Effect, JsonSchema, Result, Schema, SchemaRepresentation } from "effect"
 
 const services = {
   image_enhancement: {},
@@ -103,11 +103,24 @@ describe("Definition", () => {
 - service: compliance_check
   forEach: { in: "\${1 + 1}" }`)
       assert.lengthOf(found, 5)
-      assert.match(found[0]!, /^flow\.yaml:5:23: workflow\.steps\[0\]\.input\.later: .*compliance_check/)
+      assert.strictEqual(
+        found[0],
+        "flow.yaml:5:23: workflow.steps[0].input.later: the step compliance_check has not ended when this is evaluated"
+      )
       assert.strictEqual(found[1], "flow.yaml:7:18: workflow.steps[1].condition: it gives double, expected bool")
       assert.match(found[2]!, /^flow\.yaml:8:16: workflow\.steps\[1\]\.input\[0\]: .*vendro/)
       assert.match(found[3]!, /^flow\.yaml:8:36: workflow\.steps\[1\]\.input\[1\]: no such overload: double \+ string/)
       assert.strictEqual(found[4], "flow.yaml:10:22: workflow.steps[2].forEach.in: it gives int, expected list")
+    }))
+
+  it.effect("finds references to steps that there are not", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(
+        yield* mistakes("- service: ocr_extraction\n- { service: compliance_check, input: \"${steps.ocr.output}\" }"),
+        [
+          "flow.yaml:5:43: workflow.steps[1].input: there is no step ocr; those that have ended: ocr_extraction"
+        ]
+      )
     }))
 
   it.effect("refuses what the language does not have", () =>
@@ -118,12 +131,12 @@ describe("Definition", () => {
       ])
     }))
 
-  it.effect("refuses what no runner does, and what belongs to steps that call", () =>
+  it.effect("refuses budgets of nothing, and what belongs to steps that call", () =>
     Effect.gen(function*() {
       const service = "service: compliance_check"
-      assert.deepStrictEqual(yield* mistakes(`- { ${service}, cache: 1h, budget: { tokens: 5 } }`), [
-        "flow.yaml:4:43: workflow.steps[0].cache: not yet supported",
-        "flow.yaml:4:55: workflow.steps[0].budget: not yet supported"
+      assert.deepStrictEqual(yield* mistakes(`- { ${service}, cache: { key: "\${nothing}" }, budget: { } }`), [
+        "flow.yaml:4:50: workflow.steps[0].cache.key: Unknown variable: nothing",
+        "flow.yaml:4:74: workflow.steps[0].budget: it bounds nothing, expected tokens, cost or time"
       ])
       assert.deepStrictEqual(
         yield* mistakes(`- { retry: 2, parallel: [ { ${service} }, { id: a, ${service}, needs: [ b ] } ] }`),
@@ -154,6 +167,18 @@ describe("Definition", () => {
         assert.lengthOf((yield* withFirst(first)).steps, 2)
       }
       assert.match((yield* Effect.flip(withFirst("onError: fail"))).message, /no such overload/)
+    }))
+
+  it.effect("knows the error in steps of onError, and in finally", () =>
+    Effect.gen(function*() {
+      const step = "service: compliance_check, input: \"${error.message}\""
+      assert.deepStrictEqual(
+        yield* mistakes(`- { ${step}, onError: { steps: [ { ${step} }, { ${step.replace("message", "reason")} } ] } }`),
+        [
+          "flow.yaml:4:43: workflow.steps[0].input: Unknown variable: error",
+          "flow.yaml:4:177: workflow.steps[0].onError.steps[1].input: No such key: reason"
+        ]
+      )
     }))
 
   it.effect("refuses what a step that waits for an approval can not have", () =>
@@ -194,7 +219,47 @@ services:
       )
       assert.strictEqual(
         unknown.message,
-        "flow.yaml:2:16: services.a: found a map, expected a service of the type http, model, rule or approval"
+        "flow.yaml:2:16: services.a: found a map, expected a service of the type http, model, onnx, rule, approval, workflow or report"
       )
     }))
+
+  describe("JSON Schema", () => {
+    it("is what docs/workflow.schema.json holds", async () => {
+      await expect(`${JSON.stringify(Definition.jsonSchema(), null, 2)}\n`).toMatchFileSnapshot(
+        "../../../docs/workflow.schema.json"
+      )
+    })
+
+    it("takes what is right, and finds what the language does not have", () => {
+      const schema = SchemaRepresentation.fromJsonSchemaDocument(
+        JsonSchema.fromSchemaDraft2020_12(Definition.jsonSchema()),
+        { patterns: "apply" }
+      )
+      const decode = Schema.decodeUnknownResult(schema as Schema.Codec<unknown>, { onExcessProperty: "error" })
+      const fits = (step: object) =>
+        Result.isSuccess(decode({
+          workflow: { name: "w", steps: [step] },
+          services: { rules: { type: "rule", rules: [{ then: 1 }] } }
+        }))
+      const step = {
+        service: "rules",
+        timeout: "5s",
+        retry: { times: 2, base: "1s" },
+        cache: true,
+        onError: { steps: [{ parallel: [{ service: "rules", budget: { time: "1m", tokens: 5 } }] }] }
+      }
+      assert.isTrue(fits(step))
+      for (
+        const wrong of [
+          { time: "5s" },
+          { timeout: 5 },
+          { id: "a b" },
+          { retry: { times: 21 } },
+          { onError: { steps: [{ retries: 1 }] } }
+        ]
+      ) {
+        assert.isFalse(fits({ ...step, ...wrong }), JSON.stringify(wrong))
+      }
+    })
+  })
 })

@@ -5,7 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer } from "effect"
 import { broken, busy, echo, recorder, steps, until } from "./fixtures.ts"
 
-const engine = Engine.layerSql.pipe(Layer.provide([SqliteClient.layer({ filename: ":memory:" }), NodeCrypto.layer]))
+const engine = Engine.layerSql().pipe(Layer.provide([SqliteClient.layer({ filename: ":memory:" }), NodeCrypto.layer]))
 
 const provided = (services: Readonly<Record<string, Service.Service>>) =>
   Effect.provide(Runner.layer({ services }).pipe(Layer.provide(engine)))

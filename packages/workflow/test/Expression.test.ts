@@ -47,7 +47,7 @@ describe("Expression", () => {
   })
 
   it("refuses what is no expression, and names that are not there", () => {
-    assert.match(String(evaluate("${}")), /^The expression {2}is wrong: there is nothing between/)
+    assert.match(String(evaluate("${}")), /^The expression {2}can not be evaluated: there is nothing between/)
     assert.match(String(evaluate("${output.amount")), /without its }/)
     assert.match(String(evaluate("${item}")), /Unknown variable: item/)
     assert.match(String(evaluate("${steps.later.output}")), /later/)

@@ -1,17 +1,22 @@
+import type { ChatCompletion } from "@ballast/chat/ChatCompletion"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
-import { Service } from "@ballast/workflow"
+import { InferenceError, type Models, Tensor } from "@ballast/inference"
+import * as RouteInfo from "@ballast/router/RouteInfo"
+import { Service, type Usage } from "@ballast/workflow"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Result, Stream } from "effect"
+import { BigDecimal, Effect, Result, Stream } from "effect"
 import { FetchHttpClient, Headers, HttpClient, HttpClientResponse } from "effect/http"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
+import { freePort } from "../../../test/support/freePort.ts"
 
 const context: Service.CallContext = {
   runId: "run-1",
   workflow: "w",
   stepId: "s",
   attempt: 1,
-  idempotencyKey: "run-1/s"
+  idempotencyKey: "run-1/s",
+  report: () => Effect.void
 }
 
 const call = (settings: Service.Settings, input: unknown, parts: Service.Parts = {}) =>
@@ -52,7 +57,65 @@ const model = (content: string, finish_reason = "stop") => {
   }
 }
 
+/** Sums the rows of `x`; `busy` is overloaded. */
+const localModels: Models.Service = {
+  list: Effect.succeed([]),
+  metadata: (name, version = "1") =>
+    Effect.succeed({
+      name,
+      version,
+      versions: ["1"],
+      platform: "onnx_onnxv1",
+      inputs: [{ name: "x", datatype: "FP32", shape: [-1, 2] }],
+      outputs: [{ name: "sum", datatype: "FP32", shape: [-1] }]
+    }),
+  infer: (model, version = "1", { inputs: { x } }) => {
+    const failure = (reason: InferenceError.Reason, detail: string) =>
+      Effect.fail(new InferenceError.InferenceError({ reason, model, detail }))
+    if (model === "busy") return failure("Overloaded", "its queue is full")
+    if (!(x?.data instanceof Float32Array)) return failure("InvalidInput", "the input x is missing")
+    const rows = Array.from({ length: x.shape[0] ?? 0 }, (_, row) => x.data.slice(row * 2, row * 2 + 2))
+    const sums = Float32Array.from(rows, ([a, b]) => Number(a) + Number(b))
+    return Effect.succeed({ model, version, outputs: { sum: Tensor.makeUnsafe("FP32", [sums.length], sums) } })
+  },
+  load: () => Effect.die("not called"),
+  unload: () => Effect.void,
+  setTraffic: () => Effect.void
+}
+
 describe("Service", () => {
+  describe("onnx", () => {
+    it.effect("gives a local model nested lists, and gives its outputs as such", () =>
+      Effect.gen(function*() {
+        const parts = { localModels }
+        const sums = yield* call({ type: "onnx", model: "sums" }, { x: [[1, 2], [3, 4.5]], other: 1 }, parts)
+        assert.deepStrictEqual(sums, { sum: [3, 7.5] })
+        const chosen = { type: "onnx", model: "sums", inputs: { x: "${[input.frame]}" } } as const
+        assert.deepStrictEqual(yield* call(chosen, { frame: [1, 1] }, parts), { sum: [2] })
+      }))
+
+    it.effect("fails with the model's words, and says what may pass", () =>
+      Effect.gen(function*() {
+        const parts = { localModels }
+        assert.deepStrictEqual(yield* call({ type: "onnx", model: "busy" }, { x: [[1, 2]] }, parts), {
+          detail: "busy: its queue is full",
+          retryable: true
+        })
+        assert.deepStrictEqual(yield* call({ type: "onnx", model: "sums" }, {}, parts), {
+          detail: "sums: the input x is missing",
+          retryable: false
+        })
+        assert.deepStrictEqual(yield* call({ type: "onnx", model: "sums" }, { x: [[1, 2], [3]] }, parts), {
+          detail: "x: it is nested, and its arrays of dimension 1 do not all have the 2 elements of [2, 2]",
+          retryable: false
+        })
+        assert.deepStrictEqual(yield* call({ type: "onnx", model: "sums" }, [1], parts), {
+          detail: "its input must be an object with the inputs of the model",
+          retryable: false
+        })
+      }))
+  })
+
   describe("http", () => {
     it.live("sends the input with its key and its headers, and gives the answer", () =>
       Effect.gen(function*() {
@@ -83,6 +146,24 @@ describe("Service", () => {
         })
       }).pipe(Effect.scoped, Effect.provide(FetchHttpClient.layer)))
 
+    it.effect("gives what its output makes of the answer", () =>
+      Effect.gen(function*() {
+        const http = HttpClient.make((request) =>
+          Effect.succeed(HttpClientResponse.fromWeb(request, new Response("{\"total\":{\"value\":7}}")))
+        )
+        const settings: Service.Settings = {
+          type: "http",
+          url: "http://x",
+          output: { amount: "${output.total.value}", of: "${input.id}", list: ["${run.id}"] }
+        }
+        assert.deepStrictEqual(yield* call(settings, { id: 1 }, { http }), { amount: 7, of: 1, list: ["run-1"] })
+        assert.deepStrictEqual(Service.outputOf(settings), { amount: "dyn", of: "dyn", list: "dyn" })
+        assert.deepStrictEqual(yield* call({ ...settings, output: "${output.none}" }, null, { http }), {
+          detail: "The expression output.none can not be evaluated: No such key: none",
+          retryable: false
+        })
+      }))
+
     it.effect("shows no header in spans", () =>
       Effect.gen(function*() {
         let hidden: ReadonlyArray<string | RegExp> = []
@@ -107,8 +188,9 @@ describe("Service", () => {
         assert.deepStrictEqual(yield* answer("/429"), { detail: "it answered with status 429", retryable: true })
         assert.deepStrictEqual(yield* answer("/404"), { detail: "it answered with status 404", retryable: false })
         assert.deepStrictEqual(yield* answer("/"), { detail: "its answer is no JSON", retryable: false })
-        assert.deepStrictEqual(yield* call({ type: "http", url: "http://127.0.0.1:1" }, null, { http }), {
-          detail: "it can not be reached (TransportError)",
+        const port = yield* Effect.promise(freePort)
+        assert.deepStrictEqual(yield* call({ type: "http", url: `http://127.0.0.1:${port}/secret` }, null, { http }), {
+          detail: `127.0.0.1:${port} can not be reached (ECONNREFUSED)`,
           retryable: true
         })
         assert.deepStrictEqual(yield* call({ type: "http", url: "${input}" }, "file:///x", { http }), {
@@ -158,6 +240,46 @@ describe("Service", () => {
           retryable: false
         })
         assert.deepStrictEqual(Service.outputOf(settings), { amount: "double" })
+      }))
+
+    it.effect("reports what an answer used and cost, at the place that gave it", () =>
+      Effect.gen(function*() {
+        const reported = (
+          answer: Partial<ChatCompletion>,
+          place: Partial<RouteInfo.RouteInfo>,
+          cost?: Service.CostOf
+        ) =>
+          Effect.gen(function*() {
+            const told: Array<unknown> = []
+            const chat = {
+              complete: () =>
+                Effect.map(Effect.service(RouteInfo.Current), (info) => {
+                  Object.assign(info ?? {}, place)
+                  const message = { role: "assistant" as const, content: "no JSON" }
+                  return { choices: [{ message }] as const, ...answer }
+                }),
+              stream: () => Stream.empty
+            }
+            const settings: Service.Settings = { type: "model", model: "m", schema }
+            const report = (usage: Partial<Usage.Usage>) => Effect.sync(() => void told.push(usage))
+            yield* Effect.result(Service.make(settings, { model: chat, cost }).call(1, { ...context, report }))
+            return told
+          })
+        const usage = { prompt_tokens: 10, completion_tokens: 2 }
+        const tokens = { promptTokens: 10, completionTokens: 2 }
+        const cost: Service.CostOf = ({ prompt_tokens }, { model, provider }) =>
+          model === "free" ? Result.fail("unknown") : Result.succeed({
+            currency: `${provider}/${model}`,
+            total: BigDecimal.make(BigInt(prompt_tokens), 7)
+          })
+        const place = { provider: "deepseek", model: "flash" }
+        assert.deepStrictEqual(yield* reported({ usage }, place, cost), [
+          { ...tokens, cost: { "deepseek/flash": "0.000001" } }
+        ])
+        assert.deepStrictEqual(yield* reported({ usage }, {}, cost), [{ ...tokens, cost: { "/m": "0.000001" } }])
+        assert.deepStrictEqual(yield* reported({ usage }, { model: "free" }, cost), [{ ...tokens, unpriced: 1 }])
+        assert.deepStrictEqual(yield* reported({}, place, cost), [{ unpriced: 1 }])
+        assert.deepStrictEqual(yield* reported({ usage }, { ...place, cache: { state: "hit" } }, cost), [{}])
       }))
   })
 

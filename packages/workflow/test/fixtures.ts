@@ -1,6 +1,7 @@
 import { Definition, Engine, Runner, Service } from "@ballast/workflow"
 import type { Run } from "@ballast/workflow"
-import { Effect, Layer, type Schema } from "effect"
+import { Effect, Fiber, Layer, type Schema } from "effect"
+import { TestClock } from "effect/testing"
 
 /** The file that teams begin with, byte for byte. */
 export const invoice = `workflow:
@@ -76,4 +77,19 @@ export const steps = (text: string, more = "") =>
 export const until = (condition: () => boolean) =>
   Effect.promise(async () => {
     while (!condition()) await new Promise((resolve) => setImmediate(resolve))
+  })
+
+/** Runs while the clock goes on as far as it must. */
+export const finish = (text: string, given?: Given) =>
+  Effect.gen(function*() {
+    const events: Array<Run.Event> = []
+    const fiber = yield* Effect.forkChild(run(text, { ...given, events }))
+    const ended = () => fiber.pollUnsafe() !== undefined
+    yield* until(() => ended() || events.length > 0)
+    while (!ended()) {
+      yield* TestClock.adjust("1 second")
+      let turns = 0
+      yield* until(() => ended() || turns++ > 2)
+    }
+    return yield* Fiber.join(fiber)
   })

@@ -3,69 +3,61 @@
  *
  * Nothing here may depend on the clock or on chance but what is recorded: activities, and waits that the engine keeps.
  */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Activity from "effect/workflow/Activity"
-import * as DurableClock from "effect/workflow/DurableClock"
-import * as DurableDeferred from "effect/workflow/DurableDeferred"
-import type * as Workflow from "effect/workflow/Workflow"
-import { WorkflowEngine, WorkflowInstance } from "effect/workflow/WorkflowEngine"
+import * as Workflow from "effect/workflow/Workflow"
+import type { WorkflowEngine, WorkflowInstance } from "effect/workflow/WorkflowEngine"
 import type { Definition, Planned, Step } from "../Definition.ts"
 import type * as Expression from "../Expression.ts"
-import type { Decision, Event } from "../Run.ts"
-import type * as Service from "../Service.ts"
+import { decide } from "./approval.ts"
+import { cacheKey, type Caching, type Ended, eventOf, perform } from "./attempt.ts"
+import * as Bounds from "./bounds.ts"
+import { type Body, type Call, evaluate, isOver, type Run, scopeOf, StepFailed } from "./run.ts"
 import * as Template from "./template.ts"
+import * as Waits from "./waits.ts"
 
-/** What a run consists of while it lasts. */
-export interface Run {
-  readonly id: string
-  readonly definition: Definition
-  readonly input: Schema.Json
-  readonly env: Readonly<Record<string, string>>
-  /** When it fails that has not ended, in milliseconds since 1970; `Infinity` for never. */
-  readonly until: number
-  /** What the steps that have ended gave; null for those that were skipped. */
-  readonly outputs: Map<string, unknown>
-  readonly service: (name: string) => Service.Service
-  readonly onEvent: (event: Event) => Effect.Effect<void>
-}
-
-/** Why a step failed for good. */
-export class StepFailed extends Schema.TaggedError<StepFailed>()("StepFailed", {
-  step: Schema.String,
-  reason: Schema.String,
-  /** Whether the run's deadline has passed: then nothing else is tried. */
-  late: Schema.Boolean
-}) {}
-
-type Body<A> = Effect.Effect<A, StepFailed, WorkflowEngine | WorkflowInstance>
-
-const scopeOf = (run: Run, planned: Planned): Expression.Scope => ({
-  input: run.input,
-  output: planned.before === undefined ? run.input : run.outputs.get(planned.before) ?? null,
-  steps: Object.fromEntries(Array.from(run.outputs, ([id, output]) => [id, { output }])),
-  env: run.env,
-  run: { id: run.id, workflow: run.definition.name }
+/** A whole run: its steps, then those of `finally`, also when it is cancelled. */
+export const runWhole = Effect.fnUntraced(function*(
+  run: Run
+): Effect.fn.Return<Schema.Json, StepFailed, WorkflowEngine | WorkflowInstance> {
+  const { definition } = run
+  let hasEnded = false
+  const atEnd = (error: Expression.Scope["error"]) => runSteps({ ...run, bounds: [], error }, definition.finally)
+  yield* Workflow.addFinalizer((exit) =>
+    Exit.hasInterrupts(exit) && !hasEnded
+      ? Effect.ignore(atEnd({ step: "", message: "the run was cancelled" }))
+      : Effect.void
+  )
+  const ended = yield* Effect.result(Effect.andThen(runSteps(run, definition.steps), resultOf(run)))
+  // The first failure is that of the run.
+  yield* Result.isFailure(ended) ? Effect.ignore(atEnd(errorOf(ended.failure))) : atEnd(null)
+  hasEnded = true
+  return yield* Effect.fromResult(ended)
 })
 
-/** Evaluates a value with expressions; a failure is that of the step. */
-export const evaluate = (step: string, value: unknown, scope: Expression.Scope) =>
-  Effect.mapError(
-    Effect.fromResult(Template.evaluate(value, scope)),
-    ({ message }) => new StepFailed({ step, reason: message, late: false })
-  )
+const errorOf = ({ reason, step }: StepFailed) => ({ step, message: reason })
+
+const isJson = Schema.is(Schema.Json)
+
+const resultOf = Effect.fnUntraced(function*(run: Run) {
+  const { file: { workflow: { output } }, steps } = run.definition
+  const last = run.outputs.get(steps.at(-1)?.id ?? "") ?? null
+  const value = output === undefined ? last : yield* evaluate("", output, scopeOf(run, last))
+  return isJson(value) ? value : yield* new StepFailed({ step: "", reason: "the result is no JSON" })
+})
 
 /**
  * Runs steps as soon as those that they need have ended. After a failure no further step begins; those in flight end first. It fails with the
  * first failure in the order of the file.
  */
-export const runSteps = Effect.fnUntraced(function*(run: Run, steps: ReadonlyArray<Planned>): Effect.fn.Return<
+const runSteps = Effect.fnUntraced(function*(run: Run, steps: ReadonlyArray<Planned>): Effect.fn.Return<
   void,
   StepFailed,
   WorkflowEngine | WorkflowInstance
@@ -94,13 +86,15 @@ export const runSteps = Effect.fnUntraced(function*(run: Run, steps: ReadonlyArr
 
 const runStep = (run: Run, planned: Planned): Body<unknown> =>
   Effect.gen(function*() {
-    const { id, step } = planned
-    const scope = scopeOf(run, planned)
+    const { before, step } = planned
+    const id = run.prefix + planned.id
+    const scope = scopeOf(run, before === undefined ? run.input : run.outputs.get(before) ?? null)
     if (step.condition !== undefined && (yield* conditionOf(id, step.condition, scope)) === false) {
       yield* run.onEvent({ _tag: "Skipped", run: run.id, step: id })
       return null
     }
-    return yield* Effect.catch(work(run, planned, scope), (failure) => recover(run, planned, failure))
+    const bounds = step.budget === undefined ? run.bounds : [...run.bounds, yield* Bounds.ofStep(id, step.budget)]
+    return yield* Effect.catch(work({ ...run, bounds }, planned, scope), (failure) => recover(run, planned, failure))
   })
 
 const conditionOf = Effect.fnUntraced(function*(step: string, condition: string, scope: Expression.Scope) {
@@ -108,28 +102,31 @@ const conditionOf = Effect.fnUntraced(function*(step: string, condition: string,
   if (typeof value === "boolean") return value
   return yield* new StepFailed({
     step,
-    reason: `its condition gave ${Template.text(value)}, expected true or false`,
-    late: false
+    reason: `its condition gave ${Template.text(value)}, expected true or false`
   })
 })
 
 const recover = (run: Run, { onError, step }: Planned, failure: StepFailed): Body<unknown> => {
   const handling = step.onError ?? "fail"
-  if (failure.late || handling === "fail") return Effect.fail(failure)
+  if (isOver(run, failure) || handling === "fail") return Effect.fail(failure)
   if (handling === "continue") return Effect.succeed(null)
   if ("default" in handling) return Effect.succeed(handling.default)
-  return Effect.map(runSteps(run, onError), () => run.outputs.get(onError.at(-1)?.id ?? "") ?? null)
+  return Effect.map(
+    runSteps({ ...run, error: errorOf(failure) }, onError),
+    () => run.outputs.get(onError.at(-1)?.id ?? "") ?? null
+  )
 }
 
 const work = (run: Run, planned: Planned, scope: Expression.Scope): Body<unknown> => {
-  const { id, parallel, step } = planned
+  const { parallel, step } = planned
+  const id = run.prefix + planned.id
   if (step.parallel !== undefined) {
     return Effect.map(
       runSteps(run, parallel),
       () => Object.fromEntries(parallel.map(({ id }) => [id, run.outputs.get(id) ?? null]))
     )
   }
-  return step.forEach === undefined ? callOne(run, step, id, scope) : callEach(run, planned, step.forEach, scope)
+  return step.forEach === undefined ? callOne(run, step, id, scope) : callEach(run, step, id, step.forEach, scope)
 }
 
 /** Elements of a list that one step goes through. */
@@ -138,12 +135,13 @@ const maxElements = 10_000
 /** After a failure no further element begins; those in flight end first. */
 const callEach = Effect.fnUntraced(function*(
   run: Run,
-  { id, step }: Planned,
+  step: Step,
+  id: string,
   { concurrency = 4, in: list }: NonNullable<Step["forEach"]>,
   scope: Expression.Scope
 ) {
   const items = yield* evaluate(id, list, scope)
-  const wrong = (reason: string) => new StepFailed({ step: id, reason, late: false })
+  const wrong = (reason: string) => new StepFailed({ step: id, reason })
   if (!Array.isArray(items)) return yield* wrong(`forEach.in gave ${Template.text(items)}, expected a list`)
   if (items.length > maxElements) {
     return yield* wrong(`forEach.in gave ${items.length} elements, at most ${maxElements}`)
@@ -166,180 +164,129 @@ const callEach = Effect.fnUntraced(function*(
 /** One call: its service with its attempts, then its fallback with as many. */
 const callOne = Effect.fnUntraced(function*(run: Run, step: Step, id: string, scope: Expression.Scope) {
   const { fallback, idempotencyKey, input, service = "" } = step
+  const kept = Object.hasOwn(run.kept, id) ? run.kept[id] : undefined
+  if (kept !== undefined) {
+    yield* run.onEvent({ _tag: "Kept", run: run.id, step: id, output: kept })
+    return kept
+  }
   // An element takes the place of the output of the step before.
   const given = input === undefined ? "item" in scope ? scope.item : scope.output : yield* evaluate(id, input, scope)
   const key = idempotencyKey === undefined
-    ? `${run.id}/${id}`
+    ? run.key + id.slice(run.prefix.length)
     : Template.text(yield* evaluate(id, idempotencyKey, scope))
-  const call = (service: string, name: string) => attempts(run, step, { id, name, key, service, input: given })
+  const call = Effect.fnUntraced(function*(service: string, name: string) {
+    const call: Call = { id, name, key, service, input: given }
+    return yield* attempts(run, step, call, yield* cachingOf(run, step, call, scope))
+  })
   const first = call(service, id)
   return yield* fallback === undefined
     ? first
-    : Effect.catch(first, (failure) => failure.late ? Effect.fail(failure) : call(fallback, `${id}/fallback`))
+    : Effect.catch(first, (failure) => isOver(run, failure) ? Effect.fail(failure) : call(fallback, `${id}/fallback`))
 })
 
-interface Call {
-  readonly id: string
-  /** What its attempts are recorded by. */
-  readonly name: string
-  readonly key: string
-  readonly service: string
-  readonly input: unknown
-}
-
-const attempts = Effect.fnUntraced(function*(run: Run, step: Step, call: Call) {
-  const retry = typeof step.retry === "number" ? { times: step.retry } : step.retry ?? { times: 0 }
-  const approval = run.definition.file.services?.[call.service]
-  for (let attempt = 1;; attempt++) {
-    const ended = approval?.type === "approval"
-      ? yield* decide(run, call, approval)
-      : yield* perform(run, step, call, attempt)
-    if ("output" in ended) return ended.output
-    const { late, reason, retryable } = ended
-    if (late || !retryable || attempt > retry.times) return yield* new StepFailed({ step: call.id, reason, late })
-    yield* wait(run, `${call.name}/wait-${attempt}`, retry, attempt)
+/** The same service with the same input has the same key, in whatever step and run. */
+const cachingOf = Effect.fnUntraced(function*(
+  { definition }: Run,
+  { cache }: Step,
+  { id, input, service }: Call,
+  scope: Expression.Scope
+): Effect.fn.Return<Caching | undefined, StepFailed> {
+  if (cache === undefined) return undefined
+  const { key, ttl = Duration.hours(1) } = cache === true ? {} : cache
+  const by = key === undefined ? input : yield* evaluate(id, key, scope)
+  return {
+    key: cacheKey(definition.file.services?.[service] ?? service, definition.templates[service], by),
+    lifetime: ttl
   }
 })
 
-/** Waits before the next attempt: up to `base`, twice as long each time, up to `cap`, by chance; and not beyond the deadline. */
-const wait = Effect.fnUntraced(function*(
+const attempts = Effect.fnUntraced(function*(run: Run, step: Step, call: Call, caching: Caching | undefined) {
+  const retry = typeof step.retry === "number" ? { times: step.retry } : step.retry ?? { times: 0 }
+  const approval = run.definition.file.services?.[call.service]
+  const nested = run.definition.workflows[call.service]
+  for (let attempt = 1;; attempt++) {
+    const ended: Ended = approval?.type === "approval"
+      ? yield* decide(run, call, approval)
+      : nested === undefined
+      ? yield* perform(run, step, call, attempt, caching)
+      : yield* runNested(run, nested, step, call, attempt)
+    if ("output" in ended) return ended.output
+    const { retryAfter, step: inner, usage: _, ...failure } = ended
+    if (!ended.retryable || isOver(run, ended) || attempt > retry.times) {
+      return yield* new StepFailed({ ...failure, step: inner ?? call.id })
+    }
+    yield* wait(run, `${call.name}/wait-${attempt}`, { ...retry, least: retryAfter }, attempt)
+  }
+})
+
+/** Runs another workflow in place of a call: its steps are steps of this run, with names of their own, and within its bounds. */
+const runNested = Effect.fnUntraced(function*(
   run: Run,
+  definition: Definition,
+  { timeout }: Step,
+  { id, input, key, name, service }: Call,
+  attempt: number
+): Effect.fn.Return<Ended, never, WorkflowEngine | WorkflowInstance> {
+  const at = { run: run.id, step: id, service, attempt }
+  const own = attempt === 1 ? name : `${name}#${attempt}`
+  const began = yield* Activity.make({
+    name: `${own}/started`,
+    success: Schema.Finite,
+    execute: Effect.andThen(run.onEvent({ _tag: "Started", ...at, input }), Clock.currentTimeMillis)
+  })
+  const level = run.level + 1
+  const ended = yield* Effect.result(runWhole({
+    ...run,
+    definition,
+    level,
+    prefix: `${own}.`,
+    key: `${key}.`,
+    input: isJson(input) ? input : null,
+    outputs: new Map(),
+    error: undefined,
+    bounds: [
+      ...run.bounds,
+      ...timeout === undefined ? [] : [Bounds.ofTimeout(timeout, began, level)],
+      yield* Bounds.ofRun(definition.file.workflow, own, level)
+    ]
+  }))
+  const whole = Result.isSuccess(ended) ? { output: ended.success } : endedOf(run, ended.failure)
+  yield* Activity.make({
+    name: `${own}/ended`,
+    execute: Effect.flatMap(Clock.currentTimeMillis, (now) => run.onEvent(eventOf(at, now - began, whole)))
+  })
+  return whole
+})
+
+/** What the failure of a run within is outside of it. */
+const endedOf = (run: Run, { over, reason, retryable = false, step }: StepFailed): Ended => ({
+  reason,
+  retryable,
+  ...step !== "" && { step },
+  ...over !== undefined && isOver(run, { over }) && { over }
+})
+
+/** The longest wait that a service can ask for, in milliseconds. */
+const maxRetryAfter = Duration.toMillis("1 hour")
+
+/**
+ * Waits before the next attempt: up to `base`, twice as long each time, up to `cap`, by chance; as long as the service asked for; and not beyond
+ * the time of a bound.
+ */
+const wait = Effect.fnUntraced(function*(
+  { bounds }: Run,
   name: string,
-  { base = Duration.seconds(1), cap = Duration.minutes(1) }: {
+  { base = Duration.seconds(1), cap = Duration.minutes(1), least = 0 }: {
     readonly base?: Duration.Duration
     readonly cap?: Duration.Duration
+    readonly least?: number | undefined
   },
   attempt: number
 ) {
   const bound = Math.min(Duration.toMillis(base) * 2 ** (attempt - 1), Duration.toMillis(cap))
-  const left = Math.max(0, run.until - (yield* Clock.currentTimeMillis))
-  const chosen = (yield* Random.next) * bound
-  // Up to a minute in memory: after a crash it begins anew.
-  yield* DurableClock.sleep({ name, duration: Math.ceil(Math.min(chosen, left)) })
+  const until = Bounds.nearest(bounds)?.until ?? Infinity
+  const left = Math.max(0, until - (yield* Clock.currentTimeMillis))
+  const asked = Math.min(least, maxRetryAfter)
+  const chosen = Math.max((yield* Random.next) * bound, asked)
+  yield* Waits.sleep(name, Math.ceil(Math.min(chosen, left)), Math.max(bound, asked))
 })
-
-/** What an attempt came to. */
-const Ended = Schema.Union([
-  Schema.Struct({ output: Schema.Json }),
-  Schema.Struct({ reason: Schema.String, retryable: Schema.Boolean, late: Schema.Boolean })
-])
-type Ended = typeof Ended.Type
-
-const isJson = Schema.is(Schema.Json)
-
-const deadlinePassed: Ended = { reason: "the deadline of the run has passed", retryable: false, late: true }
-
-/** One attempt, which is recorded: it is made again only if it had not ended. */
-const perform = (run: Run, step: Step, call: Call, attempt: number): Body<Ended> =>
-  Activity.make({ name: call.name, success: Ended, execute: recorded(run, step, call, attempt) }).pipe(
-    Effect.provideService(Activity.CurrentAttempt, attempt)
-  )
-
-const recorded = Effect.fnUntraced(function*(run: Run, { timeout }: Step, call: Call, attempt: number) {
-  const at = { run: run.id, step: call.id, service: call.service, attempt }
-  yield* run.onEvent({ _tag: "Started", ...at })
-  const began = yield* Clock.currentTimeMillis
-  const ended = yield* within(
-    answerOf(run, call, attempt),
-    timeout === undefined ? Infinity : Duration.toMillis(timeout),
-    run.until - began
-  )
-  const millis = (yield* Clock.currentTimeMillis) - began
-  yield* run.onEvent(
-    "output" in ended
-      ? { _tag: "Succeeded", ...at, millis, output: ended.output }
-      : { _tag: "Failed", ...at, millis, reason: ended.reason, retryable: ended.retryable }
-  )
-  return ended
-})
-
-/** Interrupts the call when its time or that of the run is over. */
-const within = (answer: Effect.Effect<Ended>, timeout: number, left: number): Effect.Effect<Ended> => {
-  if (left <= 0) return Effect.succeed(deadlinePassed)
-  const time = Math.min(timeout, left)
-  if (time === Infinity) return answer
-  return Effect.timeoutOrElse(answer, {
-    duration: time,
-    orElse: () =>
-      Effect.succeed<Ended>(
-        left <= timeout
-          ? deadlinePassed
-          : { reason: `it took longer than ${Duration.format(Duration.millis(timeout))}`, retryable: true, late: false }
-      )
-  })
-}
-
-const answerOf = (run: Run, { id, input, key, service }: Call, attempt: number): Effect.Effect<Ended> =>
-  Effect.suspend(() =>
-    run.service(service).call(input, {
-      runId: run.id,
-      workflow: run.definition.name,
-      stepId: id,
-      attempt,
-      idempotencyKey: key
-    })
-  ).pipe(
-    Effect.map((output = null): Ended =>
-      isJson(output) ? { output } : { reason: "what it gave is no JSON", retryable: false, late: false }
-    ),
-    Effect.catch(({ detail, retryable }) => Effect.succeed<Ended>({ reason: detail, retryable, late: false })),
-    Effect.catchDefect((defect) =>
-      Effect.as(
-        Effect.logError("A service of a workflow broke", Cause.die(defect)),
-        { reason: "the service broke; the log says how", retryable: false, late: false }
-      )
-    )
-  )
-
-/** What a person decides; null when the time is over. */
-const decisionOf = (name: string) =>
-  DurableDeferred.make(`approval/${name}`, {
-    success: Schema.NullOr(Schema.Struct({
-      approved: Schema.Boolean,
-      by: Schema.String,
-      comment: Schema.String
-    }))
-  })
-
-/** Waits for the decision of a person, however long the process lives. */
-const decide = Effect.fnUntraced(function*(
-  run: Run,
-  { id, input, name }: Call,
-  { deadline, question }: Extract<Service.Settings, { readonly type: "approval" }>
-): Effect.fn.Return<Ended, StepFailed, WorkflowEngine | WorkflowInstance> {
-  const scope = { input, output: input, steps: {}, env: run.env, run: { id: run.id, workflow: run.definition.name } }
-  const asked = question === undefined ? "" : Template.text(yield* evaluate(id, question, scope))
-  const left = run.until - (yield* Clock.currentTimeMillis)
-  const time = Math.min(deadline === undefined ? Infinity : Duration.toMillis(deadline), left)
-  const decision = decisionOf(name)
-  yield* Activity.make({
-    name: `${name}/asked`,
-    execute: run.onEvent({ _tag: "Waiting", run: run.id, step: id, question: asked })
-  })
-  if (time !== Infinity) yield* endAfter(name, time)
-  const decided = yield* DurableDeferred.await(decision)
-  if (decided !== null) return { output: decided }
-  return left <= time ? deadlinePassed : { reason: "nobody decided in time", retryable: false, late: false }
-})
-
-/** Decides null after the time, unless there is a decision: the first one counts. */
-const endAfter = Effect.fnUntraced(function*(name: string, millis: number) {
-  const engine = yield* WorkflowEngine
-  const { executionId, workflow } = yield* WorkflowInstance
-  const clock = DurableClock.make({ name: `approval/${name}`, duration: Math.max(1, Math.ceil(millis)) })
-  yield* engine.scheduleClock(workflow, {
-    executionId,
-    clock: { ...clock, deferred: DurableDeferred.make(`approval/${name}`) }
-  })
-})
-
-/** Gives the decision that a step waits for. */
-export const giveDecision = (
-  name: string,
-  workflow: { readonly workflow: Workflow.Any; readonly executionId: string },
-  { approved, by = "", comment = "" }: Decision
-) => {
-  const deferred = decisionOf(name)
-  const token = DurableDeferred.tokenFromExecutionId(deferred, workflow)
-  return DurableDeferred.succeed(deferred, { token, value: { approved, by, comment } })
-}

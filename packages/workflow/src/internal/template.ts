@@ -2,14 +2,6 @@
 import * as Result from "effect/Result"
 import * as Expression from "../Expression.ts"
 
-/** What a check may not know: everything is dynamic. */
-const typesOf = (scope: Expression.Scope): Expression.Types => ({
-  input: "dyn",
-  output: "dyn",
-  steps: Object.fromEntries(Object.keys(scope.steps).map((id) => [id, "dyn"])),
-  item: "item" in scope
-})
-
 const all = (
   values: ReadonlyArray<unknown>,
   scope: Expression.Scope
@@ -23,7 +15,7 @@ export const evaluate = (
 ): Result.Result<unknown, Expression.WrongExpression> => {
   if (typeof value === "string") {
     return Result.flatMap(
-      Expression.compile(value, typesOf(scope)),
+      compiled(value),
       (template) => template === undefined ? Result.succeed(value) : template.evaluate(scope)
     )
   }
@@ -33,6 +25,29 @@ export const evaluate = (
     all(Object.values(value), scope),
     (items) => Object.fromEntries(Object.keys(value).map((key, index) => [key, items[index]]))
   )
+}
+
+/** Characters of texts that are kept. */
+const capacity = 4 * 1024 * 1024
+
+const known = new Map<string, ReturnType<typeof Expression.compile>>()
+let size = 0
+
+/** A text is compiled once: its types were checked when its file was read. */
+const compiled = (text: string): ReturnType<typeof Expression.compile> => {
+  if (!Expression.isTemplate(text)) return Result.succeed(undefined)
+  let found = known.get(text)
+  if (found === undefined) {
+    found = Expression.compile(text, Expression.untyped)
+    known.set(text, found)
+    size += text.length
+    for (const oldest of known.keys()) {
+      if (size <= capacity) break
+      known.delete(oldest)
+      size -= oldest.length
+    }
+  }
+  return found
 }
 
 /** The value as a text. */

@@ -40,7 +40,7 @@ const gated: Service.Service = {
 
 const services = { count, gated }
 
-const engine = Engine.layerSql.pipe(
+const engine = Engine.layerSql().pipe(
   Layer.provide([SqliteClient.layer({ filename: at("runs.db") }), NodeCrypto.layer])
 )
 

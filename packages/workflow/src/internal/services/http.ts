@@ -1,0 +1,91 @@
+/** Services over HTTP. */
+import * as RetryAfter from "@ballast/resilience/RetryAfter"
+import * as Effect from "effect/Effect"
+import * as Headers from "effect/http/Headers"
+import type * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Stream from "effect/Stream"
+import * as Template from "../template.ts"
+import { type CallContext, type Evaluate, fail, parseJson, ServiceError } from "./contract.ts"
+import type { Http } from "./settings.ts"
+
+/** Bytes of an answer. */
+const maxAnswer = 16 * 1024 * 1024
+
+/** Answers that may be others the next time. */
+const isPassing = (status: number): boolean => status >= 500 || [408, 409, 425, 429].includes(status)
+
+const readBody = Effect.fnUntraced(function*<E>(stream: Stream.Stream<Uint8Array, E>) {
+  const parts: Array<Uint8Array> = []
+  let size = 0
+  yield* Stream.runForEach(stream, (part) => {
+    size += part.length
+    parts.push(part)
+    return size > maxAnswer ? fail(`its answer is longer than ${maxAnswer} bytes`) : Effect.void
+  })
+  return new TextDecoder().decode(Buffer.concat(parts))
+})
+
+/** The code of the system, such as ECONNREFUSED, from whatever it is wrapped in. */
+const codeOf = (error: unknown): string | undefined => {
+  for (let depth = 0, at = error; depth < 5 && typeof at === "object" && at !== null; depth++) {
+    if ("code" in at && typeof at.code === "string") return at.code
+    at = "cause" in at ? at.cause : undefined
+  }
+  return undefined
+}
+
+const requestOf = Effect.fnUntraced(function*(
+  settings: typeof Http.Type,
+  evaluate: Evaluate,
+  input: unknown,
+  { idempotencyKey }: CallContext
+) {
+  const url = Template.text(yield* evaluate(settings.url))
+  if (!URL.canParse(url) || !/^https?:/.test(url)) return yield* fail("its url is no http or https URL")
+  const headers: Record<string, string> = { accept: "application/json", "idempotency-key": idempotencyKey }
+  for (const [name, value] of Object.entries(settings.headers ?? {})) {
+    headers[name.toLowerCase()] = Template.text(yield* evaluate(value))
+  }
+  const request = HttpClientRequest.make(settings.method ?? "POST")(url, { headers })
+  if (settings.method === "GET") return request
+  const body = settings.body === undefined ? input : yield* evaluate(settings.body)
+  return HttpClientRequest.bodyText(request, JSON.stringify(body ?? null), "application/json")
+})
+
+export const callHttp = Effect.fnUntraced(function*(
+  settings: typeof Http.Type,
+  http: HttpClient.HttpClient,
+  evaluate: Evaluate,
+  input: unknown,
+  context: CallContext
+) {
+  const request = yield* requestOf(settings, evaluate, input, context)
+  // The client's own texts could show a header; a path or a query may hold a secret.
+  const lost = (reason: { readonly _tag: string }) =>
+    new ServiceError({
+      detail: `${new URL(request.url).host} can not be reached (${codeOf(reason) ?? reason._tag})`,
+      retryable: true
+    })
+  // A header may hold a secret, which no span shows.
+  const hidden = yield* Headers.CurrentRedactedNames
+  const response = yield* http.execute(request).pipe(
+    Effect.mapError(({ reason }) => lost(reason)),
+    Effect.provideService(Headers.CurrentRedactedNames, [...hidden, ...Object.keys(request.headers)])
+  )
+  if (response.status < 200 || response.status > 299) {
+    const { "retry-after": date, "retry-after-ms": millis } = response.headers
+    const retryAfter = yield* RetryAfter.fromHeaders({ "retry-after": date, "retry-after-ms": millis })
+    return yield* new ServiceError({
+      detail: `it answered with status ${response.status}`,
+      retryable: isPassing(response.status),
+      ...retryAfter && { retryAfter }
+    })
+  }
+  const text = yield* Effect.mapError(
+    readBody(response.stream),
+    (error) => error instanceof ServiceError ? error : lost(error.reason)
+  )
+  const answer = text === "" ? null : yield* parseJson(text, "its answer")
+  return settings.output === undefined ? answer : yield* evaluate(settings.output, answer)
+}, Effect.scoped)
