@@ -11,6 +11,7 @@
 import * as Registry from "@ballast/resilience/Registry"
 import type { Router } from "@ballast/router/Router"
 import { armOf, type RouterSettings } from "@ballast/router/RouterSettings"
+import type * as SemanticCache from "@ballast/router/SemanticCache"
 import type { CannotSteer } from "@ballast/router/Steering"
 import * as Settings from "@ballast/settings/Settings"
 import * as Clock from "effect/Clock"
@@ -21,6 +22,11 @@ import * as Semaphore from "effect/Semaphore"
 import {
   type Account,
   type Act,
+  type CacheEvaluation,
+  type CacheExplanation,
+  type Done,
+  type EvaluateCache,
+  type ExplainCache,
   type Order,
   Refused,
   type Route,
@@ -43,8 +49,16 @@ export interface Admin {
   /** In their order: those in force, and the last hundred of the others. */
   readonly acts: Effect.Effect<ReadonlyArray<Act>>
   /** Without an id the act gets the next number. */
-  readonly act: (order: Order, by: string, id?: string) => Effect.Effect<Act, UnknownName | Refused | StoreDown>
+  readonly act: (order: Order, by: string, id?: string) => Effect.Effect<Done, UnknownName | Refused | StoreDown>
   readonly undo: (id: string, by: string) => Effect.Effect<Act, UnknownName>
+  /** What a model's cache has that is near to a question. */
+  readonly explainCache: (
+    query: typeof ExplainCache.Type
+  ) => Effect.Effect<typeof CacheExplanation.Type, UnknownName | StoreDown>
+  /** What thresholds of a model's cache bring on pairs of questions. */
+  readonly evaluateCache: (
+    query: typeof EvaluateCache.Type
+  ) => Effect.Effect<typeof CacheEvaluation.Type, UnknownName | StoreDown>
   /** Takes over the acts of another process of the same gateway: those in force are put in force here, for as long as they have left. */
   readonly restore: (acts: ReadonlyArray<Act>) => Effect.Effect<void>
 }
@@ -64,7 +78,7 @@ export interface Options<A> {
 interface Lever {
   /** What it acts on: a later act on the same takes its place. */
   readonly on: string
-  readonly pull: Effect.Effect<void, UnknownName | StoreDown>
+  readonly pull: Effect.Effect<Done["dropped"] | void, UnknownName | StoreDown>
   /** Undefined for what is done at once. */
   readonly release: Effect.Effect<void> | undefined
 }
@@ -97,8 +111,11 @@ const listed = (names: ReadonlyArray<string>): string =>
       names.length > maxListed ? `, and ${names.length - maxListed} more` : ""
     }.`
 
-const steered = (effect: Effect.Effect<void, CannotSteer>): Effect.Effect<void, UnknownName> =>
+const steered = <A>(effect: Effect.Effect<A, CannotSteer>): Effect.Effect<A, UnknownName> =>
   Effect.mapError(effect, ({ message }) => unknownName(message))
+
+const embedded = <A>(effect: Effect.Effect<A, SemanticCache.NoEmbedding>): Effect.Effect<A, StoreDown> =>
+  Effect.mapError(effect, ({ message }) => new StoreDown({ error: { code: "store_unavailable", message } }))
 
 /** Circuits and limits of the accounts of a provider, for one model or all. */
 const policiesOf = Effect.fnUntraced(function*(
@@ -175,10 +192,10 @@ export const make = Effect.fnUntraced(function*<A>(
         const { do: _, ...purge } = order
         return {
           on: "answers",
-          pull: Effect.mapError(
-            Effect.asVoid(router.purge(purge)),
-            ({ message }) => new StoreDown({ error: { code: "store_unavailable", message } })
-          ),
+          pull: Effect.mapBoth(router.purge(purge), {
+            onSuccess: ({ store = null, ...memory }) => ({ ...memory, store }),
+            onFailure: ({ message }) => new StoreDown({ error: { code: "store_unavailable", message } })
+          }),
           release: undefined
         }
       }
@@ -208,10 +225,16 @@ export const make = Effect.fnUntraced(function*<A>(
     return order.for === undefined ? order.until ?? "undone" : now + Duration.toMillis(order.for)
   }
 
-  const record = Effect.fnUntraced(function*(order: Order, by: string, id: string | undefined, lever: Lever) {
+  const record = Effect.fnUntraced(function*(
+    order: Order,
+    by: string,
+    id: string | undefined,
+    lever: Lever,
+    dropped: Done["dropped"] = null
+  ) {
     const at = yield* Clock.currentTimeMillis
     id ??= String(++made)
-    yield* Effect.logInfo("admin act", { act: id, by, ...told(order) })
+    yield* Effect.logInfo("admin act", { act: id, by, ...told(order), dropped: dropped ?? undefined })
     const one: Held = { act: { id, order, by, at, until: untilOf(order, at), ended: null }, lever }
     held = [...held, one]
     if (lever.release === undefined) yield* end(one, { because: "done", by: null })
@@ -229,13 +252,13 @@ export const make = Effect.fnUntraced(function*<A>(
   const carryOut = Effect.fnUntraced(
     function*(order: Exclude<Order, { readonly do: "reload" }>, by: string, id?: string) {
       const lever = leverOf(order)
-      yield* lever.pull
+      const dropped = (yield* lever.pull) ?? null
       for (const other of held) {
         if (isInForce(other) && other.lever.on === lever.on) yield* end(other, { because: "replaced", by })
       }
-      const one = yield* record(order, by, id, lever)
+      const one = yield* record(order, by, id, lever, dropped)
       if ("for" in order && order.for !== undefined) yield* expire(one, order.for)
-      return one.act
+      return { ...one.act, dropped }
     },
     (effect) => lock.withPermit(Effect.uninterruptible(effect))
   )
@@ -246,7 +269,7 @@ export const make = Effect.fnUntraced(function*<A>(
       ({ message }) => new Refused({ error: { code: "settings_refused", message } })
     )
     const one = yield* record(order, by, id, atOnce)
-    return one.act
+    return { ...one.act, dropped: null }
   })
 
   yield* Settings.follow(settings, () =>
@@ -362,6 +385,13 @@ export const make = Effect.fnUntraced(function*<A>(
         yield* end(one, { because: "undone", by })
         return one.act
       }).pipe(Effect.uninterruptible, lock.withPermit),
+    explainCache: ({ limit = 10, model, question, ...narrow }) =>
+      Effect.flatMap(
+        steered(router.semantic(model)),
+        (cache) => embedded(cache.explain(question, { ...narrow, limit }))
+      ),
+    evaluateCache: ({ model, pairs }) =>
+      Effect.flatMap(steered(router.semantic(model)), (cache) => embedded(cache.evaluate(pairs))),
     restore: (acts) =>
       Effect.gen(function*() {
         const now = yield* Clock.currentTimeMillis

@@ -12,11 +12,15 @@
  * | `GET /admin/v1/clients` | clients and when their keys end; never a key |
  * | `POST /admin/v1/clients` | makes a client and shows its key, once |
  * | `POST /admin/v1/clients/{name}/rotate` | a new key; the others work on for a while |
+ * | `PATCH /admin/v1/clients/{name}` | changes the limits of a client |
  * | `DELETE /admin/v1/clients/{name}` | revokes all keys of a client |
- * | `DELETE /admin/v1/clients/{name}/records` | deletes what the ledger knows of it |
+ * | `DELETE /admin/v1/clients/{name}/records` | deletes what the ledger knows of it, and its answers from the caches |
  * | `GET /admin/v1/usage` | what was used and what it cost, by client, model and more |
  * | `GET /admin/v1/calls` | the rows of the ledger, page by page |
  * | `GET /admin/v1/compare` | two arms beside each other |
+ * | `GET /admin/v1/inference/models`, `…/{name}` | local models and their versions |
+ * | `PUT`, `DELETE /admin/v1/inference/models/{name}/versions/{version}` | loads and unloads a version |
+ * | `PUT /admin/v1/inference/models/{name}/traffic` | shares calls out among versions |
  * | `GET /admin/openapi.json`, `GET /admin` | this API as a document and as a page; they need no key |
  *
  * Times are milliseconds since the epoch. Errors have OpenAI's shape, as everywhere in the gateway.
@@ -32,8 +36,10 @@ import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as Schema from "effect/Schema"
+import * as InferenceApi from "./InferenceApi.ts"
 import { Refused, StoreDown, UnknownName, WrongKey, WrongRequest } from "./internal/adminErrors.ts"
 import * as RecordsApi from "./RecordsApi.ts"
+import { DroppedAnswers } from "./RecordsApi.ts"
 
 export { Conflict, Refused, StoreDown, UnknownName, WrongKey, WrongRequest } from "./internal/adminErrors.ts"
 
@@ -188,7 +194,9 @@ export const Order = Schema.Union([
     do: Schema.Literal("purge"),
     client: Schema.optionalKey(Schema.NonEmptyString).annotate({ description: "Only answers to this client" }),
     model: Schema.optionalKey(Schema.NonEmptyString).annotate({ description: "Only answers of this model" }),
-    hash: Schema.optionalKey(Schema.String.check(Schema.isPattern(/^[\w-]{43}$/))).annotate({
+    hash: Schema.optionalKey(Schema.String.check(Schema.makeFilter((text) => /^[\w-]{43}$/.test(text), {
+      expected: "a hash of 43 characters, as x-ballast-cache-question says it"
+    }))).annotate({
       description: "Only the answer to the question with this hash, as `x-ballast-cache-question` says it"
     }),
     olderThan: Schema.optionalKey(Field.duration()).annotate({
@@ -240,6 +248,107 @@ export const Act = Schema.Struct({
 export type Act = typeof Act.Type
 
 /**
+ * What was done just now.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Done = Schema.Struct({
+  ...Act.fields,
+  dropped: Schema.NullOr(DroppedAnswers).annotate({ description: "Null unless it is a `purge`" })
+})
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Done = typeof Done.Type
+
+const Text = Schema.String.check(Schema.isBetweenLength(1, 8_000))
+const semantic = { model: model.annotate({ description: "A model whose cache compares meanings" }) }
+
+/**
+ * A question whose answers are looked for.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const ExplainCache = Schema.Struct({
+  ...semantic,
+  question: Text,
+  client: Schema.optionalKey(Schema.NonEmptyString).annotate({ description: "Only answers that this client may get" }),
+  limit: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 100 }))).annotate({
+    description: "Default: 10"
+  })
+})
+
+/**
+ * Answers of questions that are near to one, of all processes of the gateway.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const CacheExplanation = Schema.Struct({
+  threshold: Schema.Finite,
+  compared: Schema.Int.annotate({ description: "Answers that it was compared with" }),
+  nearest: Schema.Array(Schema.Struct({
+    question: Schema.String,
+    client: Schema.String.annotate({ description: "Whom its answer was for; `*` for all" }),
+    hash: Schema.String.annotate({ description: "What an act `purge` takes" }),
+    age: Schema.Finite.annotate({ description: "In milliseconds" }),
+    similarity: Schema.Finite,
+    differences: Schema.Array(Schema.Literals(["numbers", "quotes", "names", "negations", "opposites", "words"])),
+    served: Schema.Boolean.annotate({
+      description: "Whether its answer would be given to a request that is the same but for the question"
+    })
+  }))
+})
+
+const CachePair = Schema.Struct({
+  a: Text,
+  b: Text,
+  same: Schema.Boolean.annotate({ description: "Whether the answer of one answers the other" }),
+  kind: Schema.optional(Schema.String)
+})
+
+/**
+ * Pairs of questions to try thresholds out on.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const EvaluateCache = Schema.Struct({
+  ...semantic,
+  pairs: Schema.optionalKey(Schema.Array(CachePair).check(Schema.isBetweenLength(1, 500))).annotate({
+    description: "Default: 56 in English and Chinese"
+  })
+})
+
+const CacheErrors = Schema.Struct({ falseHits: Schema.Int, misses: Schema.Int })
+
+/**
+ * What thresholds bring on pairs of questions.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const CacheEvaluation = Schema.Struct({
+  same: Schema.Int,
+  different: Schema.Int,
+  threshold: Schema.Finite.annotate({ description: "That in force" }),
+  thresholds: Schema.Array(Schema.Struct({
+    threshold: Schema.Finite,
+    bare: CacheErrors.annotate({ description: "By the similarity alone" }),
+    guarded: CacheErrors.annotate({ description: "With the guard, as it is" })
+  })),
+  wrong: Schema.Array(Schema.Struct({
+    ...CachePair.fields,
+    similarity: Schema.Finite,
+    differences: Schema.Array(Schema.String)
+  })).annotate({ description: "What goes wrong at the threshold in force" })
+})
+
+/**
  * The name of the admin key that a request was sent with.
  *
  * @category services
@@ -268,6 +377,9 @@ export class Worded extends HttpApiMiddleware.Service<Worded>()("@ballast/gatewa
   error: WrongRequest
 }) {}
 
+/** A misspelt field would be left out: a client without the limit that was meant for it. */
+const exact = { onExcessProperty: "error" } as const
+
 /**
  * The API.
  *
@@ -280,7 +392,17 @@ export class AdminApi extends HttpApi.make("ballast-admin").add(
     HttpApiEndpoint.get("routes", "/routes", { success: Schema.Array(Route) }),
     HttpApiEndpoint.get("accounts", "/accounts", { success: Schema.Array(Account) }),
     HttpApiEndpoint.get("acts", "/acts", { success: Schema.Array(Act) }),
-    HttpApiEndpoint.post("act", "/acts", { payload: Order, success: Act, error: [UnknownName, Refused, StoreDown] }),
+    HttpApiEndpoint.post("act", "/acts", { payload: Order, success: Done, error: [UnknownName, Refused, StoreDown] }),
+    HttpApiEndpoint.post("explainCache", "/cache/explain", {
+      payload: ExplainCache,
+      success: CacheExplanation,
+      error: [UnknownName, StoreDown]
+    }),
+    HttpApiEndpoint.post("evaluateCache", "/cache/evaluate", {
+      payload: EvaluateCache,
+      success: CacheEvaluation,
+      error: [UnknownName, StoreDown]
+    }),
     HttpApiEndpoint.delete("undo", "/acts/:id", {
       params: { id: Schema.String },
       success: Act,
@@ -291,8 +413,10 @@ export class AdminApi extends HttpApi.make("ballast-admin").add(
   RecordsApi.clients.middleware(AdminKey).middleware(Worded).prefix("/admin/v1")
 ).add(
   RecordsApi.ledger.middleware(AdminKey).middleware(Worded).prefix("/admin/v1")
+).add(
+  InferenceApi.models.middleware(AdminKey).middleware(Worded).prefix("/admin/v1")
 ).annotateMerge(OpenApi.annotations({
   title: "Ballast admin API",
   description: "What an operator of a Ballast gateway sees and steers.",
   version: "1"
-})) {}
+})).annotate(HttpApi.PayloadParseOptions, exact).annotate(HttpApi.QueryParseOptions, exact) {}

@@ -22,9 +22,8 @@ import * as Scope from "effect/Scope"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { getHeapStatistics } from "node:v8"
 import { ByteBudget, Hold } from "./internal/byteBudget.ts"
-import * as jsonBounds from "./internal/jsonBounds.ts"
-import * as jsonError from "./internal/jsonError.ts"
-import * as surrogates from "./internal/surrogates.ts"
+import type * as jsonBounds from "./internal/jsonBounds.ts"
+import * as jsonText from "./internal/jsonText.ts"
 import { Rejection } from "./Rejection.ts"
 
 /**
@@ -73,16 +72,46 @@ export interface Body {
 }
 
 /**
+ * What a body may be, beside its size.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Kind {
+  readonly type: RegExp
+  /** What to send, for who sends another type. */
+  readonly expected: string
+  readonly bounds: jsonBounds.Bounds
+  /** Default: `JSON.parse`. */
+  readonly parse?: (text: string) => unknown
+}
+
+/**
+ * The bytes of a body, and how a part of them is read as JSON.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Bytes {
+  readonly bytes: Buffer
+  readonly json: (part: Buffer) => Effect.Effect<Body, Rejection>
+  /** Takes what a thread needs that reads the whole body: all its copies. */
+  readonly reserve: Effect.Effect<void, Rejection>
+}
+
+/**
  * Reads bodies that share one budget of memory.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Bodies {
+  /** A body that is JSON. */
   readonly read: (request: HttpServerRequest) => Effect.Effect<Body, Rejection, Scope.Scope>
+  /** A body that is JSON in part, or not at all. */
+  readonly bytes: (request: HttpServerRequest, kind: Kind) => Effect.Effect<Bytes, Rejection, Scope.Scope>
 }
 
-const bounds: jsonBounds.Bounds = { depth: 128, values: 250_000 }
 const bytesOfValue = 100
 
 /** How often a body is kept at once. */
@@ -116,37 +145,48 @@ export const make = (options: Options = {}): Bodies => {
   })
   const tooLarge = (size: number) =>
     size > limit ? overLimit : size * copies > budget.capacity ? overMemory(budget) : undefined
+  const collected = (request: HttpServerRequest, kind: Kind) => {
+    const refused = checkHeaders(request.headers, kind)
+    if (refused !== undefined) return Effect.fail(refused)
+    const refusal = tooLarge(Number(request.headers["content-length"] ?? 0))
+    if (refusal !== undefined) return Effect.fail(refusal)
+    return Effect.flatMap(Effect.scope, (scope) => {
+      const hold = new Hold(budget)
+      const reading = new Reading(sourceOf(request), hold, tooLarge)
+      return Effect.andThen(
+        Scope.addFinalizer(scope, Effect.sync(() => hold.releaseAll())),
+        Effect.map(collect(reading), (bytes) => ({ bytes, hold }))
+      )
+    })
+  }
   return {
-    read: (request) => {
-      const refused = checkHeaders(request.headers)
-      if (refused !== undefined) return Effect.fail(refused)
-      const refusal = tooLarge(Number(request.headers["content-length"] ?? 0))
-      if (refusal !== undefined) return Effect.fail(refusal)
-      return Effect.flatMap(Effect.scope, (scope) => {
-        const hold = new Hold(budget)
-        const reading = new Reading(sourceOf(request), hold, tooLarge)
-        return Effect.andThen(
-          Scope.addFinalizer(scope, Effect.sync(() => hold.releaseAll())),
-          Effect.flatMap(collect(reading), (bytes) => parse(bytes, hold))
-        )
-      })
-    }
+    read: (request) => Effect.flatMap(collected(request, json), ({ bytes, hold }) => parse(bytes, hold, json)),
+    bytes: (request, kind) =>
+      Effect.map(collected(request, kind), ({ bytes, hold: held }) => ({
+        bytes,
+        json: (part) => parse(part, held, kind),
+        reserve: hold(held, bytes.length * (copies - 1))
+      }))
   }
 }
 
-const jsonType = /^application\/json *(?:;|$)/i
-
 /**
- * JSON only, and by name: a web page can make a browser post other types to this machine without asking first, but not this one.
+ * By name: a web page can make a browser post other types to this machine without asking first, but not this one.
  */
-const checkHeaders = (headers: Readonly<Record<string, string | undefined>>): Rejection | undefined => {
+const json: Kind = {
+  type: /^application\/json *(?:;|$)/i,
+  expected: "Send JSON with the header \"content-type: application/json\".",
+  bounds: { depth: 128, values: 250_000 }
+}
+
+const checkHeaders = (
+  headers: Readonly<Record<string, string | undefined>>,
+  { expected, type: right }: Kind
+): Rejection | undefined => {
   const type = headers["content-type"]
-  if (type === undefined || !jsonType.test(type)) {
+  if (type === undefined || !right.test(type)) {
     const given = type === undefined ? "no content type" : `content type ${JSON.stringify(type)}`
-    return new Rejection({
-      case: "UnsupportedMediaType",
-      detail: `The request has ${given}. Send JSON with the header "content-type: application/json".`
-    })
+    return new Rejection({ case: "UnsupportedMediaType", detail: `The request has ${given}. ${expected}` })
   }
   const encoding = headers["content-encoding"]
   return encoding === undefined || encoding.toLowerCase() === "identity" ? undefined : new Rejection({
@@ -244,42 +284,23 @@ const overMemory = ({ capacity }: ByteBudget) =>
       `The body takes more memory than the gateway has for all bodies together: ${capacity} bytes, its BALLAST_BODY_MEMORY.`
   })
 
-const decoder = new TextDecoder()
-
 /** Made apart from where the body is read, since it must not keep that. */
 const releasing = (holder: Hold, bytes: number) => (): void => holder.release(bytes)
 
-const parse = (bytes: Buffer, holder: Hold): Effect.Effect<Body, Rejection> => {
-  const { exceeded, surrogates: escaped, values } = jsonBounds.measure(bytes, bounds)
-  if (exceeded !== undefined) return Effect.fail(tooComplex(exceeded))
+const parse = (
+  bytes: Buffer,
+  holder: Hold,
+  { bounds, parse = JSON.parse }: Kind
+): Effect.Effect<Body, Rejection> => {
+  const measured = jsonText.measure(bytes, bounds)
+  if (typeof measured === "string") return Effect.fail(malformed(measured))
   const texts = bytes.length * (copies - 1)
-  return Effect.flatMap(hold(holder, texts + values * bytesOfValue), () => {
-    const decoded = decoder.decode(bytes)
-    try {
-      const json: unknown = JSON.parse(decoded)
-      const text = escaped ? surrogates.mend(decoded) : decoded
-      const begun = releasing(holder, texts)
-      return Effect.succeed({ json: text === decoded ? json : JSON.parse(text), text, begun })
-    } catch {
-      return Effect.fail(decoded.trim() === "" ? empty : malformed(bytes))
-    }
+  return Effect.flatMap(hold(holder, texts + measured.values * bytesOfValue), () => {
+    const built = jsonText.build(bytes, measured, parse)
+    return typeof built === "string"
+      ? Effect.fail(malformed(built))
+      : Effect.succeed({ ...built, begun: releasing(holder, texts) })
   })
 }
 
-const tooComplex = (bound: "depth" | "values"): Rejection =>
-  new Rejection({
-    case: "MalformedJson",
-    detail: bound === "depth"
-      ? `The body is nested deeper than ${bounds.depth} levels.`
-      : `The body holds more than ${bounds.values} values.`
-  })
-
-const empty = new Rejection({ case: "MalformedJson", detail: "The body is empty. It must be a JSON object." })
-
-const malformed = (bytes: Buffer): Rejection => {
-  const { column, found, line, position } = jsonError.find(bytes)
-  return new Rejection({
-    case: "MalformedJson",
-    detail: `The body is not valid JSON: unexpected ${found} at position ${position} (line ${line}, column ${column}).`
-  })
-}
+const malformed = (detail: string) => new Rejection({ case: "MalformedJson", detail })

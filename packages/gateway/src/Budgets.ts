@@ -4,8 +4,8 @@
  * A call reserves the most that it can cost before it is made, and is settled by what it did cost; so however many run at once, what is spent and reserved together never
  * passes the limit. A reservation that is not settled, because its process was killed, expires after an hour.
  *
- * In memory, a period begins with what the ledger says was spent in it, and holds for this process. In Redis it holds for all processes; there one decision is one round
- * trip. A Redis that is down refuses calls of clients with a budget: to let them pass would break the promise.
+ * A period begins with what the ledger says was spent in it. In memory it holds for this process, in Redis for all; there one decision is one round
+ * trip, and a Redis that has lost its data begins again with what the ledger says. A Redis that is down refuses calls of clients with a budget: to let them pass would break the promise.
  *
  * @since 0.1.0
  */
@@ -205,7 +205,8 @@ export const memory = (spent: Spent): Budgets => {
 }
 
 /**
- * A period is a hash with what is spent (`s`) and each reservation (`r:<id>` = `<amount>:<until>`). Expired reservations are dropped by the next decision.
+ * A period is a hash with what is spent (`s`) and each reservation (`r:<id>` = `<amount>:<until>`). Expired reservations are dropped by the next decision. Where a period is not there and the
+ * caller does not say what was spent (-1), nothing is done, and the caller has to ask.
  */
 const reserveScript = Redis.script(
   (keys: ReadonlyArray<string>, args: ReadonlyArray<string | number>) => [...keys, ...args],
@@ -214,6 +215,9 @@ const reserveScript = Redis.script(
     lua: `
 local now, id, amount, until_ = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local worst, at = 0, 0
+for i, key in ipairs(KEYS) do
+  if ARGV[5 + (i - 1) * 3 + 2] == '-1' and redis.call('HEXISTS', key, 's') == 0 then return {2, i, '0'} end
+end
 for i, key in ipairs(KEYS) do
   local taken = tonumber(redis.call('HGET', key, 's') or ARGV[5 + (i - 1) * 3 + 2])
   if redis.call('HSETNX', key, 's', ARGV[5 + (i - 1) * 3 + 2]) == 1 then redis.call('PEXPIRE', key, ARGV[5 + (i - 1) * 3 + 1]) end
@@ -263,27 +267,32 @@ export const redis = (client: Redis.Redis["Service"], spent: Spent, prefix = "ba
       const keys = periods.map(({ key }) => `${prefix}:{${name}}:${key}`)
       const now = yield* Clock.currentTimeMillis
       const id = randomUUID()
-      // Where a period begins is asked once in each process; the first that says it counts.
-      const begun = yield* Effect.forEach(
-        periods,
-        (period, index) => known.has(keys[index] ?? "") ? Effect.succeed(0) : Effect.map(spent(name, period), units)
-      )
-      const args = periods.flatMap(({ ends, limit }, index) => [
-        units(limit),
-        Math.max(1, ends - now) + 2 * lifetime,
-        begun[index] ?? 0
-      ])
-      const down = (error: { readonly message: string }) => new BudgetsDown({ detail: error.message })
-      const [granted, index, share] = yield* reserve(keys, [now, id, units(amount), now + lifetime, ...args]).pipe(
-        Effect.timeout(patience),
-        Effect.mapError(down)
-      )
+      const decide = Effect.gen(function*() {
+        // Where a period begins is asked once in each process; the first that says it counts.
+        const begun = yield* Effect.forEach(
+          periods,
+          (period, index) => known.has(keys[index] ?? "") ? Effect.succeed(-1) : Effect.map(spent(name, period), units)
+        )
+        const args = periods.flatMap(({ ends, limit }, index) => [
+          units(limit),
+          Math.max(1, ends - now) + 2 * lifetime,
+          begun[index] ?? 0
+        ])
+        return yield* reserve(keys, [now, id, units(amount), now + lifetime, ...args]).pipe(
+          Effect.timeout(patience),
+          Effect.mapError(({ message }) => new BudgetsDown({ detail: message }))
+        )
+      })
+      const first = yield* decide
+      // A Redis that has lost its data begins again with what the ledger says.
+      if (first[0] === 2) keys.forEach((key) => known.delete(key))
+      const [granted, index, share] = first[0] === 2 ? yield* decide : first
       if (known.size > 10_000) known.clear()
       for (const key of keys) known.add(key)
       let isSettled = false
       const period = periods[index - 1]
       const used = Number(share)
-      if (granted === 0) {
+      if (granted !== 1) {
         return yield* new Exceeded({ period: period?.name ?? "day", ends: period?.ends ?? now, used })
       }
       return {

@@ -9,6 +9,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Database } from "./Database.ts"
 import { Call } from "./internal/ledger/call.ts"
 import * as money from "./internal/ledger/money.ts"
+import { costs } from "./internal/ledger/write.ts"
 
 /**
  * @category models
@@ -79,8 +80,6 @@ const texts = [
   "cache",
   "labels"
 ] as const
-
-const costs = ["cost_hit", "cost_miss", "cost_output", "cost_reasoning", "cost_call"] as const
 
 type Raw = Readonly<Record<string, string | number | bigint | null>>
 

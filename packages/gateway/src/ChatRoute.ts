@@ -69,8 +69,13 @@ const namesFile = ({ messages }: ChatRequest): boolean =>
     hasProperty(message, "content") && Array.isArray(message.content) && message.content.some(isFile)
   )
 
-/** What an event stream answers with: its own bytes have been written. */
-const written = HttpServerResponse.empty({ status: 200 })
+/**
+ * What an answer is whose bytes, headers included, have been written here.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const written: HttpServerResponse.HttpServerResponse = HttpServerResponse.empty({ status: 200 })
 
 /**
  * Answers a request by a call to the model.
@@ -98,11 +103,11 @@ export const make = (options: Options) =>
     if (Result.isFailure(until)) return Effect.fail(until.failure)
     const given = until.success === undefined
       ? options
-      : { ...options, model: after(options.costs.cheaper(chat.model, until.success), options.model) }
+      : { ...options, model: after(putOff(options.costs.cheaper(chat.model, until.success), exchange), options.model) }
     const place = exchange.place = RouteInfo.make()
     const { client } = exchange
     const answer = events === undefined
-      ? complete(given, exchange, decoded.success, deadline)
+      ? complete(given, exchange, decoded.success, deadline, options.out(request))
       : stream(given, exchange, chat, deadline, events, options.out(request), () => {
         WireText.forget(chat)
         begun()
@@ -123,6 +128,10 @@ export const make = (options: Options) =>
     })
   })
 
+/** Waits, and notes when the call is made: that is when it is priced. */
+const putOff = (wait: Effect.Effect<void>, exchange: Exchange.Exchange): Effect.Effect<void> =>
+  Effect.flatMap(wait, () => Effect.map(Clock.currentTimeMillis, (now) => void (exchange.madeAt = now)))
+
 /** A model whose calls wait first. */
 const after = <E>(wait: Effect.Effect<void>, model: ChatModel<E>): ChatModel<E> => ({
   complete: (request) => Effect.andThen(wait, model.complete(request)),
@@ -130,10 +139,11 @@ const after = <E>(wait: Effect.Effect<void>, model: ChatModel<E>): ChatModel<E> 
 })
 
 const complete = (
-  { costs, model }: Options,
+  { costs, dialect, model }: Options,
   exchange: Exchange.Exchange,
   { completion: encode, recover, request }: Dialect.Call,
-  { beginning }: ClientDeadline.ClientDeadline
+  { beginning }: ClientDeadline.ClientDeadline,
+  out: EventStream.Out
 ): Effect.Effect<HttpServerResponse.HttpServerResponse, Failure, Scope.Scope> => {
   const call = model.complete(request)
   const bounded: Effect.Effect<ChatCompletion, Failure> = beginning === Infinity
@@ -142,29 +152,65 @@ const complete = (
   const answer = Effect.flatMap(bounded, (completion) => {
     exchange.usage = completion.usage
     costs.note(exchange)
-    return json(encode(completion))
+    return json(encode(completion), exchange, dialect, out)
   })
   return recover === undefined ? answer : Effect.catch(answer, (failure) => {
     const text = recover(failure)
-    return text === undefined ? Effect.fail(failure) : json(text)
+    return text === undefined ? Effect.fail(failure) : json(text, exchange, dialect, out)
   })
 }
 
-const type = { contentType: "application/json" }
+const contentType = "application/json"
 
 /** Characters of an answer that is counted until its client has taken it. */
 const large = 1024 * 1024
 
-/** A large answer is sent as bytes: a text would be kept beside them until they are sent. */
-const json = (text: string) => {
-  if (text.length < large) return Effect.succeed(HttpServerResponse.text(text, type))
-  const bytes = Buffer.from(text)
+const json = (text: string, exchange: Exchange.Exchange, dialect: Dialect.Dialect, out: EventStream.Out) => {
+  if (text.length >= large) return kept(text)
+  Exchange.begin(exchange, 200)
+  if (!out.destroyed) {
+    // The engine copies an object quickly where it comes first.
+    out.writeHead(200, {
+      ...headersOf(exchange, dialect),
+      "content-type": contentType,
+      "content-length": String(Buffer.byteLength(text))
+    })
+    out.end(text)
+  }
+  return Effect.succeed(written)
+}
+
+/** A large answer is encoded piece by piece, as its client takes it: the whole in bytes would be kept beside the text. */
+const kept = (text: string) => {
+  const contentLength = Buffer.byteLength(text)
   const kept = Effect.flatMap(
     Effect.scope,
-    (scope) => Effect.flatMap(AnswerMemory.Current, (memory) => memory.keep(scope, bytes.length))
+    (scope) => Effect.flatMap(AnswerMemory.Current, (memory) => memory.keep(scope, contentLength))
   )
-  return Effect.as(kept, HttpServerResponse.uint8Array(bytes, type))
+  return Effect.as(
+    kept,
+    HttpServerResponse.stream(Stream.fromIterable(pieces(text), { chunkSize: 1 }), { contentType, contentLength })
+  )
 }
+
+function* pieces(text: string): Iterable<Uint8Array> {
+  for (let start = 0, end = 0; start < text.length; start = end) {
+    end = start + piece
+    if (isHighSurrogate(text.charCodeAt(end - 1))) end++
+    yield Buffer.from(text.slice(start, end))
+  }
+}
+
+/** Characters that are encoded at once. */
+const piece = 64 * 1024
+
+/** Whether a character has its other half in the next one. */
+const isHighSurrogate = (code: number): boolean => code >= 0xd800 && code < 0xdc00
+
+const headersOf = (exchange: Exchange.Exchange, dialect: Dialect.Dialect) => ({
+  ...Exchange.headers(exchange),
+  ...dialect.headers?.(exchange.id)
+})
 
 /** A stream begins by a ping at the latest then. */
 const firstPing = 15_000
@@ -191,7 +237,7 @@ const stream = (
     const write = streams.write<ChatChunk, Failure>(out, within(model.stream(request), deadline), {
       headers: () => {
         Exchange.begin(exchange, 200)
-        return { ...Exchange.headers(exchange), ...dialect.headers?.(exchange.id) }
+        return headersOf(exchange, dialect)
       },
       items: (chunks: Arr.NonEmptyReadonlyArray<ChatChunk>) => {
         if (exchange.firstAt === undefined) {

@@ -1,5 +1,5 @@
 /**
- * The `ballast` program: `serve`, `simulate`, `chat`, `workflow`, `admin`, `keys`, `usage`, `calls`, `compare`, `top`, and `init`, `check`, `schema` and `import` for its settings.
+ * The `ballast` program: `serve`, `simulate`, `chat`, `workflow`, `admin`, `keys`, `usage`, `calls`, `compare`, `top`, `operator`, and `init`, `check`, `schema` and `import` for its settings.
  *
  * Each command is loaded when it runs, so that one does not pay for another's start. What goes wrong is said in one line on standard
  * error, and the exit code is 1. Output that nobody reads is dropped.
@@ -20,6 +20,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stdio from "effect/Stdio"
 import * as Admin from "./internal/cli/adminCommand.ts"
+import * as Cache from "./internal/cli/cacheCommand.ts"
 import * as CommonFlags from "./internal/cli/commonFlags.ts"
 import * as Flags from "./internal/cli/flags.ts"
 import * as Keys from "./internal/cli/keysCommand.ts"
@@ -28,16 +29,12 @@ import * as Usage from "./internal/cli/usage.ts"
 import * as Workflow from "./internal/cli/workflowCommand.ts"
 import { version } from "./Version.ts"
 
-const config = Flag.String("config").pipe(
-  Flag.withDescription("The settings file (ballast.yaml, if it is there)"),
-  Flag.withMetavar("file"),
-  Flag.optional
-)
+const config = Flags.text("config", "The settings file (ballast.yaml, if it is there)", "file")
 
-const profile = Flag.String("profile").pipe(
-  Flag.withDescription("Profile, whose file lies over it: ballast.prod.yaml for prod (BALLAST_PROFILE)"),
-  Flag.withMetavar("name"),
-  Flag.optional
+const profile = Flags.text(
+  "profile",
+  "Profile, whose file lies over it: ballast.prod.yaml for prod (BALLAST_PROFILE)",
+  "name"
 )
 
 const sourcesOf = (options: { readonly config: Option.Option<string>; readonly profile: Option.Option<string> }) => ({
@@ -154,11 +151,7 @@ const simulate = Command.make(
     latency: Flags.millis("latency").pipe(Flag.withDescription("Milliseconds before any answer"), Flag.optional),
     ttft: Flags.millis("ttft").pipe(Flag.withDescription("Milliseconds until the first token"), Flag.optional),
     tps: Flags.rate("tps").pipe(Flag.withDescription("Tokens per second"), Flag.optional),
-    reply: Flag.String("reply").pipe(
-      Flag.withDescription("The text of every answer, in place of a made-up one"),
-      Flag.withMetavar("text"),
-      Flag.optional
-    )
+    reply: Flags.text("reply", "The text of every answer, in place of a made-up one", "text")
   },
   (options) =>
     Effect.flatMap(Effect.promise(() => import("./internal/cli/simulate.ts")), ({ simulate }) => simulate(options))
@@ -206,16 +199,8 @@ const chat = Command.make(
       Flag.withDescription("Let the model think first; --no-thinking answers at once"),
       Flag.withDefault(true)
     ),
-    hideThinking: Flag.Boolean("hide-thinking").pipe(
-      Flag.withDescription("Let it think, but do not show the thoughts"),
-      Flag.withoutNegation,
-      Flag.withDefault(false)
-    ),
-    baseUrl: Flag.String("base-url").pipe(
-      Flag.withDescription("Where the service or a gateway is (DEEPSEEK_BASE_URL)"),
-      Flag.withMetavar("url"),
-      Flag.optional
-    )
+    hideThinking: Flags.on("hide-thinking", "Let it think, but do not show the thoughts"),
+    baseUrl: Flags.text("base-url", "Where the service or a gateway is (DEEPSEEK_BASE_URL)", "url")
   },
   (options) => Effect.flatMap(Effect.promise(() => import("./internal/cli/chat.ts")), ({ chat }) => chat(options))
 ).pipe(
@@ -249,11 +234,7 @@ const top = Command.make(
   "top",
   {
     url: CommonFlags.url,
-    once: Flag.Boolean("once").pipe(
-      Flag.withDescription("Show one frame and end"),
-      Flag.withoutNegation,
-      Flag.withDefault(false)
-    ),
+    once: Flags.on("once", "Show one frame and end"),
     interval: Flags.rate("interval").pipe(
       Flag.withDescription("Seconds between two frames"),
       Flag.withDefault(2)
@@ -277,6 +258,57 @@ Environment:
   Command.withExamples([
     { command: "ballast top", description: "Watch this machine's gateway" },
     { command: "ballast top --once --interval 10", description: "Print what happens in ten seconds" }
+  ])
+)
+
+const text = (name: string, metavar: string, description: string) =>
+  Flag.String(name).pipe(Flag.withDescription(description), Flag.withMetavar(metavar))
+
+const operator = Command.make(
+  "operator",
+  {
+    crd: Flags.on("crd", "Print the CustomResourceDefinition for kubectl apply, and end"),
+    namespace: text("namespace", "name", "Namespace to look after; default: the pod's own").pipe(Flag.optional),
+    selector: text("selector", "labels", "Labels of the gateways' pods").pipe(
+      Flag.withDefault("app.kubernetes.io/name=ballast,app.kubernetes.io/component=gateway")
+    ),
+    portName: text("port-name", "name", "Name of the port that the gateways listen on").pipe(Flag.withDefault("http")),
+    url: text("kubernetes-url", "url", "API server; default: the one of the pod's cluster").pipe(Flag.optional),
+    host: Flags.host("127.0.0.1"),
+    port: Flags.port(8789)
+  },
+  ({ crd, host, namespace, port, url, ...given }) =>
+    Effect.flatMap(
+      Effect.promise(() => import("./internal/cli/operator.ts")),
+      ({ crd: printed, operator }) =>
+        crd ? printed : operator({
+          ...given,
+          host: Option.getOrUndefined(host),
+          namespace: Option.getOrUndefined(namespace),
+          port: Option.getOrUndefined(port),
+          url: Option.getOrUndefined(url)
+        })
+    )
+).pipe(
+  Command.withShortDescription("Look after models on Kubernetes"),
+  Command.withDescription(
+    `Look after the BallastModels of a namespace: make the gateways' pods load, shift and unload their versions. Several replicas elect a leader. Probes and metrics are at /healthz, /readyz and /metrics.
+
+Environment:
+  BALLAST_ADMIN_KEY_FILE        file with one of the gateways' admin keys, read again when it changes
+  BALLAST_METRICS_KEY_FILE      file with the key of /metrics, likewise; needed beyond loopback
+  BALLAST_ADMIN_KEY             the key itself, when there is no file
+  HOST, PORT                    where probes and metrics are (127.0.0.1, 8789)
+  BALLAST_LOG_LEVEL             trace, debug, info, warn, error, fatal or none (info)
+  BALLAST_LOG_FORMAT            json or pretty (pretty on a terminal, else json)
+  OTEL_EXPORTER_OTLP_ENDPOINT   collector for metrics and logs (none)`
+  ),
+  Command.withExamples([
+    { command: "ballast operator --crd | kubectl apply -f -", description: "Install the resource" },
+    {
+      command: "BALLAST_ADMIN_KEY=... ballast operator --kubernetes-url http://127.0.0.1:8001 --namespace ships",
+      description: "Run it outside of the cluster, through kubectl proxy"
+    }
   ])
 )
 
@@ -315,7 +347,9 @@ const ballast = Command.make("ballast").pipe(
     Ledger.usage,
     Ledger.calls,
     Ledger.compare,
+    Cache.command,
     top,
+    operator,
     importLiteLlm
   ])
 )

@@ -18,6 +18,8 @@ import { Rejection } from "./Rejection.ts"
 export interface Client {
   /** What logs and spans call it; unique among the clients, never a secret. */
   readonly name: string
+  /** Whether its key is an admin's. */
+  readonly isAdmin?: boolean | undefined
   /** What its operator says about it, for example a team. */
   readonly labels: Readonly<Record<string, string>>
   /** Whom to ask about it. */

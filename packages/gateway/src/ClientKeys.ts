@@ -147,18 +147,23 @@ export const parseTime = (text: string): number | undefined =>
     ? Option.getOrUndefined(Option.map(DateTime.make(text), DateTime.toEpochMillis))
     : undefined
 
-const known = (
-  [name, { addresses: networks, expires, labels, limits, models, owner }]: [string, Clients[string]]
-): Known => ({
-  client: {
-    name,
-    labels,
-    owner,
-    models,
-    addresses: networks && addresses.make(networks),
-    expiresAt: expires === undefined ? undefined : parseTime(expires),
-    limits
-  }
+/**
+ * A client of the settings by its name.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const clientOf = (
+  name: string,
+  { addresses: networks, expires, labels, limits, models, owner }: Clients[string]
+): Client.Client => ({
+  name,
+  labels,
+  owner,
+  models,
+  addresses: networks && addresses.make(networks),
+  expiresAt: expires === undefined ? undefined : parseTime(expires),
+  limits
 })
 
 const expired = ({ name }: Client.Client) =>
@@ -196,7 +201,7 @@ const check = ({ client, until = Infinity }: Known, address: () => string | unde
 export const make = (given: Clients, { more, required = false }: Options = {}): ClientKeys => {
   const keys = new Map(
     Object.entries(given).flatMap((entry) => {
-      const one = known(entry)
+      const one: Known = { client: clientOf(...entry) }
       return entry[1].keys.map((key) => [digest(Redacted.value(key).trim()), one] as const)
     })
   )

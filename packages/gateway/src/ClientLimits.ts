@@ -4,15 +4,17 @@
  * A call that passes a limit is refused with 429, and when to come back. Tokens are taken by an estimate before the call, and corrected by its usage; money is reserved by the
  * most that the call can cost, at the dearest of its targets (`Budgets`). A call of a model without a price is refused for a client with a budget.
  *
- * Limits but money hold for each process: workers divide them, other gateways have their own.
+ * With Redis, requests and tokens a minute and money hold for all gateways together. Else, and for requests at once always, limits hold for each gateway, whose workers divide them. While a Redis
+ * is down, requests and tokens a minute are counted as if there were none.
  *
  * @since 0.1.0
  */
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
-import type * as Pricing from "@ballast/deepseek/Pricing"
 import * as PromptSize from "@ballast/deepseek/PromptSize"
 import * as RateLimiter from "@ballast/resilience/RateLimiter"
+import { RateLimiterStore } from "@ballast/resilience/RateLimiterStore"
 import * as Share from "@ballast/resilience/Share"
+import * as SharedRateLimiter from "@ballast/resilience/SharedRateLimiter"
 import * as BigDecimal from "effect/BigDecimal"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -20,9 +22,9 @@ import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
-import type * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Budgets from "./Budgets.ts"
+import type { Bound, Costs } from "./Costs.ts"
 import type { Exchange } from "./internal/exchange.ts"
 import type { Limits } from "./Limits.ts"
 import { Rejection } from "./Rejection.ts"
@@ -34,6 +36,8 @@ import { Rejection } from "./Rejection.ts"
 export interface ClientLimits {
   /** Lets a call in, or refuses it; what it took is corrected when the scope closes. */
   readonly admit: (exchange: Exchange, request: ChatRequest) => Effect.Effect<void, Rejection, Scope.Scope>
+  /** The same for a run of a local model, which has no tokens. */
+  readonly admitRun: (exchange: Exchange, model: string) => Effect.Effect<void, Rejection, Scope.Scope>
 }
 
 /**
@@ -43,9 +47,11 @@ export interface ClientLimits {
 export interface Options {
   /** What holds for clients without limits of their own. */
   readonly others: () => Limits | undefined
-  /** The most that a call can cost. */
-  readonly bound: (request: ChatRequest, at: number) => Result.Result<Pricing.Cost, Pricing.UnknownPrice>
+  /** What calls can cost. */
+  readonly costs: Pick<Costs, "bound" | "run">
   readonly budgets: Budgets.Budgets
+  /** Where requests and tokens a minute are counted for several gateways. Default: each process counts its own. */
+  readonly store?: RateLimiterStore["Service"] | undefined
 }
 
 const usedShare = Metric.gauge("ballast_budget_used_ratio", {
@@ -66,17 +72,29 @@ const limited = (exchange: Exchange, what: string, retryAfter: Duration.Duration
 /** An answer of unknown length counts with this many tokens, until its usage is known. */
 const assumedAnswer = 1024
 
+/** A limit a minute: in this process, and at the store for all processes where there is one. */
+interface PerMinute {
+  readonly limit: number
+  readonly own: RateLimiter.RateLimiter
+  readonly shared: SharedRateLimiter.SharedRateLimiter | undefined
+}
+
 interface State {
   readonly limits: Limits
   readonly inFlight: { count: number }
-  readonly requests: RateLimiter.RateLimiter | undefined
-  readonly tokens: RateLimiter.RateLimiter | undefined
+  readonly requests: PerMinute | undefined
+  readonly tokens: PerMinute | undefined
 }
 
-const perMinute = (name: string, limit: number | undefined, share: Share.Share) =>
-  limit === undefined
-    ? Effect.undefined
-    : RateLimiter.make({ name, limit: Share.part(limit, share), window: "1 minute", maxWait: 0 })
+type Possible = ReturnType<Costs["bound"]>
+
+/** Takes at the store; in this process's part where there is none, or it fails. */
+const reserve = (client: string, { limit, own, shared }: PerMinute, weight: number, share: Share.Share) => {
+  const here = Effect.suspend(() => own.reserve(Math.min(weight, Share.part(limit, share))))
+  return shared === undefined
+    ? here
+    : Effect.catchTag(shared(client).reserve(Math.min(weight, limit)), "RateLimiterStoreError", () => here)
+}
 
 /**
  * Creates the limits of all clients.
@@ -85,9 +103,25 @@ const perMinute = (name: string, limit: number | undefined, share: Share.Share) 
  * @since 0.1.0
  */
 export const make = Effect.fnUntraced(
-  function*({ bound: boundOf, budgets, others }: Options): Effect.fn.Return<ClientLimits> {
+  function*({ budgets, costs, others, store }: Options): Effect.fn.Return<ClientLimits, never, Scope.Scope> {
     const share = yield* Share.Current
+    const scope = yield* Effect.scope
     const states = new Map<string, State>()
+
+    const perMinute = Effect.fnUntraced(
+      function*(name: string, limit: number | undefined, known: PerMinute | undefined) {
+        if (limit === undefined) return undefined
+        const minute = { name, window: "1 minute", maxWait: 0 } as const
+        const own = yield* RateLimiter.make({ ...minute, limit: Share.part(limit, share) })
+        if (known?.shared !== undefined) yield* known.shared.update({ limit })
+        const shared = known?.shared ?? (store && (yield* SharedRateLimiter.make({
+          ...minute,
+          limit,
+          onStoreError: "fail"
+        }).pipe(Effect.provideService(RateLimiterStore, store), Scope.provide(scope))))
+        return { limit, own, shared }
+      }
+    )
 
     /** A client's state is made anew when its limits change; its calls in flight go on counting. */
     const stateOf = (client: string, limits: Limits): Effect.Effect<State> =>
@@ -96,8 +130,8 @@ export const make = Effect.fnUntraced(
         if (known !== undefined && Equal.equals(known.limits, limits)) return Effect.succeed(known)
         return Effect.map(
           Effect.all([
-            perMinute("client-requests", limits.requestsPerMinute, share),
-            perMinute("client-tokens", limits.tokensPerMinute, share)
+            perMinute("client-requests", limits.requestsPerMinute, known?.requests),
+            perMinute("client-tokens", limits.tokensPerMinute, known?.tokens)
           ]),
           ([requests, tokens]): State => {
             const made = { limits, inFlight: known?.inFlight ?? { count: 0 }, requests, tokens }
@@ -116,9 +150,9 @@ export const make = Effect.fnUntraced(
       yield* Effect.addFinalizer(() => Effect.sync(() => void inFlight.count--))
     })
 
-    const take = (exchange: Exchange, limiter: RateLimiter.RateLimiter, weight: number, what: string) =>
+    const take = (exchange: Exchange, limiter: PerMinute, weight: number, what: string) =>
       Effect.mapError(
-        limiter.reserve(weight),
+        reserve(exchange.client.name, limiter, weight, share),
         ({ retryAfter }) => limited(exchange, what, retryAfter)
       )
 
@@ -127,25 +161,24 @@ export const make = Effect.fnUntraced(
       const limit = state.limits.tokensPerMinute
       if (tokens === undefined || limit === undefined) return
       const estimate = PromptSize.ofPrompt(request) + Math.min(PromptSize.ofAnswer(request), assumedAnswer)
-      const weight = Math.max(1, Math.min(estimate, Share.part(limit, share)))
-      const reservation = yield* take(exchange, tokens, weight, `${limit} tokens per minute`)
+      const reservation = yield* take(exchange, tokens, Math.max(1, estimate), `${limit} tokens per minute`)
       yield* Effect.addFinalizer(() =>
         Effect.suspend(() => {
           const { usage } = exchange
           // A call that failed used nothing; of one that was left, nobody says what it used.
           const used = usage == null
-            ? exchange.firstAt === undefined ? 0 : weight
+            ? exchange.firstAt === undefined ? 0 : reservation.weight
             : usage.prompt_tokens + usage.completion_tokens
-          return tokens.settle(reservation, used)
+          return reservation.settle(used)
         })
       )
     })
 
-    const spend = Effect.fnUntraced(function*(exchange: Exchange, request: ChatRequest, budget: Limits["budget"]) {
+    const spend = Effect.fnUntraced(function*(exchange: Exchange, budget: Limits["budget"], most: () => Possible) {
       if (budget === undefined) return
       const { client } = exchange
       const bound = yield* Effect.mapError(
-        Effect.fromResult(boundOf(request, exchange.began)),
+        Effect.fromResult(most()),
         ({ message }) =>
           new Rejection({
             case: "PriceUnknown",
@@ -155,7 +188,7 @@ export const make = Effect.fnUntraced(
       )
       const amount = (limit: number | undefined) => limit === undefined ? undefined : BigDecimal.fromNumberUnsafe(limit)
       const periods = Budgets.periods({ day: amount(budget.day), month: amount(budget.month) }, exchange.began)
-      const reservation = yield* budgets.reserve(client.name, periods, bound.total).pipe(
+      const reservation = yield* budgets.reserve(client.name, periods, bound.most).pipe(
         Effect.mapError((error) => refused(exchange, error))
       )
       const { period, share: used } = reservation.used
@@ -166,19 +199,30 @@ export const make = Effect.fnUntraced(
       )
     })
 
+    /** `request` is undefined for what has no tokens. */
+    const admitBelow = Effect.fnUntraced(function*(
+      limits: Limits,
+      exchange: Exchange,
+      request: ChatRequest | undefined,
+      most: () => Possible
+    ) {
+      const state = yield* stateOf(exchange.client.name, limits)
+      yield* enter(exchange, state)
+      if (state.requests !== undefined) {
+        yield* take(exchange, state.requests, 1, `${limits.requestsPerMinute} requests per minute`)
+      }
+      if (request !== undefined) yield* takeTokens(exchange, state, request)
+      yield* spend(exchange, limits.budget, most)
+    })
+
+    const admit = (exchange: Exchange, request: ChatRequest | undefined, most: () => Possible) => {
+      const limits = exchange.client.limits ?? others()
+      return limits === undefined ? Effect.void : admitBelow(limits, exchange, request, most)
+    }
+
     return {
-      admit: Effect.fnUntraced(function*(exchange, request) {
-        const { client } = exchange
-        const limits = client.limits ?? others()
-        if (limits === undefined) return
-        const state = yield* stateOf(client.name, limits)
-        yield* enter(exchange, state)
-        if (state.requests !== undefined) {
-          yield* take(exchange, state.requests, 1, `${limits.requestsPerMinute} requests per minute`)
-        }
-        yield* takeTokens(exchange, state, request)
-        yield* spend(exchange, request, limits.budget)
-      })
+      admit: (exchange, request) => admit(exchange, request, () => costs.bound(request, exchange.began)),
+      admitRun: (exchange, model) => admit(exchange, undefined, () => costs.run(model, exchange.began))
     }
   }
 )
@@ -186,11 +230,11 @@ export const make = Effect.fnUntraced(
 const zero = BigDecimal.make(0n, 0)
 
 /** What counts as spent: the cost; the bound where a whole answer tells no usage; the prompt, which is known to be billed, where it broke off. */
-const spentBy = ({ cost, error, firstAt, place }: Exchange, isWhole: boolean, bound: Pricing.Cost) => {
+const spentBy = ({ cost, error, firstAt, place }: Exchange, isWhole: boolean, bound: Bound) => {
   if (cost !== undefined) return cost.total
   if (place?.cache?.state === "hit" || place?.cache?.state === "stale") return zero
-  if (isWhole && error === undefined) return bound.total
-  return firstAt === undefined ? zero : bound.parts.miss
+  if (isWhole && error === undefined) return bound.most
+  return firstAt === undefined ? zero : bound.prompt
 }
 
 const refused = ({ began, client }: Exchange, error: Budgets.Exceeded | Budgets.BudgetsDown): Rejection =>
@@ -214,4 +258,4 @@ const refused = ({ began, client }: Exchange, error: Budgets.Exceeded | Budgets.
  * @category constructors
  * @since 0.1.0
  */
-export const none: ClientLimits = { admit: () => Effect.void }
+export const none: ClientLimits = { admit: () => Effect.void, admitRun: () => Effect.void }

@@ -24,7 +24,7 @@ import * as ClientKeys from "./ClientKeys.ts"
 import type { Database } from "./Database.ts"
 import * as addresses from "./internal/addresses.ts"
 import { Conflict, UnknownName } from "./internal/adminErrors.ts"
-import { Limits } from "./Limits.ts"
+import * as Limits from "./Limits.ts"
 
 /**
  * What is said of a new client.
@@ -40,7 +40,7 @@ export interface NewClient {
   readonly addresses?: ReadonlyArray<string> | undefined
   /** In milliseconds since the epoch. */
   readonly expiresAt?: number | undefined
-  readonly limits?: Limits | undefined
+  readonly limits?: Limits.Limits | undefined
 }
 
 /**
@@ -79,6 +79,8 @@ export interface Made {
  */
 export interface ClientStore extends ClientKeys.More {
   readonly list: Effect.Effect<ReadonlyArray<Stored>, SqlError>
+  /** One that is not revoked. */
+  readonly named: (name: string) => Client | undefined
   /** A name that was revoked can be made again. */
   readonly create: (client: NewClient, by: string) => Effect.Effect<Made, SqlError | Conflict>
   /** The keys that there are work on for `overlap`. */
@@ -87,6 +89,8 @@ export interface ClientStore extends ClientKeys.More {
     overlap: Duration.Duration,
     by: string
   ) => Effect.Effect<Made, SqlError | UnknownName>
+  /** Changes the limits of a client; calls in flight go on counting. */
+  readonly limit: (name: string, changes: Limits.Changes, by: string) => Effect.Effect<Stored, SqlError | UnknownName>
   readonly revoke: (name: string, by: string) => Effect.Effect<Stored, SqlError | UnknownName>
 }
 
@@ -97,7 +101,7 @@ const Labels = Schema.fromJsonString(Schema.Record(Schema.String, Schema.String)
 const Texts = Schema.fromJsonString(Schema.Array(Schema.String))
 const readLabels = Schema.decodeUnknownSync(Labels)
 const readTexts = Schema.decodeUnknownSync(Texts)
-const readLimits = Schema.decodeUnknownSync(Schema.fromJsonString(Limits))
+const readLimits = Schema.decodeUnknownSync(Schema.fromJsonString(Limits.Limits))
 
 type Stamp = number | bigint | string
 
@@ -131,7 +135,7 @@ const listOf = (text: string): ReadonlyArray<string> | undefined => {
 }
 
 /** None stands for those of `clientLimits`. */
-const limitsOf = (text: string): Limits | undefined => {
+const limitsOf = (text: string): Limits.Limits | undefined => {
   const limits = readLimits(text)
   return Object.keys(limits).length === 0 ? undefined : limits
 }
@@ -306,6 +310,21 @@ export const make = Effect.fnUntraced(function*(
       Effect.tap(Effect.logInfo("client key rotated", { client: name, by, overlap: Duration.format(overlap) }))
     )
 
+  const limit: ClientStore["limit"] = (name, changes, by) =>
+    change((sql) =>
+      Effect.gen(function*() {
+        const [row] = yield* sql<{ readonly limits: string }>`
+          SELECT limits FROM ballast_clients WHERE name = ${name} AND revoked_at IS NULL`
+        if (row === undefined) return yield* unknownName(name, all)
+        const limits = Limits.change(limitsOf(row.limits), changes) ?? {}
+        yield* sql`UPDATE ballast_clients SET limits = ${JSON.stringify(limits)} WHERE name = ${name}`
+        return ""
+      })
+    ).pipe(
+      Effect.map((key) => made(name)(key).client),
+      Effect.tap(({ limits }) => Effect.logInfo("client limits changed", { client: name, by, limits }))
+    )
+
   const revoke: ClientStore["revoke"] = (name, by) =>
     change((sql, now) =>
       Effect.gen(function*() {
@@ -325,9 +344,14 @@ export const make = Effect.fnUntraced(function*(
   return {
     find: (digest) => byHash.get(digest),
     state: () => revision === undefined ? "unknown" : all.length === 0 ? "none" : "some",
+    named: (name) => {
+      const found = named(name)
+      return found === undefined || found.revokedAt !== undefined ? undefined : clientOf(found)
+    },
     list: lock.withPermit(load),
     create,
     rotate,
+    limit,
     revoke
   }
 })

@@ -14,7 +14,7 @@ import * as Schema from "effect/Schema"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Database } from "./Database.ts"
 import * as statistics from "./internal/ledger/statistics.ts"
-import { spans } from "./internal/ledger/write.ts"
+import { moments, spans } from "./internal/ledger/write.ts"
 
 /**
  * @category models
@@ -174,23 +174,7 @@ const compareShares = (about: About, b: string, first: Share, second: Share): Me
   }
 }
 
-const columns = [
-  "calls",
-  "errors",
-  "cancelled",
-  "answered",
-  "duration",
-  "duration_squares",
-  "timed",
-  "ttft",
-  "ttft_squares",
-  "counted",
-  "tokens",
-  "tokens_squares",
-  "priced",
-  "cost",
-  "cost_squares"
-] as const
+const columns = ["calls", "errors", "cancelled", ...moments] as const
 
 type Sums = Readonly<Record<(typeof columns)[number], number>>
 

@@ -1,13 +1,15 @@
 /**
  * What calls cost: in the answer's header, the last chunk's usage, log line, span and metrics.
  *
- * A call is priced by the moment at which its request came, by the provider's name, else by its type; answers of the simulator are priced
- * as DeepSeek's. An answer from the cache costs nothing, and saves what its call would have cost now. A model without a price is counted, and costs neither nothing nor anything.
+ * A call is priced by the moment at which its request came, or to which it was put off, by the provider's name, else by its type; answers of the simulator are priced
+ * as DeepSeek's. An answer from the cache costs nothing, and saves what its call would have cost now. A local model costs nothing, unless it has a price. Any other model without a price is counted, and
+ * costs neither nothing nor anything.
  *
  * @since 0.1.0
  */
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as Pricing from "@ballast/deepseek/Pricing"
+import * as PromptSize from "@ballast/deepseek/PromptSize"
 import * as Settings from "@ballast/settings/Settings"
 import * as BigDecimal from "effect/BigDecimal"
 import type * as Context from "effect/Context"
@@ -16,9 +18,23 @@ import * as Metric from "effect/Metric"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Defer from "./Defer.ts"
+import { byLabels } from "./internal/byLabels.ts"
 import type { Exchange } from "./internal/exchange.ts"
 import * as PriceSettings from "./PriceSettings.ts"
 import { type GatewaySettings, placesOf, routing, targetsOf } from "./Settings.ts"
+
+/**
+ * What a call can cost, in the currency of the settings.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Bound {
+  /** The most: no cache hit, a token for each byte of the prompt, the longest answer. */
+  readonly most: BigDecimal.BigDecimal
+  /** Its prompt, as it is estimated. */
+  readonly prompt: BigDecimal.BigDecimal
+}
 
 /**
  * @category models
@@ -27,8 +43,10 @@ import { type GatewaySettings, placesOf, routing, targetsOf } from "./Settings.t
 export interface Costs {
   /** Notes on an exchange what its usage costs. */
   readonly note: (exchange: Exchange) => void
-  /** The most that a call can cost, at the dearest of its targets; in the currency of the settings. */
-  readonly bound: (request: ChatRequest, at: number) => Result.Result<Pricing.Cost, Pricing.UnknownPrice>
+  /** What a call can cost, at the dearest of its targets. */
+  readonly bound: (request: ChatRequest, at: number) => Result.Result<Bound, Pricing.UnknownPrice>
+  /** What a run of a local model costs, which has no tokens. */
+  readonly run: (model: string, at: number) => Result.Result<Bound, Pricing.UnknownPrice>
   /** Waits until a call of a model is cheaper at its first target, at most until a moment in milliseconds since 1970. */
   readonly cheaper: (model: string, until: number) => Effect.Effect<void>
   /** The prices in force, by the names of providers. */
@@ -49,25 +67,52 @@ const nothing = (currency: string, revision: string): Pricing.Cost => ({
   isCertain: true
 })
 
+/**
+ * The provider of runs of local models, and the type of providers whose models are local.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const local = "local"
+
+/** What local models cost that have no price. */
+const ofLocal = ({ currency }: PriceSettings.Prices): Pricing.Pricing =>
+  Pricing.make({ prices: [{ provider: local, model: "*", currency, hit: zero, miss: zero, output: zero }], currency })
+
 /** Prices of a provider's type hold for every provider of it that has none of its own. */
 const byName = (settings: GatewaySettings): Pricing.Pricing => {
   const pricing = PriceSettings.pricing(settings.prices)
+  const own = ofLocal(settings.prices)
   const { providers } = routing(settings)
   const typeOf = (provider: string): string => {
     const type = providers[provider]?.type ?? provider
     return type === "simulator" ? "deepseek" : type
   }
-  const either = <A>(
+  const first = <A>(
     { provider }: { readonly provider: string },
-    price: (provider: string) => Result.Result<A, Pricing.UnknownPrice>
-  ) => Result.orElse(price(provider), (unknown) => Result.mapError(price(typeOf(provider)), () => unknown))
+    price: (pricing: Pricing.Pricing, provider: string) => Result.Result<A, Pricing.UnknownPrice>
+  ) => {
+    const type = typeOf(provider)
+    return price(pricing, provider).pipe(
+      Result.orElse((unknown) => Result.mapError(price(pricing, type), () => unknown)),
+      Result.orElse((unknown) => type === local ? price(own, type) : Result.fail(unknown))
+    )
+  }
   return {
     revision: pricing.revision,
-    cost: (usage, call) => either(call, (provider) => pricing.cost(usage, { ...call, provider })),
-    estimate: (request, call) => either(call, (provider) => pricing.estimate(request, { ...call, provider })),
-    nextOffPeak: (call) => either(call, (provider) => pricing.nextOffPeak({ ...call, provider }))
+    cost: (usage, call) => first(call, (from, provider) => from.cost(usage, { ...call, provider })),
+    estimate: (request, call) => first(call, (from, provider) => from.estimate(request, { ...call, provider })),
+    nextOffPeak: (call) => first(call, (from, provider) => from.nextOffPeak({ ...call, provider }))
   }
 }
+
+/**
+ * The usage of a run of a local model.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const noTokens = { prompt_tokens: 0, completion_tokens: 0 }
 
 /**
  * Creates the costs of the settings' prices, which they follow.
@@ -85,22 +130,41 @@ export const make = Effect.fnUntraced(function*(
       current = next
       pricing = byName(next)
     }))
+  /** What can not be compared is as good as unknown. */
+  const comparable = (cost: Result.Result<Pricing.Cost, Pricing.UnknownPrice>, unknown: Pricing.UnknownPrice) =>
+    Result.filterOrFail(cost, ({ currency }) => currency === current.prices.currency, () => unknown)
   return {
     pricing: () => pricing,
+    run: (model, at) =>
+      Result.map(
+        comparable(
+          pricing.cost(noTokens, { provider: local, model, at }),
+          new Pricing.UnknownPrice({ provider: local, model })
+        ),
+        ({ total }) => ({ most: total, prompt: zero })
+      ),
     bound: (request, at) => {
       const { model } = request
-      const { currency } = current.prices
-      let dearest: Result.Result<Pricing.Cost, Pricing.UnknownPrice> = Result.fail(
+      const [most, estimated] = [PromptSize.mostOfPrompt(request), PromptSize.ofPrompt(request)]
+      let dearest: Result.Result<Bound, Pricing.UnknownPrice> = Result.fail(
         new Pricing.UnknownPrice({ provider: "this gateway", model })
       )
       for (const target of placesOf(routing(current), model)) {
         const asked = { ...request, model: target.model ?? model }
-        const cost = Result.map(pricing.estimate(asked, { provider: target.provider, at }), ({ bound }) => bound)
-        // What can not be compared is as good as unknown.
-        if (Result.isFailure(cost) || cost.success.currency !== currency) {
-          return Result.fail(new Pricing.UnknownPrice({ provider: target.provider, model: asked.model }))
-        }
-        if (Result.isFailure(dearest) || BigDecimal.isGreaterThan(cost.success.total, dearest.success.total)) {
+        const costOf = (promptTokens: number) =>
+          comparable(
+            Result.map(
+              pricing.estimate(asked, { provider: target.provider, at, promptTokens }),
+              ({ bound }) => bound
+            ),
+            new Pricing.UnknownPrice({ provider: target.provider, model: asked.model })
+          )
+        const cost = Result.map(
+          Result.all([costOf(most), costOf(estimated)]),
+          ([{ total }, { parts }]): Bound => ({ most: total, prompt: parts.miss })
+        )
+        if (Result.isFailure(cost)) return cost
+        if (Result.isFailure(dearest) || BigDecimal.isGreaterThan(cost.success.most, dearest.success.most)) {
           dearest = cost
         }
       }
@@ -114,7 +178,7 @@ export const make = Effect.fnUntraced(function*(
           : Defer.wait(pricing, { provider: target.provider, model: target.model ?? model }, until)
       }),
     note: (exchange) => {
-      const { began: at, place, usage } = exchange
+      const { began, madeAt: at = began, place, usage } = exchange
       if (usage == null || place === undefined) return
       const { cache, model, provider } = place
       if (cache?.state === "hit" || cache?.state === "stale") {
@@ -138,27 +202,29 @@ export const make = Effect.fnUntraced(function*(
  */
 export const format = ({ currency, total }: Pricing.Cost): string => `${BigDecimal.format(total)} ${currency}`
 
-const spent = Metric.counter("ballast_cost_total", { description: "What calls cost, by currency", incremental: true })
+const spent = byLabels((client: string, provider: string, model: string, currency: string) =>
+  Metric.counter("ballast_cost_total", {
+    description: "What calls cost, by currency",
+    incremental: true,
+    attributes: { client, provider, model, currency }
+  })
+)
 
-const unknown = Metric.counter("ballast_unknown_prices_total", {
-  description: "Calls of models whose price is not known",
-  incremental: true
-})
+const unknown = byLabels((provider: string) =>
+  Metric.counter("ballast_unknown_prices_total", {
+    description: "Calls of models whose price is not known",
+    incremental: true,
+    attributes: { provider }
+  })
+)
 
-const uncertain = Metric.counter("ballast_uncertain_prices_total", {
-  description: "Calls at the peak price because the holidays of the year are not known",
-  incremental: true
-})
-
-const labelled = new Map<string, typeof spent>()
-
-/** Names are of settings and price lists, so their combinations are bounded. */
-const labelledOf = (metric: typeof spent, name: string, labels: Record<string, string>): typeof spent => {
-  const key = JSON.stringify([name, labels])
-  let made = labelled.get(key)
-  if (made === undefined) labelled.set(key, made = Metric.withAttributes(metric, labels))
-  return made
-}
+const uncertain = byLabels((provider: string) =>
+  Metric.counter("ballast_uncertain_prices_total", {
+    description: "Calls at the peak price because the holidays of the year are not known",
+    incremental: true,
+    attributes: { provider }
+  })
+)
 
 /**
  * Counts what a call cost, or that it is not known.
@@ -169,10 +235,11 @@ const labelledOf = (metric: typeof spent, name: string, labels: Record<string, s
 export const count = ({ client, cost, place, unpriced }: Exchange, context: Context.Context<never>): void => {
   if (cost !== undefined) {
     const { currency, isCertain, price: { model }, total } = cost
-    const labels = { client: client.name, provider: place?.provider ?? "ballast", model, currency }
-    labelledOf(spent, "cost", labels).updateUnsafe(BigDecimal.toNumberUnsafe(total), context)
-    if (!isCertain) labelledOf(uncertain, "uncertain", { provider: labels.provider }).updateUnsafe(1, context)
+    const provider = place?.provider ?? "ballast"
+    // Names are of settings and price lists, so their combinations are bounded.
+    spent(client.name, provider, model, currency).updateUnsafe(BigDecimal.toNumberUnsafe(total), context)
+    if (!isCertain) uncertain(provider).updateUnsafe(1, context)
   } else if (unpriced === true && place?.provider !== undefined) {
-    labelledOf(unknown, "unknown", { provider: place.provider }).updateUnsafe(1, context)
+    unknown(place.provider).updateUnsafe(1, context)
   }
 }

@@ -252,6 +252,16 @@ const rows: { readonly [K in Key]: Row } = {
   BudgetExceeded: { status: 429, type: "rate_limit_error", code: "budget_exceeded" },
   BudgetsUnavailable: { status: 503, type: "gateway_error", code: "budgets_unavailable" },
   PriceUnknown: { status: 403, type: "permission_error", code: "price_unknown" },
+  LocalModelNotReady: { status: 503, type: "local_model_error", code: "local_model_not_ready" },
+  LocalModelBusy: { status: 503, type: "local_model_error", code: "local_model_busy" },
+  LocalModelTooSlow: { status: 504, type: "local_model_error", code: "local_model_too_slow" },
+  LocalModelFailed: { status: 500, type: "local_model_error", code: "local_model_failed" },
+  WorkflowNotFound: { status: 404, type: "invalid_request_error", code: "workflow_not_found" },
+  RunNotFound: { status: 404, type: "invalid_request_error", code: "run_not_found" },
+  RunConflict: { status: 409, type: "invalid_request_error", code: "run_conflict" },
+  IdempotencyKeyReused: { status: 422, type: "invalid_request_error", code: "idempotency_key_reused" },
+  TooManyRuns: { status: 429, type: "rate_limit_error", code: "too_many_runs" },
+  DecisionNotAllowed: { status: 403, type: "permission_error", code: "decision_not_allowed" },
   UnknownRoute: { status: 404, type: "invalid_request_error", code: "unknown_url" },
   MethodNotAllowed: { status: 405, type: "invalid_request_error", code: "method_not_allowed" },
   Stopping: { status: 503, type: "gateway_error", code: "stopping" }
@@ -278,7 +288,12 @@ const internal: ErrorResponse = {
 const faults: { readonly [C in Rejection.Case]?: ChatFault.Fault } = {
   BudgetsUnavailable: "ballast",
   Busy: "policy",
+  TooManyRuns: "policy",
   ClientKeysUnavailable: "ballast",
+  LocalModelBusy: "policy",
+  LocalModelFailed: "provider",
+  LocalModelNotReady: "ballast",
+  LocalModelTooSlow: "provider",
   RecordsUnavailable: "ballast",
   Stopping: "ballast"
 }

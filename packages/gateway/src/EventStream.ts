@@ -216,7 +216,8 @@ const pump = <A, E, E2>(source: Stream.Stream<A, E>, writing: Writing<A, E | E2>
   Effect.scoped(
     Effect.flatMap(
       Stream.toPull(source),
-      (pull) => Pull.catchDone(Effect.forever(Effect.flatMap(pull, writing.items)), () => Effect.void)
+      (pull) =>
+        Pull.catchDone(Effect.forever(Effect.flatMap(pull, writing.items), { disableYield: true }), () => Effect.void)
     )
   )
 

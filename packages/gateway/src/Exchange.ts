@@ -15,6 +15,7 @@ import * as Content from "@ballast/telemetry/Content"
 import * as Exemplars from "@ballast/telemetry/Exemplars"
 import { Attribute } from "@ballast/telemetry/GenAi"
 import * as Propagation from "@ballast/telemetry/Propagation"
+import * as SpanAttributes from "@ballast/telemetry/SpanAttributes"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -32,28 +33,29 @@ import * as Costs from "./Costs.ts"
 import type { ErrorResponse } from "./ErrorResponse.ts"
 import { isClientGone } from "./EventStream.ts"
 import * as Fault from "./Fault.ts"
+import { byLabels } from "./internal/byLabels.ts"
 import type { Exchange } from "./internal/exchange.ts"
 import type { Match, Route, Routes } from "./Routes.ts"
 
 export type { Exchange } from "./internal/exchange.ts"
 
-const duration = (attributes: { readonly method: string; readonly route: string; readonly status: string }) =>
-  Metric.histogram("http_request_duration_seconds", {
+const durationOf = byLabels((method: string, route: string, status: string) =>
+  Exemplars.observing(Metric.histogram("http_request_duration_seconds", {
     description: "Time from a request to the end of its answer",
-    attributes,
+    attributes: { method, route, status },
     boundaries: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640]
-  })
+  }))
+)
 
 const active = Metric.gauge("http_server_active_requests", { description: "Requests that are being answered" })
 
-const overhead = (route: string) =>
+const overheadOf = byLabels((route: string) =>
   Metric.histogram("ballast_overhead_seconds", {
     description: "Time that a call took here: without its attempts at the service, and without waits in policies",
     attributes: { route },
     boundaries: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1]
   })
-
-const overheads = new Map<string, ReturnType<typeof overhead>>()
+)
 
 /**
  * Milliseconds of the monotonic clock.
@@ -67,49 +69,38 @@ export const now = (context: Context.Context<never>): number =>
 /** A call without an attempt was answered from a cache, or joined another: what it took says nothing. */
 const countOverhead = ({ call, calledAt, route }: Exchange, context: Context.Context<never>): void => {
   if (call === undefined || calledAt === undefined || call.attempts === 0) return
-  let metric = overheads.get(route)
-  if (metric === undefined) overheads.set(route, metric = overhead(route))
   const millis = now(context) - calledAt - call.upstream - call.waited
   // Attempts of a hedge run at the same time.
-  metric.updateUnsafe(Math.max(0, millis) / 1000, context)
+  overheadOf(route).updateUnsafe(Math.max(0, millis) / 1000, context)
 }
 
 const saneId = /^[\w.:@/+=-]{1,128}$/
 
 const methods: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 
-const durations = new Map<string, Exemplars.Observe>()
-
-/** Routes, methods and statuses are few, so every combination is made once. */
-const durationOf = ({ method: given, route, status }: Exchange): Exemplars.Observe => {
-  const method = methods.has(given) ? given : "other"
-  const key = `${method} ${status} ${route}`
-  let observe = durations.get(key)
-  if (observe === undefined) {
-    observe = Exemplars.observing(duration({ method, route, status: String(status) }))
-    durations.set(key, observe)
-  }
-  return observe
+const countDuration = (
+  { method, route, status }: Exchange,
+  millis: number,
+  context: Context.Context<never>,
+  span: Tracer.Span
+): void => {
+  const known = methods.has(method) ? method : "other"
+  durationOf(known, route, String(status))(millis / 1000, context, span)
 }
 
-const routed = Metric.counter("ballast_routed_requests_total", {
-  description: "Requests by the place that answered, or was asked last",
-  incremental: true
-})
-
-const routedBy = new Map<string, typeof routed>()
+const routedTo = byLabels((provider: string, account: string, arm: string, status: string) =>
+  Metric.counter("ballast_routed_requests_total", {
+    description: "Requests by the place that answered, or was asked last",
+    incremental: true,
+    attributes: { provider, account, arm, status }
+  })
+)
 
 /** Providers, accounts and arms are those of the settings. */
 const countRouted = ({ place, status }: Exchange, context: Context.Context<never>): void => {
   if (place?.provider === undefined) return
   const { account = "", arm = "", provider } = place
-  const key = JSON.stringify([provider, account, arm, status])
-  let metric = routedBy.get(key)
-  if (metric === undefined) {
-    metric = Metric.withAttributes(routed, { provider, account, arm, status: String(status) })
-    routedBy.set(key, metric)
-  }
-  metric.updateUnsafe(1, context)
+  routedTo(provider, account, arm, String(status)).updateUnsafe(1, context)
 }
 
 const noStack = { captureStackTrace: false } as const
@@ -124,6 +115,12 @@ const maxLength = 256
 /** The beginning of a text that a client chose, as spans and logs keep it. */
 const clip = (text: string): string => text.length > maxLength ? `${text.slice(0, maxLength)}…` : text
 
+/** A UUID of version 7, which begins with the time: an index over them, as the ledger has one, grows at its end. */
+const makeId = (now: number): string => {
+  const time = now.toString(16).padStart(12, "0")
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${randomUUID().slice(15)}`
+}
+
 const start = (
   request: HttpServerRequest,
   path: string,
@@ -132,7 +129,7 @@ const start = (
   began: number
 ): Exchange => {
   const given = request.headers["x-request-id"]
-  const id = given !== undefined && saneId.test(given) ? given : randomUUID()
+  const id = given !== undefined && saneId.test(given) ? given : makeId(began)
   return {
     id,
     began,
@@ -146,6 +143,16 @@ const start = (
     status: unanswered
   }
 }
+
+/**
+ * The exchange of a call that comes with no request of its own.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const ofCall = (
+  given: Pick<Exchange, "id" | "route" | "client" | "model" | "began" | "upstream">
+): Exchange => ({ ...given, traceId: "", method: "", path: "", params: {}, status: unanswered })
 
 /** A text as a header can hold it: visible ASCII, the rest percent-encoded. */
 const headerText = (text: string): string =>
@@ -248,33 +255,31 @@ const log = (exchange: Exchange, began: number, millis: number, quiet: boolean) 
 const attributesOfCache = (
   { near, state }: RouteInfo.Cached,
   content: Content.Content | undefined
-): ReadonlyArray<readonly [string, unknown]> => [
-  ["ballast.cache", state],
-  ["ballast.cache.similarity", near?.similarity],
-  ["ballast.cache.question", near?.hash],
-  ["ballast.cache.question.text", content && near && Content.kept(content, near.question)]
-]
+): Readonly<Record<string, unknown>> => ({
+  "ballast.cache": state,
+  "ballast.cache.similarity": near?.similarity,
+  "ballast.cache.question": near?.hash,
+  "ballast.cache.question.text": content && near && Content.kept(content, near.question)
+})
 
 const attributesOf = (
   exchange: Exchange,
   content: Content.Content | undefined
-): ReadonlyArray<readonly [string, unknown]> => [
-  [Attribute.httpMethod, exchange.method],
-  [Attribute.httpStatus, exchange.status],
-  [Attribute.urlPath, exchange.path],
-  ["http.route", exchange.route],
-  ["ballast.request.id", exchange.id],
-  ["ballast.client", exchange.client.name],
-  ["ballast.provider", exchange.place?.provider],
-  ["ballast.account", exchange.place?.account],
-  ["ballast.model", exchange.place?.model],
-  ["ballast.arm", exchange.place?.arm],
-  ...(exchange.place?.cache === undefined ? [] : attributesOfCache(exchange.place.cache, content)),
-  ["ballast.cost", exchange.cost && Costs.format(exchange.cost)],
-  // A request that the caller got wrong was served well: the conventions have no `error.type` then.
-  [Attribute.errorType, exchange.status >= 400 && exchange.status < 499 ? undefined : exchange.error],
-  ["ballast.error", exchange.error]
-]
+): Readonly<Record<string, unknown>> => ({
+  [Attribute.httpMethod]: exchange.method,
+  [Attribute.httpStatus]: exchange.status,
+  [Attribute.urlPath]: exchange.path,
+  "http.route": exchange.route,
+  "ballast.request.id": exchange.id,
+  "ballast.client": exchange.client.name,
+  "ballast.provider": exchange.place?.provider,
+  "ballast.account": exchange.place?.account,
+  "ballast.model": exchange.place?.model,
+  "ballast.arm": exchange.place?.arm,
+  ...(exchange.place?.cache && attributesOfCache(exchange.place.cache, content)),
+  "ballast.cost": exchange.cost && Costs.format(exchange.cost),
+  "ballast.error": exchange.error
+})
 
 const endSpan = (
   span: Tracer.Span,
@@ -284,9 +289,10 @@ const endSpan = (
 ): void => {
   // A span of Effect's own tracer goes nowhere.
   if (!(span instanceof Tracer.NativeSpan)) {
-    for (const [key, value] of attributesOf(exchange, content)) {
-      if (value !== undefined) span.attribute(key, value)
-    }
+    SpanAttributes.later(span, () => attributesOf(exchange, content))
+    const { error, status } = exchange
+    // A request that the caller got wrong was served well: the conventions have no `error.type` then.
+    if (error !== undefined && (status < 400 || status >= 499)) span.attribute(Attribute.errorType, error)
   }
   span.end(endTime, exchange.status >= 500 ? Exit.fail(exchange.error) : Exit.void)
 }
@@ -314,20 +320,16 @@ export const fail = (exchange: Exchange, error: ErrorResponse, cause: Cause.Caus
   exchange.upstreamDetail = error.detail
 }
 
-/** Runs in the span of a request, whose id all lines of the log have. */
-const within = <A, E, R>(
-  handled: Effect.Effect<A, E, R>,
-  span: Tracer.Span,
-  request_id: string
-): Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>> =>
-  Effect.updateContext(handled, (context: Context.Context<Exclude<R, Tracer.ParentSpan>>) =>
-    context.pipe(
-      Context.add(Tracer.ParentSpan, span),
-      Context.add(References.CurrentLogAnnotations, {
-        ...Context.get(context, References.CurrentLogAnnotations),
-        request_id
-      })
-    ) as Context.Context<R>) // what was excluded is there
+/** Gives all lines of the log the id of the request. */
+const annotated = <R>(context: Context.Context<R>, request_id: string): Context.Context<R> =>
+  Context.add(context, References.CurrentLogAnnotations, {
+    ...Context.get(context, References.CurrentLogAnnotations),
+    request_id
+  })
+
+/** Runs in a context that is made of the fiber's own. */
+const within = <A, E, R>(self: Effect.Effect<A, E, R>, context: Context.Context<never>): Effect.Effect<A, E, R> =>
+  Effect.updateContext(self, (_: Context.Context<R>) => context as Context.Context<R>) // it has all that the fiber's has
 
 /**
  * Runs `handle` for the current request and observes the exchange. `upstream` is the kind of upstream that answers.
@@ -365,7 +367,10 @@ export const observe = <E, R>(
       Context.get(context, Propagation.Settings)
     )
 
-    const observed = Effect.flatMap(
+    // What runs for the request, its line of the log included, runs in one of two contexts that are made once.
+    const outer = carried === undefined ? context : Context.add(context, Propagation.Carried, carried)
+
+    return Effect.flatMap(
       Effect.makeSpan(exchange.route === "unknown" ? exchange.method : `${exchange.method} ${exchange.route}`, {
         ...noStack,
         kind: "server",
@@ -374,11 +379,12 @@ export const observe = <E, R>(
       (span) => {
         exchange.traceId = Propagation.traceIdOf(carried, span)
         if (carried?.traceId !== undefined) span.attribute(Attribute.traceId, carried.traceId)
+        const own = Context.add(outer, Tracer.ParentSpan, span)
         const finish = (exit: Exit.Exit<unknown, unknown>) => {
           if (Exit.isFailure(exit)) cut(exchange, exit.cause)
           const millis = clock.currentTimeMillisUnsafe() - began
           active.updateUnsafe(--running, context)
-          durationOf(exchange)(millis / 1000, context, span)
+          countDuration(exchange, millis, context, span)
           countRouted(exchange, context)
           countOverhead(exchange, context)
           Costs.count(exchange, context)
@@ -388,19 +394,16 @@ export const observe = <E, R>(
           const access = log(exchange, began, millis, match?.route.quiet === true)
           // A client that went away has no answer, so no reason either.
           const isFailedCall = exchange.reason !== undefined && match?.route.dialect !== undefined
-          const line = Effect.provideService(
+          return within(
             isFailedCall || exchange.defect !== undefined ? Effect.andThen(access, options.failed(exchange)) : access,
-            Tracer.ParentSpan,
-            span
+            own
           )
-          return carried === undefined ? line : Effect.provideService(line, Propagation.Carried, carried)
         }
         return Effect.andThen(
           Scope.addFinalizerExit(Context.get(context, Scope.Scope), finish),
-          within(handle(exchange, request, match?.route), span, exchange.id)
+          within(handle(exchange, request, match?.route), annotated(own, exchange.id))
         )
       }
     )
-    return carried === undefined ? observed : Effect.provideService(observed, Propagation.Carried, carried)
   })
 }

@@ -9,6 +9,7 @@
 import type * as ChatFault from "@ballast/chat/Fault"
 import type * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
+import { byLabels } from "./internal/byLabels.ts"
 import type { Exchange } from "./internal/exchange.ts"
 
 /**
@@ -17,12 +18,13 @@ import type { Exchange } from "./internal/exchange.ts"
  */
 export type Fault = ChatFault.Fault | "none"
 
-const requests = Metric.counter("ballast_requests_total", {
-  description: "Requests that were answered, by whose fault a failure is",
-  incremental: true
-})
-
-const counters = new Map<string, typeof requests>()
+const requests = byLabels((route: string, fault: string) =>
+  Metric.counter("ballast_requests_total", {
+    description: "Requests that were answered, by whose fault a failure is",
+    incremental: true,
+    attributes: { route, fault }
+  })
+)
 
 /**
  * Counts a request that has ended. Routes and faults are few.
@@ -31,13 +33,6 @@ const counters = new Map<string, typeof requests>()
  * @since 0.1.0
  */
 export const count = (exchange: Exchange, context: Context.Context<never>): void => {
-  const { route } = exchange
   const fault: Fault = exchange.fault ?? "none"
-  const key = `${fault} ${route}`
-  let counter = counters.get(key)
-  if (counter === undefined) {
-    counter = Metric.withAttributes(requests, { route, fault })
-    counters.set(key, counter)
-  }
-  counter.updateUnsafe(1, context)
+  requests(exchange.route, fault).updateUnsafe(1, context)
 }

@@ -5,7 +5,7 @@
  * {"request_id":"4f1c…","name":"helpful","value":true,"comment":"right at once"}
  * ```
  *
- * It may come at any time, also before the call's row is written, and from another service with a key of its own. The newest of a client, a request and a name counts.
+ * It may come at any time, also before the call's row is written or while the database is down, and from another service with a key of its own. The newest of a client, a request and a name counts.
  * Comparisons of arms have a measure for each name.
  *
  * @since 0.1.0
@@ -13,10 +13,9 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import type { SqlError } from "effect/sql/SqlError"
 import type { Bodies } from "./Body.ts"
-import type { Database } from "./Database.ts"
 import { isObject } from "./internal/envelope.ts"
+import type * as Ledger from "./Ledger.ts"
 import { Rejection } from "./Rejection.ts"
 import type * as Routes from "./Routes.ts"
 
@@ -64,48 +63,36 @@ const decode = (json: unknown): Feedback | Rejection => {
   return { request_id, name, value, comment }
 }
 
-/**
- * Keeps feedback, in place of what the client said of the request under the same name.
- *
- * @category constructors
- * @since 0.1.0
- */
-export const keep = (
-  database: Database,
-  { comment = "", name, request_id, value }: Feedback,
-  client: string
-): Effect.Effect<void, SqlError> =>
-  Effect.flatMap(Clock.currentTimeMillis, (at) =>
-    Effect.asVoid(database.use((sql) => {
-      const row = {
-        request_id,
-        name,
-        client,
-        at,
-        kind: typeof value === "boolean" ? "boolean" : value === undefined ? "comment" : "number",
-        value: value === undefined ? null : Number(value),
-        comment: comment.replaceAll("\u0000", " ").toWellFormed()
-      }
-      return sql`INSERT INTO ballast_feedback ${
-        sql.insert(row)
-      } ON CONFLICT (request_id, name, client) DO UPDATE SET at = excluded.at, kind = excluded.kind, value = excluded.value, comment = excluded.comment`
-    })))
+/** A row of what a client said, at a moment in milliseconds since 1970. */
+const rowOf = ({ comment = "", name, request_id, value }: Feedback, client: string, at: number): Ledger.Feedback => ({
+  request_id,
+  name,
+  client,
+  at,
+  kind: typeof value === "boolean" ? "boolean" : value === undefined ? "comment" : "number",
+  value: value === undefined ? null : Number(value),
+  comment: comment.replaceAll("\u0000", " ").toWellFormed()
+})
 
-const down = new Rejection({
+const full = new Rejection({
   case: "RecordsUnavailable",
-  detail: "Feedback can not be kept now, since the gateway's database is down. Send it again later."
+  detail:
+    "Feedback can not be kept now, since the gateway's database is down and its spool is full. Send it again later."
 })
 
 /**
  * @category handlers
  * @since 0.1.0
  */
-export const make =
-  (options: { readonly bodies: Bodies; readonly database: Database }): Routes.Handler => ({ client }, request) =>
-    Effect.gen(function*() {
-      const { json } = yield* options.bodies.read(request)
-      const feedback = decode(json)
-      if (feedback instanceof Rejection) return yield* feedback
-      yield* Effect.mapError(keep(options.database, feedback, client.name), () => down)
-      return HttpServerResponse.jsonUnsafe({ object: "feedback", request_id: feedback.request_id, name: feedback.name })
-    })
+export const make = (
+  options: { readonly bodies: Bodies; readonly ledger: Pick<Ledger.Ledger, "feedback"> }
+): Routes.Handler =>
+({ client }, request) =>
+  Effect.gen(function*() {
+    const { json } = yield* options.bodies.read(request)
+    const feedback = decode(json)
+    if (feedback instanceof Rejection) return yield* feedback
+    const now = yield* Clock.currentTimeMillis
+    if (!options.ledger.feedback(rowOf(feedback, client.name, now))) return yield* full
+    return HttpServerResponse.jsonUnsafe({ object: "feedback", request_id: feedback.request_id, name: feedback.name })
+  })

@@ -1,12 +1,14 @@
 /**
  * Deletes what is kept of a client's calls: their rows, the sums that they are part of, and feedback that it gave.
  *
- * Rows are deleted some at a time, so that others are written meanwhile. What waits in the spool is written first.
+ * Rows are deleted some at a time, so that others are written meanwhile. What waits in the spool is written first. What the client spent on each
+ * day of this month stays until the month is over, since its budgets begin with it.
  *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
+import { deleteSums } from "./internal/ledger/spent.ts"
 import type { Records } from "./Records.ts"
 
 /**
@@ -19,6 +21,8 @@ export interface Forgotten {
   readonly calls: number
   readonly sums: number
   readonly feedback: number
+  /** Days of this month whose cost is kept. */
+  readonly spent: number
 }
 
 const some = 1_000
@@ -42,9 +46,9 @@ export const client = Effect.fnUntraced(function*(
     calls += rows.length
     more = rows.length === some
   }
-  const sums = yield* database.use((sql) => sql`DELETE FROM ballast_usage WHERE client = ${name} RETURNING start`)
+  const { spent, sums } = yield* database.use((sql) => deleteSums(sql, name))
   const feedback = yield* database.use((sql) =>
     sql`DELETE FROM ballast_feedback WHERE client = ${name} RETURNING request_id`
   )
-  return { calls, sums: sums.length, feedback: feedback.length }
+  return { calls, sums, feedback: feedback.length, spent }
 })

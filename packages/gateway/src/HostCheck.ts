@@ -71,8 +71,14 @@ const unknownOrigin = new Rejection({
 })
 
 /** Names and values take turns. */
-const countHosts = (rawHeaders: ReadonlyArray<string>): number =>
-  rawHeaders.filter((text, i) => i % 2 === 0 && text.length === 4 && text.toLowerCase() === "host").length
+const countHosts = (rawHeaders: ReadonlyArray<string>): number => {
+  let count = 0
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]
+    if (name?.length === 4 && name.toLowerCase() === "host") count++
+  }
+  return count
+}
 
 /** The ports that are left out where they are the scheme's own. */
 const standardPorts: ReadonlyMap<string, string> = new Map([["http", "80"], ["https", "443"]])

@@ -5,7 +5,10 @@
  * (UTC), and removes the file. So a database that is slow or down costs no call; what waits is bounded on disk, and what finds no room is counted as dropped. A row's own id makes a second
  * attempt at it harmless: a batch whose answer was lost, or a file that a killed process left, is written again and counts once.
  *
- * Rows are kept for `keepCalls`, sums by hour for `keepHours`, sums by day until the client's data is deleted.
+ * What clients say of answers goes the same way.
+ *
+ * Rows are kept for `keepCalls`, sums by hour for `keepHours`, sums by day until the client's data is deleted; then what it spent on each day of the
+ * month stays until the month is over.
  *
  * | metric | what it counts |
  * |---|---|
@@ -28,11 +31,12 @@ import * as Semaphore from "effect/Semaphore"
 import type { SqlError } from "effect/sql/SqlError"
 import { randomBytes } from "node:crypto"
 import type { Database } from "./Database.ts"
-import type { Call } from "./internal/ledger/call.ts"
+import { type Call, type Feedback, isCall, isFeedback } from "./internal/ledger/call.ts"
+import { beginOfMonth } from "./internal/ledger/spent.ts"
 import * as Spool from "./internal/ledger/spool.ts"
-import { write } from "./internal/ledger/write.ts"
+import { write, writeFeedback } from "./internal/ledger/write.ts"
 
-export { Call } from "./internal/ledger/call.ts"
+export { Call, Feedback } from "./internal/ledger/call.ts"
 
 /**
  * @category models
@@ -41,6 +45,8 @@ export { Call } from "./internal/ledger/call.ts"
 export interface Ledger {
   /** Takes the row of a call that has ended; costs microseconds, and never fails. */
   readonly record: (call: Omit<Call, "id">) => void
+  /** Takes what a client said of an answer; false when there is no room for it. */
+  readonly feedback: (feedback: Feedback) => boolean
   /** Writes all that waits now. Fails when the database does. */
   readonly flush: Effect.Effect<void, SqlError>
   /** Deletes what is older than is kept. Runs by itself, each hour. */
@@ -116,6 +122,7 @@ const failures = Metric.counter("ballast_ledger_write_failures_total", {
  */
 export const none: Ledger = {
   record: () => {},
+  feedback: () => true,
   flush: Effect.void,
   clean: Effect.void,
   waiting: () => ({ rows: 0, bytes: 0 })
@@ -172,12 +179,15 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     })
 
   const writeSegment = Effect.fnUntraced(function*(segment: Spool.Segment) {
-    const calls = spool.read(segment)
+    const rows = spool.read(segment)
+    const calls = rows.filter(isCall)
+    const feedback = rows.filter(isFeedback)
     for (let from = 0; from < calls.length; from += batch) {
       for (const { id } of yield* writeAll(calls.slice(from, from + batch))) {
         outcomes[id.startsWith(run) ? "written" : "replayed"].updateUnsafe(1, context)
       }
     }
+    if (feedback.length > 0) yield* database.use((sql) => writeFeedback(sql, feedback))
     spool.done(segment)
     measure()
   })
@@ -240,6 +250,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     yield* database.use((sql) =>
       sql`DELETE FROM ballast_usage WHERE span = 'hour' AND start < ${before(options.keepHours ?? defaults.keepHours)}`
     )
+    yield* database.use((sql) => sql`DELETE FROM ballast_usage WHERE span = 'spent' AND start < ${beginOfMonth(now)}`)
   })
   const cleaning = Effect.catch(
     clean,
@@ -267,9 +278,15 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
 
   return {
     record: (call) => {
-      const isKept = spool.append({ id: `${run}-${(made++).toString(36)}`, ...call })
+      // The engine copies an object quickly where it comes first.
+      const isKept = spool.append({ ...call, id: `${run}-${(made++).toString(36)}` })
       if (!isKept) outcomes.dropped.updateUnsafe(1, context)
       arrived.openUnsafe()
+    },
+    feedback: (feedback) => {
+      const isKept = spool.append(feedback)
+      arrived.openUnsafe()
+      return isKept
     },
     flush,
     clean,

@@ -2,7 +2,7 @@
  * Settings from the configuration of a LiteLLM proxy, with a list of what has no counterpart.
  *
  * Deployments of one service become one provider, whose accounts are told apart by their keys; a group of deployments becomes a model with
- * a target for each; fallbacks become failover. References to the environment stay references. What speaks another API than OpenAI's is
+ * a target for each; fallbacks become failover; the cache and the database are taken over. References to the environment stay references. What speaks another API than OpenAI's is
  * left out and listed.
  *
  * @see {@link https://docs.litellm.ai/docs/proxy/config_settings} for the format
@@ -112,8 +112,14 @@ interface Target {
   weight?: number
 }
 
+interface Cache {
+  readonly timeToLive?: string
+  readonly shared: true
+}
+
 interface Model {
   targets: Array<Target>
+  cache?: Cache
   choice?: "weighted" | "least-loaded"
   failover?: Array<Target>
 }
@@ -302,6 +308,46 @@ class Reading {
 
 type Section = Readonly<Record<string, unknown>>
 
+/** Its Redis as a URL, where its host is named. */
+const redisOf = ({ host, password, port, url }: Section): string | undefined => {
+  if (isText(url)) return textOf(url)
+  if (!isText(host)) return undefined
+  const secret = isText(password)
+    ? `:${reference.test(password) ? textOf(password) : encodeURIComponent(password)}@`
+    : ""
+  return `redis://${secret}${textOf(host)}:${isText(port) ? textOf(port) : isNumber(port) ? port : 6379}`
+}
+
+/** The cache of all models; gives the URL of its Redis. */
+const cacheOf = (reading: Reading, { cache, cache_params: params }: Section): string | undefined => {
+  if (cache !== true) return undefined
+  const where = "litellm_settings.cache"
+  const { ttl, type = "redis", ...place } = typeof params === "object" && params !== null ? params as Section : {} // a map
+  if (type !== "redis" && type !== "local") {
+    reading.note(
+      where,
+      `${
+        String(type)
+      } has no counterpart but models.<name>.cache.semantic, which needs a model for embeddings; left out`
+    )
+    return undefined
+  }
+  const made: Cache = { ...(isNumber(ttl) && { timeToLive: seconds(ttl) }), shared: true }
+  for (const model of Object.values(reading.models)) model.cache = made
+  reading.note(where, "all clients get each other's answers, as in LiteLLM; take shared out to keep them apart")
+  const left = Object.keys(place).filter((key) => !["host", "port", "password", "url"].includes(key))
+  if (left.length > 0) {
+    reading.note(
+      "no counterpart",
+      left.map((key) => `litellm_settings.cache_params.${key}`).join(", ")
+    )
+  }
+  if (type === "local") return undefined
+  const url = redisOf(place)
+  if (url === undefined) reading.note(where, "no host is named, so answers are kept in memory; redis.url names a Redis")
+  return url
+}
+
 interface Policies {
   retry?: object
   deadlines?: Record<string, string>
@@ -319,6 +365,9 @@ const policiesOf = (reading: Reading, router: Section, library: Section): Polici
         if (!to.includes(from)) reading.failover(where, from, to)
       }
     },
+    // Read before.
+    cache: () => {},
+    cache_params: () => {},
     model_group_alias: (value, where) => reading.aliases(where, value),
     routing_strategy: (value, where) => {
       const choice = isText(value) ? choices[value] : undefined
@@ -361,9 +410,17 @@ export const convert = (text: string): Imported | string => {
   if (decoded?.model_list == null) return "it has no model_list, so it is no configuration of a LiteLLM proxy"
   const reading = new Reading()
   decoded.model_list.forEach((deployment, index) => reading.deployment(deployment, index))
+  const redis = cacheOf(reading, decoded.litellm_settings ?? {})
   const policies = policiesOf(reading, decoded.router_settings ?? {}, decoded.litellm_settings ?? {})
   reading.tidy()
-  const { master_key, ...general } = decoded.general_settings ?? {}
+  const { database_url, master_key, ...general } = decoded.general_settings ?? {}
+  const database = isText(database_url) ? textOf(database_url) : undefined
+  if (database !== undefined) {
+    reading.note(
+      "general_settings.database_url",
+      "tables of its own are made there; LiteLLM's keys and spend are not read"
+    )
+  }
   const key = isText(master_key) ? textOf(master_key) : undefined
   const left = [
     ...Object.keys(general).map((name) => `general_settings.${name}`),
@@ -372,6 +429,8 @@ export const convert = (text: string): Imported | string => {
   if (left.length > 0) reading.note("no counterpart", left.join(", "))
   const settings = {
     ...(key === undefined ? undefined : { clients: { master: { keys: [key] } }, admin: { keys: { master: [key] } } }),
+    ...(database === undefined ? undefined : { database }),
+    ...(redis === undefined ? undefined : { redis: { url: redis } }),
     providers: reading.providers,
     models: reading.models,
     ...(isEmpty(policies) ? undefined : { policies })

@@ -23,6 +23,9 @@ export const Prices = Field.section({
   }),
   peakHours: Schema.Record(Schema.String, PeakHours.PeakHours).pipe(Field.withDefault({})).annotate({
     description: "Peak hours by name, beside `deepseek`, or in its place."
+  }),
+  tokenizer: Schema.Boolean.pipe(Field.withDefault(false)).annotate({
+    description: "Whether `/v1/estimate` counts prompts with DeepSeek's tokenizer. Its packages are installed apart."
   })
 })
 

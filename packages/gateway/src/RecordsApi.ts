@@ -11,9 +11,9 @@ import * as Calls from "./Calls.ts"
 import { parseTime } from "./ClientKeys.ts"
 import * as Comparison from "./Comparison.ts"
 import { isNetwork } from "./internal/addresses.ts"
-import { Conflict, StoreDown, UnknownName } from "./internal/adminErrors.ts"
+import { Conflict, StoreDown, UnknownName, WrongRequest } from "./internal/adminErrors.ts"
 import { expectedWhen, isWhen } from "./internal/when.ts"
-import { Limits } from "./Limits.ts"
+import * as Limits from "./Limits.ts"
 import * as UsageReport from "./UsageReport.ts"
 
 const Time = Schema.Int.annotate({ description: "Milliseconds since the epoch" })
@@ -51,7 +51,7 @@ export const NewClient = Schema.Struct({
     description: "Addresses and networks that it may call from. Default: anywhere"
   }),
   expires: Schema.optionalKey(Moment).annotate({ description: "When it may no longer call. Default: never" }),
-  limits: Schema.optionalKey(Limits).annotate({
+  limits: Schema.optionalKey(Limits.Limits).annotate({
     description: "What it may ask for and spend. Default: that of clientLimits"
   })
 })
@@ -70,7 +70,7 @@ export const Client = Schema.Struct({
   models: Schema.NullOr(Schema.Array(Schema.String)),
   addresses: Schema.NullOr(Schema.Array(Schema.String)),
   expiresAt: Schema.NullOr(Time),
-  limits: Schema.NullOr(Limits),
+  limits: Schema.NullOr(Limits.Limits),
   createdAt: Schema.NullOr(Time),
   createdBy: Schema.NullOr(Schema.String),
   revokedAt: Schema.NullOr(Time),
@@ -94,6 +94,18 @@ export const Made = Schema.Struct({
 })
 
 /**
+ * How many answers were dropped from the caches.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const DroppedAnswers = Schema.Struct({
+  exact: Schema.Int.annotate({ description: "In the gateway's memory, to the very question" }),
+  semantic: Schema.Int.annotate({ description: "In the gateway's memory, to questions that mean the same" }),
+  store: Schema.NullOr(Schema.Int).annotate({ description: "In Redis, for all gateways; null without one" })
+})
+
+/**
  * What was deleted of a client.
  *
  * @category schemas
@@ -103,7 +115,11 @@ export const Forgotten = Schema.Struct({
   client: Schema.String,
   calls: Schema.Int,
   sums: Schema.Int,
-  feedback: Schema.Int
+  feedback: Schema.Int,
+  answers: DroppedAnswers,
+  spent: Schema.Int.annotate({
+    description: "Days of this month whose cost is kept, for its budgets, until the month is over"
+  })
 })
 
 const params = { name: Schema.String }
@@ -129,6 +145,16 @@ export const clients = HttpApiGroup.make("clients", { topLevel: true }).add(
       })
     }),
     success: Made,
+    error: [UnknownName, StoreDown]
+  }),
+  HttpApiEndpoint.patch("changeClient", "/clients/:name", {
+    params,
+    payload: Schema.Struct({
+      limits: Limits.Changes.annotate({
+        description: "What is left out stays, null ends a limit. Without any, those of clientLimits hold"
+      })
+    }),
+    success: Client,
     error: [UnknownName, StoreDown]
   }),
   HttpApiEndpoint.delete("revokeClient", "/clients/:name", {
@@ -170,7 +196,7 @@ export const ledger = HttpApiGroup.make("ledger", { topLevel: true }).add(
       arm: narrow
     },
     success: UsageReport.Report,
-    error: StoreDown
+    error: [WrongRequest, StoreDown]
   }),
   HttpApiEndpoint.get("calls", "/calls", {
     query: {
@@ -186,11 +212,11 @@ export const ledger = HttpApiGroup.make("ledger", { topLevel: true }).add(
       )
     },
     success: Calls.Page,
-    error: StoreDown
+    error: [WrongRequest, StoreDown]
   }),
   HttpApiEndpoint.get("compare", "/compare", {
     query: { a: Schema.NonEmptyString, b: Schema.NonEmptyString, ...range, model: narrow },
     success: Comparison.Comparison,
-    error: StoreDown
+    error: [WrongRequest, StoreDown]
   })
 )

@@ -43,7 +43,7 @@ export interface Route {
   /** Is logged at `Debug` when nothing fails. */
   readonly quiet?: boolean
   /** How its errors are written. Default: that of OpenAI's chat. */
-  readonly dialect?: Dialect
+  readonly dialect?: Pick<Dialect, "error" | "headers">
 }
 
 /**

@@ -55,8 +55,10 @@ export const text = (options: {
   readonly version: string
   readonly url: string
   readonly upstream: { readonly simulated: boolean; readonly text: string }
-  /** How many clients have keys. */
+  /** How many clients the settings have. */
   readonly clients: number
+  /** Whether a key is needed. */
+  readonly needsKey: boolean
   /** Where the ledger is kept. */
   readonly database?: string | undefined
   /** How many processes serve. */
@@ -65,9 +67,12 @@ export const text = (options: {
   const upstream = !options.upstream.simulated
     ? options.upstream.text
     : "the embedded SIMULATOR: its answers are made up. Set DEEPSEEK_API_KEY to talk to DeepSeek."
-  const clients = options.clients === 0
-    ? "anyone on this machine, no key needed"
-    : `programs that send a client's key (${options.clients} ${options.clients === 1 ? "client" : "clients"})`
+  const known = options.clients === 0
+    ? "ballast keys list shows them"
+    : `${options.clients} ${options.clients === 1 ? "client" : "clients"} in the settings`
+  const clients = options.needsKey
+    ? `programs that send a client's key (${known})`
+    : "anyone on this machine, no key needed"
   return [
     `Ballast ${options.version} listens on ${options.url} (OpenAI-compatible, base URL ${options.url}/v1)`,
     `  upstream: ${upstream}`,
@@ -76,7 +81,7 @@ export const text = (options: {
     ...(options.workers === undefined ? [] : [`  workers:  ${options.workers}`]),
     "",
     "Try it:",
-    `  ${curl(options.url, { key: options.clients > 0 ? "YOUR_CLIENT_KEY" : undefined })}`,
+    `  ${curl(options.url, { key: options.needsKey ? "YOUR_CLIENT_KEY" : undefined })}`,
     "",
     ""
   ].join("\n")

@@ -1,7 +1,7 @@
 /**
  * What the gateway stands in front of: the providers and models of its settings as a router that follows them.
  *
- * A provider of the type `simulator` is embedded: it answers in memory, behind the same client with the same policies, so a gateway
+ * Providers of the types `simulator` and `local` are embedded: they answer in memory, behind the same client with the same policies, so a gateway
  * without a key behaves like one with a key, faults on demand included. Only what is used is loaded.
  *
  * @since 0.1.0
@@ -24,6 +24,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
 import { Redis } from "effect/persistence/Redis"
 import * as Result from "effect/Result"
@@ -38,6 +39,8 @@ import { filesPlace, type GatewaySettings, others, policies, routing, takesFault
  */
 export interface Upstream {
   readonly router: Router.Router
+  /** The Redis of the settings, if they name one. */
+  readonly redis: Redis["Service"] | undefined
   /** The models of the settings, and those of the provider that takes all others. */
   readonly models: Effect.Effect<ModelList, Lane.CallError>
   /** What is left of the money at the first provider that says it. */
@@ -70,6 +73,8 @@ export interface Description {
 export interface Options {
   /** What all providers are called by. Default: undici, and the embedded simulator for its type. */
   readonly client?: HttpClient.HttpClient | undefined
+  /** What providers of the type `local` are called by. Default: their calls fail. */
+  readonly local?: HttpClient.HttpClient | undefined
 }
 
 const isSimulated = ({ type }: RouterSettings.ProviderSettings): boolean => type === "simulator"
@@ -110,6 +115,15 @@ const makeSimulator = Effect.fnUntraced(function*(settings: Settings.Setting<Gat
     return HttpClient.transform(first, (_, request) => (client ?? first).execute(request))
   })
 })
+
+const nowhere = HttpClient.make((request) =>
+  Effect.succeed(HttpClientResponse.fromWeb(
+    request,
+    Response.json({ error: { message: "This gateway has no local models: inference.models names none." } }, {
+      status: 404
+    })
+  ))
+)
 
 const undici = Effect.flatMap(
   Effect.promise(() => import("@ballast/deepseek/Undici")),
@@ -157,8 +171,10 @@ export const make = Effect.fnUntraced(function*(
     settings: current,
     answers: redis && AnswerStore.redis(redis),
     policies: policies(first),
-    client: (_, type) =>
-      options.client === undefined ? type === "simulator" ? simulator : network : Effect.succeed(options.client)
+    client: (_, type) => {
+      if (type === "local") return Effect.succeed(options.local ?? nowhere)
+      return options.client === undefined ? type === "simulator" ? simulator : network : Effect.succeed(options.client)
+    }
   }).pipe(Effect.provideContext(shared))
   yield* Settings.follow(settings, (next) => {
     const following = currentOf(next)
@@ -215,6 +231,7 @@ export const make = Effect.fnUntraced(function*(
   const firstName = () => Object.keys(current.providers)[0] ?? ""
   const upstream: Upstream = {
     router,
+    redis,
     models: Effect.withSpan(models, "Upstream.models", { kind: "client" }),
     balance: Effect.withSpan(balance, "Upstream.balance", { kind: "client" }),
     files,

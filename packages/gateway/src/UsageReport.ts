@@ -15,7 +15,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Database } from "./Database.ts"
 import * as money from "./internal/ledger/money.ts"
-import { counts, spans } from "./internal/ledger/write.ts"
+import { counts, numbers, spans } from "./internal/ledger/write.ts"
 
 /**
  * What a report can be kept apart by, beside a label (`label.team`).
@@ -149,19 +149,6 @@ const costOf = ([currency, sums]: [string, Sums]): typeof Cost.Type => ({
   total: money.format(kinds.reduce((sum, kind) => sum + sums[`cost_${kind}`], 0n)),
   saved: money.format(sums.saved)
 })
-
-const numbers = [
-  "calls",
-  "errors",
-  "cancelled",
-  "cache_hits",
-  "unknown_usage",
-  "unknown_price",
-  "input_tokens",
-  "cached_tokens",
-  "output_tokens",
-  "reasoning_tokens"
-] as const
 
 const measured = ({ all, byCurrency }: Group) => ({
   ...Object.fromEntries(numbers.map((name) => [name, Number(all[name])])) as Record<(typeof numbers)[number], number>,

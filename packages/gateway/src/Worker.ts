@@ -112,6 +112,9 @@ const codecs = {
   accounts: codecOf(Schema.Array(AdminApi.Account)),
   acts: codecOf(Schema.Array(AdminApi.Act)),
   act: codecOf(AdminApi.Act),
+  done: codecOf(AdminApi.Done),
+  explainCache: codecOf(AdminApi.CacheExplanation),
+  explainInput: codecOf(AdminApi.ExplainCache),
   actInput: codecOf(ActInput),
   undoInput: codecOf(UndoInput)
 }
@@ -131,17 +134,19 @@ const unknownName = (failure: messages.Failure): Effect.Effect<never, AdminApi.U
     ? Effect.fail(new AdminApi.UnknownName({ error: { code: "unknown_name", message: failure.message } }))
     : Effect.die(new Error(failure.message))
 
+const absent = (
+  { code, message }: messages.Failure
+): Effect.Effect<never, AdminApi.StoreDown | AdminApi.UnknownName> =>
+  code === "store_unavailable"
+    ? Effect.fail(new AdminApi.StoreDown({ error: { code, message } }))
+    : unknownName({ code, message })
+
 const notDone = (
   { code, message }: messages.Failure
 ): Effect.Effect<never, AdminApi.Refused | AdminApi.StoreDown | AdminApi.UnknownName> => {
-  switch (code) {
-    case "settings_refused":
-      return Effect.fail(new AdminApi.Refused({ error: { code, message } }))
-    case "store_unavailable":
-      return Effect.fail(new AdminApi.StoreDown({ error: { code, message } }))
-    default:
-      return unknownName({ code, message })
-  }
+  return code === "settings_refused"
+    ? Effect.fail(new AdminApi.Refused({ error: { code, message } }))
+    : absent({ code, message })
 }
 
 /** What a terminal or a service manager sends to all processes of a group is the primary's to act on. */
@@ -262,10 +267,16 @@ export const join = Effect.gen(function*(): Effect.fn.Return<Worker | undefined,
           acts: () => Effect.flatMap(own.acts, codecs.acts.encode),
           act: (input) =>
             Effect.flatMap(codecs.actInput.decode(input), ({ by, id, order }) =>
-              Effect.flatMap(own.act(order, by, id), codecs.act.encode)),
+              Effect.flatMap(own.act(order, by, id), codecs.done.encode)),
           undo: (input) =>
             Effect.flatMap(codecs.undoInput.decode(input), ({ by, id }) =>
               Effect.flatMap(own.undo(id, by), codecs.act.encode)),
+          explainCache: (input) =>
+            Effect.flatMap(
+              codecs.explainInput.decode(input),
+              (query) =>
+                Effect.flatMap(own.explainCache(query), codecs.explainCache.encode)
+            ),
           restore: (acts) =>
             Effect.flatMap(codecs.acts.decode(acts), own.restore)
         }
@@ -276,8 +287,7 @@ export const join = Effect.gen(function*(): Effect.fn.Return<Worker | undefined,
         const seen = <A>(
           what: messages.Question,
           { decode }: { readonly decode: (value: unknown) => Effect.Effect<A, unknown> }
-        ) =>
-          Effect.flatMap(Effect.catch(ask(what), failed), (value) => Effect.orDie(decode(value)))
+        ) => Effect.flatMap(Effect.catch(ask(what), failed), (value) => Effect.orDie(decode(value)))
         return {
           status: seen("status", codecs.status),
           routes: seen("routes", codecs.routes),
@@ -286,13 +296,19 @@ export const join = Effect.gen(function*(): Effect.fn.Return<Worker | undefined,
           act: (order, by) =>
             Effect.orDie(codecOf(AdminApi.Order).encode(order)).pipe(
               Effect.flatMap((order) => Effect.catch(ask("act", { order, by }), notDone)),
-              Effect.flatMap((act) => Effect.orDie(codecs.act.decode(act)))
+              Effect.flatMap((done) => Effect.orDie(codecs.done.decode(done)))
             ),
           undo: (id, by) =>
             Effect.flatMap(
               Effect.catch(ask("undo", { id, by }), unknownName),
               (act) => Effect.orDie(codecs.act.decode(act))
             ),
+          // Each worker has answers of its own; how near two questions are is the same in all.
+          explainCache: (query) =>
+            Effect.catch(ask("explainCache", query), absent).pipe(
+              Effect.flatMap((value) => Effect.orDie(codecs.explainCache.decode(value)))
+            ),
+          evaluateCache: own.evaluateCache,
           restore: own.restore
         }
       })

@@ -95,7 +95,7 @@ const listen = (server: Net.Server, { host, port }: Options) =>
   Effect.callback<NetAddress.SocketAddress, ServeError>((resume) => {
     const onError = (cause: Error) => resume(Effect.fail(new ServeError({ cause })))
     server.once("error", onError)
-    server.listen({ host, port }, () => {
+    server.listen({ host, port, backlog: acceptQueue.backlog }, () => {
       server.off("error", onError)
       const address = server.address()
       resume(
@@ -218,7 +218,7 @@ export const serve = Effect.fnUntraced(function*(
   /** Carries an act out in all workers. What one of them does not take is not taken by any, but for one that is late. */
   const change = Effect.fnUntraced(function*(what: "act" | "undo", input: object) {
     const answers = yield* gather(what, () => what === "act" ? { ...input, id: String(acts + 1) } : input)
-    const [done] = told(answers)
+    const done = mergedAdmin.done(told<typeof AdminApi.Done.Encoded>(answers))
     for (const { member: { slot }, result } of answers) {
       if (Result.isSuccess(result)) continue
       if (done === undefined) return yield* Effect.fail(result.failure)
@@ -254,6 +254,14 @@ export const serve = Effect.fnUntraced(function*(
         return Effect.map(gather(what, (index) => index === 0), (answers) => mergedAdmin.accounts(told(answers)))
       case "acts":
         return Effect.map(gather(what), (answers) => mergedAdmin.acts(told(answers)))
+      case "explainCache":
+        return Effect.flatMap(gather(what, () => input), (answers) => {
+          const failure = answers.flatMap(({ result }) => Result.isFailure(result) ? [result.failure] : [])[0]
+          const explanations = told<typeof AdminApi.CacheExplanation.Encoded>(answers)
+          return explanations.length === 0
+            ? Effect.fail(failure ?? messages.silent)
+            : Effect.succeed(mergedAdmin.explanations(explanations, Number(Object(input).limit ?? 10)))
+        })
       case "act":
       case "undo":
         return change(what, Object(input))

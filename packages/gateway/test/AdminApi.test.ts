@@ -64,6 +64,8 @@ describe("admin API", () => {
             "/admin/v1/routes",
             "/admin/v1/accounts",
             "/admin/v1/acts",
+            "/admin/v1/cache/explain",
+            "/admin/v1/cache/evaluate",
             "/admin/v1/acts/{id}",
             "/admin/v1/clients",
             "/admin/v1/clients/{name}/rotate",
@@ -71,7 +73,11 @@ describe("admin API", () => {
             "/admin/v1/clients/{name}/records",
             "/admin/v1/usage",
             "/admin/v1/calls",
-            "/admin/v1/compare"
+            "/admin/v1/compare",
+            "/admin/v1/inference/models",
+            "/admin/v1/inference/models/{name}",
+            "/admin/v1/inference/models/{name}/versions/{version}",
+            "/admin/v1/inference/models/{name}/traffic"
           ])
           const page = yield* send(`${url}/admin`)
           assert.strictEqual(page.status, 200)

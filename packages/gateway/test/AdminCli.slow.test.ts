@@ -73,6 +73,10 @@ deepseek-flash fails over to far.
             .replace("deepseek-flash        alice", "deepseek-flash       alice")
             .replace("\"Later\"   alice", "\"Later\"  alice")
         )
+        assert.strictEqual(
+          yield* admin("purge --client alice"),
+          "3: purge answers to alice, done: 0 answers in memory\n"
+        )
         writeFileSync(file, settings.replace("weight: 3", "weight: 4"))
         assert.match(yield* admin("reload"), /^\d: reload the settings, done\n$/)
         assert.match(
@@ -131,9 +135,12 @@ describe("ballast import", () => {
       "model_list[2] (flash): no counterpart: litellm_params.input_cost_per_token",
       "model_list[2] (flash): rpm and tpm are taken as weights only; limits of calls are in policies.rateLimit, for all targets",
       "model_list[4] (claude): anthropic is not a service that speaks OpenAI's API; left out",
+      "litellm_settings.cache: all clients get each other's answers, as in LiteLLM; take shared out to keep them apart",
+      "no counterpart: litellm_settings.cache_params.namespace",
       "router_settings.fallbacks: there is no model gone; left out",
       "no counterpart: litellm_settings.drop_params, router_settings.allowed_fails",
-      "no counterpart: general_settings.database_url, environment_variables"
+      "general_settings.database_url: tables of its own are made there; LiteLLM's keys and spend are not read",
+      "no counterpart: environment_variables"
     ])
   })
 
@@ -161,7 +168,10 @@ describe("ballast import", () => {
         DEEPSEEK_API_KEY: "sk-1",
         DEEPSEEK_API_KEY_2: "sk-2",
         OPENROUTER_API_KEY: "sk-3",
-        LITELLM_MASTER_KEY: "sk-4"
+        LITELLM_MASTER_KEY: "sk-4",
+        DATABASE_URL: "postgres://user@127.0.0.1/litellm",
+        REDIS_HOST: "127.0.0.1",
+        REDIS_PASSWORD: "secret"
       })
       assert.deepStrictEqual([checked.code, checked.stderr], [0, ""])
       const none = yield* run(["import", Path.join(at, "none.yaml")])

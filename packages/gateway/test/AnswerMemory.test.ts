@@ -8,6 +8,16 @@ const large = JSON.stringify({
   choices: [{ index: 0, message: { role: "assistant", content: "x".repeat(16 * 1024 * 1024) }, finish_reason: "stop" }]
 })
 
+/** So long that it is sent in pieces, and wherever one ends, half a character would be left in one of the two. */
+const wide = (shift: number) =>
+  JSON.stringify({
+    choices: [{
+      index: 0,
+      message: { role: "assistant", content: "x".repeat(shift) + "🎈".repeat(1024 * 1024) },
+      finish_reason: "stop"
+    }]
+  })
+
 const memory = AnswerMemory.make(Number.MAX_SAFE_INTEGER)
 const kept = Effect.map(memory.inspect, ({ kept }) => kept)
 
@@ -25,6 +35,19 @@ const ask = (url: string) =>
   )
 
 describe("a large answer", () => {
+  it.live.each([0, 1])("arrives as it was, shifted by %i", (shift) =>
+    Effect.gen(function*() {
+      const { url } = yield* Running
+      const text = yield* Effect.promise(() =>
+        fetch(`${url}/v1/chat/completions`, {
+          method: "POST",
+          body: JSON.stringify(hello),
+          headers: { "content-type": "application/json", "x-simulate": "wide" }
+        }).then((response) => response.text())
+      )
+      assert.isTrue(text === wide(shift))
+    }).pipe(Effect.provide(layer({ answers: { wide: () => new Response(wide(shift)) } }))))
+
   it.live("counts until its client has taken it, or has left", () =>
     Effect.gen(function*() {
       const { url } = yield* Running

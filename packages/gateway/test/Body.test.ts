@@ -48,7 +48,7 @@ describe("Body", () => {
       assert.deepStrictEqual(body.json, JSON.parse(text))
     }))
 
-  it.effect.each([["[", 129, "128 levels"], ["[0", 1, "unexpected the end"], ["\n", 9, "empty"]] as const)(
+  it.effect.each([["[", 129, "128 levels"], ["[0", 1, "unexpected end of the body"], ["\n", 9, "empty"]] as const)(
     "refuses %j, %d times",
     ([piece, times, text]) =>
       Effect.gen(function*() {

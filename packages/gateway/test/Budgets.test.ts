@@ -100,4 +100,25 @@ RedisServer.describeRedis("Budgets in Redis", () => {
       const clients = yield* Effect.all([connect(url), connect(url)])
       return clients.map((client) => Budgets.redis(client, spent))
     }))
+
+  it.live("begin again with what the ledger says when Redis has lost its data", () =>
+    Effect.gen(function*() {
+      const { url } = Context.get(yield* Layer.build(RedisServer.layer), RedisServer.RedisServer)
+      const client = yield* connect(url)
+      let spent = "1"
+      const budgets = Budgets.redis(client, () => Effect.sync(() => money(spent)))
+      const call = yield* budgets.reserve("alice", of("10", "100"), money("2"))
+      yield* call.settle(money("2"))
+      spent = "3"
+      yield* client.send("FLUSHALL")
+      const refused = yield* Effect.flip(budgets.reserve("alice", of("10", "100"), money("8")))
+      assert.deepInclude(refused, { period: "day", used: 0.3 })
+      assert.deepStrictEqual(
+        yield* Effect.map(budgets.reserve("alice", of("10", "100"), money("7")), ({ used }) => used),
+        {
+          period: "day",
+          share: 1
+        }
+      )
+    }).pipe(Effect.scoped), 30_000)
 })

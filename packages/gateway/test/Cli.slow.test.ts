@@ -165,13 +165,13 @@ describe("ballast", { timeout: 60_000 }, () => {
         assert.strictEqual((yield* ask("first")).status, 200)
         writeFileSync(
           file,
-          "clients: { alice: { keys: [ second ] } }\nlisten: { host: 127.0.0.2 }\ntelemetry: { serviceName: b }\n"
+          "clients: { alice: { keys: [ second ] } }\nlisten: { host: 127.0.0.2 }\nredis: { url: \"redis://127.0.0.1:1\" }\ntelemetry: { serviceName: b }\n"
         )
         yield* program.signal("SIGHUP")
         yield* eventually(Effect.map(ask("second"), ({ status }) => status === 200))
         assert.strictEqual((yield* ask("first")).status, 401)
         yield* eventually(Effect.sync(() => program.stderr.includes("\"restart needed\"")))
-        assert.include(program.stderr, "[\"listen.host\",\"telemetry\"]")
+        assert.include(program.stderr, "[\"listen.host\",\"redis\",\"telemetry\"]")
         writeFileSync(file, "clients: { alice: { keys: [ third ] } }\nlisten: { prot: 1 }\n")
         yield* eventually(Effect.sync(() => program.stderr.includes("settings refused")))
         const ready = yield* send(`${url}/readyz`, { headers: { authorization: "Bearer second" } })

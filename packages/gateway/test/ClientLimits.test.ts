@@ -1,13 +1,19 @@
 import type { ChatRequest } from "@ballast/chat"
 import { Pricing } from "@ballast/deepseek"
-import { Budgets, ClientLimits, type Exchange } from "@ballast/gateway"
+import { Budgets, ClientLimits, type Exchange, type Limits } from "@ballast/gateway"
+import { RateLimiterStore } from "@ballast/resilience"
+import { NodeRedis } from "@effect/platform-node"
 import { assert, describe, it, layer } from "@effect/vitest"
-import { BigDecimal, Effect, Result } from "effect"
+import { BigDecimal, Context, Effect, Exit, Layer, Result } from "effect"
+import * as RedisServer from "../../../test/support/RedisServer.ts"
 import { hello, layer as gateway, post, Running, send } from "./harness.ts"
 
 const chat = "/v1/chat/completions"
 const simulator = { type: "simulator", accounts: { main: { keys: ["sk-test"] } } }
 const client = (name: string, limits: object) => ({ keys: [`key-of-${name}`], limits })
+
+const unknown = () => Result.fail(new Pricing.UnknownPrice({ provider: "p", model: "m" }))
+const unpriced = { bound: unknown, run: unknown }
 
 const narrow = { concurrency: 1 }
 
@@ -124,7 +130,7 @@ describe("limits of clients", () => {
     Effect.gen(function*() {
       const limits = yield* ClientLimits.make({
         others: () => narrow,
-        bound: () => Result.fail(new Pricing.UnknownPrice({ provider: "p", model: "m" })),
+        costs: unpriced,
         budgets: Budgets.memory(() => Effect.succeed(BigDecimal.make(0n, 0)))
       })
       const admit = limits.admit(exchange, asked)
@@ -139,7 +145,7 @@ describe("limits of clients", () => {
     Effect.gen(function*() {
       const limits = yield* ClientLimits.make({
         others: () => undefined,
-        bound: () => Result.fail(new Pricing.UnknownPrice({ provider: "p", model: "m" })),
+        costs: unpriced,
         budgets: Budgets.memory(() => Effect.succeed(BigDecimal.make(0n, 0)))
       })
       const admit = (concurrency: number) =>
@@ -157,7 +163,7 @@ describe("limits of clients", () => {
     Effect.gen(function*() {
       const limits = yield* ClientLimits.make({
         others: () => undefined,
-        bound: () => Result.fail(new Pricing.UnknownPrice({ provider: "p", model: "m" })),
+        costs: unpriced,
         budgets: Budgets.memory(() => Effect.succeed(BigDecimal.make(0n, 0)))
       })
       const admit = Effect.suspend(() =>
@@ -169,3 +175,51 @@ describe("limits of clients", () => {
       assert.strictEqual((yield* Effect.flip(admit)).case, "ClientLimited")
     }))
 })
+
+const sharing = (store: RateLimiterStore.RateLimiterStore["Service"]) =>
+  Effect.map(
+    ClientLimits.make({
+      others: () => undefined,
+      costs: unpriced,
+      budgets: Budgets.memory(() => Effect.succeed(BigDecimal.make(0n, 0))),
+      store
+    }),
+    ({ admit }) => (limits: Limits.Limits) =>
+      Effect.map(
+        Effect.exit(Effect.scoped(admit({ ...exchange, client: { name: "slow", labels: {}, limits } }, asked))),
+        Exit.isSuccess
+      )
+  )
+
+RedisServer.describeRedis("limits of clients in Redis", () => {
+  it.live("are one limit for all processes", () =>
+    Effect.gen(function*() {
+      const { url } = Context.get(yield* Layer.build(RedisServer.layer), RedisServer.RedisServer)
+      const process = Effect.flatMap(
+        Layer.build(Layer.provide(RateLimiterStore.layerStoreRedis(), NodeRedis.layer({ url }))),
+        (context) => sharing(Context.get(context, RateLimiterStore.RateLimiterStore))
+      )
+      const [here, there] = yield* Effect.all([process, process])
+      const admitted = (limits: Limits.Limits) =>
+        Effect.forEach([here, there, here, there, here], (admit) => admit(limits))
+      assert.deepStrictEqual(yield* admitted({ requestsPerMinute: 3 }), [true, true, true, false, false])
+      // Calls that failed used no tokens, so that all are free again for the other.
+      assert.deepStrictEqual(yield* admitted({ tokensPerMinute: 100 }), [true, true, true, true, true])
+    }).pipe(Effect.scoped), 30_000)
+})
+
+it.live("limits of clients are those of each process while the store fails", () =>
+  Effect.gen(function*() {
+    const down = () => Effect.fail(new RateLimiterStore.RateLimiterStoreError({ operation: "take", cause: "down" }))
+    const admit = yield* sharing({
+      take: down,
+      peek: down,
+      charge: down,
+      giveBack: down,
+      reward: down,
+      hold: down,
+      release: down
+    })
+    const admitted = yield* Effect.forEach([1, 2, 3], () => admit({ requestsPerMinute: 2 }))
+    assert.deepStrictEqual(admitted, [true, true, false])
+  }).pipe(Effect.scoped))

@@ -1,4 +1,4 @@
-import { ClientKeys, ClientStore } from "@ballast/gateway"
+import { ClientKeys, ClientStore, type Limits } from "@ballast/gateway"
 import { assert, it } from "@effect/vitest"
 import { Duration, Effect, Redacted } from "effect"
 import { TestClock } from "effect/testing"
@@ -67,6 +67,29 @@ describeDatabases("ClientStore", (address) => {
       assert.strictEqual(yield* caller(store, again), "alice")
       const conflict = yield* Effect.flip(store.create({ name: "alice" }, "root"))
       assert.include(conflict.message, "There is a client alice already.")
+    }))
+
+  it.effect("changes limits: what is left out stays, null ends one", () =>
+    Effect.gen(function*() {
+      const store = yield* ClientStore.make(yield* open(yield* address))
+      const { key } = yield* store.create({
+        name: "alice",
+        limits: { requestsPerMinute: 60, budget: { day: 2, month: 50 } }
+      }, "root")
+      const change = (changes: Limits.Changes) =>
+        Effect.map(store.limit("alice", changes, "root"), ({ limits }) => limits)
+      assert.deepStrictEqual(yield* change({ tokensPerMinute: 1000, budget: { day: 3 } }), {
+        requestsPerMinute: 60,
+        tokensPerMinute: 1000,
+        budget: { day: 3, month: 50 }
+      })
+      assert.deepStrictEqual(yield* change({ requestsPerMinute: null, budget: { day: null, month: null } }), {
+        tokensPerMinute: 1000
+      })
+      assert.isUndefined(yield* change({ tokensPerMinute: null }))
+      assert.strictEqual(yield* caller(store, key), "alice")
+      yield* store.revoke("alice", "root")
+      assert.match((yield* Effect.flip(store.limit("alice", {}, "root"))).message, /^There is no client alice /)
     }))
 
   it.effect("sees what another process changed within two seconds", () =>

@@ -59,14 +59,35 @@ describe("clients of a gateway", () => {
         assert.deepStrictEqual([answer.status, answer.json.error.code], [401, "invalid_api_key"])
       }
       const forgotten = yield* send(`${clients}/alice/records`, { method: "DELETE", headers: admin })
-      assert.deepStrictEqual(forgotten.json, { client: "alice", calls: 4, sums: 4, feedback: 0 })
-    }).pipe(gateway()))
+      assert.deepStrictEqual(forgotten.json, {
+        client: "alice",
+        calls: 4,
+        sums: 6,
+        feedback: 0,
+        answers: { exact: 1, semantic: 0, store: null },
+        spent: 1
+      })
+      const acts = yield* send(`${url}/admin/v1/acts`, { headers: admin })
+      assert.deepInclude(acts.json[0], { order: { do: "purge", client: "alice" }, by: "root" })
+    }).pipe(gateway({
+      providers: { near: { type: "simulator", accounts: { main: { keys: ["sk-near"] } } } },
+      models: {
+        "deepseek-flash": { targets: [{ provider: "near" }], cache: { timeToLive: "1h" } },
+        "*": { targets: [{ provider: "near" }] }
+      }
+    })))
 
   it.live("keep to the limits that they are made with", () =>
     Effect.gen(function*() {
       const { url } = yield* harness.Running
       const clients = `${url}/admin/v1/clients`
       const limits = { requestsPerMinute: 2, budget: { month: 5 } }
+      for (
+        const misspelt of [{ modles: ["m"] }, { limits: { requestPerMinute: 2 } }, { limits: { budget: { years: 1 } } }]
+      ) {
+        const { json, status } = yield* post(clients, { name: "alice", ...misspelt }, admin)
+        assert.deepStrictEqual([status, json.error.code], [400, "invalid_request"], json.error.message)
+      }
       const made = yield* post(clients, { name: "alice", limits }, admin)
       assert.deepStrictEqual(made.json.client.limits, limits)
       const free = yield* post(clients, { name: "bob" }, admin)

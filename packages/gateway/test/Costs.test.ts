@@ -1,7 +1,20 @@
 import { PeakHours, Pricing } from "@ballast/deepseek"
-import { Defer } from "@ballast/gateway"
+import {
+  ChatRoute,
+  Client,
+  ClientLimits,
+  Costs,
+  Defer,
+  EventStream,
+  Exchange,
+  OpenAiChat,
+  Settings
+} from "@ballast/gateway"
+import { RouteInfo } from "@ballast/router"
+import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it, layer } from "@effect/vitest"
-import { BigDecimal, Clock, Effect, Fiber, Result } from "effect"
+import { BigDecimal, Clock, Effect, Fiber, Result, Stream } from "effect"
+import { HttpServerRequest } from "effect/http"
 import { TestClock } from "effect/testing"
 import { hello, layer as gateway, post, Running, send } from "./harness.ts"
 
@@ -105,6 +118,26 @@ describe("costs", () => {
       }))
   })
 
+  layer(gateway({ settings: { prices: { tokenizer: true } } }), { excludeTestServices: true })(
+    "before a call",
+    (it) => {
+      it.effect("count the prompt with DeepSeek's tokenizer, or by ratios what is too long for it", () =>
+        Effect.gen(function*() {
+          const { log, url } = yield* Running
+          const ask = (content: string) =>
+            post(`${url}/v1/estimate`, { ...hello, messages: [{ role: "user", content }] })
+          // One token by the vocabulary, five by the ratios.
+          const [short, none] = [yield* ask("understanding"), yield* ask("")]
+          assert.strictEqual(short.json.counted_by, "tokenizer")
+          assert.strictEqual(short.json.prompt_tokens - none.json.prompt_tokens, 1)
+          const long = yield* ask("x".repeat(1_000_001))
+          assert.strictEqual(long.json.counted_by, "ratios")
+          assert.approximately(long.json.prompt_tokens, 300_000, 100)
+          assert.isTrue(log.some(({ message }) => message === "prompts are estimated by ratios"))
+        }))
+    }
+  )
+
   it.effect("a deferred call waits for the end of peak hours, at most until its time", () =>
     Effect.gen(function*() {
       const place = { provider: "deepseek", model: "deepseek-flash" }
@@ -125,4 +158,81 @@ describe("costs", () => {
       yield* TestClock.setTime(began)
       assert.strictEqual(yield* waits("2026-11-30T14:00:00+08:00"), 120)
     }))
+
+  it.effect("a deferred call is priced when it is made, not when its request came", () =>
+    Effect.gen(function*() {
+      const began = Date.parse("2026-11-30T02:00:00Z")
+      yield* TestClock.setTime(began)
+      const usage = { prompt_tokens: 1_000_000, completion_tokens: 0, total_tokens: 1_000_000 }
+      const settings = yield* Settings.makeValues({
+        providers: { deepseek: simulator },
+        models: { "*": { targets: [{ provider: "deepseek" }] } }
+      })
+      const route = ChatRoute.make({
+        model: {
+          complete: () =>
+            Effect.map(RouteInfo.Current, (place) => {
+              Object.assign(place!, { provider: "deepseek", model: "deepseek-flash" })
+              return { id: "1", choices: [{ message: { role: "assistant", content: "Aye." } }], usage }
+            }),
+          stream: () => Stream.empty
+        },
+        dialect: OpenAiChat.dialect,
+        bodies: {
+          read: () => Effect.succeed({ json: hello, text: JSON.stringify(hello), begun: () => {} }),
+          bytes: () => Effect.die("a chat is JSON")
+        },
+        costs: yield* Costs.make(settings),
+        limits: ClientLimits.none,
+        streams: yield* EventStream.make(),
+        // Its client has gone: what counts is what the call cost.
+        out: () => ({
+          destroyed: true,
+          writableNeedDrain: false,
+          writeHead: () => {},
+          write: () => true,
+          end: () => {},
+          once: () => {},
+          off: () => {}
+        })
+      })
+      const asked = (headers: Record<string, string>) =>
+        Effect.gen(function*() {
+          const exchange = Exchange.ofCall({
+            id: "x",
+            route: chat,
+            client: Client.anonymous,
+            model: "deepseek-flash",
+            began,
+            upstream: () => "deepseek"
+          })
+          const request = HttpServerRequest.fromWeb(new Request("http://127.0.0.1/", { headers }))
+          const answering = yield* Effect.forkChild(Effect.scoped(route(exchange, request)))
+          yield* TestClock.adjust("5 hours")
+          yield* Fiber.join(answering)
+          return { isPeak: exchange.cost?.isPeak, total: BigDecimal.toNumberUnsafe(exchange.cost!.total) }
+        })
+      const now = yield* asked({})
+      yield* TestClock.setTime(began)
+      const later = yield* asked({ [Defer.header]: "8h" })
+      assert.deepStrictEqual([now.isPeak, later.isPeak], [true, false])
+      assert.strictEqual(later.total, now.total / 2)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("are reserved by the most that a call can cost, thoughts included where they are dearer", () =>
+    Effect.gen(function*() {
+      const price = { provider: "deepseek", model: "*", currency: "CNY", hit: 0, miss: 1 }
+      const settings = yield* Settings.makeValues({
+        providers: { deepseek: simulator },
+        models: { "*": { targets: [{ provider: "deepseek" }] } },
+        prices: { list: [{ ...price, output: 10, reasoning: 20 }] }
+      })
+      const costs = yield* Costs.make(settings)
+      const content = "港务长: const 船 = 7 // 🚢"
+      const bound = costs.bound({ model: "m", messages: [{ role: "user", content }], max_tokens: 1 }, 0)
+      const { most, prompt } = Result.getOrThrow(bound)
+      const hidden = 33
+      assert.strictEqual(BigDecimal.format(most), `0.0000${Buffer.byteLength(content) + hidden + 20}`)
+      assert.isTrue(BigDecimal.isLessThan(prompt, most))
+    }).pipe(Effect.provide(NodeServices.layer)))
 })

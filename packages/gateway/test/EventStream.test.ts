@@ -86,6 +86,8 @@ interface Asked {
   readonly headers?: Record<string, string>
 }
 
+const unknown = () => Result.fail(new Pricing.UnknownPrice({ provider: "p", model: "m" }))
+
 /** Asks a model, in a fiber of its own. */
 const ask = Effect.fnUntraced(function*(model: ChatModel.ChatModel<DeepSeek.CallError>, options: Asked = {}) {
   const { body = { ...hello, stream: true }, cut, headers = {}, out = new FakeOut(), seen = exchange() } = options
@@ -97,14 +99,16 @@ const ask = Effect.fnUntraced(function*(model: ChatModel.ChatModel<DeepSeek.Call
       note: () => {},
       pricing: () => Pricing.make(),
       cheaper: () => Effect.void,
-      bound: () => Result.fail(new Pricing.UnknownPrice({ provider: "p", model: "m" }))
+      bound: unknown,
+      run: unknown
     },
     bodies: {
       read: () =>
         Effect.acquireRelease(
           Effect.succeed({ json: body, text: JSON.stringify(body), begun: () => begun = true }),
           () => Effect.sync(() => released = true)
-        )
+        ),
+      bytes: () => Effect.die("a chat is JSON")
     },
     limits: ClientLimits.none,
     streams: yield* EventStream.make(cut),

@@ -668,6 +668,18 @@ describe("Gateway", () => {
         assert.match((yield* id("x".repeat(129)))!, /^[0-9a-f-]{36}$/)
       }))
 
+    it.effect("the request id: one that the gateway makes is a UUID in the order of time", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const before = Date.now()
+        const answer = yield* send(`${url}/healthz`)
+        const id = answer.headers.get("x-request-id")!
+        assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+        const time = Number.parseInt(id.replace("-", "").slice(0, 12), 16)
+        assert.isAtLeast(time, before)
+        assert.isAtMost(time, Date.now())
+      }))
+
     const lineOf = (id: string) =>
       Effect.gen(function*() {
         const { log } = yield* Running

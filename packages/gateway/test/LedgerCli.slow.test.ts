@@ -56,13 +56,22 @@ describe("ballast keys, usage, calls and compare", () => {
       const compared = yield* ballast("compare", "control", "candidate")
       assert.include(compared.stdout, "too few to say: 0 of at least 30")
 
+      const more = yield* ballast("keys", "limits", "alice", "--budget-month", "30")
+      assert.strictEqual(more.stdout, "The limits of alice: 600 requests/min, 2.5 a day, 30 a month.\n")
+      const only = yield* ballast("keys", "limits", "alice", "--only", "--concurrency", "3")
+      assert.strictEqual(only.stdout, "The limits of alice: 3 at once.\n")
+      const nothing = yield* ballast("keys", "limits", "alice", "--only")
+      assert.strictEqual(nothing.stdout, "alice has the limits of all others.\n")
       const rotated = yield* ballast("keys", "rotate", "alice", "--overlap", "1h")
       assert.match(rotated.stderr, /The keys before it work until \d{4}-/)
       assert.strictEqual(
         (yield* ballast("keys", "revoke", "alice")).stdout,
         "alice is revoked. Its keys no longer work.\n"
       )
-      assert.match((yield* ballast("keys", "forget", "alice")).stdout, /^Deleted of alice: 3 calls, [24] sums/)
+      assert.match(
+        (yield* ballast("keys", "forget", "alice")).stdout,
+        /^Deleted of alice: 3 calls, [24] sums by hour and day, \d feedback; 0 answers in memory\.\nKept until the month is over, for its budgets: .*\nNot deleted: /
+      )
       const unknown = yield* ballast("keys", "revoke", "alice")
       assert.strictEqual(unknown.code, 1)
       assert.match(

@@ -29,19 +29,35 @@ describePostgres("the ledger while its database is down", () => {
         // What came while it was down waits.
         yield* harness.eventually(Effect.sync(() => records.ledger.waiting().rows >= 40))
         const still = yield* load(160, 40)
+        const said = yield* harness.post(
+          `${url}/v1/feedback`,
+          { request_id: "call-160", name: "helpful", value: true },
+          {
+            authorization: "Bearer key-of-alice"
+          }
+        )
+        assert.strictEqual(said.status, 200)
         yield* proxy.up
         const after = yield* load(200, 40)
         const statuses = [...before, ...during, ...still, ...after].map(({ status }) => status)
         assert.deepStrictEqual(statuses, Array.from({ length: 240 }, () => 200))
         yield* harness.eventually(Effect.sync(() => records.ledger.waiting().rows === 0))
-        const [row] = yield* Effect.orDie(records.database.use((sql) =>
-          sql`SELECT COUNT(*) AS n, COUNT(DISTINCT request_id) AS ids FROM ballast_calls`.values
-        ))
+        const [row] = yield* Effect.orDie(
+          records.database.use((sql) =>
+            sql`SELECT COUNT(*) AS n, COUNT(DISTINCT request_id) AS ids FROM ballast_calls`.values
+          )
+        )
         assert.deepStrictEqual(row?.map(Number), [240, 240])
-        const sums = yield* Effect.orDie(records.database.use((sql) =>
-          sql`SELECT CAST(SUM(calls) AS TEXT) FROM ballast_usage WHERE span = 'day'`.values
-        ))
+        const sums = yield* Effect.orDie(
+          records.database.use((sql) =>
+            sql`SELECT CAST(SUM(calls) AS TEXT) FROM ballast_usage WHERE span = 'day'`.values
+          )
+        )
         assert.deepStrictEqual(sums.flat().map(Number), [240])
+        const feedback = yield* Effect.orDie(
+          records.database.use((sql) => sql`SELECT client, request_id FROM ballast_feedback`.values)
+        )
+        assert.deepStrictEqual(feedback, [["alice", "call-160"]])
       }).pipe(Effect.provide(gateway))
     }))
 

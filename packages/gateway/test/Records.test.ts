@@ -123,6 +123,8 @@ describe("the admin API of the ledger", () => {
         calls.json.calls.map(({ arm, cost }: { arm: string; cost: string }) => [arm, typeof cost]),
         [["candidate", "string"]]
       )
+      const { records } = yield* harness.Running
+      yield* Effect.orDie(records?.ledger.flush ?? Effect.void)
       const compared = yield* get("/compare?a=control&b=candidate")
       assert.deepStrictEqual(compared.json.calls, { a: 1, b: 1 })
       const helpful = compared.json.measures.find(({ name }: { name: string }) => name === "feedback helpful")
@@ -132,6 +134,14 @@ describe("the admin API of the ledger", () => {
       assert.include(refused.json.error.message, "by: Expected a list of client, model")
       const never = yield* get("/usage?since=yesterday")
       assert.include(never.json.error.message, "since: Expected a time such as 7d")
+      const misspelt = yield* get("/usage?sinc=1d")
+      assert.deepStrictEqual([misspelt.status, misspelt.json.error.code], [400, "invalid_request"])
+      assert.include(misspelt.json.error.message, "sinc: ")
+      for (const path of ["/usage?", "/calls?", "/compare?a=control&b=candidate&"]) {
+        const turned = yield* get(`${path}since=1d&until=2d`)
+        assert.strictEqual(turned.status, 400)
+        assert.include(turned.json.error.message, "until: Expected a time after since")
+      }
     }).pipe(gateway({
       settings: {
         admin: { keys: { root: ["admin-key"] } },

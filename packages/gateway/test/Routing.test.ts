@@ -116,6 +116,7 @@ describe("routing", () => {
   layer(
     gateway({
       settings: {
+        admin: { keys: { root: ["admin-key"] } },
         providers: { far: { type: "openai", baseUrl: "http://far.invalid/v1", accounts: { main: key } } },
         models: {
           "deepseek-flash": {
@@ -198,6 +199,19 @@ describe("routing", () => {
           assert.strictEqual(other.headers.get("x-ballast-cache"), "miss")
           assert.strictEqual(other.headers.get("x-ballast-attempts"), "1")
         }
+        const admin = (path: string, body: object) =>
+          post(`${url}/admin/v1/cache/${path}`, body, { authorization: "Bearer admin-key" })
+        const explained = yield* admin("explain", { model: "near", question: "The capital of France?", limit: 1 })
+        assert.strictEqual(explained.json.compared, 4)
+        assert.deepInclude(explained.json.nearest[0], { question: "What is the capital of France?", differences: [] })
+        const pairs = [{ a: "Export 10 rows", b: "Export 20 rows", same: false }]
+        const evaluated = yield* admin("evaluate", { model: "near", pairs })
+        assert.deepInclude(evaluated.json, { same: 0, different: 1, threshold: 0.7, wrong: [] })
+        const unknown = yield* admin("explain", { model: "cached", question: "?" })
+        assert.deepStrictEqual(
+          [unknown.status, unknown.json.error.message],
+          [404, "There is no model with a semantic cache cached, only near."]
+        )
       }))
 
     it.effect("has no balance where no provider has one", () =>

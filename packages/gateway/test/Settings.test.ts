@@ -5,6 +5,7 @@ import { assert, describe, expect, it } from "@effect/vitest"
 import { ConfigProvider, Duration, Effect, FileSystem, Redacted } from "effect"
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
+import { snippets } from "../../../test/support/snippets.ts"
 import { text as initial } from "../src/internal/cli/settings.ts"
 
 /** What a gateway file gives, or the message with the name of the file in place of its path. */
@@ -284,32 +285,29 @@ models:
       assert.strictEqual(Live.print(again), shown)
     }))
 
-  it.effect.each(
-    [
-      ["docs/routing.md", 11],
-      ["docs/prices.md", 2],
-      ["docs/budgets.md", 1],
-      ["docs/messages.md", 1],
-      ["packages/gateway/README.md", 1]
-    ] as const
-  )("loads every example of %s", ([path, count]) =>
+  const sections = Object.keys(Settings.GatewaySettings.fields)
+  const examples = snippets.filter(({ code, language }) =>
+    language === "yaml" && sections.includes(/^\w+/m.exec(code)?.[0] ?? "")
+  )
+
+  it("have examples in the documents", () => {
+    const files = examples.map(({ file }) => file)
+    assert.includeMembers(files, ["README.md", "docs/routing.md", "docs/inference.md"])
+  })
+
+  it.effect.each(examples)("load the example of $file:$line", ({ code }) =>
     Effect.gen(function*() {
-      const text = readFileSync(new URL(`../../../${path}`, import.meta.url), "utf8")
-      const examples = Array.from(text.matchAll(/```yaml\n([^]*?)```/g), ([, yaml]) => yaml ?? "")
-      assert.strictEqual(examples.length, count)
-      assert.isBelow(examples[0]!.trim().split("\n").length, 10)
-      const env = { DEEPSEEK_API_KEY: "sk-main", ARK_KEY: "ark-key" }
-      // Keys stand in files beside the settings.
-      const keys = {
-        "search.key": "key-of-search",
-        "second.key": "sk-second",
-        "deepseek.key": "sk-now",
-        "deepseek-next.key": "sk-next"
-      }
-      for (const yaml of examples) {
-        const { models, providers } = Settings.routing(yield* load(yaml, { env, keys }))
-        assert.isAbove(Object.keys(models).length * Object.keys(providers).length, 0)
-      }
+      const named = (source: RegExp) => Array.from(code.matchAll(source), ([, name = ""]) => name)
+      const settings = yield* load(code, {
+        env: {
+          ...Object.fromEntries(named(/\$\{env:(\w+)/g).map((name) => [name, `value-of-${name}`])),
+          DEEPSEEK_API_KEY: "sk-main",
+          DATABASE_URL: "postgres://127.0.0.1/ballast"
+        },
+        keys: Object.fromEntries(named(/\$\{file:([^}]+)/g).map((name) => [name, `key-in-${name}`]))
+      })
+      const { models, providers } = Settings.routing(settings)
+      assert.isAbove(Object.keys(models).length * Object.keys(providers).length, 0)
     }))
 
   it("are described by a table in the docs, which is made of them", async () => {

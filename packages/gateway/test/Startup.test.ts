@@ -34,7 +34,8 @@ describe("Startup", () => {
       version: "1.2.3",
       url: "http://127.0.0.1:8787",
       upstream: { simulated: true, text: "" },
-      clients: 0
+      clients: 0,
+      needsKey: false
     })
     assert.include(text, "http://127.0.0.1:8787")
     assert.include(text, "SIMULATOR")
@@ -47,9 +48,23 @@ describe("Startup", () => {
       version: "1.2.3",
       url: "http://127.0.0.1:8787",
       upstream: { simulated: false, text: "DeepSeek at https://api.deepseek.com" },
-      clients: 2
+      clients: 2,
+      needsKey: true
     })
     assert.include(text, "-H 'authorization: Bearer YOUR_CLIENT_KEY'")
     assert.include(text, "DeepSeek at https://api.deepseek.com")
+    assert.include(text, "a client's key (2 clients in the settings)")
+  })
+
+  it("says that a key is needed where all clients are made while the gateway runs", () => {
+    const text = Startup.text({
+      version: "1.2.3",
+      url: "http://127.0.0.1:8787",
+      upstream: { simulated: true, text: "" },
+      clients: 0,
+      needsKey: true
+    })
+    assert.include(text, "a client's key (ballast keys list shows them)")
+    assert.include(text, "YOUR_CLIENT_KEY")
   })
 })

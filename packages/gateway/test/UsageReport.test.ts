@@ -1,6 +1,7 @@
-import { Calls, Comparison, Feedback, Ledger, UsageReport } from "@ballast/gateway"
+import { Calls, Comparison, Ledger, UsageReport } from "@ballast/gateway"
 import { assert, it } from "@effect/vitest"
 import { BigDecimal, Effect } from "effect"
+import { writeFeedback } from "../src/internal/ledger/write.ts"
 import { call } from "./support/calls.ts"
 import { type Address, describeDatabases, open, temporaryFolder } from "./support/databases.ts"
 
@@ -185,19 +186,21 @@ describeDatabases("Comparison", (address) => {
         })
       })
       const database = yield* withCalls(address, [...arms, call({ at: november, arm: "other" })])
-      for (let n = 0; n < 200; n++) {
-        yield* Feedback.keep(database, {
-          request_id: `r${n}`,
-          name: "helpful",
-          value: n % 2 === 1 || n % 4 === 0,
-          comment: undefined
-        }, "alice")
-      }
-      // Changed their mind: the newest counts.
-      yield* Feedback.keep(
-        database,
-        { request_id: "r0", name: "helpful", value: false, comment: "on second thoughts" },
-        "alice"
+      const said = (n: number, value: boolean, at: number): Ledger.Feedback => ({
+        request_id: `r${n}`,
+        name: "helpful",
+        client: "alice",
+        at,
+        kind: "boolean",
+        value: Number(value),
+        comment: ""
+      })
+      // One changed their mind: the newest counts, whichever comes first.
+      yield* database.use((sql) =>
+        writeFeedback(sql, [
+          said(0, false, 2),
+          ...Array.from({ length: 200 }, (_, n) => said(n, n % 2 === 1 || n % 4 === 0, 1))
+        ])
       )
       const { calls, measures } = yield* Comparison.make(database, { ...range, a: "control", b: "candidate" })
       assert.deepStrictEqual(calls, { a: 200, b: 200 })

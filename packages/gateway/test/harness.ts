@@ -1,9 +1,9 @@
 /** A gateway on a free port of loopback, in front of a simulator that takes no time. */
-import { ClientKeys, Gateway, Records, Settings, Upstream } from "@ballast/gateway"
+import { ClientKeys, Gateway, type LocalModels, Records, Settings, Upstream } from "@ballast/gateway"
 import { Simulator, type SimulatorOptions } from "@ballast/simulator"
 import { Logs } from "@ballast/telemetry"
 import { NodeFileSystem } from "@effect/platform-node"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Metric } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { connect } from "node:net"
 
@@ -36,6 +36,9 @@ export interface Options {
   readonly database?: string
   /** Answers in place of the simulator's, chosen by `x-simulate`. */
   readonly answers?: Readonly<Record<string, () => Response>>
+  readonly localModels?: LocalModels.Service
+  /** What providers of the type `local` are called by. */
+  readonly local?: HttpClient.HttpClient
 }
 
 const answering = (answers: Readonly<Record<string, () => Response>>) =>
@@ -77,19 +80,30 @@ export const layer = (options: Options = {}): Layer.Layer<Running> => {
       const simulator = yield* HttpClient.HttpClient
       const settings = yield* Effect.orDie(Settings.makeValues(settingsOf(options)))
       const upstream = yield* Upstream.make(settings, {
-        client: options.answers === undefined ? simulator : answering(options.answers)
+        client: options.answers === undefined ? simulator : answering(options.answers),
+        local: options.local
       })
       const records = options.database === undefined
         ? undefined
         : yield* Effect.orDie(Effect.flatMap(settings.current, Records.make))
-      const address = yield* Effect.orDie(Gateway.serve({ settings, upstream, records }))
+      const { workflows: { files } } = yield* settings.current
+      const workflows = records === undefined || files.length === 0
+        ? undefined
+        : yield* Effect.promise(() => import("../src/Workflows.ts")).pipe(
+          Effect.flatMap(({ open }) => Effect.orDie(open(settings, records.database)))
+        )
+      const address = yield* Effect.orDie(
+        Gateway.serve({ settings, upstream, records, localModels: options.localModels, workflows })
+      )
       const port = address._tag === "UnixPathAddress" ? 0 : address.port
       return { url: `http://127.0.0.1:${port}`, log: lines, inspect, records }
     })
   ).pipe(
     Layer.provide(Simulator.layerHttpClient({ ...instant, ...options.simulator })),
     Layer.provide(NodeFileSystem.layer),
-    Layer.provide(Logs.layer({ level: "Debug", write }))
+    Layer.provide(Logs.layer({ level: "Debug", write })),
+    // Test files share a process: what one counts must not show in another's figures.
+    Layer.provide(Layer.sync(Metric.MetricRegistry, () => new Map()))
   )
 }
 

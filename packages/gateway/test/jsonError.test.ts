@@ -18,14 +18,14 @@ describe("jsonError", () => {
     ["{\"a\": x}", 6, "\"x\""],
     ["{\"a\": 1,}", 8, "\"}\""],
     ["{\"a\" 1}", 5, "\"1\""],
-    ["[1, 2", 5, "the end"],
+    ["[1, 2", 5, "end of the body"],
     ["{\"a\": \"open}", 6, "\"\\\"\""],
     ["{\"a\": 01}", 7, "\"1\""],
     ["nul", 0, "\"n\""],
     ["[] []", 3, "\"[\""],
     ["{\"a\": 1]", 7, "\"]\""],
     ["[1 2]", 3, "\"2\""],
-    ["", 0, "the end"]
+    ["", 0, "end of the body"]
   ])("finds where %j breaks", (text, position, found) => {
     assert.isFalse(parses(text))
     const error = find(text)

@@ -55,6 +55,20 @@ describe("mergedAdmin", () => {
     ])
   })
 
+  it("adds up the answers that the workers dropped", () => {
+    const done = (exact: number, store: number | null) => ({
+      id: "1",
+      order: { do: "purge" as const },
+      by: "alice",
+      at: 1,
+      until: null,
+      ended: null,
+      dropped: { exact, semantic: 1, store }
+    })
+    assert.deepStrictEqual(mergedAdmin.done([done(2, 3), done(5, 0)])?.dropped, { exact: 7, semantic: 2, store: 3 })
+    assert.deepStrictEqual(mergedAdmin.done([done(2, null)])?.dropped, { exact: 2, semantic: 1, store: null })
+  })
+
   it("lists each act once, in force as long as it is somewhere", () => {
     const act = (id: string, ended: null | { readonly at: number; readonly because: "gone"; readonly by: null }) => ({
       id,

@@ -21,25 +21,23 @@ export class Program {
   stdout = ""
   stderr = ""
 
-  constructor(args: ReadonlyArray<string>, env: Record<string, string>, input: string | undefined) {
-    const stdin = input === undefined ? "ignore" : "pipe"
-    this.child = spawn(process.execPath, [main, ...args], { env: environment(env), stdio: [stdin, "pipe", "pipe"] })
-    this.child.stdin?.end(input)
+  constructor(child: ChildProcess) {
+    this.child = child
     this.child.stdout!.setEncoding("utf8").on("data", (text: string) => this.stdout += text)
     this.child.stderr!.setEncoding("utf8").on("data", (text: string) => this.stderr += text)
   }
 
-  /** Waits until standard output matches. */
-  printed(pattern: RegExp): Effect.Effect<RegExpExecArray> {
+  /** Waits until standard output, or standard error, matches. */
+  printed(pattern: RegExp, on: "stdout" | "stderr" = "stdout"): Effect.Effect<RegExpExecArray> {
     return Effect.callback((resume) => {
       const look = () => {
-        const match = pattern.exec(this.stdout)
+        const match = pattern.exec(this[on])
         if (match !== null) resume(Effect.succeed(match))
       }
-      this.child.stdout!.on("data", look)
+      this.child[on]!.on("data", look)
       this.child.once("close", () => resume(Effect.die(new Error(`the program ended: ${this.stderr}`))))
       look()
-      return Effect.sync(() => this.child.stdout!.off("data", look))
+      return Effect.sync(() => this.child[on]!.off("data", look))
     })
   }
 
@@ -55,16 +53,31 @@ export class Program {
   }
 }
 
+const started = (spawned: () => ChildProcess): Effect.Effect<Program, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => new Program(spawned())),
+    ({ child }) => Effect.sync(() => child.exitCode === null && child.kill("SIGKILL"))
+  )
+
 /** Starts the program, with `input` piped in; it is killed when the scope closes, if it still runs. */
 export const start = (
   args: ReadonlyArray<string>,
   env: Record<string, string> = {},
   input?: string
 ): Effect.Effect<Program, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.sync(() => new Program(args, env, input)),
-    ({ child }) => Effect.sync(() => child.exitCode === null && child.kill("SIGKILL"))
-  )
+  started(() => {
+    const stdin = input === undefined ? "ignore" : "pipe"
+    const child = spawn(process.execPath, [main, ...args], { env: environment(env), stdio: [stdin, "pipe", "pipe"] })
+    child.stdin?.end(input)
+    return child
+  })
+
+/** Starts the program on a terminal of its own: what it prints is its standard output, and what is written to its input is typed. */
+export const startOnTerminal = (args: ReadonlyArray<string>): Effect.Effect<Program, never, Scope.Scope> =>
+  started(() => {
+    const line = [process.execPath, main, ...args].map((word) => `'${word}'`).join(" ")
+    return spawn("script", ["--quiet", "--return", "--command", line, "/dev/null"], { env: environment({}) })
+  })
 
 /** Runs the program to its end. */
 export const run = (

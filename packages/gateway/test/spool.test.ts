@@ -3,6 +3,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { afterAll } from "vitest"
+import { isCall } from "../src/internal/ledger/call.ts"
 import * as Spool from "../src/internal/ledger/spool.ts"
 import { call } from "./support/calls.ts"
 
@@ -23,7 +24,7 @@ const append = (spool: Spool.Spool, count: number, from = 0) =>
 const drain = (spool: Spool.Spool): ReadonlyArray<string> => {
   const ids: Array<string> = []
   for (let segment = spool.oldest(); segment !== undefined; segment = spool.oldest()) {
-    ids.push(...spool.read(segment).map(({ id }) => id))
+    ids.push(...spool.read(segment).filter(isCall).map(({ id }) => id))
     spool.done(segment)
   }
   return ids

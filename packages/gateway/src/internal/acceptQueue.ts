@@ -2,6 +2,12 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Net from "node:net"
 
+/**
+ * Connections that may wait to be accepted, as far as the system lets them: Linux 4,096. Past Node's own 511 the connections of a burst, such as
+ * clients that all come back at once, are reset.
+ */
+export const backlog = 4096
+
 /** How long no connection must have come before the listening socket is closed. */
 const quietMillis = 250
 

@@ -12,6 +12,7 @@ import * as Redacted from "effect/Redacted"
 import * as SchemaIssue from "effect/SchemaIssue"
 import type { Admin } from "../Admin.ts"
 import { AdminApi, AdminKey, CurrentAdmin, Worded, WrongKey, WrongRequest } from "../AdminApi.ts"
+import * as inferenceAdmin from "./inferenceAdmin.ts"
 import * as recordsAdmin from "./recordsAdmin.ts"
 
 /** Finds an admin by a key. */
@@ -41,7 +42,12 @@ const worded = HttpApiMiddleware.layerSchemaErrorTransform(Worded, (error) => {
   return Effect.fail(new WrongRequest({ error: { code: "invalid_request", message: problems.join("; ") } }))
 })
 
-export const make = Effect.fnUntraced(function*(admin: Admin, checkKey: CheckKey, records: recordsAdmin.Options) {
+export interface Options extends Omit<recordsAdmin.Options, "admin"> {
+  readonly localModels: inferenceAdmin.Service | undefined
+}
+
+export const make = Effect.fnUntraced(function*(admin: Admin, checkKey: CheckKey, options: Options) {
+  const inference = inferenceAdmin.handlers(options.localModels, yield* Effect.scope)
   const handlers = HttpApiBuilder.group(AdminApi, "admin", (handlers) =>
     handlers.handleAll({
       status: () => admin.status,
@@ -49,6 +55,8 @@ export const make = Effect.fnUntraced(function*(admin: Admin, checkKey: CheckKey
       accounts: () => admin.accounts(),
       acts: () => admin.acts,
       act: ({ payload }) => Effect.flatMap(CurrentAdmin, (by) => admin.act(payload, by)),
+      explainCache: ({ payload }) => admin.explainCache(payload),
+      evaluateCache: ({ payload }) => admin.evaluateCache(payload),
       undo: ({ params }) => Effect.flatMap(CurrentAdmin, (by) => admin.undo(params.id, by))
     }))
   const key = Layer.succeed(AdminKey, {
@@ -61,10 +69,13 @@ export const make = Effect.fnUntraced(function*(admin: Admin, checkKey: CheckKey
   })
   const api = HttpApiBuilder.layer(AdminApi, { openapiPath: "/admin/openapi.json" }).pipe(
     Layer.provide(
-      Layer.provide(Layer.mergeAll(handlers, recordsAdmin.clients(records), recordsAdmin.ledger(records)), [
-        key,
-        worded
-      ])
+      Layer.provide(
+        Layer.mergeAll(handlers, recordsAdmin.clients({ ...options, admin }), recordsAdmin.ledger(options), inference),
+        [
+          key,
+          worded
+        ]
+      )
     )
   )
   const app = yield* HttpRouter.toHttpEffect(

@@ -34,6 +34,8 @@ export interface Exchange {
   model?: string
   /** When the request came, in milliseconds since 1970. */
   readonly began: number
+  /** When a call that was put off was made, in milliseconds since 1970. */
+  madeAt?: number
   usage?: Usage | null | undefined
   /** What the call upstream cost so far. */
   call?: CallInfo

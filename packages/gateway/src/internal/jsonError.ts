@@ -163,6 +163,6 @@ export const find = (bytes: Uint8Array): JsonError => {
     position,
     line,
     column: position - lineStart + 1,
-    found: found === undefined ? "the end" : JSON.stringify(String.fromCodePoint(found))
+    found: found === undefined ? "end of the body" : JSON.stringify(String.fromCodePoint(found))
   }
 }

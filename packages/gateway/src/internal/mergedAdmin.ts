@@ -80,3 +80,23 @@ export const accounts = (all: ReadonlyArray<ReadonlyArray<Account>>): ReadonlyAr
 /** An act is in force as long as it is in one worker. */
 export const acts = (all: ReadonlyArray<ReadonlyArray<Act>>): ReadonlyArray<Act> =>
   grouped(all, ({ id }) => id).map((acts) => acts.find(({ ended }) => ended === null) ?? acts[0])
+
+type Done = typeof AdminApi.Done.Encoded
+
+/** Each worker has answers of its own in memory; those of the store count where they were dropped. */
+export const done = (all: ReadonlyArray<Done>): Done | undefined => {
+  const [first] = all
+  if (first?.dropped == null) return first
+  const count = (of: keyof NonNullable<Done["dropped"]>) => sum(all, ({ dropped }) => dropped?.[of] ?? 0)
+  const store = first.dropped.store === null ? null : count("store")
+  return { ...first, dropped: { exact: count("exact"), semantic: count("semantic"), store } }
+}
+
+type Explanation = typeof AdminApi.CacheExplanation.Encoded
+
+/** Each worker has answers of its own. */
+export const explanations = (all: ReadonlyArray<Explanation>, limit: number): Explanation => ({
+  threshold: all[0]?.threshold ?? 1,
+  compared: sum(all, ({ compared }) => compared),
+  nearest: all.flatMap(({ nearest }) => nearest).sort((a, b) => b.similarity - a.similarity).slice(0, limit)
+})

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as Redacted from "effect/Redacted"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import type { Admin } from "../Admin.ts"
 import { AdminApi, CurrentAdmin } from "../AdminApi.ts"
 import * as Calls from "../Calls.ts"
 import { type Clients, parseTime } from "../ClientKeys.ts"
@@ -14,7 +15,7 @@ import * as Forget from "../Forget.ts"
 import type { Records } from "../Records.ts"
 import type * as RecordsApi from "../RecordsApi.ts"
 import * as UsageReport from "../UsageReport.ts"
-import { Conflict, StoreDown } from "./adminErrors.ts"
+import { Conflict, StoreDown, WrongRequest } from "./adminErrors.ts"
 import { parseWhen } from "./when.ts"
 
 const down = (message: string) => new StoreDown({ error: { code: "store_unavailable", message } })
@@ -74,6 +75,7 @@ export interface Options {
   readonly records: Records | undefined
   /** The clients of the settings. */
   readonly clients: () => Clients
+  readonly admin: Pick<Admin, "act">
 }
 
 const inSettings = (name: string) =>
@@ -81,7 +83,14 @@ const inSettings = (name: string) =>
     error: { code: "conflict", message: `The client ${name} stands in the settings. Choose another name.` }
   })
 
-export const clients = ({ clients, records }: Options) =>
+/** Drops the answers to a client from the caches, as an act. */
+const purge = (admin: Options["admin"], client: string, by: string) =>
+  admin.act({ do: "purge", client }, by).pipe(
+    Effect.catch((error) => error instanceof StoreDown ? Effect.fail(error) : Effect.die(error)),
+    Effect.map(({ dropped }) => dropped ?? { exact: 0, semantic: 0, store: null })
+  )
+
+export const clients = ({ admin, clients, records }: Options) =>
   HttpApiBuilder.group(AdminApi, "clients", (handlers) =>
     handlers.handleAll({
       clients: () =>
@@ -105,6 +114,10 @@ export const clients = ({ clients, records }: Options) =>
       rotateKey: ({ params, payload: { overlap = defaultOverlap } }) =>
         Effect.flatMap(CurrentAdmin, (by) =>
           withRecords(records, (records) => Effect.map(records.clients.rotate(params.name, overlap, by), made))),
+      changeClient: ({ params, payload: { limits } }) =>
+        Effect.flatMap(CurrentAdmin, (by) =>
+          withRecords(records, (records) =>
+            Effect.map(records.clients.limit(params.name, limits, by), fromStore))),
       revokeClient: ({ params }) =>
         Effect.flatMap(CurrentAdmin, (by) =>
           withRecords(records, (records) =>
@@ -112,12 +125,12 @@ export const clients = ({ clients, records }: Options) =>
       forgetClient: ({ params }) =>
         Effect.flatMap(CurrentAdmin, (by) =>
           withRecords(records, (records) =>
-            Forget.client(records, params.name)).pipe(
-              Effect.tap((forgotten) =>
-                Effect.logInfo("a client's records are deleted", { client: params.name, by, ...forgotten })
-              ),
-              Effect.map((forgotten) => ({ client: params.name, ...forgotten }))
-            ))
+            Effect.gen(function*() {
+              const answers = yield* purge(admin, params.name, by)
+              const forgotten = { client: params.name, ...yield* Forget.client(records, params.name), answers }
+              yield* Effect.logInfo("a client's records are deleted", { by, ...forgotten })
+              return forgotten
+            })))
     }))
 
 const day = 86_400_000
@@ -128,28 +141,33 @@ interface Range {
 }
 
 /** The last seven days, where nothing else is said. */
-const rangeOf = ({ since, until }: Range, now: number) => ({
-  from: (since === undefined ? undefined : parseWhen(since, now)) ?? now - 7 * day,
-  to: (until === undefined ? undefined : parseWhen(until, now)) ?? now
-})
+const rangeOf = ({ since, until }: Range) =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const from = (since === undefined ? undefined : parseWhen(since, now)) ?? now - 7 * day
+    const to = (until === undefined ? undefined : parseWhen(until, now)) ?? now
+    return from < to ? Effect.succeed({ from, to, now }) : Effect.fail(
+      new WrongRequest({
+        error: {
+          code: "invalid_request",
+          message: "until: Expected a time after since, which is 7d where it is left out"
+        }
+      })
+    )
+  })
 
-export const ledger = ({ records }: Options) =>
+export const ledger = ({ records }: Pick<Options, "records">) =>
   HttpApiBuilder.group(AdminApi, "ledger", (handlers) =>
     handlers.handleAll({
       usage: ({ query: { by = "client", since, until, ...narrow } }) =>
         withRecords(records, ({ database, hoursSince }) =>
-          Effect.flatMap(Clock.currentTimeMillis, (now) =>
-            UsageReport.make(database, {
-              ...narrow,
-              by: by === "" ? [] : by.split(","),
-              ...rangeOf({ since, until }, now)
-            }, hoursSince(now)))),
+          Effect.flatMap(rangeOf({ since, until }), ({ now, ...range }) =>
+            UsageReport.make(database, { ...narrow, by: by === "" ? [] : by.split(","), ...range }, hoursSince(now)))),
       calls: ({ query: { limit = 1_000, since, until, ...narrow } }) =>
         withRecords(records, ({ database }) =>
-          Effect.flatMap(Clock.currentTimeMillis, (now) =>
-            Calls.read(database, { ...narrow, limit, ...rangeOf({ since, until }, now) }))),
+          Effect.flatMap(rangeOf({ since, until }), ({ from, to }) =>
+            Calls.read(database, { ...narrow, limit, from, to }))),
       compare: ({ query: { since, until, ...arms } }) =>
         withRecords(records, ({ database }) =>
-          Effect.flatMap(Clock.currentTimeMillis, (now) =>
-            Comparison.make(database, { ...arms, ...rangeOf({ since, until }, now) })))
+          Effect.flatMap(rangeOf({ since, until }), ({ from, to }) =>
+            Comparison.make(database, { ...arms, from, to })))
     }))

@@ -12,7 +12,16 @@ export interface State {
 /** A form of the page of metrics. */
 export type Page = "prometheus" | "openMetrics"
 
-export type Question = "metrics" | "status" | "routes" | "accounts" | "acts" | "act" | "undo" | "restore"
+export type Question =
+  | "metrics"
+  | "status"
+  | "routes"
+  | "accounts"
+  | "acts"
+  | "act"
+  | "undo"
+  | "restore"
+  | "explainCache"
 
 /** Why something was not done: a code of the admin API, or `failed`. */
 export interface Failure {

@@ -3,6 +3,7 @@ import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
 import * as AdminApi from "../../AdminApi.ts"
 import { ask, type Options, type Paint } from "./adminClient.ts"
+import { droppedOf } from "./answers.ts"
 import { plain, table } from "./table.ts"
 
 const timeOf = (millis: number): string =>
@@ -141,7 +142,7 @@ const describe = (order: AdminApi.Order): string => {
     case "purge":
       return `purge answers${order.model === undefined ? "" : ` of ${order.model}`}${
         order.client === undefined ? "" : ` to ${order.client}`
-      }`
+      }${order.hash === undefined ? "" : ` of the question ${order.hash}`}`
     case "recover":
       return `recover ${order.provider}`
     case "degrade":
@@ -189,10 +190,18 @@ const tables = {
 /** Shows how things stand. */
 export const show = (what: keyof typeof tables, options: Options) => tables[what](options, "GET", `/${what}`)
 
-const one = ask(AdminApi.Act, (act, paint) => `${act.id}: ${plain(describe(act.order))}, ${untilOf(act, paint)}\n`)
+const line = (act: AdminApi.Act, paint: Paint): string =>
+  `${act.id}: ${plain(describe(act.order))}, ${untilOf(act, paint)}`
+
+const doing = ask(
+  AdminApi.Done,
+  ({ dropped, ...act }, paint) => `${line(act, paint)}${dropped === null ? "" : `: ${droppedOf(dropped)}`}\n`
+)
+
+const undoing = ask(AdminApi.Act, (act, paint) => `${line(act, paint)}\n`)
 
 /** Does something, until it is undone, for a time, or until the settings change. */
-export const act = (order: AdminApi.SentOrder, options: Options) => one(options, "POST", "/acts", order)
+export const act = (order: AdminApi.SentOrder, options: Options) => doing(options, "POST", "/acts", order)
 
 /** Undoes an act. */
-export const undo = (id: string, options: Options) => one(options, "DELETE", `/acts/${encodeURIComponent(id)}`)
+export const undo = (id: string, options: Options) => undoing(options, "DELETE", `/acts/${encodeURIComponent(id)}`)

@@ -11,7 +11,7 @@ import { StartError } from "../../StartError.ts"
 import { print } from "./print.ts"
 import { type Colour, painter, plain } from "./table.ts"
 
-export type Method = "GET" | "POST" | "DELETE"
+export type Method = "GET" | "POST" | "PATCH" | "DELETE"
 
 const defaultUrl = "http://127.0.0.1:8787"
 
@@ -29,11 +29,12 @@ const given = (name: string) =>
 /** Where a gateway is, and the key for it. */
 export interface Place {
   readonly url: string
-  readonly key: Redacted.Redacted
+  /** Undefined for a gateway that lets all in. */
+  readonly key: Redacted.Redacted | undefined
 }
 
 /** The place by the flag `--url`, or the environment. */
-export const place = Effect.fnUntraced(function*(url: string | undefined) {
+export const place = Effect.fnUntraced(function*(url: string | undefined, { needsKey = true } = {}) {
   const text = url ?? (yield* given("BALLAST_ADMIN_URL")) ?? defaultUrl
   const parsed = URL.parse(text)
   if (parsed === null || !/^https?:$/.test(parsed.protocol) || parsed.username !== "" || parsed.password !== "") {
@@ -42,8 +43,10 @@ export const place = Effect.fnUntraced(function*(url: string | undefined) {
     )
   }
   const key = yield* given("BALLAST_ADMIN_KEY")
-  if (key === undefined) return yield* fail("BALLAST_ADMIN_KEY is not set. It is one of the gateway's admin keys.")
-  const found: Place = { url: parsed.href.replace(/\/+$/, ""), key: Redacted.make(key) }
+  if (key === undefined && needsKey) {
+    return yield* fail("BALLAST_ADMIN_KEY is not set. It is one of the gateway's admin keys.")
+  }
+  const found: Place = { url: parsed.href.replace(/\/+$/, ""), key: key === undefined ? undefined : Redacted.make(key) }
   return found
 })
 
@@ -55,10 +58,11 @@ const noAdmin =
   "This gateway has no admin API, since it has no admin keys. Set BALLAST_ADMIN_KEYS or admin.keys for it."
 
 /** Why an answer can't be used. */
-const failureOf = (status: number, text: string, url: string): string => {
+const failureOf = (status: number, text: string, url: string, path: string): string => {
   const failure = Option.getOrUndefined(Schema.decodeUnknownOption(Failure)(text))?.error
   if (failure === undefined) return `${url} answered ${status}, and is no gateway with an admin API.`
-  return failure.code === "unknown_url" ? noAdmin : plain(failure.message)
+  if (failure.code !== "unknown_url") return plain(failure.message)
+  return path.startsWith("/admin") ? noAdmin : "This gateway serves no workflows. Set workflows.files for it."
 }
 
 /** Sends a request and gives the text of its answer. */
@@ -68,7 +72,8 @@ export const send = Effect.fnUntraced(function*(
   path: string,
   order?: unknown
 ) {
-  const request = HttpClientRequest.make(method)(`${url}${path}`).pipe(HttpClientRequest.bearerToken(key))
+  const bare = HttpClientRequest.make(method)(`${url}${path}`)
+  const request = key === undefined ? bare : HttpClientRequest.bearerToken(bare, key)
   const body = order === undefined ? request : HttpClientRequest.bodyText(
     request,
     JSON.stringify(order),
@@ -85,7 +90,7 @@ export const send = Effect.fnUntraced(function*(
       )
     )
   )
-  return status < 300 ? text : yield* fail(failureOf(status, text, url))
+  return status < 300 ? text : yield* fail(failureOf(status, text, url, path))
 }, Effect.provide(FetchHttpClient.layer))
 
 export interface Options {
@@ -99,17 +104,26 @@ export type Paint = (colour: Colour, text: string) => string
 /** Whether a person wants no colours. */
 export const noColour = Config.map(given("NO_COLOR"), (value) => value !== undefined)
 
-/** Sends a request and shows its answer: as it came with `--json`, else as `show` has it. */
-export const ask = <A>(
-  schema: Schema.Decoder<A>,
-  show: (value: A, paint: Paint) => string
-) =>
-  Effect.fnUntraced(function*(options: Options, method: Method, path: string, order?: unknown) {
-    const text = yield* send(yield* place(options.url), method, `/admin/v1${path}`, order)
-    if (options.json) return yield* print(`${text.trimEnd()}\n`)
+/** Shows an answer: as it came with `--json`, else as `show` has it. */
+export const present = <A>(schema: Schema.Decoder<A>, show: (value: A, paint: Paint) => string) =>
+  Effect.fnUntraced(function*({ json }: Pick<Options, "json">, text: string) {
+    if (json) return yield* print(`${text.trimEnd()}\n`)
     const value = yield* Effect.mapError(
       Schema.decodeUnknownEffect(Schema.fromJsonString(schema))(text),
       () => new StartError({ detail: "The gateway's answer is of another version. Use --json to see it as it is." })
     )
     yield* print(show(value, painter(process.stdout.isTTY && !(yield* noColour))))
   })
+
+/** Sends a request and shows its answer. */
+export const ask = <A>(
+  schema: Schema.Decoder<A>,
+  show: (value: A, paint: Paint) => string,
+  api = "/admin/v1"
+) => {
+  const shown = present(schema, show)
+  return Effect.fnUntraced(function*(options: Options, method: Method, path: string, order?: unknown) {
+    const at = yield* place(options.url, { needsKey: api === "/admin/v1" })
+    yield* shown(options, yield* send(at, method, `${api}${path}`, order))
+  })
+}

@@ -1,26 +1,18 @@
 /** The commands of `ballast admin` and their flags. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
-import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SentOrder } from "../../AdminApi.ts"
 import { StartError } from "../../StartError.ts"
 import { type Common, common, optionsOf } from "./commonFlags.ts"
+import * as flags from "./flags.ts"
 
 const admin = Effect.promise(() => import("./admin.ts"))
 
 const lasting = {
-  for: Flag.String("for").pipe(
-    Flag.withDescription("How long it holds, such as 10m; else until it is undone"),
-    Flag.withMetavar("duration"),
-    Flag.optional
-  ),
-  untilSettings: Flag.Boolean("until-settings").pipe(
-    Flag.withDescription("It holds until the settings change"),
-    Flag.withoutNegation,
-    Flag.withDefault(false)
-  )
+  for: flags.text("for", "How long it holds, such as 10m; else until it is undone", "duration"),
+  untilSettings: flags.on("until-settings", "It holds until the settings change")
 }
 
 interface Lasting {
@@ -79,10 +71,7 @@ const reset = Command.make(
   "reset",
   {
     circuit: Argument.optional(circuit),
-    provider: Flag.String("provider").pipe(
-      Flag.withDescription("A provider, whose accounts and keys are used again at once"),
-      Flag.optional
-    ),
+    provider: flags.text("provider", "A provider, whose accounts and keys are used again at once"),
     ...common
   },
   (given) => {
@@ -100,12 +89,8 @@ const degrade = Command.make(
   "degrade",
   {
     model,
-    to: Flag.String("to").pipe(
-      Flag.withDescription("The model that answers in its place"),
-      Flag.withMetavar("model"),
-      Flag.optional
-    ),
-    text: Flag.String("text").pipe(Flag.withDescription("The text that answers in its place"), Flag.optional),
+    to: flags.text("to", "The model that answers in its place", "model"),
+    text: flags.text("text", "The text that answers in its place"),
     ...lasting,
     ...common
   },
@@ -120,12 +105,10 @@ const degrade = Command.make(
 const purge = Command.make(
   "purge",
   {
-    client: Flag.String("client").pipe(Flag.withDescription("Only answers to this client"), Flag.optional),
-    model: Flag.String("model").pipe(Flag.withDescription("Only answers of this model"), Flag.optional),
-    olderThan: Flag.String("older-than").pipe(
-      Flag.withDescription("Only answers kept in memory for longer than this, such as 1h"),
-      Flag.optional
-    ),
+    client: flags.text("client", "Only answers to this client"),
+    model: flags.text("model", "Only answers of this model"),
+    hash: flags.text("hash", "Only the answer to the question of this x-ballast-cache-question"),
+    olderThan: flags.text("older-than", "Only answers kept in memory for longer than this, such as 1h"),
     ...common
   },
   (given) =>
@@ -133,6 +116,7 @@ const purge = Command.make(
       do: "purge",
       ...Option.isSome(given.client) && { client: given.client.value },
       ...Option.isSome(given.model) && { model: given.model.value },
+      ...Option.isSome(given.hash) && { hash: given.hash.value },
       ...Option.isSome(given.olderThan) && { olderThan: given.olderThan.value }
     }, given)
 ).pipe(Command.withDescription("Drop answers from the caches."))

@@ -1,21 +1,17 @@
 /** Flags of all commands that ask a gateway that runs. */
-import * as Flag from "effect/cli/Flag"
 import * as Option from "effect/Option"
+import * as flags from "./flags.ts"
 
 /** Where the gateway is. */
-export const url = Flag.String("url").pipe(
-  Flag.withDescription("Where the gateway is (BALLAST_ADMIN_URL; default http://127.0.0.1:8787)"),
-  Flag.withMetavar("url"),
-  Flag.optional
+export const url = flags.text(
+  "url",
+  "Where the gateway is (BALLAST_ADMIN_URL; default http://127.0.0.1:8787)",
+  "url"
 )
 
 export const common = {
   url,
-  json: Flag.Boolean("json").pipe(
-    Flag.withDescription("Show the gateway's answer as it is"),
-    Flag.withoutNegation,
-    Flag.withDefault(false)
-  )
+  json: flags.on("json", "Show the gateway's answer as it is")
 }
 
 export interface Common {

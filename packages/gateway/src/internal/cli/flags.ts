@@ -2,6 +2,22 @@
 import * as Flag from "effect/cli/Flag"
 import * as Option from "effect/Option"
 
+/** A text that may be left out. */
+export const text = (name: string, description: string, metavar?: string) => {
+  const flag = Flag.String(name).pipe(Flag.withDescription(description), Flag.optional)
+  return metavar === undefined ? flag : Flag.withMetavar(flag, metavar)
+}
+
+/** A switch that is off where it is left out. */
+export const on = (name: string, description: string) =>
+  Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withoutNegation, Flag.withDefault(false))
+
+/** What flags have; undefined where they were left out. */
+export const valuesOf = <A extends Readonly<Record<string, Option.Option<unknown>>>>(given: A) =>
+  Object.fromEntries(Object.entries(given).map(([name, value]) => [name, Option.getOrUndefined(value)])) as {
+    readonly [K in keyof A]: Option.Option.Value<A[K]> | undefined
+  }
+
 /** A flag that `parse` reads; `undefined` stands for a wrong value. */
 const make = <A>(name: string, metavar: string, expected: string, parse: (text: string) => A | undefined) =>
   Flag.String(name).pipe(

@@ -5,6 +5,7 @@ import * as Schema from "effect/Schema"
 import * as RecordsApi from "../../RecordsApi.ts"
 import { StartError } from "../../StartError.ts"
 import { ask, type Options, type Paint } from "./adminClient.ts"
+import { droppedOf } from "./answers.ts"
 import { plain, table } from "./table.ts"
 
 type Client = typeof RecordsApi.Client.Type
@@ -65,11 +66,19 @@ const showMade = ({ client, key }: typeof RecordsApi.Made.Type): string => {
 const lists = ask(Schema.Array(RecordsApi.Client), showList)
 const makes = ask(RecordsApi.Made, showMade)
 const revokes = ask(RecordsApi.Client, ({ name }) => `${name} is revoked. Its keys no longer work.\n`)
-const forgets = ask(
-  RecordsApi.Forgotten,
-  ({ calls, client, feedback, sums }) =>
-    `Deleted of ${client}: ${calls} calls, ${sums} sums by hour and day, ${feedback} feedback.\n`
-)
+const left =
+  "Not deleted: its keys and limits; answers that clients share; answers in the memory of other gateways; rows that other processes have yet to write; runs of workflows; logs and spans.\n"
+
+const showForgotten = ({ answers, calls, client, feedback, spent, sums }: typeof RecordsApi.Forgotten.Type): string =>
+  `Deleted of ${client}: ${calls} calls, ${sums} sums by hour and day, ${feedback} feedback; ${droppedOf(answers)}.\n${
+    spent === 0
+      ? ""
+      : `Kept until the month is over, for its budgets: what it spent on ${spent} ${
+        spent === 1 ? "day" : "days"
+      } of it.\n`
+  }${left}`
+
+const forgets = ask(RecordsApi.Forgotten, showForgotten)
 
 export const list = (options: Options) => lists(options, "GET", "/clients")
 
@@ -123,6 +132,31 @@ export const create = Effect.fnUntraced(function*(given: Create, options: Option
 
 export const rotate = (name: string, overlap: string | undefined, options: Options) =>
   makes(options, "POST", `/clients/${encodeURIComponent(name)}/rotate`, { overlap })
+
+export interface LimitChanges extends Pick<Create, "limits" | "budget"> {
+  /** Whether limits that are not given end. */
+  readonly only: boolean
+}
+
+const limited = ask(
+  RecordsApi.Client,
+  (client) =>
+    client.limits === null
+      ? `${client.name} has the limits of all others.\n`
+      : `The limits of ${client.name}: ${limitsOf(client)}.\n`
+)
+
+/** What is left out stays, or is sent as ended. */
+const changesOf = <A extends object>(values: A, only: boolean) =>
+  only ? Object.fromEntries(Object.entries(values).map(([name, value]) => [name, value ?? null])) : values
+
+export const limit = (name: string, { budget, limits, only }: LimitChanges, options: Options) =>
+  limited(options, "PATCH", `/clients/${encodeURIComponent(name)}`, {
+    limits: {
+      ...changesOf(limits, only),
+      ...(only || !isEmpty(budget)) && { budget: changesOf(budget, only) }
+    }
+  })
 
 export const revoke = (name: string, options: Options) =>
   revokes(options, "DELETE", `/clients/${encodeURIComponent(name)}`)

@@ -36,40 +36,29 @@ const limits = {
   budgetMonth: flags.money("budget-month").pipe(Flag.withDescription("Money for a month (UTC)"), Flag.optional)
 }
 
+type Limits = Readonly<Record<keyof typeof limits, Option.Option<number>>>
+
+const limitsOf = ({ budgetDay, budgetMonth, concurrency, requestsPerMinute, tokensPerMinute }: Limits) => ({
+  limits: flags.valuesOf({ requestsPerMinute, tokensPerMinute, concurrency }),
+  budget: flags.valuesOf({ day: budgetDay, month: budgetMonth })
+})
+
 const create = Command.make(
   "create",
   {
     name,
-    owner: Flag.String("owner").pipe(Flag.withDescription("Whom to ask about it"), Flag.optional),
+    owner: flags.text("owner", "Whom to ask about it"),
     labels: several("label", "name=value", "What routes and reports may ask for, such as team=search"),
     models: several("model", "model", "A model that it may ask for; deepseek-* for all that begin so. Default: all"),
     addresses: several("address", "network", "Where it may call from, such as 10.0.0.0/8. Default: anywhere"),
-    expires: Flag.String("expires").pipe(
-      Flag.withDescription("When it may no longer call, such as 2027-01-31. Default: never"),
-      Flag.withMetavar("time"),
-      Flag.optional
-    ),
+    expires: flags.text("expires", "When it may no longer call, such as 2027-01-31. Default: never", "time"),
     ...limits,
     ...common
   },
-  (given) =>
+  ({ expires, owner, ...given }) =>
     Effect.flatMap(
       keys,
-      ({ create }) =>
-        create(
-          {
-            ...given,
-            owner: Option.getOrUndefined(given.owner),
-            expires: Option.getOrUndefined(given.expires),
-            limits: {
-              requestsPerMinute: Option.getOrUndefined(given.requestsPerMinute),
-              tokensPerMinute: Option.getOrUndefined(given.tokensPerMinute),
-              concurrency: Option.getOrUndefined(given.concurrency)
-            },
-            budget: { day: Option.getOrUndefined(given.budgetDay), month: Option.getOrUndefined(given.budgetMonth) }
-          },
-          optionsOf(given)
-        )
+      ({ create }) => create({ ...given, ...flags.valuesOf({ expires, owner }), ...limitsOf(given) }, optionsOf(given))
     )
 ).pipe(Command.withDescription("Make a client, and show its key: nothing shows it again."))
 
@@ -81,16 +70,28 @@ const rotate = Command.make(
   "rotate",
   {
     name,
-    overlap: Flag.String("overlap").pipe(
-      Flag.withDescription("How long the keys that there are work on, such as 1h; 0s ends them at once. Default: 24h"),
-      Flag.withMetavar("duration"),
-      Flag.optional
+    overlap: flags.text(
+      "overlap",
+      "How long the keys that there are work on, such as 1h; 0s ends them at once. Default: 24h",
+      "duration"
     ),
     ...common
   },
   (given) =>
     Effect.flatMap(keys, ({ rotate }) => rotate(given.name, Option.getOrUndefined(given.overlap), optionsOf(given)))
 ).pipe(Command.withDescription("Give a client a new key. The others work on for a while."))
+
+const limit = Command.make(
+  "limits",
+  {
+    name,
+    ...limits,
+    only: flags.on("only", "End the limits that are not given; without any, those of clientLimits hold"),
+    ...common
+  },
+  (given) =>
+    Effect.flatMap(keys, ({ limit }) => limit(given.name, { ...limitsOf(given), only: given.only }, optionsOf(given)))
+).pipe(Command.withDescription("Change the limits of a client; other processes see it within two seconds."))
 
 const revoke = Command.make(
   "revoke",
@@ -105,7 +106,9 @@ const forget = Command.make(
   { name, ...common },
   (given) => Effect.flatMap(keys, ({ forget }) => forget(given.name, optionsOf(given)))
 ).pipe(
-  Command.withDescription("Delete what the ledger has of a client: its calls, their sums, and its feedback.")
+  Command.withDescription(
+    "Delete what the ledger has of a client: its calls, their sums, and its feedback; and drop its answers from the caches."
+  )
 )
 
 export const command = Command.make("keys").pipe(
@@ -126,7 +129,11 @@ Environment:
       command: "ballast keys create alice --requests-per-minute 60 --budget-month 100",
       description: "Make a client with limits"
     },
+    {
+      command: "ballast keys limits alice --budget-month 200",
+      description: "Give it more, and leave the rest as it is"
+    },
     { command: "ballast keys rotate alice --overlap 1h", description: "Replace its key without a gap" }
   ]),
-  Command.withSubcommands([create, list, rotate, revoke, forget])
+  Command.withSubcommands([create, list, limit, rotate, revoke, forget])
 )

@@ -6,6 +6,7 @@ import * as Calls from "../../Calls.ts"
 import * as Comparison from "../../Comparison.ts"
 import { StartError } from "../../StartError.ts"
 import * as UsageReport from "../../UsageReport.ts"
+import { numbers } from "../ledger/write.ts"
 import { ask, type Options, type Paint, place, send } from "./adminClient.ts"
 import { csv } from "./csv.ts"
 import { print } from "./print.ts"
@@ -81,33 +82,13 @@ const reportCsv = ({ by, rows }: UsageReport.Report): string =>
   csv([
     [
       ...by,
-      "calls",
-      "errors",
-      "cancelled",
-      "cache_hits",
-      "unknown_usage",
-      "unknown_price",
-      "input_tokens",
-      "cached_tokens",
-      "output_tokens",
-      "reasoning_tokens",
+      ...numbers,
       "currency",
       ...kinds.map((kind) => `cost_${kind}`),
       "saved"
     ],
     ...rows.flatMap((row) => {
-      const counts = [
-        row.calls,
-        row.errors,
-        row.cancelled,
-        row.cache_hits,
-        row.unknown_usage,
-        row.unknown_price,
-        row.input_tokens,
-        row.cached_tokens,
-        row.output_tokens,
-        row.reasoning_tokens
-      ]
+      const counts = numbers.map((name) => row[name])
       const group = by.map((name) => row.group[name] ?? "")
       const [first, ...others] = row.cost
       // Counts of a group stand once, so that a column adds up.

@@ -3,38 +3,18 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import { common, optionsOf } from "./commonFlags.ts"
+import * as flags from "./flags.ts"
 
 const ledger = Effect.promise(() => import("./ledger.ts"))
 
-const narrow = (name: string, description: string) =>
-  Flag.String(name).pipe(Flag.withDescription(description), Flag.optional)
-
 const range = {
-  since: Flag.String("since").pipe(
-    Flag.withDescription("From when: 7d, 12h, 2026-11-01 or 2026-11-01T08:00:00+08:00. Default: 7d"),
-    Flag.withMetavar("time"),
-    Flag.optional
-  ),
-  until: Flag.String("until").pipe(
-    Flag.withDescription("To when, which does not belong to it. Default: now"),
-    Flag.withMetavar("time"),
-    Flag.optional
-  ),
-  model: narrow("model", "Of one model that clients asked for")
+  since: flags.text("since", "From when: 7d, 12h, 2026-11-01 or 2026-11-01T08:00:00+08:00. Default: 7d", "time"),
+  until: flags.text("until", "To when, which does not belong to it. Default: now", "time"),
+  model: flags.text("model", "Of one model that clients asked for")
 }
 
-const valuesOf = <A extends Readonly<Record<string, Option.Option<string>>>>(given: A) =>
-  Object.fromEntries(Object.entries(given).map(([name, value]) => [name, Option.getOrUndefined(value)])) as {
-    readonly [K in keyof A]: string | undefined
-  }
-
-const asCsv = Flag.Boolean("csv").pipe(
-  Flag.withDescription("Comma-separated values, for a spreadsheet"),
-  Flag.withoutNegation,
-  Flag.withDefault(false)
-)
+const asCsv = flags.on("csv", "Comma-separated values, for a spreadsheet")
 
 const environment = `Environment:
   BALLAST_ADMIN_URL             where the gateway is (http://127.0.0.1:8787)
@@ -51,16 +31,17 @@ export const usage = Command.make(
       Flag.withDefault("client")
     ),
     ...range,
-    client: narrow("client", "Of one client"),
-    provider: narrow("provider", "Of one provider"),
-    arm: narrow("arm", "Of one arm"),
+    client: flags.text("client", "Of one client"),
+    provider: flags.text("provider", "Of one provider"),
+    arm: flags.text("arm", "Of one arm"),
     csv: asCsv,
     ...common
   },
   ({ arm, by, client, csv, model, provider, since, until, ...given }) =>
     Effect.flatMap(
       ledger,
-      ({ usage }) => usage({ by, csv, ...valuesOf({ arm, client, model, provider, since, until }) }, optionsOf(given))
+      ({ usage }) =>
+        usage({ by, csv, ...flags.valuesOf({ arm, client, model, provider, since, until }) }, optionsOf(given))
     )
 ).pipe(
   Command.withShortDescription("Show what was used and what it cost"),
@@ -80,12 +61,15 @@ export const calls = Command.make(
   "calls",
   {
     ...range,
-    client: narrow("client", "Of one client"),
-    request: narrow("request", "Of one request, by its x-request-id"),
+    client: flags.text("client", "Of one client"),
+    request: flags.text("request", "Of one request, by its x-request-id"),
     ...common
   },
   ({ client, model, request, since, until, ...given }) =>
-    Effect.flatMap(ledger, ({ calls }) => calls(valuesOf({ client, model, request, since, until }), optionsOf(given)))
+    Effect.flatMap(
+      ledger,
+      ({ calls }) => calls(flags.valuesOf({ client, model, request, since, until }), optionsOf(given))
+    )
 ).pipe(
   Command.withShortDescription("Write the rows of the ledger"),
   Command.withDescription(
@@ -105,7 +89,10 @@ export const compare = Command.make(
   "compare",
   { a: arm("a"), b: arm("b"), ...range, ...common },
   ({ a, b, model, since, until, ...given }) =>
-    Effect.flatMap(ledger, ({ compare }) => compare({ a, b, ...valuesOf({ model, since, until }) }, optionsOf(given)))
+    Effect.flatMap(
+      ledger,
+      ({ compare }) => compare({ a, b, ...flags.valuesOf({ model, since, until }) }, optionsOf(given))
+    )
 ).pipe(
   Command.withShortDescription("Compare two arms of a split"),
   Command.withDescription(

@@ -17,6 +17,7 @@ import * as Fs from "node:fs"
 import { availableParallelism, tmpdir } from "node:os"
 import * as Path from "node:path"
 import * as AlertBridge from "../../AlertBridge.ts"
+import * as ClientStore from "../../ClientStore.ts"
 import * as Database from "../../Database.ts"
 import * as Gateway from "../../Gateway.ts"
 import * as Records from "../../Records.ts"
@@ -28,6 +29,7 @@ import * as TelemetrySettings from "../../TelemetrySettings.ts"
 import * as Upstream from "../../Upstream.ts"
 import { version } from "../../Version.ts"
 import * as Worker from "../../Worker.ts"
+import * as Local from "./localModels.ts"
 import * as sources from "./sources.ts"
 
 export interface Options extends sources.Options {
@@ -55,6 +57,7 @@ const announce = (
   { clients, listen, ...settings }: GatewaySettings,
   address: NetAddress.SocketAddress,
   { description, kind }: Pick<Database.Database, "kind" | "description">,
+  made: Pick<ClientStore.ClientStore, "state">,
   workers?: number
 ) =>
   Effect.sync(() =>
@@ -63,6 +66,7 @@ const announce = (
       url: Startup.urlOf(listen.host, address, listen.tls === undefined ? "http" : "https"),
       upstream: Upstream.describe(Settings.routing(settings)),
       clients: Object.keys(clients).length,
+      needsKey: Object.keys(clients).length > 0 || listen.keysRequired || made.state() !== "none",
       database: kind === "memory"
         ? "in memory, gone at the end; keep it with BALLAST_DATABASE=data/ballast.db"
         : description,
@@ -70,17 +74,31 @@ const announce = (
     }))
   )
 
+/** Workflows need the engine of their own only where there are some. */
+const workflowsOf = Effect.fnUntraced(function*(
+  settings: Live<GatewaySettings>,
+  { database }: Records.Records,
+  worker?: number
+) {
+  const { workflows: { files } } = yield* settings.current
+  if (files.length === 0) return undefined
+  const { open } = yield* Effect.promise(() => import("../../Workflows.ts"))
+  return yield* open(settings, database, worker)
+})
+
 /** Serves in this process, alone. */
 const runAlone = Effect.fnUntraced(function*(settings: Live<GatewaySettings>) {
   const first = yield* settings.current
   const records = yield* Records.make(first)
-  const upstream = yield* Upstream.make(settings)
+  const { localModels, local } = yield* Local.localModels(first)
+  const upstream = yield* Upstream.make(settings, { local })
+  const workflows = yield* workflowsOf(settings, records)
   const address = yield* Effect.mapError(
-    Gateway.serve({ settings, upstream, records }),
+    Gateway.serve({ settings, upstream, records, workflows, localModels }),
     (error) => fromServeError(error, first.listen)
   )
   yield* atHangup(reread(settings))
-  yield* announce(first, address, records.database)
+  yield* announce(first, address, records.database, records.clients)
   return yield* Effect.never
 })
 
@@ -89,8 +107,9 @@ const runWorker = Effect.fnUntraced(function*(settings: Live<GatewaySettings>, w
   const first = yield* settings.current
   const records = yield* Records.make(first)
   const upstream = yield* Upstream.make(settings)
+  const workflows = yield* workflowsOf(settings, records, worker.number)
   yield* Effect.mapError(
-    Gateway.serve({ settings, upstream, records, worker }),
+    Gateway.serve({ settings, upstream, records, worker, workflows }),
     (error) => fromServeError(error, first.listen)
   )
   yield* Effect.forkScoped(Effect.forever(Effect.andThen(worker.reload, reread(settings))))
@@ -114,7 +133,13 @@ const runPrimary = Effect.fnUntraced(function*(first: GatewaySettings, count: nu
   const isKept = Redacted.value(given) !== ":memory:"
   const url = isKept ? given : yield* temporaryDatabase
   // Before the workers: the first use makes its tables.
-  const { description } = yield* Effect.scoped(Database.make(url))
+  const { clients, description } = yield* Effect.scoped(
+    Effect.flatMap(
+      Database.make(url),
+      (database) =>
+        Effect.map(ClientStore.make(database), (clients) => ({ clients, description: database.description }))
+    )
+  )
   const { serve } = yield* Effect.promise(() => import("../../Workers.ts"))
   const { address, reload, started } = yield* Effect.mapError(
     serve({
@@ -128,7 +153,7 @@ const runPrimary = Effect.fnUntraced(function*(first: GatewaySettings, count: nu
   )
   yield* atHangup(reload)
   yield* started
-  yield* announce(first, address, { kind: isKept ? "sqlite" : "memory", description }, count)
+  yield* announce(first, address, { kind: isKept ? "sqlite" : "memory", description }, clients, count)
   return yield* Effect.never
 })
 

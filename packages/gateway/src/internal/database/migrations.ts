@@ -1,4 +1,5 @@
 /** The tables, as steps that are never changed once they are released. The types are those that SQLite and Postgres share. */
+import * as Runs from "@ballast/workflow/Runs"
 import * as Effect from "effect/Effect"
 import * as SqlClient from "effect/sql/SqlClient"
 
@@ -137,5 +138,6 @@ export const migrations = {
     "CREATE TABLE ballast_revisions (name TEXT NOT NULL PRIMARY KEY, revision BIGINT NOT NULL)",
     "INSERT INTO ballast_revisions (name, revision) VALUES ('clients', 0)"
   ),
-  "3_feedback": run(feedback, "CREATE INDEX ballast_feedback_at ON ballast_feedback (at)")
+  "3_feedback": run(feedback, "CREATE INDEX ballast_feedback_at ON ballast_feedback (at)"),
+  "4_workflows": Runs.migration
 }

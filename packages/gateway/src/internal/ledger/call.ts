@@ -66,8 +66,44 @@ export const Call = Schema.Struct({
  */
 export type Call = typeof Call.Type
 
-const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Call))
+/**
+ * What a client said of an answer, as the spool writes it. It goes the way of the rows, so that a database that is down costs none.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Feedback = Schema.Struct({
+  request_id: Schema.String,
+  name: Schema.String,
+  client: Schema.String,
+  at: Schema.Finite,
+  kind: Schema.Literals(["boolean", "number", "comment"]),
+  value: Count,
+  comment: Schema.String
+})
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Feedback = typeof Feedback.Type
+
+/**
+ * What waits for the database.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Row = Call | Feedback
+
+/** Whether a row is one of a call. */
+export const isCall = (row: Row): row is Call => "id" in row
+
+/** Whether a row is what a client said. */
+export const isFeedback = (row: Row): row is Feedback => !isCall(row)
+
+const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Union([Call, Feedback])))
 
 /** The rows of a file of the spool. A line that a crash cut off is left out. */
-export const parseLines = (text: string): ReadonlyArray<Call> =>
+export const parseLines = (text: string): ReadonlyArray<Row> =>
   text.split("\n").flatMap((line) => line === "" ? [] : Option.toArray(decode(line)))

@@ -28,11 +28,14 @@ const whole = (value: number | null | undefined): number | null => {
   return Number.isSafeInteger(rounded) && rounded >= 0 ? rounded : null
 }
 
+const digits = 12
+
 /** Units of 10^-12; none for what a number can not hold. */
 const units = (money: BigDecimal.BigDecimal | undefined): number | null => {
   if (money === undefined) return null
-  const { value } = BigDecimal.scale(BigDecimal.round(money, { scale: 12, mode: "half-even" }), 12)
-  const exact = Number(value)
+  // Most amounts have few digits, and need no rounding.
+  const { scale, value } = money.scale <= digits ? money : BigDecimal.round(money, { scale: digits, mode: "half-even" })
+  const exact = value === 0n ? 0 : Number(value * 10n ** BigInt(digits - scale))
   return Number.isSafeInteger(exact) ? exact : null
 }
 

@@ -9,13 +9,13 @@
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { type Call, parseLines } from "./call.ts"
+import { parseLines, type Row } from "./call.ts"
 
 export interface Segment {
   /** Undefined when it is in memory alone. */
   readonly path: string | undefined
   /** Undefined when it has to be read back, since memory was full, or another process wrote it. */
-  rows: Array<Call> | undefined
+  rows: Array<Row> | undefined
   file: number | undefined
   bytes: number
   count: number
@@ -33,11 +33,11 @@ export interface Options {
 
 export interface Spool {
   /** False when there is no room: the row is lost. */
-  readonly append: (row: Call) => boolean
+  readonly append: (row: Row) => boolean
   /** The oldest segment; it stays the oldest until it is done. */
   readonly oldest: () => Segment | undefined
   readonly newest: () => Segment | undefined
-  readonly read: (segment: Segment) => ReadonlyArray<Call>
+  readonly read: (segment: Segment) => ReadonlyArray<Row>
   readonly done: (segment: Segment) => void
   /** Rows of this process, without those of files that were left; and bytes of all files. */
   readonly size: () => { readonly rows: number; readonly bytes: number; readonly inMemory: number }
@@ -98,14 +98,15 @@ export const make = (options: Options): Spool => {
   }
 
   /** Whether the file has the row. */
-  const write = (segment: Segment, row: Call): boolean => {
+  const write = (segment: Segment, row: Row): boolean => {
     if (segment.path === undefined || problem !== undefined || bytes >= maxBytes) return false
-    const line = Buffer.from(`${JSON.stringify(row)}\n`)
+    const line = `${JSON.stringify(row)}\n`
+    const length = Buffer.byteLength(line)
     try {
       segment.file ??= Fs.openSync(segment.path, "a", 0o600)
-      const isWhole = Fs.writeSync(segment.file, line) === line.length
-      segment.bytes += line.length
-      bytes += line.length
+      const isWhole = Fs.writeSync(segment.file, line) === length
+      segment.bytes += length
+      bytes += length
       return isWhole
     } catch (error) {
       problem = error
@@ -118,7 +119,7 @@ export const make = (options: Options): Spool => {
     segment.rows = undefined
   }
 
-  const append = (row: Call): boolean => {
+  const append = (row: Row): boolean => {
     // A segment is whole in memory, or whole in its file.
     if (current?.rows === undefined && inMemory < maxRowsInMemory && current !== undefined) seal(current)
     const segment = current ??= begin()

@@ -3,7 +3,8 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Call } from "./call.ts"
+import * as Struct from "effect/Struct"
+import { Call, type Feedback } from "./call.ts"
 import * as money from "./money.ts"
 
 export const spans = { hour: 3_600_000, day: 86_400_000 } as const
@@ -21,8 +22,8 @@ const dimensions = [
   "currency"
 ] as const
 
-/** Whole numbers, which add up exactly. */
-export const counts = [
+/** Calls and tokens. */
+export const numbers = [
   "calls",
   "errors",
   "cancelled",
@@ -32,17 +33,17 @@ export const counts = [
   "input_tokens",
   "cached_tokens",
   "output_tokens",
-  "reasoning_tokens",
-  "cost_hit",
-  "cost_miss",
-  "cost_output",
-  "cost_reasoning",
-  "cost_call",
-  "saved"
+  "reasoning_tokens"
 ] as const
 
+/** Cost by kind. */
+export const costs = ["cost_hit", "cost_miss", "cost_output", "cost_reasoning", "cost_call"] as const
+
+/** Whole numbers, which add up exactly. */
+export const counts = [...numbers, ...costs, "saved"] as const
+
 /** Sums and sums of squares of the answered calls, from which means and their intervals come. */
-const moments = [
+export const moments = [
   "answered",
   "duration",
   "duration_squares",
@@ -60,8 +61,6 @@ const moments = [
 type Measure = (typeof counts)[number] | (typeof moments)[number]
 
 const measures: ReadonlyArray<Measure> = [...counts, ...moments]
-
-const costs = ["cost_hit", "cost_miss", "cost_output", "cost_reasoning", "cost_call"] as const
 
 const left = "client_closed_request"
 
@@ -112,21 +111,59 @@ const measuresOf = (call: Call): Readonly<Record<Measure, number>> => {
 
 type Sum = Record<string, string | number | bigint>
 
-/** Sums of one batch. Counts and money are big integers: a sum may be beyond what a number holds exactly. */
+/** Exact, though a sum may be beyond what a number holds exactly. */
+const plus = (sum: number | bigint, value: number): number | bigint =>
+  typeof sum === "number" && Number.isSafeInteger(sum + value) ? sum + value : BigInt(sum) + BigInt(value)
+
+/** Calls of one hour that have all dimensions in common. */
+interface Group {
+  readonly start: number
+  readonly of: Call
+  readonly counts: Record<string, number | bigint>
+  readonly moments: Record<string, number>
+}
+
+const none = (names: ReadonlyArray<string>) => Object.fromEntries(names.map((name) => [name, 0]))
+
+/** Groups by a key that is cheap to make: most texts have no separator in them, and one that has is told by its length. */
+const keyOf = (call: Call, start: number): string => {
+  let key = String(start)
+  for (const name of dimensions) key += `\n${call[name].length} ${call[name]}`
+  return key
+}
+
+const groupsOf = (calls: ReadonlyArray<Call>): Iterable<Group> => {
+  const found = new Map<string, Group>()
+  for (const call of calls) {
+    const start = Math.floor(call.at / spans.hour) * spans.hour
+    const key = keyOf(call, start)
+    let group = found.get(key)
+    if (group === undefined) {
+      group = { start, of: call, counts: none(counts), moments: none(moments) }
+      found.set(key, group)
+    }
+    const one = measuresOf(call)
+    for (const name of counts) group.counts[name] = plus(group.counts[name] ?? 0, one[name])
+    for (const name of moments) group.moments[name] = (group.moments[name] ?? 0) + one[name]
+  }
+  return found.values()
+}
+
+/** Sums of one batch, by hour and by day. */
 const sumsOf = (calls: ReadonlyArray<Call>): ReadonlyArray<Sum> => {
   const found = new Map<string, Sum>()
-  for (const call of calls) {
-    const one = measuresOf(call)
+  for (const group of groupsOf(calls)) {
     for (const [span, millis] of Object.entries(spans)) {
-      const start = Math.floor(call.at / millis) * millis
-      const key = JSON.stringify([span, start, ...dimensions.map((name) => call[name])])
-      let sum = found.get(key)
-      if (sum === undefined) {
-        sum = { span, start, ...Object.fromEntries(dimensions.map((name) => [name, call[name]])) }
-        found.set(key, sum)
+      const start = Math.floor(group.start / millis) * millis
+      const key = JSON.stringify([span, start, ...dimensions.map((name) => group.of[name])])
+      const sum = found.get(key) ?? {
+        span,
+        start,
+        ...Object.fromEntries(dimensions.map((name) => [name, group.of[name]]))
       }
-      for (const name of counts) sum[name] = BigInt(sum[name] ?? 0) + BigInt(one[name])
-      for (const name of moments) sum[name] = Number(sum[name] ?? 0) + one[name]
+      found.set(key, sum)
+      for (const name of counts) sum[name] = BigInt(sum[name] ?? 0) + BigInt(group.counts[name] ?? 0)
+      for (const name of moments) sum[name] = Number(sum[name] ?? 0) + (group.moments[name] ?? 0)
     }
   }
   // Always in the same order, so that two processes do not wait for each other's rows.
@@ -135,8 +172,71 @@ const sumsOf = (calls: ReadonlyArray<Call>): ReadonlyArray<Sum> => {
 
 const addition = measures.map((name) => `${name} = ballast_usage.${name} + excluded.${name}`).join(", ")
 
-/** Rows of one statement: it has some 30 parameters for each. */
-const rowsOfStatement = 100
+/** Rows of one statement. There are few sizes, since the text of each is prepared once, and costs more than what it then writes. */
+const sizes = [100, 20, 4, 1] as const
+
+/** Cuts rows into the parts that statements take. */
+const partsOf = <A>(rows: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> => {
+  const parts: Array<ReadonlyArray<A>> = []
+  let from = 0
+  for (const size of sizes) {
+    for (; rows.length - from >= size; from += size) parts.push(rows.slice(from, from + size))
+  }
+  return parts
+}
+
+const columns = Struct.keys(Call.fields)
+
+/** The text that inserts so many rows. That of Effect's own helper is made anew for each batch. */
+const insertionOf = (rows: number, parameter: (index: number) => string): string => {
+  const tuples = Array.from(
+    { length: rows },
+    (_, row) => `(${columns.map((_, column) => parameter(row * columns.length + column + 1)).join(",")})`
+  )
+  return `INSERT INTO ballast_calls (${columns.join(",")}) VALUES ${
+    tuples.join(",")
+  } ON CONFLICT (id) DO NOTHING RETURNING id`
+}
+
+const insertions = { pg: new Map<number, string>(), other: new Map<number, string>() }
+
+const insertion = (sql: SqlClient, rows: number): string => {
+  const isPg = sql.onDialectOrElse({ pg: () => true, orElse: () => false })
+  const known = insertions[isPg ? "pg" : "other"]
+  let text = known.get(rows)
+  if (text === undefined) known.set(rows, text = insertionOf(rows, isPg ? (index) => `$${index}` : () => "?"))
+  return text
+}
+
+const insert = (sql: SqlClient, calls: ReadonlyArray<Call>) => {
+  const values: Array<unknown> = []
+  for (const call of calls) for (const name of columns) values.push(call[name])
+  return sql.unsafe<{ readonly id: string }>(insertion(sql, calls.length), values)
+}
+
+const add = (sql: SqlClient, sums: Arr.NonEmptyReadonlyArray<Sum>) =>
+  sql`INSERT INTO ballast_usage ${sql.insert(sums)} ON CONFLICT (span, start, ${sql.csv(dimensions)}) DO UPDATE SET ${
+    sql.literal(addition)
+  }`
+
+/** Keeps what a client has spent on a day, and nothing else of its calls. */
+export const addSpent = (
+  sql: SqlClient,
+  { currency, units, ...of }: {
+    readonly start: number
+    readonly client: string
+    readonly currency: string
+    readonly units: bigint
+  }
+) =>
+  add(sql, [{
+    span: "spent",
+    ...Object.fromEntries(dimensions.map((name) => [name, ""])),
+    ...Object.fromEntries(measures.map((name) => [name, 0])),
+    ...of,
+    currency,
+    cost_call: units
+  }])
 
 /** Gives the rows that were not there before. */
 export const write = (
@@ -144,18 +244,24 @@ export const write = (
   calls: ReadonlyArray<Call>
 ): Effect.Effect<ReadonlyArray<Call>, SqlError> =>
   sql.withTransaction(Effect.gen(function*() {
-    const written = new Set<string>()
-    for (const rows of Arr.chunksOf(calls, rowsOfStatement)) {
-      const inserted = yield* sql<{ id: string }>`INSERT INTO ballast_calls ${
-        sql.insert(rows)
-      } ON CONFLICT (id) DO NOTHING RETURNING id`
-      for (const { id } of inserted) written.add(id)
+    const fresh: Array<Call> = []
+    for (const rows of partsOf(calls)) {
+      const written = yield* insert(sql, rows)
+      // Rows are there already after a crash alone, so ids are hardly ever compared.
+      const ids = written.length === rows.length ? undefined : new Set(written.map(({ id }) => id))
+      fresh.push(...ids === undefined ? rows : rows.filter(({ id }) => ids.delete(id)))
     }
-    const fresh = calls.filter(({ id }) => written.delete(id))
-    for (const rows of Arr.chunksOf(sumsOf(fresh), rowsOfStatement)) {
-      yield* sql`INSERT INTO ballast_usage ${sql.insert(rows)} ON CONFLICT (span, start, ${
-        sql.csv(dimensions)
-      }) DO UPDATE SET ${sql.literal(addition)}`
-    }
+    for (const sums of Arr.chunksOf(sumsOf(fresh), sizes[0])) yield* add(sql, sums)
     return fresh
   }))
+
+/** Keeps feedback: the newest of a client, a request and a name. */
+export const writeFeedback = (sql: SqlClient, all: ReadonlyArray<Feedback>): Effect.Effect<void, SqlError> =>
+  sql.withTransaction(Effect.forEach(
+    all,
+    (row) =>
+      sql`INSERT INTO ballast_feedback ${sql.insert(row)} ON CONFLICT (request_id, name, client) DO UPDATE SET
+        at = excluded.at, kind = excluded.kind, value = excluded.value, comment = excluded.comment
+        WHERE excluded.at >= ballast_feedback.at`,
+    { discard: true }
+  ))
