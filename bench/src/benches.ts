@@ -7,6 +7,13 @@ import { routingBenches } from "./routingBenches.ts"
 import { type Load, measured } from "./serverSide.ts"
 import { telemetryBenches } from "./telemetryBenches.ts"
 import { answer } from "./traffic.ts"
+import { workflowBenches } from "./workflowBenches.ts"
+
+/** A whole call gets cheaper for the first 15,000 on either side. */
+const calls = { operations: 500, turns: 12, warmUp: 30, expected: answer.length } as const
+
+/** And a stream for the first 3,000. */
+const streams = { turns: 12, warmUp: 40, expected: answer.length } as const
 
 const clients = (side: "complete" | "stream"): Bench["sides"] => async ({ url }, started) => [
   worker(started, { name: "undici", module: "undici", side }, url),
@@ -18,14 +25,14 @@ const clients = (side: "complete" | "stream"): Bench["sides"] => async ({ url },
 const client: Bench = {
   about:
     `A call that is not streamed, ${concurrency} in flight; ballast with its default policies, a rate limiter and spans`,
-  plan: { operations: 500, turns: 12, expected: answer.length },
+  plan: calls,
   targets: [{ side: "@ballast/deepseek", beside: "openai", atMost: 0.35 }],
   sides: clients("complete")
 }
 
 const stream: Bench = {
   about: `A stream of 66 events that arrive one by one, ${concurrency} in flight; ballast as above`,
-  plan: { operations: 200, turns: 10, expected: answer.length },
+  plan: { ...streams, operations: 200 },
   targets: [{ side: "@ballast/deepseek", beside: "openai", atMost: 0.25 }],
   sides: clients("stream")
 }
@@ -57,7 +64,7 @@ const gateways = (load: Load): Bench["sides"] => async (service, started, lanes)
 const gateway: Bench = {
   about:
     `A call through a server process beside a bare node:http pass-through, ${concurrency} in flight over kept connections`,
-  plan: { operations: 500, turns: 12, expected: answer.length },
+  plan: calls,
   targets: [
     { side: "gateway", beside: "pass-through", atMost: 1.8 },
     { side: "gateway", beside: "portkey", atMost: 0.4 }
@@ -67,7 +74,7 @@ const gateway: Bench = {
 
 const gatewayStream: Bench = {
   about: "The same for a stream of 66 events",
-  plan: { operations: 80, turns: 12, expected: answer.length },
+  plan: { ...streams, operations: 80 },
   targets: [
     { side: "gateway", beside: "pass-through", atMost: 2 }
   ],
@@ -112,5 +119,6 @@ export const benches: Record<string, Bench> = {
   ...routingBenches,
   ...telemetryBenches,
   ...policyBenches,
+  ...workflowBenches,
   "redis-limiter": redisLimiter
 }

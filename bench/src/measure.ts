@@ -31,12 +31,16 @@ export interface Result {
   readonly wall: number
   /** CPU time of every block, in the order of the turns. */
   readonly blocks: ReadonlyArray<number>
+  /** Real time of every block. */
+  readonly walls: ReadonlyArray<number>
 }
 
 export interface Plan {
   /** Operations of one block. */
   readonly operations: number
   readonly turns: number
+  /** Turns before those that count. A server runs for days, so what counts is code that the engine has had time to optimise. Default 6. */
+  readonly warmUp?: number
   /** What the results of one operation add up to. */
   readonly expected: number
 }
@@ -56,6 +60,10 @@ export const ratio = (side: Result, beside: Result): number =>
     ? median(side.blocks.map((cpu, turn) => cpu / (beside.blocks[turn] ?? NaN)))
     : side.cpu / beside.cpu
 
+/** Real time of one side over that of another: the median of the turns. */
+export const wallRatio = (side: Result, beside: Result): number =>
+  median(side.walls.map((wall, turn) => wall / (beside.walls[turn] ?? NaN)))
+
 /** What a side costs more than its bare call, turn by turn; all that it costs when it has none. */
 export const overBare = (side: Result, all: ReadonlyArray<Result>): Result => {
   const bare = side.bare === undefined ? undefined : all.find(({ name }) => name === side.bare)
@@ -73,13 +81,12 @@ const checked = async (side: Measured, { expected, ...plan }: Plan): Promise<Sam
   return { checksum, cpu: cpu / operations, wall: wall / operations }
 }
 
-/** Turns that do not count. A server runs for days, so what counts is code that the engine has had time to optimise. */
-const warmUpTurns = 6
+const defaultWarmUp = 6
 
 /** Lets the sides take turns, each turn starting with another side. */
 export const measure = async (sides: ReadonlyArray<Measured>, plan: Plan): Promise<ReadonlyArray<Result>> => {
   const samples = sides.map((): Array<Sample> => [])
-  for (let turn = -warmUpTurns; turn < plan.turns; turn++) {
+  for (let turn = -(plan.warmUp ?? defaultWarmUp); turn < plan.turns; turn++) {
     for (let index = 0; index < sides.length; index++) {
       const next = (index + Math.max(turn, 0)) % sides.length
       const side = sides[next]
@@ -95,7 +102,8 @@ export const measure = async (sides: ReadonlyArray<Measured>, plan: Plan): Promi
       bare,
       cpu: median(own.map((sample) => sample.cpu)),
       wall: median(own.map((sample) => sample.wall)),
-      blocks: own.map((sample) => sample.cpu)
+      blocks: own.map((sample) => sample.cpu),
+      walls: own.map((sample) => sample.wall)
     }
   })
 }

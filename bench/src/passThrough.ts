@@ -7,7 +7,8 @@ const agent = new Agent({ keepAlive: true })
 const { DEEPSEEK_API_KEY, PORT } = process.env
 const drop = () => {}
 
-createServer((request, response) => {
+// The load waits for its next turn longer than Node's 5 seconds where the machine does other things, too.
+createServer({ keepAliveTimeout: 600_000 }, (request, response) => {
   const onward = send({
     agent,
     host: upstream.hostname,

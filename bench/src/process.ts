@@ -1,6 +1,8 @@
 import { type ChildProcess, fork } from "node:child_process"
 import { once } from "node:events"
+import * as Fs from "node:fs"
 import { connect, createServer } from "node:net"
+import * as Os from "node:os"
 import * as Path from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 
@@ -75,9 +77,16 @@ export const startServer = async (script: string, options?: {
   readonly unread?: boolean
 }): Promise<Server> => {
   const port = await freePort()
+  // A ledger that grew from run to run would make each dearer than the one before.
+  const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "bench-"))
   const started = fork(Path.join(root, script), options?.args, {
     cwd: root,
-    env: { ...process.env, ...options?.env, PORT: `${port}` },
+    env: {
+      ...process.env,
+      BALLAST_DATABASE: Path.join(folder, "ballast.db"),
+      ...options?.env,
+      PORT: `${port}`
+    },
     execArgv: ["--import", Path.join(import.meta.dirname, "cpu.ts")],
     stdio: ["ignore", "ignore", "pipe", "ipc"]
   })
@@ -88,7 +97,7 @@ export const startServer = async (script: string, options?: {
   started.stderr?.on("data", collect)
   const server = child(script, started)
   for (let tries = 0; !await listens(port); tries++) {
-    if (tries === 400 || started.exitCode !== null) throw new Error(`${script} does not listen: ${log}`)
+    if (tries === 2400 || started.exitCode !== null) throw new Error(`${script} does not listen: ${log}`)
     await sleep(25)
   }
   started.stderr?.off("data", collect)
@@ -96,6 +105,10 @@ export const startServer = async (script: string, options?: {
   else started.stderr?.resume()
   return {
     ...server,
+    stop: async () => {
+      await server.stop()
+      Fs.rmSync(folder, { recursive: true })
+    },
     url: `http://127.0.0.1:${port}`,
     cpu: async () => {
       const { system, user } = await server.ask<NodeJS.CpuUsage>({})

@@ -1,11 +1,15 @@
-/** The gateway without spans and without lines of the log. Metrics are counted all the same. */
-import { Gateway, Settings, Upstream } from "@ballast/gateway"
+/** The gateway without spans and without lines of the log; with `ledger` as its argument, with rows of its calls. Metrics are counted all the same. */
+import { Gateway, Records, Settings, Upstream } from "@ballast/gateway"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Effect, References } from "effect"
 
 const program = Effect.gen(function*() {
   const settings = yield* Settings.make()
-  yield* Gateway.serve({ settings, upstream: yield* Upstream.make(settings) })
+  const upstream = yield* Upstream.make(settings)
+  const records = process.argv.includes("ledger")
+    ? yield* Effect.flatMap(settings.current, Records.make)
+    : undefined
+  yield* Gateway.serve({ settings, upstream, records })
   return yield* Effect.never
 })
 

@@ -2,7 +2,7 @@ import * as Fs from "node:fs"
 import { findPackageJSON } from "node:module"
 import * as Os from "node:os"
 import type { Bench, Target } from "./bench.ts"
-import { overBare, ratio, type Result } from "./measure.ts"
+import { overBare, ratio, type Result, wallRatio } from "./measure.ts"
 
 /** Where and with what a run was made. */
 export interface Circumstances {
@@ -97,7 +97,7 @@ export const outcome = (
 
 const measuredOf = ({ beside, of, side }: Target, find: (side: string) => Result): number => {
   if (beside === undefined) return find(side).cpu
-  return of === "wall" ? find(side).wall / find(beside).wall : ratio(find(side), find(beside))
+  return (of === "wall" ? wallRatio : ratio)(find(side), find(beside))
 }
 
 const row = (cells: ReadonlyArray<string>): string =>

@@ -1,11 +1,12 @@
-/** What routes cost, and what a second process brings. */
+/** What routes, the answer cache and the ledger cost, and what a second process brings. */
 import * as Fs from "node:fs"
+import { createRequire } from "node:module"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import type { Bench, Started } from "./bench.ts"
+import { type Bench, type Started, worker } from "./bench.ts"
 import { concurrency } from "./measure.ts"
 import { type Server, startServer } from "./process.ts"
-import { measured } from "./serverSide.ts"
+import { type Load, measured } from "./serverSide.ts"
 import { answer } from "./traffic.ts"
 
 /** A settings file, gone with the bench. */
@@ -55,7 +56,7 @@ const serving = (settings: object, started: Started, ...args: ReadonlyArray<stri
 
 const routes: Bench = {
   about: "A call through a gateway with accounts, weights, a condition and failover, beside one with a single provider",
-  plan: { operations: 500, turns: 12, expected: answer.length },
+  plan: { operations: 500, turns: 12, warmUp: 30, expected: answer.length },
   targets: [{ side: "routed", beside: "unrouted", atMost: 1.1 }],
   sides: async (service, started) => [
     await measured(started, "unrouted", serving(unrouted(service), started), "complete", concurrency),
@@ -74,4 +75,70 @@ const workers: Bench = {
   ]
 }
 
-export const routingBenches: Record<string, Bench> = { routes, workers }
+const cached = (service: Server) => ({
+  ...unrouted(service),
+  models: { "deepseek-flash": { targets: [{ provider: "deepseek" }], cache: { timeToLive: "1h" } } }
+})
+
+const cacheHit = (load: Load): Bench => ({
+  about: load === "complete"
+    ? "An answer from the gateway's cache, beside a call that goes past it"
+    : "The same for a stream of 66 events",
+  plan: { operations: load === "complete" ? 500 : 200, turns: 12, warmUp: 30, expected: answer.length },
+  targets: [{ side: "hit", beside: "call", atMost: 0.3 }],
+  sides: async (service, started) => [
+    await measured(started, "call", serving(cached(service), started), load, concurrency, {
+      headers: { "cache-control": "no-store" }
+    }),
+    await measured(started, "hit", serving(cached(service), started), load, concurrency)
+  ]
+})
+
+/** Whether a package is there that is none of ours. */
+const isInstalled = (name: string): boolean => {
+  try {
+    return createRequire(import.meta.url).resolve(name) !== ""
+  } catch {
+    return false
+  }
+}
+
+const nearest: Bench = {
+  about:
+    "The nearest of 10,000 embeddings of 1,024 numbers, by comparison with each as in the cache by meaning; beside it, where it is installed, sqlite-vec",
+  plan: { operations: 20, turns: 8, expected: 1 },
+  targets: [],
+  sides: async ({ url }, started) => [
+    worker(started, { name: "comparison", module: "nearest", side: "scan" }, url),
+    ...(isInstalled("sqlite-vec")
+      ? [worker(started, { name: "sqlite-vec", module: "nearest", side: "sqliteVec" }, url)]
+      : [])
+  ]
+}
+
+const ledgerGateway = (service: Server, ...args: ReadonlyArray<string>) =>
+  startServer("bench/src/quietGateway.ts", {
+    args,
+    env: { DEEPSEEK_API_KEY: "bench", DEEPSEEK_BASE_URL: service.url, OTEL_EXPORTER_OTLP_ENDPOINT: "" }
+  })
+
+const ledger: Bench = {
+  about:
+    "A call through the gateway with its row in a SQLite file, beside one without a ledger; neither has lines and spans",
+  plan: { operations: 500, turns: 12, expected: answer.length },
+  // A share of 10 % of the whole is 1/0.9 of the rest.
+  targets: [{ side: "ledger", beside: "none", atMost: 1.11 }],
+  sides: async (service, started) => [
+    await measured(started, "none", ledgerGateway(service), "complete", concurrency),
+    await measured(started, "ledger", ledgerGateway(service, "ledger"), "complete", concurrency)
+  ]
+}
+
+export const routingBenches: Record<string, Bench> = {
+  routes,
+  workers,
+  "cache-hit": cacheHit("complete"),
+  "cache-hit-stream": cacheHit("stream"),
+  nearest,
+  ledger
+}

@@ -28,3 +28,20 @@ export const measured = async (
 
 /** What is asked for. */
 export type Load = "complete" | "stream"
+
+/**
+ * Several processes of the same kind as one side. How well the engine optimises a process is luck: two of the same differ by several per cent.
+ */
+export const together = (processes: ReadonlyArray<Measured>): Measured => ({
+  name: processes[0]?.name ?? "",
+  block: async (operations) => {
+    let [cpu, wall, checksum] = [0, 0, 0]
+    for (const { block } of processes) {
+      const sample = await block(operations / processes.length)
+      cpu += sample.cpu
+      wall += sample.wall
+      checksum += sample.checksum
+    }
+    return { cpu, wall, checksum }
+  }
+})

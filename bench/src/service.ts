@@ -5,6 +5,9 @@
 import { createServer, type ServerResponse } from "node:http"
 import { completionBody, streamEvents } from "./traffic.ts"
 
+/** Longer than a side waits for its next turn, whatever else the machine does. */
+const keepAliveTimeout = 600_000
+
 const burst = process.argv.includes("burst")
 const trace = { "x-ds-trace-id": "6f1d2c3b4a5968778695a4b3c2d1e0f0" }
 
@@ -30,7 +33,7 @@ const streamPaced = (response: ServerResponse, pause: number, count: number): vo
   setTimeout(streamPaced, pause, response, pause, count + 1)
 }
 
-createServer((request, response) => {
+createServer({ keepAliveTimeout }, (request, response) => {
   let body = ""
   request.setEncoding("utf8").on("data", (text: string) => {
     body += text

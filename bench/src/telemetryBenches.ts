@@ -2,15 +2,19 @@
 import type { Bench, Started } from "./bench.ts"
 import { concurrency, type Measured } from "./measure.ts"
 import { type Server, startServer } from "./process.ts"
-import { measured } from "./serverSide.ts"
+import { measured, together } from "./serverSide.ts"
 import { answer } from "./traffic.ts"
 
 const main = "packages/gateway/src/main.ts"
 
-/** Traces go to the collector; lines go to standard error, and metrics wait to be scraped, as in `ops/compose.yaml`. */
+/**
+ * Traces go to the collector; lines go to standard error, and metrics wait to be scraped, as in `ops/compose.yaml`. Each gateway has a ledger
+ * of its own: its rows are no telemetry, and gateways that share a file wait for each other.
+ */
 const environment = (service: Server, collector?: Server, more: Readonly<Record<string, string>> = {}) => ({
   DEEPSEEK_API_KEY: "bench",
   DEEPSEEK_BASE_URL: service.url,
+  BALLAST_DATABASE: ":memory:",
   OTEL_EXPORTER_OTLP_ENDPOINT: "",
   ...(collector !== undefined && { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${collector.url}/v1/traces` }),
   ...more
@@ -31,10 +35,20 @@ const collectorOf = async (started: Started, ...args: ReadonlyArray<string>): Pr
   return collector
 }
 
+/** Processes of each side. */
+const processes = 3
+
+const several = async (start: () => Promise<Measured>): Promise<Measured> => {
+  const all: Array<Measured> = []
+  for (let i = 0; i < processes; i++) all.push(await start())
+  return together(all)
+}
+
 const telemetry: Bench = {
   about:
-    "A call through the gateway with lines of the log, metrics and exported traces, beside one without lines and spans",
-  plan: { operations: 500, turns: 12, expected: answer.length },
+    `A call through the gateway with lines of the log, metrics and exported traces, beside one without lines and spans; ${processes} processes a side`,
+  // A call has three spans, and a batch has a thousand: each process sends one in each of its blocks.
+  plan: { operations: processes * 334, turns: 24, warmUp: 30, expected: answer.length },
   // A share of 20 % of the whole is a quarter more than without it; one of 5 % is 1/0.95.
   targets: [
     { side: "every trace", beside: "unseen", atMost: 1.25 },
@@ -43,24 +57,26 @@ const telemetry: Bench = {
   sides: async (service, started) => {
     const collector = await collectorOf(started)
     const sampled = { OTEL_TRACES_SAMPLER: "parentbased_traceidratio", OTEL_TRACES_SAMPLER_ARG: "0.01" }
-    return [
-      await measured(
+    const unseen = () =>
+      measured(
         started,
         "unseen",
-        startServer("bench/src/quietGateway.ts", { env: environment(service) }),
+        startServer("bench/src/quietGateway.ts", { args: ["ledger"], env: environment(service) }),
         "complete",
         concurrency
-      ),
-      await gateway(started, "lines and metrics", environment(service)),
-      await gateway(started, "one trace in a hundred", environment(service, collector, sampled)),
-      await gateway(started, "every trace", environment(service, collector))
+      )
+    return [
+      await several(unseen),
+      await several(() => gateway(started, "lines and metrics", environment(service))),
+      await several(() => gateway(started, "one trace in a hundred", environment(service, collector, sampled))),
+      await several(() => gateway(started, "every trace", environment(service, collector)))
     ]
   }
 }
 
 const outages: Bench = {
   about: "A call through the gateway while its collector hangs, answers 500, or its standard error is not read",
-  plan: { operations: 500, turns: 12, expected: answer.length },
+  plan: { operations: 500, turns: 24, expected: answer.length },
   targets: ["collector hangs", "collector answers 500", "log is not read"].map((side) => ({
     side,
     beside: "all is well",
