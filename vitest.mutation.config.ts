@@ -23,7 +23,7 @@ export default defineConfig({
     ],
     exclude: [
       // They take long and assert only roughly.
-      "**/*.simulation.test.ts",
+      "**/*.slow.test.ts",
       // They take long, and what they find by chance or by trying everything, other tests state too.
       "**/*.interruption.test.ts",
       "**/CircuitBreaker.concurrency.test.ts",

@@ -25,12 +25,21 @@ const publishedExport = (target: string | null) =>
 const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<string, B> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]))
 
+/**
+ * Optional peers of a package. In a workspace npm would install them with the product's own dependencies, so its sources name them in a field of
+ * their own, and the repository has them as development dependencies.
+ */
+const optionalPeers = (names: Record<string, string>, peers: Record<string, string>) => ({
+  peerDependencies: { ...peers, ...names },
+  peerDependenciesMeta: mapValues(names, () => ({ optional: true }))
+})
+
 const publishedManifest = (folder: string) => {
-  const { bin, devDependencies: _, exports, publishConfig, scripts: __, ...manifest } = JSON.parse(
-    Fs.readFileSync(Path.join(folder, "package.json"), "utf8")
-  )
+  const { bin, devDependencies: _, exports, optionalPeerDependencies, publishConfig, scripts: __, ...manifest } = JSON
+    .parse(Fs.readFileSync(Path.join(folder, "package.json"), "utf8"))
   return {
     ...manifest,
+    ...(optionalPeerDependencies && optionalPeers(optionalPeerDependencies, manifest.peerDependencies)),
     engines,
     publishConfig: { access: publishConfig.access },
     exports: { "./package.json": "./package.json", ...mapValues(exports, publishedExport) },

@@ -11,8 +11,22 @@ import { importsOf } from "./imports.ts"
 
 /** The packages from the top down, with the packages of ours that the sources of each may import. */
 const allowed: Record<string, ReadonlyArray<string>> = {
-  gateway: ["workflow", "router", "simulator", "deepseek", "chat", "sqlite", "settings", "telemetry", "resilience"],
-  workflow: ["router", "chat", "sqlite", "settings", "telemetry", "resilience"],
+  gateway: [
+    "operator",
+    "workflow",
+    "inference",
+    "router",
+    "simulator",
+    "deepseek",
+    "chat",
+    "sqlite",
+    "settings",
+    "telemetry",
+    "resilience"
+  ],
+  operator: ["settings", "telemetry", "resilience"],
+  workflow: ["inference", "router", "chat", "sqlite", "settings", "telemetry", "resilience"],
+  inference: ["chat", "settings", "telemetry", "resilience"],
   router: ["deepseek", "chat", "settings", "resilience"],
   simulator: ["chat"],
   deepseek: ["chat", "telemetry", "resilience"],
@@ -27,6 +41,8 @@ interface Manifest {
   readonly dependencies?: Record<string, string>
   readonly devDependencies?: Record<string, string>
   readonly peerDependencies?: Record<string, string>
+  /** Peers that a program may leave out; see `build.ts`. */
+  readonly optionalPeerDependencies?: Record<string, string>
 }
 
 const scope = "@ballast/"
@@ -84,7 +100,9 @@ const checkPackage = (root: string, name: string): Array<string> => {
     }
   }
 
-  const declared = new Set(Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies }))
+  const declared = new Set(
+    Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies, ...manifest.optionalPeerDependencies })
+  )
   for (const dependency of used) {
     if (!declared.has(dependency)) {
       problems.push(`packages/${name}: imports ${dependency}, which its package.json does not declare`)

@@ -26,10 +26,13 @@ export interface Program {
 }
 
 /** Starts `ballast serve` or `ballast simulate` on a free port and waits for its start-up text. */
-export const startBallast = async (subcommand: "serve" | "simulate"): Promise<Program> => {
+export const startBallast = async (
+  subcommand: "serve" | "simulate",
+  flags: ReadonlyArray<string> = []
+): Promise<Program> => {
   const port = await freePort()
   const options = { cwd: root, env: localEnvironment() }
-  const program = spawn(process.execPath, [ballast, subcommand, "--port", `${port}`], options)
+  const program = spawn(process.execPath, [ballast, subcommand, "--port", `${port}`, ...flags], options)
   const exited = new Promise<void>((resolve) => program.once("close", () => resolve()))
   let output = ""
   await new Promise<void>((resolve, reject) => {

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { execFile, fork } from "node:child_process"
 import { once } from "node:events"
 import * as Fs from "node:fs"
+import { tmpdir } from "node:os"
 import * as Path from "node:path"
 import { afterAll, beforeAll } from "vitest"
 import { ballast, localEnvironment, type Program, startBallast } from "./support/ballast.ts"
@@ -11,7 +12,7 @@ import { documents, root, type Snippet, snippets, snippetsOf } from "./support/s
 
 const run = (program: string, args: ReadonlyArray<string>) =>
   new Promise<{ readonly code: unknown; readonly output: string }>((resolve) => {
-    const options = { cwd: root, env: localEnvironment(), timeout: 30_000 }
+    const options = { cwd: root, env: localEnvironment(), timeout: 60_000 }
     execFile(
       program,
       args,
@@ -91,7 +92,7 @@ describe("ts snippets", () => {
   })
   afterAll(() => Fs.rmSync(folder, { recursive: true }))
 
-  it.runIf(of("ts").length > 0)("have the right types", { timeout: 60_000 }, async () => {
+  it.runIf(of("ts").length > 0)("have the right types", { timeout: 180_000 }, async () => {
     await succeeds(Path.join(root, "node_modules/.bin/tsc"), ["-p", folder])
   })
 
@@ -104,7 +105,7 @@ describe("ts snippets", () => {
         cwd: root,
         env: localEnvironment(),
         silent: true,
-        timeout: 110_000
+        timeout: 300_000
       })
       for (const stream of [program.stdout!, program.stderr!]) {
         stream.setEncoding("utf8").on("data", (text: string) => output += text)
@@ -112,7 +113,7 @@ describe("ts snippets", () => {
       program.on("message", (run: Run) => runs.set(run.path, run))
       const [code, signal] = await once(program, "close")
       output += `\nended with ${code ?? signal}`
-    }, 120_000)
+    }, 320_000)
 
     for (const snippet of running) {
       it(title(snippet), () => {
@@ -142,25 +143,39 @@ const understands = async (command: string) => {
   }
 }
 
+/** Writes settings that serve the workflow of the document about that. */
+const settingsWithWorkflow = (folder: string): string => {
+  const [, workflow = ""] =
+    /```yaml\n(workflow:[^]*?)```/.exec(Fs.readFileSync(Path.join(root, "docs/workflow-runs.md"), "utf8")) ?? []
+  const [file, settings] = [Path.join(folder, "invoices.yaml"), Path.join(folder, "ballast.yaml")]
+  Fs.writeFileSync(file, workflow)
+  Fs.writeFileSync(settings, JSON.stringify({ workflows: { files: [file] } }))
+  return settings
+}
+
 describe("sh snippets", () => {
   const commands = of("sh").filter((snippet) => snippet.runs).flatMap((snippet) =>
     commandsOf(snippet).map((command) => ({ snippet, command }))
   )
 
   for (const { command, snippet } of commands.filter(({ command }) => !command.startsWith("curl "))) {
-    it(`${title(snippet)}: ${command}`, { timeout: 60_000 }, () => understands(command))
+    it(`${title(snippet)}: ${command}`, { timeout: 180_000 }, () => understands(command))
   }
 
   describeWith("curl", "sudo apt-get install curl")("curl", () => {
     const programs = new Map<string, Program>()
+    const folder = Fs.mkdtempSync(Path.join(tmpdir(), "ballast-documents-"))
     beforeAll(async () => {
-      programs.set("127.0.0.1:8787", await startBallast("serve"))
+      programs.set("127.0.0.1:8787", await startBallast("serve", ["--config", settingsWithWorkflow(folder)]))
       programs.set("127.0.0.1:8788", await startBallast("simulate"))
-    }, 60_000)
-    afterAll(() => Promise.all(Array.from(programs.values(), ({ stop }) => stop())))
+    }, 180_000)
+    afterAll(async () => {
+      await Promise.all(Array.from(programs.values(), ({ stop }) => stop()))
+      Fs.rmSync(folder, { recursive: true })
+    })
 
     for (const { command, snippet } of commands.filter(({ command }) => command.startsWith("curl "))) {
-      it(`${title(snippet)} is answered`, { timeout: 60_000 }, async () => {
+      it(`${title(snippet)} is answered`, { timeout: 180_000 }, async () => {
         let local = command.replace(/^curl /, "curl --silent --show-error --fail-with-body --max-time 30 ")
         for (const [address, { port }] of programs) local = local.replace(address, `127.0.0.1:${port}`)
         await succeeds("bash", ["-c", local])
