@@ -57,6 +57,8 @@ class Collecting {
   readonly limit: number
   /** What has come. All but the last are full; one buffer that grows would be copied whole while everything else waits. */
   readonly segments: Array<Uint8Array<ArrayBuffer>> = []
+  last = new Uint8Array(0)
+  /** Of the last segment, in bytes. */
   room = 0
   size = 0
   readonly read: Effect.Effect<Text, HttpClientError>
@@ -81,13 +83,18 @@ class Collecting {
   private add(piece: Uint8Array): void {
     this.size += piece.byteLength
     for (let rest = piece; rest.byteLength > 0;) {
-      if (this.room === 0) this.segments.push(new Uint8Array(this.room = this.segments.length === 0 ? first : further))
-      const segment = this.segments[this.segments.length - 1]!
+      if (this.room === 0) this.addSegment()
       const part = rest.subarray(0, this.room)
-      segment.set(part, segment.byteLength - this.room)
+      this.last.set(part, this.last.byteLength - this.room)
       this.room -= part.byteLength
       rest = rest.subarray(part.byteLength)
     }
+  }
+
+  private addSegment(): void {
+    this.last = new Uint8Array(this.segments.length === 0 ? first : further)
+    this.room = this.last.byteLength
+    this.segments.push(this.last)
   }
 
   /** Frees each segment at once. Were they left to the garbage collector, several large answers would take twice their memory. */
