@@ -198,6 +198,25 @@ describe("a compressed answer", () => {
     }))
 })
 
+describe("a large answer", () => {
+  it.live("is text as it was written, wherever a character is cut", () =>
+    Effect.gen(function*() {
+      // Three bytes a character, at each of three offsets: whatever lies at a piece's end, one of them is cut there.
+      const contents = ["", "x", "xx"].map((start) => start + "压".repeat(800_000))
+      let calls = 0
+      const baseUrl = yield* serve((_, response) => {
+        response.writeHead(200, { "content-type": "application/json" })
+        response.write(JSON.stringify(completion({ content: contents[calls++] ?? "" })))
+        response.end()
+      })
+      const deepseek = yield* on(Undici.layer(), { ...bare, baseUrl })
+      for (const content of contents) {
+        const { choices: [{ message }] } = yield* deepseek.complete(request)
+        assert.isTrue(message.content === content)
+      }
+    }))
+})
+
 describe("the way there", () => {
   it.live("ends a flood of informational responses", () =>
     Effect.gen(function*() {
