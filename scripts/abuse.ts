@@ -1,8 +1,8 @@
 /**
  * Attacks a gateway as a hostile client or a hostile upstream would, and fails if an attack hurts others: `/healthz` must answer within
  * a second throughout (what a busy machine adds does not count), the process must survive with a heap of 512 MiB and stay below
- * 1 GiB in all, and each attack must end as it should. What went wrong once in three runs was the machine's doing: what the gateway does
- * wrong it does each time. Everything runs on loopback, in children that end with this program.
+ * 1 GiB in all, and each attack must end as it should. An attack that hurts is run again, three times in all: a busy machine may hurt
+ * once, a fault of the gateway hurts each time. Everything runs on loopback, in children that end with this program.
  * `npm run abuse -- queue host` runs only the attacks whose names contain a word.
  */
 import { type ChildProcess, spawn } from "node:child_process"

@@ -79,7 +79,7 @@ export interface Body {
  */
 export interface Kind {
   readonly type: RegExp
-  /** What to send, for who sends another type. */
+  /** What the refusal of another type tells its sender to send. */
   readonly expected: string
   readonly bounds: jsonBounds.Bounds
   /** Default: `JSON.parse`. */

@@ -26,7 +26,7 @@ interface Likeness<C> {
   readonly after: string
 }
 
-/** Once so many chunks in a row had to be parsed, each further one of the stream is parsed: some services change a field in every chunk. */
+/** After so many parsed chunks in a row the rest of the stream is parsed, too: some services change a field in every chunk. */
 const patience = 4
 
 /** A string that needs no escape: no quote, backslash or control character is in it. */
