@@ -17,6 +17,7 @@ import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as WireText from "@ballast/chat/WireText"
 import type { CallError } from "@ballast/deepseek/Lane"
 import * as CallInfo from "@ballast/resilience/CallInfo"
+import type { Lookup } from "@ballast/router/AnswerCache"
 import * as CallContext from "@ballast/router/CallContext"
 import * as RouteInfo from "@ballast/router/RouteInfo"
 import type * as Arr from "effect/Array"
@@ -41,6 +42,7 @@ import type { Failure } from "./ErrorResponse.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
 import type * as EventStream from "./EventStream.ts"
 import * as Exchange from "./Exchange.ts"
+import { cachedFirst, paid } from "./internal/paid.ts"
 import type { Rejection } from "./Rejection.ts"
 
 /**
@@ -49,6 +51,8 @@ import type { Rejection } from "./Rejection.ts"
  */
 export interface Options {
   readonly model: ChatModel<CallError>
+  /** What caches of the model have. */
+  readonly cached: Lookup
   readonly dialect: Dialect.Dialect
   readonly bodies: Bodies
   readonly costs: Costs
@@ -101,18 +105,19 @@ export const make = (options: Options) =>
     const deadline = ClientDeadline.read(request.headers)
     const until = Defer.read(request.headers, exchange.began)
     if (Result.isFailure(until)) return Effect.fail(until.failure)
-    const given = until.success === undefined
-      ? options
-      : { ...options, model: after(putOff(options.costs.cheaper(chat.model, until.success), exchange), options.model) }
     const place = exchange.place = RouteInfo.make()
     const { client } = exchange
-    const answer = events === undefined
-      ? complete(given, exchange, decoded.success, deadline, options.out(request))
-      : stream(given, exchange, chat, deadline, events, options.out(request), () => {
-        WireText.forget(chat)
-        begun()
-      })
-    const admitted = Effect.andThen(options.limits.admit(exchange, chat), answer)
+    const answer = (model: ChatModel<Failure>) =>
+      events === undefined
+        ? complete(options, model, exchange, decoded.success, deadline, options.out(request))
+        : stream(options, model, exchange, chat, deadline, events, options.out(request), () => {
+          WireText.forget(chat)
+          begun()
+        })
+    const admitted = Effect.andThen(
+      options.limits.admit(exchange, chat),
+      Effect.flatMap(Effect.scope, (scope) => answer(modelFor(options, exchange, chat, until.success, scope)))
+    )
     // Added to what is there: providing a context of its own would copy all services for each request.
     return Effect.updateContext(admitted, (context: Context.Context<Scope.Scope>) => {
       if (until.success === undefined) exchange.calledAt = Exchange.now(context)
@@ -128,6 +133,20 @@ export const make = (options: Options) =>
     })
   })
 
+/** The model as a client may ask it: after its call is paid for, and when it is cheaper, where it can wait. */
+const modelFor = (
+  options: Options,
+  exchange: Exchange.Exchange,
+  request: ChatRequest,
+  until: number | undefined,
+  scope: Scope.Scope
+): ChatModel<Failure> => {
+  const payable = paid(options, exchange, request, scope)
+  return until === undefined
+    ? payable
+    : cachedFirst(options.cached, after(putOff(options.costs.cheaper(request.model, until), exchange), payable))
+}
+
 /** Waits, and notes when the call is made: that is when it is priced. */
 const putOff = (wait: Effect.Effect<void>, exchange: Exchange.Exchange): Effect.Effect<void> =>
   Effect.flatMap(wait, () => Effect.map(Clock.currentTimeMillis, (now) => void (exchange.madeAt = now)))
@@ -139,7 +158,8 @@ const after = <E>(wait: Effect.Effect<void>, model: ChatModel<E>): ChatModel<E> 
 })
 
 const complete = (
-  { costs, dialect, model }: Options,
+  { costs, dialect }: Options,
+  model: ChatModel<Failure>,
   exchange: Exchange.Exchange,
   { completion: encode, recover, request }: Dialect.Call,
   { beginning }: ClientDeadline.ClientDeadline,
@@ -223,7 +243,8 @@ const within = (source: Chunks, { beginning, whole }: ClientDeadline.ClientDeadl
 }
 
 const stream = (
-  { costs, dialect, model, streams }: Options,
+  { costs, dialect, streams }: Options,
+  model: ChatModel<Failure>,
   exchange: Exchange.Exchange,
   request: ChatRequest,
   deadline: ClientDeadline.ClientDeadline,

@@ -2,7 +2,7 @@
  * What each client may ask for: requests and tokens a minute, calls in flight, and money a day and a month.
  *
  * A call that passes a limit is refused with 429, and when to come back. Tokens are taken by an estimate before the call, and corrected by its usage; money is reserved by the
- * most that the call can cost, at the dearest of its targets (`Budgets`). A call of a model without a price is refused for a client with a budget.
+ * most that the call can cost, at the dearest of its targets (`Budgets`), when it is made. A call that can't be paid for is answered where a cache has its answer (`internal/paid.ts`). A call of a model without a price is refused for a client with a budget.
  *
  * With Redis, requests and tokens a minute and money hold for all gateways together. Else, and for requests at once always, limits hold for each gateway, whose workers divide them. While a Redis
  * is down, requests and tokens a minute are counted as if there were none.
@@ -34,9 +34,14 @@ import { Rejection } from "./Rejection.ts"
  * @since 0.1.0
  */
 export interface ClientLimits {
-  /** Lets a call in, or refuses it; what it took is corrected when the scope closes. */
+  /** Lets a call in, or refuses it; what it took is corrected when the scope closes. Its money is reserved apart. */
   readonly admit: (exchange: Exchange, request: ChatRequest) => Effect.Effect<void, Rejection, Scope.Scope>
-  /** The same for a run of a local model, which has no tokens. */
+  /**
+   * Reserves the most that a call can cost, or refuses it; what it cost takes its place when the scope closes. Undefined for a client
+   * without a budget.
+   */
+  readonly spend: (exchange: Exchange, request: ChatRequest) => Effect.Effect<void, Rejection, Scope.Scope> | undefined
+  /** Both for a run of a local model, which has no tokens. */
   readonly admitRun: (exchange: Exchange, model: string) => Effect.Effect<void, Rejection, Scope.Scope>
 }
 
@@ -174,11 +179,14 @@ export const make = Effect.fnUntraced(
       )
     })
 
-    const spend = Effect.fnUntraced(function*(exchange: Exchange, budget: Limits["budget"], most: () => Possible) {
-      if (budget === undefined) return
-      const { client } = exchange
+    const spend = Effect.fnUntraced(function*(
+      exchange: Exchange,
+      budget: NonNullable<Limits["budget"]>,
+      most: (at: number) => Possible
+    ) {
+      const { began, client, madeAt: at = began } = exchange
       const bound = yield* Effect.mapError(
-        Effect.fromResult(most()),
+        Effect.fromResult(most(at)),
         ({ message }) =>
           new Rejection({
             case: "PriceUnknown",
@@ -187,7 +195,7 @@ export const make = Effect.fnUntraced(
           })
       )
       const amount = (limit: number | undefined) => limit === undefined ? undefined : BigDecimal.fromNumberUnsafe(limit)
-      const periods = Budgets.periods({ day: amount(budget.day), month: amount(budget.month) }, exchange.began)
+      const periods = Budgets.periods({ day: amount(budget.day), month: amount(budget.month) }, at)
       const reservation = yield* budgets.reserve(client.name, periods, bound.most).pipe(
         Effect.mapError((error) => refused(exchange, error))
       )
@@ -203,8 +211,7 @@ export const make = Effect.fnUntraced(
     const admitBelow = Effect.fnUntraced(function*(
       limits: Limits,
       exchange: Exchange,
-      request: ChatRequest | undefined,
-      most: () => Possible
+      request: ChatRequest | undefined
     ) {
       const state = yield* stateOf(exchange.client.name, limits)
       yield* enter(exchange, state)
@@ -212,17 +219,23 @@ export const make = Effect.fnUntraced(
         yield* take(exchange, state.requests, 1, `${limits.requestsPerMinute} requests per minute`)
       }
       if (request !== undefined) yield* takeTokens(exchange, state, request)
-      yield* spend(exchange, limits.budget, most)
     })
 
-    const admit = (exchange: Exchange, request: ChatRequest | undefined, most: () => Possible) => {
-      const limits = exchange.client.limits ?? others()
-      return limits === undefined ? Effect.void : admitBelow(limits, exchange, request, most)
+    const limitsOf = ({ client }: Exchange) => client.limits ?? others()
+    const admit = (exchange: Exchange, request?: ChatRequest) => {
+      const limits = limitsOf(exchange)
+      return limits === undefined ? Effect.void : admitBelow(limits, exchange, request)
+    }
+    const spendFor = (exchange: Exchange, most: (at: number) => Possible) => {
+      const budget = limitsOf(exchange)?.budget
+      return budget && spend(exchange, budget, most)
     }
 
     return {
-      admit: (exchange, request) => admit(exchange, request, () => costs.bound(request, exchange.began)),
-      admitRun: (exchange, model) => admit(exchange, undefined, () => costs.run(model, exchange.began))
+      admit,
+      spend: (exchange, request) => spendFor(exchange, (at) => costs.bound(request, at)),
+      admitRun: (exchange, model) =>
+        Effect.andThen(admit(exchange), spendFor(exchange, (at) => costs.run(model, at)) ?? Effect.void)
     }
   }
 )
@@ -258,4 +271,8 @@ const refused = ({ began, client }: Exchange, error: Budgets.Exceeded | Budgets.
  * @category constructors
  * @since 0.1.0
  */
-export const none: ClientLimits = { admit: () => Effect.void, admitRun: () => Effect.void }
+export const none: ClientLimits = {
+  admit: () => Effect.void,
+  spend: () => undefined,
+  admitRun: () => Effect.void
+}

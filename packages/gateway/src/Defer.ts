@@ -2,8 +2,8 @@
  * `x-ballast-defer-until`: a call that can wait runs when it is cheaper.
  *
  * The value is a date with its time zone (RFC 3339) or a length of time: until then the gateway waits for the end of the peak hours of the
- * model's first target. The call runs at once outside of peak hours, where the price is the same at all hours, and where none is known. The
- * request waits with its connection: a stream gets pings, a whole answer needs a client that waits as long.
+ * model's first target. The call runs at once outside of peak hours, where the price is the same at all hours, and where none is known; an
+ * answer that a cache has comes at once, too. The request waits with its connection: a stream gets pings, a whole answer needs a client that waits as long.
  *
  * @since 0.1.0
  */

@@ -116,7 +116,8 @@ const routesOf = Effect.fnUntraced(function*(options: Options, followed: Followe
   const { filesPlace, router: model } = upstream
   const admin = yield* Admin.make({ settings, routing, router: model })
   return makeRoutes(upstream, (model) => live().rename(model), {
-    chat: (dialect) => ChatRoute.make({ model, dialect, bodies, costs, limits, filesPlace, streams, out }),
+    chat: (dialect) =>
+      ChatRoute.make({ model, cached: model.answers, dialect, bodies, costs, limits, filesPlace, streams, out }),
     estimate: Estimate.make({
       bodies,
       settings: settings.current,

@@ -11,6 +11,7 @@ import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { CallError } from "@ballast/deepseek/Lane"
 import * as CallInfo from "@ballast/resilience/CallInfo"
 import { CurrentTenant } from "@ballast/resilience/ConcurrencyLimit"
+import type { Lookup } from "@ballast/router/AnswerCache"
 import * as CallContext from "@ballast/router/CallContext"
 import * as RouteInfo from "@ballast/router/RouteInfo"
 import * as Service from "@ballast/workflow/Service"
@@ -26,6 +27,7 @@ import * as Costs from "./Costs.ts"
 import * as ErrorResponse from "./ErrorResponse.ts"
 import * as Exchange from "./Exchange.ts"
 import { callOf } from "./internal/ledger/callOf.ts"
+import { paid } from "./internal/paid.ts"
 import type { Ledger } from "./Ledger.ts"
 import type { Rejection } from "./Rejection.ts"
 
@@ -35,6 +37,8 @@ import type { Rejection } from "./Rejection.ts"
  */
 export interface Options {
   readonly model: ChatModel<CallError>
+  /** What caches of the model have. */
+  readonly cached: Lookup
   readonly costs: Costs.Costs
   readonly limits: ClientLimits
   readonly ledger: Pick<Ledger, "record">
@@ -68,7 +72,7 @@ const stepOf = (id: string): string => id.replace(/\[\d+\]$/, "")
  * @since 0.1.0
  */
 export const make = (options: Options): ChatModel<CallError | Rejection> => {
-  const { costs, kind, ledger, limits, model } = options
+  const { costs, kind, ledger, limits } = options
   const complete: ChatModel<CallError | Rejection>["complete"] = Effect.fnUntraced(function*(request) {
     const call = (yield* Service.CurrentCall) ?? noCall
     const owner = yield* options.clientOf(call.runId)
@@ -79,7 +83,10 @@ export const make = (options: Options): ChatModel<CallError | Rejection> => {
     const info = exchange.call = CallInfo.make()
     exchange.place = place
     if (!Client.mayUse(owner, request.model)) return yield* Client.modelRefused(owner, request.model)
-    return yield* Effect.andThen(limits.admit(exchange, request), model.complete(request)).pipe(
+    return yield* Effect.andThen(
+      limits.admit(exchange, request),
+      Effect.flatMap(Effect.scope, (scope) => paid(options, exchange, request, scope).complete(request))
+    ).pipe(
       Effect.tap((completion: ChatCompletion) =>
         Effect.sync(() => {
           exchange.usage = completion.usage

@@ -36,13 +36,15 @@ const settings = {
   providers: { near: simulator, odd: { ...simulator, type: "openai", baseUrl: "http://odd.invalid" } },
   models: {
     "deepseek-flash": { targets: [{ provider: "near" }] },
-    odd: { targets: [{ provider: "odd", model: "deepseek-flash" }] }
+    odd: { targets: [{ provider: "odd", model: "deepseek-flash" }] },
+    cached: { targets: [{ provider: "near", model: "deepseek-flash" }], cache: { maxTemperature: 1 } }
   },
   clients: {
     free: { keys: ["key-of-free"] },
     slow: client("slow", { requestsPerMinute: 2 }),
     wordy: client("wordy", { tokensPerMinute: 600 }),
-    poor: client("poor", { budget: { day: 0.02, warnAt: 0.1 } })
+    poor: client("poor", { budget: { day: 0.02, warnAt: 0.1 } }),
+    broke: client("broke", { budget: { day: 0.02 } })
   },
   clientLimits: { requestsPerMinute: 1000 }
 }
@@ -101,6 +103,27 @@ describe("limits of clients", () => {
         const { text } = yield* Effect.flatMap(Running, ({ url }) =>
           send(`${url}/metrics`, { headers: { authorization: "Bearer key-of-free" } }))
         assert.match(text, /^ballast_budget_used_ratio\{(?=[^}]*client="poor")[^}]*\} 0\.\d+$/m)
+      }))
+
+    it.effect("refuse what must be paid for once the money is spent, and serve what a cache has", () =>
+      Effect.gen(function*() {
+        const asking = (content: string, more: object = {}) =>
+          ask("broke", { model: "cached", messages: [{ role: "user", content }], ...more })
+        const streaming = { stream: true, stream_options: { include_usage: true } }
+        yield* asking("first")
+        yield* asking("first", streaming)
+        let n = 0
+        while ((yield* asking(`another ${n}`)).status === 200) n++
+        const told = ({ headers, status }: { status: number; headers: Headers }) =>
+          [status, headers.get("x-ballast-cache"), headers.get("x-ballast-cost")] as const
+        const again = [yield* asking("first"), yield* asking("first", streaming)]
+        assert.deepStrictEqual(told(again[0]!), [200, "hit", "0 CNY"])
+        assert.deepStrictEqual([again[1]!.status, again[1]!.headers.get("x-ballast-cache")], [200, "hit"])
+        assert.include(again[1]!.text, "[DONE]")
+        for (const more of [{}, streaming]) {
+          const { json, status } = yield* asking("never asked", more)
+          assert.deepStrictEqual([status, json.error.code], [429, "budget_exceeded"])
+        }
       }))
 
     it.effect("do not fail by what stands in a request", () =>

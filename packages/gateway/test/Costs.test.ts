@@ -16,7 +16,7 @@ import { assert, describe, it, layer } from "@effect/vitest"
 import { BigDecimal, Clock, Effect, Fiber, Result, Stream } from "effect"
 import { HttpServerRequest } from "effect/http"
 import { TestClock } from "effect/testing"
-import { hello, layer as gateway, post, Running, send } from "./harness.ts"
+import { hello, layer as gateway, noAnswers, post, Running, send } from "./harness.ts"
 
 const chat = "/v1/chat/completions"
 const simulator = { type: "simulator", accounts: { main: { keys: ["sk-test"] } } }
@@ -159,64 +159,99 @@ describe("costs", () => {
       assert.strictEqual(yield* waits("2026-11-30T14:00:00+08:00"), 120)
     }))
 
+  /** A route whose calls begin in the peak hours. `asked` says what became of one. */
+  const deferring = Effect.fnUntraced(function*(
+    { cached = noAnswers, limits = ClientLimits.none }: Partial<Pick<ChatRoute.Options, "cached" | "limits">> = {}
+  ) {
+    const began = Date.parse("2026-11-30T02:00:00Z")
+    yield* TestClock.setTime(began)
+    const usage = { prompt_tokens: 1_000_000, completion_tokens: 0, total_tokens: 1_000_000 }
+    const settings = yield* Settings.makeValues({
+      providers: { deepseek: simulator },
+      models: { "*": { targets: [{ provider: "deepseek" }] } }
+    })
+    const route = ChatRoute.make({
+      model: {
+        complete: () =>
+          Effect.map(RouteInfo.Current, (place) => {
+            Object.assign(place!, { provider: "deepseek", model: "deepseek-flash" })
+            return { id: "1", choices: [{ message: { role: "assistant", content: "Aye." } }], usage }
+          }),
+        stream: () => Stream.empty
+      },
+      cached,
+      dialect: OpenAiChat.dialect,
+      bodies: {
+        read: () => Effect.succeed({ json: hello, text: JSON.stringify(hello), begun: () => {} }),
+        bytes: () => Effect.die("a chat is JSON")
+      },
+      costs: yield* Costs.make(settings),
+      limits,
+      streams: yield* EventStream.make(),
+      // Its client has gone: what counts is what the call cost.
+      out: () => ({
+        destroyed: true,
+        writableNeedDrain: false,
+        writeHead: () => {},
+        write: () => true,
+        end: () => {},
+        once: () => {},
+        off: () => {}
+      })
+    })
+    return (headers: Record<string, string>) =>
+      Effect.gen(function*() {
+        const exchange = Exchange.ofCall({
+          id: "x",
+          route: chat,
+          client: Client.anonymous,
+          model: "deepseek-flash",
+          began,
+          upstream: () => "deepseek"
+        })
+        const request = HttpServerRequest.fromWeb(new Request("http://127.0.0.1/", { headers }))
+        const answering = yield* Effect.forkChild(
+          Effect.andThen(Effect.scoped(route(exchange, request)), Clock.currentTimeMillis)
+        )
+        yield* TestClock.adjust("5 hours")
+        const waited = (yield* Fiber.join(answering)) - began
+        return {
+          waited,
+          isPeak: exchange.cost?.isPeak,
+          total: exchange.cost && BigDecimal.toNumberUnsafe(exchange.cost.total)
+        }
+      })
+  })
+
   it.effect("a deferred call is priced when it is made, not when its request came", () =>
     Effect.gen(function*() {
-      const began = Date.parse("2026-11-30T02:00:00Z")
-      yield* TestClock.setTime(began)
-      const usage = { prompt_tokens: 1_000_000, completion_tokens: 0, total_tokens: 1_000_000 }
-      const settings = yield* Settings.makeValues({
-        providers: { deepseek: simulator },
-        models: { "*": { targets: [{ provider: "deepseek" }] } }
-      })
-      const route = ChatRoute.make({
-        model: {
-          complete: () =>
-            Effect.map(RouteInfo.Current, (place) => {
-              Object.assign(place!, { provider: "deepseek", model: "deepseek-flash" })
-              return { id: "1", choices: [{ message: { role: "assistant", content: "Aye." } }], usage }
-            }),
-          stream: () => Stream.empty
-        },
-        dialect: OpenAiChat.dialect,
-        bodies: {
-          read: () => Effect.succeed({ json: hello, text: JSON.stringify(hello), begun: () => {} }),
-          bytes: () => Effect.die("a chat is JSON")
-        },
-        costs: yield* Costs.make(settings),
-        limits: ClientLimits.none,
-        streams: yield* EventStream.make(),
-        // Its client has gone: what counts is what the call cost.
-        out: () => ({
-          destroyed: true,
-          writableNeedDrain: false,
-          writeHead: () => {},
-          write: () => true,
-          end: () => {},
-          once: () => {},
-          off: () => {}
-        })
-      })
-      const asked = (headers: Record<string, string>) =>
-        Effect.gen(function*() {
-          const exchange = Exchange.ofCall({
-            id: "x",
-            route: chat,
-            client: Client.anonymous,
-            model: "deepseek-flash",
-            began,
-            upstream: () => "deepseek"
-          })
-          const request = HttpServerRequest.fromWeb(new Request("http://127.0.0.1/", { headers }))
-          const answering = yield* Effect.forkChild(Effect.scoped(route(exchange, request)))
-          yield* TestClock.adjust("5 hours")
-          yield* Fiber.join(answering)
-          return { isPeak: exchange.cost?.isPeak, total: BigDecimal.toNumberUnsafe(exchange.cost!.total) }
-        })
+      const asked = yield* deferring()
       const now = yield* asked({})
-      yield* TestClock.setTime(began)
+      yield* TestClock.setTime(Date.parse("2026-11-30T02:00:00Z"))
       const later = yield* asked({ [Defer.header]: "8h" })
       assert.deepStrictEqual([now.isPeak, later.isPeak], [true, false])
-      assert.strictEqual(later.total, now.total / 2)
+      assert.strictEqual(later.total, now.total! / 2)
+      assert.strictEqual(later.waited, 2 * 3_600_000)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("a deferred call is answered at once where a cache has its answer", () =>
+    Effect.gen(function*() {
+      const completion = { id: "1", choices: [{ message: { role: "assistant", content: "Aye." } }] as const }
+      const asked = yield* deferring({ cached: { ...noAnswers, complete: () => Effect.succeed(completion) } })
+      assert.strictEqual((yield* asked({ [Defer.header]: "8h" })).waited, 0)
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("of a deferred call are reserved when it is made", () =>
+    Effect.gen(function*() {
+      const reserved: Array<string> = []
+      const asked = yield* deferring({
+        limits: {
+          ...ClientLimits.none,
+          spend: () => Effect.map(Clock.currentTimeMillis, (now) => void reserved.push(new Date(now).toISOString()))
+        }
+      })
+      yield* asked({ [Defer.header]: "8h" })
+      assert.deepStrictEqual(reserved, ["2026-11-30T04:00:00.000Z"])
     }).pipe(Effect.provide(NodeServices.layer)))
 
   it.effect("are reserved by the most that a call can cost, thoughts included where they are dearer", () =>

@@ -15,7 +15,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Duration, Effect, Fiber, Latch, Queue, Result, Stream } from "effect"
 import { HttpServerRequest } from "effect/http"
 import { TestClock } from "effect/testing"
-import { hello } from "./harness.ts"
+import { hello, noAnswers } from "./harness.ts"
 
 type Chunks = Stream.Stream<ChatChunk.ChatChunk, DeepSeek.CallError>
 
@@ -94,6 +94,7 @@ const ask = Effect.fnUntraced(function*(model: ChatModel.ChatModel<DeepSeek.Call
   let [begun, released] = [false, false]
   const route = ChatRoute.make({
     model,
+    cached: noAnswers,
     dialect: OpenAiChat.dialect,
     costs: {
       note: () => {},

@@ -114,6 +114,9 @@ export const eventually = (condition: Effect.Effect<boolean>): Effect.Effect<voi
     (holds) => holds ? Effect.void : Effect.andThen(Effect.sleep("5 millis"), eventually(condition))
   )
 
+/** Caches that have nothing. */
+export const noAnswers = { complete: () => Effect.undefined, stream: () => Effect.undefined }
+
 export const hello = { model: "deepseek-flash", messages: [{ role: "user", content: "Hello!" }] }
 
 export interface Answer {

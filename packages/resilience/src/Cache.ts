@@ -32,6 +32,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
+import type * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as bracket from "./internal/bracket.ts"
 import * as check from "./internal/check.ts"
@@ -48,13 +49,17 @@ import * as SingleFlight from "./SingleFlight.ts"
  * @since 0.1.0
  */
 export interface Controls<out A, out E> {
+  /** The fresh answer of a key, which counts as a hit, if there is one. Runs nothing. */
+  readonly get: (key: string) => Effect.Effect<Option.Option<A>>
   /** Drops a key's entry and stops its refresh; who waits for an execution gets its answer, which is not kept. */
   readonly invalidate: (key: string) => Effect.Effect<void>
   /**
-   * Drops the entries that are meant by key and by when they were stored, in milliseconds since 1970; gives how many there were. It looks
-   * at every entry. An execution under way counts as stored now.
+   * Drops the entries that are meant by key, by when they were stored, in milliseconds since 1970, and by their answer, which a failure has
+   * none of; gives how many there were. It looks at every entry. An execution under way counts as stored now, and has no answer yet.
    */
-  readonly invalidateWhere: (isMeant: (key: string, storedAt: number) => boolean) => Effect.Effect<number>
+  readonly invalidateWhere: (
+    isMeant: (key: string, storedAt: number, answer: A | undefined) => boolean
+  ) => Effect.Effect<number>
   /** Drops all entries, likewise. */
   readonly clear: Effect.Effect<void>
   /** Changes options; times hold for entries that are stored from now on, `capacity` at once. */
@@ -614,12 +619,23 @@ const makeStore = <A, E>(where: string, options: Options<A, E> | undefined) => {
         return forget(key)
       })
 
-    const invalidateWhere = (isMeant: (key: string, storedAt: number) => boolean) =>
+    const get = (key: string) =>
+      Effect.withFiber((fiber) => {
+        const entry = sieve.entries.get(key)
+        if (entry?.exit._tag !== "Success" || time.now(fiber) >= entry.freshUntil) return Effect.succeedNone
+        entry.used = true
+        hit(fiber, key)
+        return Effect.succeedSome(entry.exit.value)
+      })
+
+    const invalidateWhere = (isMeant: (key: string, storedAt: number, answer: A | undefined) => boolean) =>
       Effect.withFiber((fiber) => {
         const now = time.now(fiber)
-        const held = Array.from(sieve.entries).flatMap(([key, { storedAt }]) => isMeant(key, storedAt) ? [key] : [])
-        const loading = Array.from(loads.keys()).filter((key) => !sieve.entries.has(key) && isMeant(key, now))
-        return Effect.as(Effect.forEach([...held, ...loading], invalidate, { discard: true }), held.length)
+        const held = Array.from(sieve.entries).flatMap(([key, { exit, storedAt }]) =>
+          isMeant(key, storedAt, exit._tag === "Success" ? exit.value : undefined) ? [key] : []
+        )
+        const loading = Array.from(loads.keys()).filter((key) => isMeant(key, now, undefined))
+        return Effect.as(Effect.forEach(new Set([...held, ...loading]), invalidate, { discard: true }), held.length)
       })
 
     const clear = Effect.suspend(() => {
@@ -650,12 +666,13 @@ const makeStore = <A, E>(where: string, options: Options<A, E> | undefined) => {
       begin,
       end,
       refresh,
-      controls: { invalidate, invalidateWhere, clear, update, inspect, events: events.stream }
+      controls: { get, invalidate, invalidateWhere, clear, update, inspect, events: events.stream }
     }
   }
 }
 
 const noControls: Controls<never, never> = {
+  get: () => Effect.succeedNone,
   invalidate: () => Effect.void,
   invalidateWhere: () => Effect.succeed(0),
   clear: Effect.void,

@@ -1,7 +1,7 @@
 import { Cache } from "@ballast/resilience"
 import * as Testing from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Clock, Effect, Exit, Fiber, Schema, Stream } from "effect"
+import { Cause, Clock, Effect, Exit, Fiber, Option, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { withStepBudget } from "./support.ts"
 
@@ -403,6 +403,26 @@ describe("Cache", () => {
         yield* Effect.all([get("a"), get("b")])
         yield* cache.invalidate("a")
         assert.deepStrictEqual([yield* get("a"), yield* get("b")], [3, 2])
+      }))
+
+    it.effect("get looks for a fresh answer, and runs nothing", () =>
+      Effect.gen(function*() {
+        const { cache, get } = yield* setup({ timeToLive: "10 millis", staleIfError: "1 hour" })
+        assert.deepStrictEqual(yield* cache.get("a"), Option.none())
+        yield* get("a")
+        assert.deepStrictEqual(yield* cache.get("a"), Option.some(1))
+        yield* TestClock.adjust("10 millis")
+        assert.deepStrictEqual(yield* cache.get("a"), Option.none())
+        const { hits, misses } = yield* cache.inspect
+        assert.deepStrictEqual([hits, misses], [1, 1])
+      }))
+
+    it.effect("invalidateWhere drops what is meant by its answer", () =>
+      Effect.gen(function*() {
+        const { cache, get } = yield* setup()
+        yield* Effect.all([get("a"), get("b")])
+        assert.strictEqual(yield* cache.invalidateWhere((_key, _storedAt, answer) => answer === 2), 1)
+        assert.deepStrictEqual([yield* get("a"), yield* get("b")], [1, 3])
       }))
 
     it.effect("invalidateWhere drops what is meant by key and by age", () =>

@@ -91,12 +91,25 @@ export interface Purged {
 }
 
 /**
+ * Looks for fresh answers without asking a model: undefined where there is none.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Lookup {
+  readonly complete: (request: ChatRequest) => Effect.Effect<ChatCompletion | undefined>
+  readonly stream: (request: ChatRequest) => Effect.Effect<Stream.Stream<ChatChunk> | undefined>
+}
+
+/**
  * @category models
  * @since 0.1.0
  */
 export interface AnswerCache<in out E> {
   /** Puts the cache around a model. */
   readonly through: (model: ChatModel<E>) => ChatModel<E>
+  /** What it has for a call. */
+  readonly lookup: Lookup
   /** Drops answers. One under way goes to those who wait for it, and is not kept. */
   readonly purge: (purge: Purge) => Effect.Effect<Purged, AnswerStore.NotRemoved>
   readonly update: (settings: Settings) => Effect.Effect<void>
@@ -107,6 +120,8 @@ export interface AnswerCache<in out E> {
 interface Made {
   at: number
   age: number
+  /** The client who asked for it first. */
+  readonly asker: string
   /** Who made it. */
   from?: RouteInfo.Cached["from"]
   /** The question that it was made for, when a cache behind this one had it for another. Such an answer is not kept here, too. */
@@ -128,6 +143,7 @@ interface Call {
   readonly request: ChatRequest
   readonly use: answers.Use
   readonly key: string
+  readonly client: string
   /** An answer in another protocol than chat is worth nothing without its own text, which a store does not keep. */
   readonly native: boolean
   /** How often answers had been purged when it began. */
@@ -187,7 +203,7 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
     const info = fiber.getRef(RouteInfo.Current)
     if (use === "bypass" && info !== undefined) info.cache = { state: use }
     const key = use === "bypass" ? "" : answers.textOfKey(answers.keyOf(request, form, client.name, settings.shared))
-    return { request, use, key, native: Native.of(request) !== undefined, purges, asked: false }
+    return { request, use, key, client: client.name, native: Native.of(request) !== undefined, purges, asked: false }
   }
   /** Notes what the call got: what was made for it is a miss. */
   const note = (fiber: AnyFiber, made: Made, { asked }: Call): void => {
@@ -204,27 +220,43 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
     texts: ReadonlyArray<string>,
     complete: boolean
   ): Effect.Effect<void> => {
-    const lifetime = left({ at, age: 0, near }, sizeOf(texts), complete)
+    const { client: asker } = call
+    const lifetime = left({ at, age: 0, near, asker }, sizeOf(texts), complete)
     return store === undefined || call.native || call.purges !== purges || lifetime === 0
       ? Effect.void
-      : store.set(answers.keyOfText(call.key), JSON.stringify({ at, texts }), Duration.millis(lifetime))
+      : store.set(
+        answers.keyOfText(call.key),
+        { asker, text: JSON.stringify({ at, texts }) },
+        Duration.millis(lifetime)
+      )
   }
   /** What the store holds of a key, unless it is too old by now. */
   const kept = (call: Call): Effect.Effect<Kept | undefined> =>
     store === undefined || call.native || call.use === "refresh" ?
       Effect.undefined :
-      Effect.zipWith(store.get(answers.keyOfText(call.key)), Clock.currentTimeMillis, (text, now) => {
-        const { at, texts } = readKept(text)
-        const made = { at, age: Math.max(0, now - at) }
+      Effect.zipWith(store.get(answers.keyOfText(call.key)), Clock.currentTimeMillis, (found, now) => {
+        const { at, texts } = readKept(found?.text)
+        const made = { at, age: Math.max(0, now - at), asker: found?.asker ?? call.client }
         return left(made, sizeOf(texts), texts.length > 0) === 0 ? undefined : { ...made, texts }
       })
 
+  const keptWhole = (call: Call): Effect.Effect<Whole | undefined> =>
+    Effect.map(kept(call), (kept) => {
+      if (kept === undefined) return undefined
+      const completion = Completion.parse(kept.texts[0] ?? "")
+      return completion instanceof WireText.Unreadable ? undefined : { ...kept, completion }
+    })
+  const keptStream = (call: Call): Effect.Effect<ReadonlyArray<Item> | undefined> =>
+    Effect.map(kept(call), (kept) => {
+      const chunks = kept?.texts.map(Chunk.reader())
+      return chunks?.every(isRead) === true
+        ? chunks.map((chunk, index) => ({ chunk, made: index === 0 ? kept : undefined }))
+        : undefined
+    })
+
   const complete = (model: ChatModel<E>, call: Call): Effect.Effect<Whole, E> =>
-    Effect.flatMap(kept(call), (kept) => {
-      if (kept !== undefined) {
-        const completion = Completion.parse(kept.texts[0] ?? "")
-        if (!(completion instanceof WireText.Unreadable)) return Effect.succeed({ ...kept, completion })
-      }
+    Effect.flatMap(keptWhole(call), (kept) => {
+      if (kept !== undefined) return Effect.succeed(kept)
       call.asked = true
       return Effect.tap(
         Effect.withFiber((fiber) => {
@@ -232,7 +264,7 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
           return Effect.zipWith(
             Effect.provideService(model.complete(call.request), RouteInfo.Current, info),
             Clock.currentTimeMillis,
-            (completion, now): Whole => ({ ...madeOf(info, now), completion })
+            (completion, now): Whole => ({ ...madeOf(info, now, call.client), completion })
           )
         }),
         (whole) =>
@@ -242,32 +274,29 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
   const stream = (model: ChatModel<E>, call: Call): Stream.Stream<Item, E> =>
     Stream.unwrap(
       Effect.withFiber((fiber) =>
-        Effect.map(Effect.zip(kept(call), Clock.currentTimeMillis), ([kept, begun]): Stream.Stream<Item, E> => {
-          if (kept !== undefined) {
-            const read = Chunk.reader()
-            const chunks = kept.texts.map(read)
-            if (chunks.every(isRead)) {
-              return Stream.fromIterable(
-                chunks.map((chunk, index) => ({ chunk, made: index === 0 ? kept : undefined }))
-              )
-            }
-          }
+        Effect.map(Effect.zip(keptStream(call), Clock.currentTimeMillis), ([kept, begun]): Stream.Stream<Item, E> => {
+          if (kept !== undefined) return Stream.fromIterable(kept)
           call.asked = true
           const info = answers.recordOf(fiber)
-          const made: Made = { at: begun, age: 0 }
+          const asker = call.client
+          const made: Made = { at: begun, age: 0, asker }
           const chunks: Array<ChatChunk> = []
           let isFirst = true
           return Stream.provideService(model.stream(call.request), RouteInfo.Current, info).pipe(
             Stream.map((chunk) => {
               // Who waits reads it with the first chunk.
-              if (info.cache?.near !== undefined && made.near === undefined) Object.assign(made, madeOf(info, begun))
-              if (store !== undefined && chunks.length <= answers.maxItems) chunks.push(chunk)
+              if (info.cache?.near !== undefined && made.near === undefined) {
+                Object.assign(made, madeOf(info, begun, asker))
+              }
+              if (store !== undefined && chunks.length <= answers.maxItems) {
+                chunks.push(chunk)
+              }
               const item: Item = { chunk, made: isFirst ? made : undefined }
               isFirst = false
               return item
             }),
             Stream.onEnd(Effect.suspend(() => {
-              Object.assign(made, { from: madeOf(info, begun).from })
+              Object.assign(made, { from: madeOf(info, begun, asker).from })
               const complete = chunks.length <= answers.maxItems && answers.isCompleteStream(chunks)
               return keep(call, made, chunks.map(WireText.stringify), complete)
             }))
@@ -310,14 +339,52 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
     Effect.gen(function*() {
       purges++
       const before = (yield* Clock.currentTimeMillis) - Duration.toMillis(olderThan)
-      const isMeant = (text: string, storedAt: number) =>
-        storedAt <= before && answers.matches(filter, answers.keyOfText(text))
-      const memory = (yield* wholes.invalidateWhere(isMeant)) + (yield* streams.invalidateWhere(isMeant))
+      const isMeant = (text: string, storedAt: number, made: Made | undefined) =>
+        storedAt <= before && answers.matches(filter, answers.keyOfText(text), made?.asker)
+      const memory = (yield* wholes.invalidateWhere(isMeant)) +
+        (yield* streams.invalidateWhere((text, storedAt, items) => isMeant(text, storedAt, items?.[0]?.made)))
       return { memory, store: store && (yield* store.remove(filter)) }
     })
 
+  /** What memory has of a call, or else the store. */
+  const find = <A>(
+    fiber: AnyFiber,
+    call: Call,
+    { get }: Pick<Cache.Controls<A, unknown>, "get">,
+    kept: (call: Call) => Effect.Effect<A | undefined>,
+    madeOf: (found: A) => Made | undefined
+  ): Effect.Effect<A | undefined> =>
+    call.use === "use"
+      ? get(call.key).pipe(
+        Effect.flatMap((held) => Option.isSome(held) ? Effect.succeed(held.value) : kept(call)),
+        Effect.tap((found) =>
+          Effect.sync(() => {
+            const made = found && madeOf(found)
+            if (made !== undefined) note(fiber, made, call)
+          })
+        )
+      )
+      : Effect.undefined
+  const lookup: Lookup = {
+    complete: (request) =>
+      Effect.withFiber((fiber) =>
+        Effect.map(
+          find(fiber, begin(fiber, request, "whole"), wholes, keptWhole, (whole) => whole),
+          (whole) => whole?.completion
+        )
+      ),
+    stream: (request) =>
+      Effect.withFiber((fiber) =>
+        Effect.map(
+          find(fiber, begin(fiber, request, "stream"), streams, keptStream, ([first]) => first?.made),
+          (items) => items && Stream.fromIterable(items.map(({ chunk }) => chunk))
+        )
+      )
+  }
+
   const cache: AnswerCache<E> = {
     through,
+    lookup,
     purge,
     update: (changed) =>
       Effect.suspend(() => {
@@ -345,9 +412,11 @@ const decodeKept = Schema.decodeUnknownOption(Schema.fromJsonString(
 const sizeOf = (texts: ReadonlyArray<string>): number => texts.reduce((size, text) => size + text.length, 0)
 
 /** What the record of a call that was asked `now` says of its answer. */
-const madeOf = (info: RouteInfo.RouteInfo, now: number): Made => {
+const madeOf = (info: RouteInfo.RouteInfo, now: number, asker: string): Made => {
   const { age = 0, from, near } = info.cache ?? { state: "miss" }
-  return near === undefined ? { at: now, age: 0, from: answers.answeredBy(info) } : { at: now - age, age, from, near }
+  return near === undefined
+    ? { at: now, age: 0, asker, from: answers.answeredBy(info) }
+    : { at: now - age, age, asker, from, near }
 }
 
 const isRead = (chunk: ChatChunk | WireText.Unreadable): chunk is ChatChunk => !(chunk instanceof WireText.Unreadable)

@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import type * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Redis from "effect/persistence/Redis"
@@ -17,6 +18,7 @@ import * as Schema from "effect/Schema"
  * @since 0.1.0
  */
 export interface Filter {
+  /** Whom answers are for; of those for all, who asked first. */
   readonly client?: string | undefined
   readonly model?: string | undefined
   /** The hash of one answer's key. */
@@ -30,6 +32,26 @@ export interface Filter {
  * @since 0.1.0
  */
 export type Key = { readonly [F in keyof Filter]-?: string }
+
+/**
+ * The name of those who share answers. No client is called so.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const everyone = "*"
+
+/**
+ * An answer as it is kept.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Kept {
+  readonly text: string
+  /** The client who asked for it first. */
+  readonly asker: string
+}
 
 /**
  * The store did not remove what it was told to: answers may still be there.
@@ -48,8 +70,8 @@ export class NotRemoved extends Schema.TaggedError<NotRemoved>()("NotRemoved", {
  * @since 0.1.0
  */
 export interface AnswerStore {
-  readonly get: (key: Key) => Effect.Effect<string | undefined>
-  readonly set: (key: Key, text: string, lifetime: Duration.Duration) => Effect.Effect<void>
+  readonly get: (key: Key) => Effect.Effect<Kept | undefined>
+  readonly set: (key: Key, kept: Kept, lifetime: Duration.Duration) => Effect.Effect<void>
   /** Drops what is meant; gives how many there were. */
   readonly remove: (filter: Filter) => Effect.Effect<number, NotRemoved>
 }
@@ -72,8 +94,19 @@ const removalPatience = "2 seconds"
 /** Names are encoded, so that none has a character that a pattern of Redis reads. */
 const part = (name: string | undefined): string => name === undefined ? "*" : Buffer.from(name).toString("base64url")
 
+/** Before the text of an answer. */
+const head = (asker: string): string => `${part(asker)}\n`
+
+const readKept = (text: string): Kept | undefined => {
+  const end = text.indexOf("\n")
+  return end === -1
+    ? undefined
+    : { asker: Buffer.from(text.slice(0, end), "base64url").toString(), text: text.slice(end + 1) }
+}
+
 /**
- * Keeps answers in Redis, under `<prefix>:<client>:<model>:<hash>` with names in base64url; they expire there.
+ * Keeps answers in Redis, under `<prefix>:<client>:<model>:<hash>` with names in base64url; they expire there. Before the text stands who asked
+ * for it, so that a removal by client reads the beginning of each answer for all.
  *
  * @category constructors
  * @since 0.1.0
@@ -81,14 +114,23 @@ const part = (name: string | undefined): string => name === undefined ? "*" : Bu
 export const redis = (client: Client, prefix = "ballast:answer"): AnswerStore => {
   const keyOf = ({ client, hash, model }: Filter): string => `${prefix}:${part(client)}:${part(model)}:${hash ?? "*"}`
   const within = <A, E>(command: Effect.Effect<A, E>) => Effect.timeout(command, removalPatience)
-  const scan = Effect.fnUntraced(function*(pattern: string) {
+  const asked = (by: string) => (key: string) =>
+    Effect.map(
+      within(client.send<string>("GETRANGE", key, "0", String(head(by).length - 1))),
+      (text) => text === head(by)
+    )
+  const scan = Effect.fnUntraced(function*(
+    pattern: string,
+    isMeant: (key: string) => Effect.Effect<boolean, Redis.RedisError | Cause.TimeoutError> = () => Effect.succeed(true)
+  ) {
     let removed = 0
     let cursor = "0"
     do {
       const [next, keys] = yield* within(
         client.send<readonly [string, ReadonlyArray<string>]>("SCAN", cursor, "MATCH", pattern, "COUNT", "1000")
       )
-      if (keys.length > 0) removed += Number(yield* within(client.send("UNLINK", ...keys)))
+      const meant = yield* Effect.filter(keys, isMeant, { concurrency: 100 })
+      if (meant.length > 0) removed += Number(yield* within(client.send("UNLINK", ...meant)))
       cursor = next
     } while (cursor !== "0")
     return removed
@@ -96,14 +138,26 @@ export const redis = (client: Client, prefix = "ballast:answer"): AnswerStore =>
   return {
     get: (key) =>
       orElse(
-        Effect.map(client.send("GET", keyOf(key)), (text) => typeof text === "string" ? text : undefined),
+        Effect.map(client.send("GET", keyOf(key)), (text) => typeof text === "string" ? readKept(text) : undefined),
         undefined
       ),
-    set: (key, text, lifetime) =>
-      orElse(client.send("SET", keyOf(key), text, "PX", String(Math.ceil(Duration.toMillis(lifetime)))), undefined),
+    set: (key, { asker, text }, lifetime) =>
+      orElse(
+        client.send("SET", keyOf(key), head(asker) + text, "PX", String(Math.ceil(Duration.toMillis(lifetime)))),
+        undefined
+      ),
     remove: (filter) =>
       Effect.mapError(
-        Effect.timeout(scan(keyOf(filter)), "1 minute"),
+        Effect.timeout(
+          Effect.zipWith(
+            scan(keyOf(filter)),
+            filter.client === undefined
+              ? Effect.succeed(0)
+              : scan(keyOf({ ...filter, client: everyone }), asked(filter.client)),
+            (own, shared) => own + shared
+          ),
+          "1 minute"
+        ),
         (error) => new NotRemoved({ detail: error.message })
       )
   }

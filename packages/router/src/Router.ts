@@ -11,6 +11,7 @@
  * @since 0.1.0
  */
 import type * as ChatModel from "@ballast/chat/ChatModel"
+import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import type * as Lane from "@ballast/deepseek/Lane"
 import type * as Source from "@ballast/deepseek/Source"
 import * as Layered from "@ballast/resilience/Layered"
@@ -61,6 +62,8 @@ export interface ProviderState {
  * @since 0.1.0
  */
 export interface Router extends ChatModel.ChatModel<RouteError> {
+  /** Answers to calls that the caches of their model have. A degraded model has none. */
+  readonly answers: AnswerCache.Lookup
   /** The names of the models, without `*`. */
   readonly names: Effect.Effect<ReadonlyArray<string>>
   /** Whether a name that is not among them is served. */
@@ -189,7 +192,25 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     yield* Scope.close(before.scope, Exit.void)
   }, Effect.uninterruptible)
 
+  const answerOf = <A>(
+    { model }: ChatRequest,
+    ask: (lookup: AnswerCache.Lookup) => Effect.Effect<A | undefined>
+  ): Effect.Effect<A | undefined> =>
+    Effect.suspend(() => {
+      const name = revision.routes.has(model) ? model : others
+      if (steering.degradationOf(name) !== undefined) return Effect.undefined
+      return Effect.reduce(
+        cached.lookups(name),
+        (): A | undefined => undefined,
+        (found, lookup) => found === undefined ? ask(lookup) : Effect.succeed(found)
+      )
+    })
+
   const router: Router = {
+    answers: {
+      complete: (request) => answerOf(request, ({ complete }) => complete(request)),
+      stream: (request) => answerOf(request, ({ stream }) => stream(request))
+    },
     complete: (request) => Effect.suspend(() => revision.model.complete(request)),
     stream: (request) => Layered.suspend(() => revision.model.stream(request)),
     names: Effect.sync(() => [...revision.routes.keys()].filter((name) => name !== others)),

@@ -31,7 +31,7 @@ import * as Metric from "effect/Metric"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type * as AnswerCache from "./AnswerCache.ts"
-import type * as AnswerStore from "./AnswerStore.ts"
+import * as AnswerStore from "./AnswerStore.ts"
 import * as CallContext from "./CallContext.ts"
 import * as answers from "./internal/answers.ts"
 import * as evaluation from "./internal/evaluation.ts"
@@ -127,6 +127,8 @@ export interface Explanation {
 export interface SemanticCache {
   /** Puts the cache around a model. */
   readonly through: <E>(model: ChatModel<E>) => ChatModel<E>
+  /** What it has for a call. Asks for no embedding where there is no answer to compare with. */
+  readonly lookup: AnswerCache.Lookup
   /** Drops answers; gives how many there were. An answer under way is not kept. */
   readonly purge: (purge: AnswerCache.Purge) => Effect.Effect<number>
   readonly update: (settings: Settings) => Effect.Effect<void>
@@ -144,6 +146,8 @@ export interface SemanticCache {
 /** An answer with its question. */
 interface Entry {
   readonly key: AnswerStore.Key
+  /** The client who asked for it first. */
+  readonly asker: string
   readonly rest: string
   readonly question: string
   readonly meaning: SameMeaning.Meaning
@@ -158,6 +162,7 @@ type Answer = ChatCompletion | ReadonlyArray<ChatChunk>
 interface Call extends questions.Question {
   readonly use: answers.Use
   readonly key: AnswerStore.Key
+  readonly client: string
   readonly info: RouteInfo.RouteInfo
   /** How often answers had been purged when it began. */
   readonly purges: number
@@ -239,11 +244,11 @@ export const make = <E>({ embed, name, ...options }: Options<E>): Effect.Effect<
     const keep = (asked: Asked, answer: Answer, size: number, complete: boolean): Effect.Effect<void> =>
       Effect.map(Clock.currentTimeMillis, (at) => {
         if (!complete || size > settings.maxSize || settings.timeToLive <= 0 || asked.purges !== purges) return
-        const { info, key, meaning, question, rest, vector } = asked
+        const { client: asker, info, key, meaning, question, rest, vector } = asked
         const group = groups.get(rest) ?? new Map<string, Entry>()
         const old = group.get(question)
         if (old !== undefined) drop(old)
-        const entry = { key, rest, question, meaning, vector, at, from: answers.answeredBy(info), answer }
+        const entry = { key, asker, rest, question, meaning, vector, at, from: answers.answeredBy(info), answer }
         entries.add(entry)
         groups.set(rest, group.set(question, entry))
         trim(at)
@@ -262,7 +267,7 @@ export const make = <E>({ embed, name, ...options }: Options<E>): Effect.Effect<
       if (question === undefined) return undefined
       const key = answers.keyOf(request, form, client.name, settings.shared)
       const rest = [key.client, key.model, question.rest].join("\n")
-      return { ...question, rest, use, key, info, purges }
+      return { ...question, rest, use, key, client: client.name, info, purges }
     }
     const vectorOf = (text: string): Effect.Effect<Float32Array, NoEmbedding> =>
       Effect.suspend(() => embed(text)).pipe(
@@ -318,7 +323,24 @@ export const make = <E>({ embed, name, ...options }: Options<E>): Effect.Effect<
       return { asked, answer: asked && (yield* find(asked)) }
     })
 
+    const cached = (request: ChatRequest, form: answers.Form): Effect.Effect<Answer | undefined> =>
+      Effect.withFiber((fiber) => {
+        const call = begin(fiber, request, form)
+        return call?.use === "use" && groups.has(call.rest)
+          ? Effect.map(lookup(call), ({ answer }) => answer)
+          : Effect.undefined
+      })
+
     const cache: SemanticCache = {
+      lookup: {
+        complete: (request) =>
+          Effect.map(cached(request, "whole"), (answer) => answer && "choices" in answer ? answer : undefined),
+        stream: (request) =>
+          Effect.map(
+            cached(request, "stream"),
+            (answer) => answer && !("choices" in answer) ? Stream.fromIterable(answer) : undefined
+          )
+      },
       through: (model) => ({
         complete: (request) =>
           Effect.withFiber((fiber) => {
@@ -352,7 +374,9 @@ export const make = <E>({ embed, name, ...options }: Options<E>): Effect.Effect<
         Effect.map(Clock.currentTimeMillis, (now) => {
           purges++
           const before = now - Duration.toMillis(olderThan)
-          const meant = Array.from(entries).filter(({ at, key }) => at <= before && answers.matches(filter, key))
+          const meant = Array.from(entries).filter(({ asker, at, key }) =>
+            at <= before && answers.matches(filter, key, asker)
+          )
           meant.forEach(drop)
           return meant.length
         }),
@@ -370,7 +394,7 @@ export const make = <E>({ embed, name, ...options }: Options<E>): Effect.Effect<
         let compared = 0
         for (const entry of entries) {
           if (++compared % stretch === 0) yield* Effect.yieldNow
-          if (client !== undefined && entry.key.client !== client && entry.key.client !== answers.everyone) continue
+          if (client !== undefined && entry.key.client !== client && entry.key.client !== AnswerStore.everyone) continue
           seen.push({ entry, similarity: vectors.cosine(vector, entry.vector) })
         }
         const nearest = seen.sort((a, b) => b.similarity - a.similarity).slice(0, limit)

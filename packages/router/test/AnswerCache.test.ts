@@ -70,8 +70,21 @@ const asking = (model: ChatModel.ChatModel) => {
 const setup = Effect.fnUntraced(function*(options: Partial<AnswerCache.Options> = {}) {
   const { model, state } = service()
   const cache = yield* AnswerCache.make<ChatError.ChatError>({ name: "m", ...options })
-  return { cache, state, ...asking(cache.through(model)) }
+  return { cache, state, ...asking(cache.through(model)), found: finding(cache.lookup) }
 })
+
+/** What the cache has for a client, in both forms. */
+const finding = ({ complete, stream }: AnswerCache.Lookup) => (client = "alice") => {
+  const { streamed, whole } = asking({
+    complete: (request) =>
+      Effect.map(
+        complete(request),
+        (found) => found ?? { choices: [{ message: { role: "assistant", content: "none" } }] }
+      ),
+    stream: (request) => Stream.unwrap(Effect.map(stream(request), (found) => found ?? Stream.empty))
+  })
+  return Effect.all([whole(hello, { client }), streamed(hello, { client })])
+}
 
 describe("AnswerCache", () => {
   it.effect("gives an answer again while it is fresh, a stream as a stream", () =>
@@ -161,6 +174,19 @@ describe("AnswerCache", () => {
       assert.strictEqual(yield* whole(), "answer 6 hit")
     }))
 
+  it.effect("looks for fresh answers without a call", () =>
+    Effect.gen(function*() {
+      const { found, state, streamed, whole } = yield* setup({ timeToLive: "1 minute", staleIfError: "1 hour" })
+      assert.deepStrictEqual(yield* found(), ["none undefined", " undefined"])
+      yield* whole()
+      yield* streamed()
+      assert.deepStrictEqual(yield* found(), ["answer 1 hit", "answer 2 hit"])
+      assert.deepStrictEqual(yield* found("bob"), ["none undefined", " undefined"])
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* found(), ["none undefined", " undefined"])
+      assert.strictEqual(state.asked, 2)
+    }))
+
   it.effect("serves an old answer when the service fails, but not when the request is wrong", () =>
     Effect.gen(function*() {
       const { state, streamed, whole } = yield* setup({ timeToLive: "1 minute", staleIfError: "1 hour" })
@@ -213,6 +239,34 @@ describe("AnswerCache", () => {
       assert.deepStrictEqual(yield* states, ["miss", "miss", "hit"])
     }))
 
+  it.effect("purges what a client was the first to ask, where answers are shared", () =>
+    Effect.gen(function*() {
+      const { cache, streamed, whole } = yield* setup({ shared: true })
+      yield* whole(hello, { client: "alice" })
+      yield* whole(hello, { client: "bob" })
+      yield* streamed(hello, { client: "bob" })
+      assert.deepStrictEqual(yield* cache.purge({ client: "alice" }), { memory: 1, store: undefined })
+      assert.strictEqual(yield* streamed(hello, { client: "alice" }), "answer 2 hit")
+      assert.deepStrictEqual(yield* cache.purge({ client: "bob" }), { memory: 1, store: undefined })
+    }))
+
+  it.effect("keeps no shared answer that was under way when its asker was forgotten", () =>
+    Effect.gen(function*() {
+      const answered = yield* Deferred.make<void>()
+      const { model, state } = service()
+      const cache = yield* AnswerCache.make<ChatError.ChatError>({ name: "m", shared: true })
+      const { whole } = asking(cache.through({
+        ...model,
+        complete: (request) => Effect.andThen(Deferred.await(answered), model.complete(request))
+      }))
+      const call = yield* Effect.forkChild(whole(hello, { client: "alice" }), { startImmediately: true })
+      yield* cache.purge({ client: "alice" })
+      yield* Deferred.succeed(answered, undefined)
+      yield* Fiber.join(call)
+      assert.strictEqual(yield* whole(hello, { client: "bob" }), "answer 2 miss")
+      assert.strictEqual(state.asked, 2)
+    }))
+
   it.effect("costs no call when the store hangs, but a purge says that it failed", () =>
     Effect.gen(function*() {
       const { cache, whole } = yield* setup({ store: AnswerStore.redis({ send: () => Effect.never }) })
@@ -233,7 +287,7 @@ describe("AnswerCache", () => {
         name: "m",
         store: {
           get: () => Effect.undefined,
-          set: (_, text) => Effect.sync(() => void kept.push(text)),
+          set: (_, { text }) => Effect.sync(() => void kept.push(text)),
           remove: () => Effect.succeed(0)
         }
       })
@@ -286,4 +340,23 @@ RedisServer.describeRedis("AnswerCache with Redis", () => {
       assert.deepStrictEqual(yield* there.cache.purge({ client: "alice" }), { memory: 2, store: 2 })
       assert.strictEqual(yield* (yield* setup({ store })).whole(), "answer 1 miss")
     }).pipe(Effect.scoped, Effect.provide(RedisServer.layer)), 30_000)
+
+  it.live(
+    "finds answers there, and drops those that a client was the first to ask where they are shared",
+    () =>
+      Effect.gen(function*() {
+        const store = yield* connect
+        const here = yield* setup({ store, shared: true })
+        const other = { ...hello, model: "n" }
+        yield* Effect.all([here.whole(), here.streamed(), here.whole(other, { client: "bob" })])
+        const there = yield* setup({ store, shared: true })
+        assert.deepStrictEqual(yield* there.found("bob"), ["answer 1 hit", "answer 2 hit"])
+        // From the store into memory, an answer stays its first asker's.
+        yield* there.whole(hello, { client: "bob" })
+        assert.deepStrictEqual(yield* there.cache.purge({ client: "alice" }), { memory: 1, store: 2 })
+        assert.deepStrictEqual(yield* there.found("bob"), ["none undefined", " undefined"])
+        assert.deepStrictEqual(yield* there.cache.purge({ client: "bob" }), { memory: 0, store: 1 })
+      }).pipe(Effect.scoped, Effect.provide(RedisServer.layer)),
+    30_000
+  )
 })

@@ -238,6 +238,34 @@ describe("SemanticCache", () => {
       assert.strictEqual(yield* cache.purge({ hash: info.cache?.near?.hash }), 1)
     }))
 
+  it.effect("purges what a client was the first to ask, where answers are shared", () =>
+    Effect.gen(function*() {
+      const { cache, whole } = yield* setup({ shared: true })
+      yield* whole(asking(first), "alice")
+      assert.strictEqual(yield* whole(asking(second), "bob"), "answer 1 hit 0.98")
+      assert.strictEqual(yield* cache.purge({ client: "bob" }), 0)
+      assert.strictEqual(yield* cache.purge({ client: "alice" }), 1)
+    }))
+
+  it.effect("looks for an answer without a call, and asks for an embedding only where it may have one", () =>
+    Effect.gen(function*() {
+      const { cache, state, streamed, whole } = yield* setup()
+      const found = Effect.gen(function*() {
+        const completion = yield* cache.lookup.complete(asking(second))
+        const chunks = yield* Effect.flatMap(
+          cache.lookup.stream(asking(second)),
+          (stream) => Stream.runCollect(stream ?? Stream.empty)
+        )
+        return [completion?.choices[0].message.content, chunks[0]?.choices[0]?.delta.content]
+      }).pipe(Effect.provideService(CallContext.Current, { client: { name: "alice", labels: {} }, headers: {} }))
+      assert.deepStrictEqual(yield* found, [undefined, undefined])
+      assert.strictEqual(state.embedded, 0)
+      yield* whole(asking(first))
+      yield* streamed(asking(first))
+      assert.deepStrictEqual(yield* found, ["answer 1", "answer 2"])
+      assert.strictEqual(state.asked, 2)
+    }))
+
   it.effect("stands behind an exact cache, which shares calls and keeps no answer of another question", () =>
     Effect.gen(function*() {
       const { cache, cached, state, streamed, whole } = yield* setup({}, withExact)

@@ -6,7 +6,7 @@ import * as WireText from "@ballast/chat/WireText"
 import * as Duration from "effect/Duration"
 import type * as Fiber from "effect/Fiber"
 import * as Crypto from "node:crypto"
-import type * as AnswerStore from "../AnswerStore.ts"
+import * as AnswerStore from "../AnswerStore.ts"
 import * as RouteInfo from "../RouteInfo.ts"
 
 /** The settings of a cache, as `AnswerCache` has them. */
@@ -78,9 +78,6 @@ export const useOf = (request: ChatRequest, cacheControl: string | undefined, ma
   return directives.includes("no-cache") ? "refresh" : "use"
 }
 
-/** The name of those who share answers. No client is called so. */
-export const everyone = "*"
-
 /** The key of an answer to a request: its hash is one of everything that was asked, in one form. */
 export const keyOf = (request: ChatRequest, form: Form, client: string, shared: boolean): AnswerStore.Key => {
   const native = Native.of(request)
@@ -89,7 +86,7 @@ export const keyOf = (request: ChatRequest, form: Form, client: string, shared: 
     : JSON.stringify([native.protocol, native.headers ?? {}]) + WireText.stringify(native.body)
   // In one piece: an object of Node's for the hash would cost three times as much.
   const hash = Crypto.hash("sha256", form + WireText.stringify(request) + further, "base64url")
-  return { client: shared ? everyone : client, model: request.model, hash }
+  return { client: shared ? AnswerStore.everyone : client, model: request.model, hash }
 }
 
 const separator = "\n"
@@ -100,8 +97,13 @@ export const keyOfText = (text: string): AnswerStore.Key => {
   return { client, model, hash }
 }
 
-export const matches = (filter: AnswerStore.Filter, key: AnswerStore.Key): boolean =>
-  (["client", "model", "hash"] as const).every((field) => filter[field] === undefined || filter[field] === key[field])
+/** Whether an answer is meant. A shared one is also its asker's; one under way, whose asker is not known here, is anyone's. */
+export const matches = (filter: AnswerStore.Filter, key: AnswerStore.Key, asker: string | undefined): boolean => {
+  const { client = key.client, hash = key.hash, model = key.model } = filter
+  const isClients = client === key.client ||
+    (key.client === AnswerStore.everyone && (asker === undefined || asker === client))
+  return isClients && model === key.model && hash === key.hash
+}
 
 /** The record of a call that is about to be asked: the caller's, or a new one, without what a cache said before. */
 export const recordOf = (fiber: Fiber.Fiber<unknown, unknown>): RouteInfo.RouteInfo => {

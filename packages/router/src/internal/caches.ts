@@ -59,6 +59,9 @@ export const make = <E>({ answers, embed }: Options<E>) => {
       for (const name of exact.keys()) if (models[name]?.cache === undefined) exact.delete(name)
       for (const name of semantic.keys()) if (models[name]?.cache?.semantic === undefined) semantic.delete(name)
     },
+    /** What a model's caches have for calls, the exact one first. */
+    lookups: (name: string): ReadonlyArray<AnswerCache.Lookup> =>
+      [exact.get(name)?.lookup, semantic.get(name)?.cache.lookup].filter((lookup) => lookup !== undefined),
     /** The semantic cache of a model. */
     semanticOf: (name: string): SemanticCache.SemanticCache | undefined => semantic.get(name)?.cache,
     /** Names of the models that have one. */

@@ -32,6 +32,7 @@ export const workflowRoutes = Effect.fnUntraced(function*(
     parts: (clientOf) => ({
       model: WorkflowModel.make({
         model: upstream.router,
+        cached: upstream.router.answers,
         costs,
         limits: clientLimits,
         ledger: records.ledger,
