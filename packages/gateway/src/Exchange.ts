@@ -287,14 +287,17 @@ const endSpan = (
   content: Content.Content | undefined,
   endTime: bigint
 ): void => {
+  const { fault, status } = exchange
+  const error = exchange.error ?? (status >= 500 ? String(status) : undefined)
+  // A request that the caller got wrong was served well: the conventions have no `error.type` then.
+  const isNamed = error !== undefined && (status < 400 || status >= 499)
   // A span of Effect's own tracer goes nowhere.
   if (!(span instanceof Tracer.NativeSpan)) {
     SpanAttributes.later(span, () => attributesOf(exchange, content))
-    const { error, status } = exchange
-    // A request that the caller got wrong was served well: the conventions have no `error.type` then.
-    if (error !== undefined && (status < 400 || status >= 499)) span.attribute(Attribute.errorType, error)
+    if (isNamed) span.attribute(Attribute.errorType, error)
   }
-  span.end(endTime, exchange.status >= 500 ? Exit.fail(exchange.error) : Exit.void)
+  // An answer that broke off has failed, whatever its status; a caller that goes away may do so.
+  span.end(endTime, status >= 500 || (isNamed && fault !== "caller") ? Exit.fail(error) : Exit.void)
 }
 
 /** Notes how an exchange ended whose answer is not complete. */

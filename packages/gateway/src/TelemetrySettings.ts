@@ -67,6 +67,9 @@ export type Telemetry = typeof Telemetry.Type
 const pairs = (values: Readonly<Record<string, string>>): string =>
   Object.entries(values).map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`).join(",")
 
+/** Only an operator who names `otlp` in the environment is warned that it has no endpoint. */
+const unlessUsual = (exporter: string): string => exporter === "otlp" ? "" : exporter
+
 const variables = (settings: Telemetry): Readonly<Record<string, string>> => {
   const { attributes, compression, endpoint, headers, logsExporter, metricsExporter, tracesExporter } = settings
   const sent = Object.entries(headers).map(([name, value]) => [name, Redacted.value(value).trim()] as const)
@@ -74,9 +77,9 @@ const variables = (settings: Telemetry): Readonly<Record<string, string>> => {
     OTEL_EXPORTER_OTLP_ENDPOINT: endpoint ?? "",
     OTEL_EXPORTER_OTLP_HEADERS: pairs(Object.fromEntries(sent)),
     OTEL_EXPORTER_OTLP_COMPRESSION: compression,
-    OTEL_TRACES_EXPORTER: tracesExporter,
-    OTEL_METRICS_EXPORTER: metricsExporter,
-    OTEL_LOGS_EXPORTER: logsExporter,
+    OTEL_TRACES_EXPORTER: unlessUsual(tracesExporter),
+    OTEL_METRICS_EXPORTER: unlessUsual(metricsExporter),
+    OTEL_LOGS_EXPORTER: unlessUsual(logsExporter),
     OTEL_RESOURCE_ATTRIBUTES: pairs(attributes)
   }
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== ""))

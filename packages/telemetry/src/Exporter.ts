@@ -13,12 +13,12 @@
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
-import * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as sampling from "./internal/sampling.ts"
 import * as unread from "./internal/unread.ts"
+import * as variables from "./internal/variables.ts"
 
 /**
  * Options of the exporter.
@@ -29,28 +29,17 @@ import * as unread from "./internal/unread.ts"
 export interface Options {
   /** `service.name` where the environment gives none. Default `unknown_service:node`, as OpenTelemetry has it. */
   readonly serviceName?: string | undefined
+  /** `service.version` where the environment gives none. Default none. */
+  readonly serviceVersion?: string | undefined
 }
 
-const endpoint = (name: string) => Config.option(Config.URL(name))
+const signals = ["", "TRACES_", "METRICS_", "LOGS_"]
 
-/** A variable whose value is one of a few. OpenTelemetry lets some have a list, which is refused in words. */
-const choice = <A extends string>(name: string, values: ReadonlyArray<A>, why = ""): Config.Config<A | undefined> =>
-  Config.String(name).pipe(
-    Config.mapEffect((text): Effect.Effect<A, Config.ConfigError> => {
-      const value = values.find((value) => value === text.trim().toLowerCase())
-      const one = text.includes(",") ? ": one of them, since a collector can pass on to several" : ""
-      return value !== undefined ? Effect.succeed(value) : Effect.fail(
-        new Config.ConfigError(
-          new ConfigProvider.SourceError({
-            message: `${name} is ${JSON.stringify(text)}. Expected ${values.join(" or ")}${one}${why}.`
-          })
-        )
-      )
-    }),
-    Config.withDefault(undefined)
-  )
+/** Variables that each signal can have of its own. */
+const perSignal = <A>(kind: string, of: (name: string) => Config.Config<A>) =>
+  signals.map((signal) => of(`OTEL_EXPORTER_OTLP_${signal}${kind}`))
 
-/** A variable that each signal can have of its own. */
+/** What holds for each signal: its own variable, else that of all, else what is usual. */
 const bySignal = <A extends string>(kind: string, usual: A, of: (name: string) => Config.Config<A | undefined>) =>
   Config.map(
     Config.all({
@@ -62,45 +51,41 @@ const bySignal = <A extends string>(kind: string, usual: A, of: (name: string) =
     ({ all = usual, logs = all, metrics = all, traces = all }) => ({ traces, metrics, logs })
   )
 
-const protocol = (name: string) => choice(name, ["http/json", "http/protobuf"], "; there is no exporter over gRPC here")
+const protocol = (name: string) =>
+  variables.choice(name, ["http/json", "http/protobuf"], "; there is no exporter over gRPC here")
 
-const compression = (name: string) => choice(name, ["gzip", "none"])
+const compression = (name: string) => variables.choice(name, ["gzip", "none"])
 
-/** A variable that can not be followed: better no start than a connection that is not as it asks. */
-const refused = (name: string) =>
-  Config.String(name).pipe(
-    Config.mapEffect(() =>
-      Effect.fail(
-        new Config.ConfigError(
-          new ConfigProvider.SourceError({
-            message:
-              `${name} is not read here. NODE_EXTRA_CA_CERTS names authorities; there are no client certificates.`
-          })
-        )
-      )
-    ),
-    Config.withDefault(undefined)
-  )
+/** What is read elsewhere, some of it by Effect: an interval below zero, say, would make it send without a pause. */
+const checked = Config.all([
+  ...perSignal("HEADERS", variables.headers),
+  ...perSignal("TIMEOUT", (name) => variables.whole(name, "milliseconds", 0)),
+  ...["OTEL_METRIC_EXPORT_INTERVAL", "OTEL_BSP_SCHEDULE_DELAY", "OTEL_BLRP_SCHEDULE_DELAY"].map((name) =>
+    variables.whole(name, "milliseconds", 1)
+  ),
+  ...["OTEL_METRIC_EXPORT_TIMEOUT", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_BLRP_EXPORT_TIMEOUT"].map((name) =>
+    variables.whole(name, "milliseconds", 0)
+  ),
+  ...["OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE"].map((name) =>
+    variables.whole(name, "items", 1)
+  ),
+  ...["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"].flatMap((kind) => perSignal(kind, variables.refused)),
+  variables.attributes("OTEL_RESOURCE_ATTRIBUTES"),
+  variables.endpoint("OTEL_EXPORTER_ZIPKIN_ENDPOINT")
+])
 
 const config = Config.all({
-  endpoints: Config.all([
-    endpoint("OTEL_EXPORTER_OTLP_ENDPOINT"),
-    endpoint("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
-    endpoint("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"),
-    endpoint("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
-  ]),
+  endpoints: Config.all(perSignal("ENDPOINT", variables.endpoint)),
   protocol: bySignal("PROTOCOL", "http/json", protocol),
-  traces: choice("OTEL_TRACES_EXPORTER", ["otlp", "zipkin", "none"]),
-  metrics: choice("OTEL_METRICS_EXPORTER", ["otlp", "none"]),
-  logs: choice("OTEL_LOGS_EXPORTER", ["otlp", "none"]),
+  exporters: Config.all({
+    traces: variables.choice("OTEL_TRACES_EXPORTER", ["otlp", "zipkin", "none"]),
+    metrics: variables.choice("OTEL_METRICS_EXPORTER", ["otlp", "none"]),
+    logs: variables.choice("OTEL_LOGS_EXPORTER", ["otlp", "none"])
+  }),
   compression: bySignal("COMPRESSION", "none", compression),
-  certificates: Config.all(
-    ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"].flatMap((kind) =>
-      ["", "TRACES_", "METRICS_", "LOGS_"].map((signal) => refused(`OTEL_EXPORTER_OTLP_${signal}${kind}`))
-    )
-  ),
   disabled: Config.withDefault(Config.Boolean("OTEL_SDK_DISABLED"), false),
-  sampler: sampling.config
+  sampler: sampling.config,
+  checked
 })
 
 const unexported = Layer.effectContext(
@@ -119,10 +104,19 @@ const unexported = Layer.effectContext(
  */
 export const layer = (options?: Options): Layer.Layer<never, Config.ConfigError> =>
   Layer.unwrap(Effect.gen(function*() {
-    const { compression, disabled, endpoints, protocol, sampler, traces = "otlp" } = yield* config
-    if (disabled || (traces !== "zipkin" && endpoints.every((endpoint) => endpoint._tag === "None"))) return unexported
+    const { compression, disabled, endpoints, exporters, protocol, sampler } = yield* config
+    const { traces = "otlp" } = exporters
+    if (disabled) return unexported
+    if (traces !== "zipkin" && endpoints.every((endpoint) => endpoint === undefined)) {
+      if (Object.values(exporters).includes("otlp")) {
+        yield* Effect.logWarning(
+          "nothing is exported: OTEL_EXPORTER_OTLP_ENDPOINT, such as http://127.0.0.1:4318, is not set"
+        )
+      }
+      return unexported
+    }
     yield* unread.warn
     const otlp = yield* Effect.promise(() => import("./internal/otlp.ts"))
     const serviceName = options?.serviceName ?? "unknown_service:node"
-    return otlp.layer({ serviceName, protocol, traces, sampler, compression })
+    return otlp.layer({ serviceName, serviceVersion: options?.serviceVersion, protocol, traces, sampler, compression })
   }))

@@ -1,9 +1,10 @@
 import { Exporter, Logs, SpanAttributes } from "@ballast/telemetry"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, ConfigProvider, Effect, Fiber, Layer, Metric, Redacted, Tracer } from "effect"
+import { Cause, ConfigProvider, Effect, Fiber, Layer, Metric, Redacted, Schedule, Tracer } from "effect"
 import { TestClock } from "effect/testing"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
+import { hostname } from "node:os"
 
 /** A collector on loopback: what was posted to which path. */
 const collector = Effect.acquireRelease(
@@ -92,6 +93,26 @@ describe("Exporter", () => {
       assert.deepStrictEqual(names, ["env", "attribute", "given", "unknown_service:node"])
     })))
 
+  it.live("tells a collector the version of the service and which process it is, unless the environment does", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector
+      const found: Array<ReadonlyArray<string | undefined>> = []
+      for (const given of ["", "service.version=7,service.instance.id=mine,region=eu"]) {
+        const env = { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_RESOURCE_ATTRIBUTES: given }
+        yield* Effect.provide(work, withEnv(env, { serviceVersion: "1.2.3" }).layer)
+        for (const path of ["/v1/traces", "/v1/metrics", "/v1/logs"]) {
+          found.push(
+            ["service.version", "service.instance.id", "region"].map((name) =>
+              new RegExp(`"key":"${name}","value":\\{"stringValue":"([^"]*)"`).exec(received.get(path)!)?.[1]
+            )
+          )
+        }
+      }
+      const own = ["1.2.3", `${hostname()}-${process.pid}`, undefined]
+      const given = ["7", "mine", "eu"]
+      assert.deepStrictEqual(found, [own, own, own, given, given, given])
+    })))
+
   it.live("sends the message of an entry as the body of its record, and fields and annotations as attributes", () =>
     Effect.scoped(Effect.gen(function*() {
       const { received, url } = yield* collector
@@ -170,6 +191,22 @@ describe("Exporter", () => {
       assert.include(lines[0], "working")
     }))
 
+  it.live("says why the collector can't be reached", () =>
+    Effect.gen(function*() {
+      const { layer, lines } = withEnv({
+        OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9",
+        OTEL_EXPORTER_OTLP_TIMEOUT: "0",
+        OTEL_BSP_SCHEDULE_DELAY: "1"
+      })
+      const told = Effect.sync(() => lines.some((line) => line.includes("could not be exported")))
+      yield* work.pipe(
+        Effect.andThen(Effect.repeat(told, { until: (isTold) => isTold, schedule: Schedule.spaced("5 millis") })),
+        Effect.provide(layer)
+      )
+      // Fetch does not connect to this port.
+      assert.include(lines.join(), "(POST http://127.0.0.1:9/v1/traces): bad port")
+    }))
+
   it.effect("holds up the end by a second at most while the collector is silent", () =>
     Effect.gen(function*() {
       const { server, url } = yield* collector
@@ -220,20 +257,26 @@ describe("Exporter", () => {
 
   it.effect("warns of variables that have no effect", () =>
     Effect.gen(function*() {
-      const { layer, lines } = withEnv({
-        OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1",
-        OTEL_EXPORTER_OTLP_TIMEOUT: "0",
-        OTEL_SPAN_EVENT_COUNT_LIMIT: "8",
-        OTEL_SERVICE_NAME: "search"
+      const warned = Effect.fnUntraced(function*(env: Record<string, string>) {
+        const { layer, lines } = withEnv({
+          OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1",
+          OTEL_EXPORTER_OTLP_TIMEOUT: "0",
+          OTEL_SERVICE_NAME: "search",
+          ...env
+        })
+        yield* Effect.provide(Effect.void, layer)
+        return lines.flatMap((line): ReadonlyArray<string> => JSON.parse(line).variables ?? [])
       })
-      yield* Effect.provide(Effect.void, layer)
-      assert.deepStrictEqual(JSON.parse(lines[0]!).variables, ["OTEL_SPAN_EVENT_COUNT_LIMIT"])
+      assert.deepStrictEqual(yield* warned({ OTEL_SPAN_EVENT_COUNT_LIMIT: "8" }), ["OTEL_SPAN_EVENT_COUNT_LIMIT"])
+      const [alone] = yield* warned({ OTEL_TRACES_SAMPLER_ARG: "0.1" })
+      assert.match(alone!, /^OTEL_TRACES_SAMPLER_ARG, without a sampler by ratio/)
+      assert.isEmpty(yield* warned({ OTEL_TRACES_SAMPLER: "traceidratio", OTEL_TRACES_SAMPLER_ARG: "0.1" }))
     }))
 
-  it.effect("refuses an endpoint that is not a URL", () =>
+  it.effect("warns where an exporter is asked for and nothing says where to", () =>
     Effect.gen(function*() {
-      const { layer } = withEnv({ OTEL_EXPORTER_OTLP_ENDPOINT: "collector" })
-      const error = yield* Effect.flip(Effect.provide(work, layer))
-      assert.include(error.message, "OTEL_EXPORTER_OTLP_ENDPOINT")
+      const { layer, lines } = withEnv({ OTEL_TRACES_EXPORTER: "otlp" })
+      yield* Effect.provide(Effect.void, layer)
+      assert.include(lines.join(), "nothing is exported: OTEL_EXPORTER_OTLP_ENDPOINT")
     }))
 })

@@ -147,7 +147,7 @@ describe("formats of the exporter", () => {
         { key: "text", value: { stringValue: ":null" } },
         { key: "sk-***", value: { intValue: 1 } }
       ])
-      assert.deepStrictEqual(fine.status, { code: 1 })
+      assert.deepStrictEqual(fine.status, { code: 0 })
       assert.deepStrictEqual(cut.status, { code: 0 })
       assert.deepStrictEqual(cut.attributes, [{ key: "effect.fiber.interrupted", value: { boolValue: true } }])
       assert.deepStrictEqual(failed.status, { code: 2, message: "no sk-***" })
@@ -258,11 +258,33 @@ describe("formats of the exporter", () => {
     ["OTEL_TRACES_EXPORTER", "jaeger", "otlp or zipkin or none"],
     ["OTEL_TRACES_EXPORTER", "otlp,zipkin", "one of them, since a collector can pass on to several"],
     ["OTEL_EXPORTER_OTLP_COMPRESSION", "brotli", "gzip or none"],
-    ["OTEL_METRICS_EXPORTER", "prometheus", "otlp or none"]
+    ["OTEL_METRICS_EXPORTER", "prometheus", "otlp or none"],
+    ["OTEL_TRACES_SAMPLER_ARG", "half", "0 to 1"],
+    ["OTEL_TRACES_SAMPLER_ARG", "2", "0 to 1"],
+    ["OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "whole number of milliseconds, 0 or more"],
+    ["OTEL_METRIC_EXPORT_INTERVAL", "-5", "whole number of milliseconds, 1 or more"],
+    ["OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0", "whole number of items, 1 or more"],
+    ["OTEL_RESOURCE_ATTRIBUTES", "region", "key=value,key=value"],
+    ["OTEL_RESOURCE_ATTRIBUTES", "a=%zz", "key=value,key=value"]
   ])("refuses %s=%s at the start", ([name, value, text]) =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(Effect.provide(call, exporting({ [name]: value })))
       assert.include(error.message, `${name} is "${value}"`)
       assert.include(error.message, text)
+    }))
+
+  it.effect.each<readonly [name: string, value: string, text: string]>([
+    ["OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "http or https URL"],
+    ["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "https://user:hidden@collector", "without user and password"],
+    ["OTEL_EXPORTER_ZIPKIN_ENDPOINT", "localhost:9411", "http or https URL"],
+    ["OTEL_EXPORTER_OTLP_HEADERS", "hidden", "Expected name=value"],
+    ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-team=blue,x key=hidden", "Expected name=value"],
+    ["OTEL_EXPORTER_OTLP_HEADERS", "x-key=hidden%0a", "Expected name=value"]
+  ])("refuses %s=%s at the start, and does not show it", ([name, value, text]) =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(Effect.provide(call, exporting({ [name]: value })))
+      assert.include(error.message, `${name} `)
+      assert.include(error.message, text)
+      assert.notInclude(error.message, "hidden")
     }))
 })

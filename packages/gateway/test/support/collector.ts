@@ -15,6 +15,8 @@ export interface Span {
   readonly id: string
   readonly parent: string | undefined
   readonly kind: string
+  /** `UNSET`, `OK` or `ERROR`; undefined in Zipkin's. */
+  readonly status: string | undefined
   /** In nanoseconds. */
   readonly start: bigint
   readonly end: bigint
@@ -112,6 +114,7 @@ const ofOtlp = (span: any): Span => ({
   id: hex(span.spanId),
   parent: hex(span.parentSpanId) || undefined,
   kind: kinds[span.kind] ?? "",
+  status: ["UNSET", "OK", "ERROR"][span.status?.code ?? 0],
   start: BigInt(String(span.startTimeUnixNano)),
   end: BigInt(String(span.endTimeUnixNano)),
   attributes: Object.fromEntries(span.attributes.map(({ key, value }: any) => [key, valueOf(value)])),
@@ -124,6 +127,7 @@ const ofZipkin = (span: any): Span => ({
   id: span.id,
   parent: span.parentId,
   kind: span.kind ?? "INTERNAL",
+  status: undefined,
   start: BigInt(span.timestamp) * 1000n,
   end: BigInt(span.timestamp + span.duration) * 1000n,
   attributes: span.tags,

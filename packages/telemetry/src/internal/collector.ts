@@ -61,6 +61,13 @@ const tooMany = (request: HttpClientRequest.HttpClientRequest) =>
     reason: new HttpClientError.EncodeError({ request, description: "the collector is too slow" })
   })
 
+/** What an error says, and what lies at its bottom, such as a refused connection. */
+const reasonOf = (error: HttpClientError.HttpClientError): string => {
+  let cause: unknown = error.reason.cause
+  while (cause instanceof Error && cause.cause instanceof Error) cause = cause.cause
+  return cause instanceof Error && cause.message !== "" ? `${error.message}: ${cause.message}` : error.message
+}
+
 const retried: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504])
 
 /** A batch's request, compressed as the signal asks. Its loss is counted by the body as it was before. */
@@ -122,7 +129,7 @@ export const layer = (compression: Readonly<Record<Signal, Compression>>): Layer
                 return Effect.void
               })
             ),
-            Effect.tapError((error) => lost(batch, false, error.message)),
+            Effect.tapError((error) => lost(batch, false, reasonOf(error))),
             Effect.onInterrupt(() => lost(batch, true, "the program ended"))
           )
         }))

@@ -13,6 +13,7 @@ import type { KeyValue } from "effect/observability/OtlpResource"
 import * as OtlpSerialization from "effect/observability/OtlpSerialization"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
+import { hostname } from "node:os"
 import { schemaUrl } from "../GenAi.ts"
 import * as MetricNames from "../MetricNames.ts"
 import { type Compression, counted, dropped, layer as collector, type Signal } from "./collector.ts"
@@ -23,9 +24,6 @@ import * as otlpTraces from "./otlpTraces.ts"
 import * as sampling from "./sampling.ts"
 import type { Span } from "./span.ts"
 import * as zipkin from "./zipkin.ts"
-
-/** Whether the environment's attributes name the service. */
-const namesService = (attributes: string): boolean => /(?:^|,)\s*service\.name\s*=/.test(attributes)
 
 /**
  * What Effect's exporters leave to others: spans, and the way to the collector compresses, since they would hide from it what is in a batch.
@@ -38,23 +36,39 @@ const ours = {
   OTEL_EXPORTER_OTLP_LOGS_COMPRESSION: "none"
 }
 
+/** Whether attributes of the environment have one. */
+const hasAttribute = (attributes: string, name: string): boolean =>
+  attributes.split(",").some((one) => one.split("=", 1)[0]?.trim() === name)
+
+/** Attributes by which a collector tells this process from others of the service: their metrics would be one series else. */
+const withInstance = (attributes: string): string =>
+  hasAttribute(attributes, "service.instance.id")
+    ? attributes
+    : [attributes, `service.instance.id=${encodeURIComponent(`${hostname()}-${process.pid}`)}`].filter(Boolean).join()
+
 /**
  * OpenTelemetry's defaults, where Effect has others: export every signal, and a service always has a name. The timeout is that of the last
  * export, by which a collector that is down holds up the end of the program.
  */
-const defaults = (serviceName: string) =>
+const defaults = ({ serviceName, serviceVersion }: Options) =>
   Layer.effect(
     ConfigProvider.ConfigProvider,
     Effect.gen(function*() {
       const provider = yield* ConfigProvider.ConfigProvider
       const attributes = yield* Config.withDefault(Config.String("OTEL_RESOURCE_ATTRIBUTES"), "")
+      const has = (name: string) => hasAttribute(attributes, name)
       return ConfigProvider.orElse(
-        ConfigProvider.orElse(ConfigProvider.fromUnknown(ours), provider),
+        ConfigProvider.orElse(
+          ConfigProvider.fromEnv({ env: { ...ours, OTEL_RESOURCE_ATTRIBUTES: withInstance(attributes) } }),
+          provider
+        ),
         ConfigProvider.fromUnknown({
           OTEL_METRICS_EXPORTER: "otlp",
           OTEL_LOGS_EXPORTER: "otlp",
+          OTEL_METRIC_EXPORT_INTERVAL: "60000",
           OTEL_EXPORTER_OTLP_TIMEOUT: "1000",
-          ...(namesService(attributes) ? {} : { OTEL_SERVICE_NAME: serviceName })
+          ...(!has("service.name") && { OTEL_SERVICE_NAME: serviceName }),
+          ...(!has("service.version") && serviceVersion !== undefined && { OTEL_SERVICE_VERSION: serviceVersion })
         })
       )
     })
@@ -191,6 +205,7 @@ const exporters = (options: Options, handed: Handed) =>
 
 export interface Options {
   readonly serviceName: string
+  readonly serviceVersion: string | undefined
   readonly protocol: Readonly<Record<Signal, keyof typeof formats>>
   readonly traces: "otlp" | "zipkin" | "none"
   readonly sampler: sampling.Sampler
@@ -204,7 +219,7 @@ export const layer = (options: Options): Layer.Layer<never, Config.ConfigError> 
       exporters(options, handed).pipe(Layer.provide([
         collector(options.compression),
         serialization(options.protocol, handed),
-        defaults(options.serviceName)
+        defaults(options)
       ]))
     )
   }))

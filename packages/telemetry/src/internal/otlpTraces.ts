@@ -30,14 +30,15 @@ const kinds: { readonly [K in Tracer.SpanKind]: number } = {
   consumer: 5
 }
 
-const status = { unset: 0, ok: 1, error: 2 } as const
+/** `OK` is for an application to say, not for what observes it. */
+const status = { unset: 0, error: 2 } as const
 
 const attributesOf = (record: Readonly<Record<string, unknown>> | undefined): Array<OtlpResource.KeyValue> =>
   record === undefined ? [] : OtlpResource.entriesToAttributes(Object.entries(record))
 
 /** How a span ended, with the exceptions that it ended with as events. */
 const ended = ({ endTime, exit }: Span, { attributes, events }: Pick<OtlpSpan, "attributes" | "events">) => {
-  if (exit?._tag !== "Failure") return { code: status.ok }
+  if (exit?._tag !== "Failure") return { code: status.unset }
   if (Cause.hasInterruptsOnly(exit.cause)) {
     attributes.push({ key: "effect.fiber.interrupted", value: { boolValue: true } })
     return { code: status.unset }
@@ -55,7 +56,7 @@ const ended = ({ endTime, exit }: Span, { attributes, events }: Pick<OtlpSpan, "
       droppedAttributesCount: 0
     })
   }
-  return errors[0] === undefined ? { code: status.ok } : { code: status.error, message: errors[0].message }
+  return errors[0] === undefined ? { code: status.unset } : { code: status.error, message: errors[0].message }
 }
 
 const toOtlp = (span: Span): OtlpSpan => {

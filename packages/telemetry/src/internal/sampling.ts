@@ -5,7 +5,6 @@
  */
 import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
-import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -14,6 +13,7 @@ import * as Function from "effect/Function"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
 import { Span, type Trace } from "./span.ts"
+import { share, wrong } from "./variables.ts"
 
 export interface Sampler {
   /** Share of the traces that begin here. */
@@ -35,21 +35,18 @@ const samplers: ReadonlyMap<string, (argument: number) => Head> = new Map<string
   ["parentbased_traceidratio", (ratio) => ({ ratio, byParent: true })]
 ])
 
-const wrong = (message: string) => Effect.fail(new Config.ConfigError(new ConfigProvider.SourceError({ message })))
-
 const units: ReadonlyMap<string, number> = new Map([["ms", 1], ["s", 1_000], ["m", 60_000]])
 
 /** The sampler from `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` and `BALLAST_TRACES_SLOW`. */
 export const config: Config.Config<Sampler> = Config.all({
   name: Config.withDefault(Config.String("OTEL_TRACES_SAMPLER"), "parentbased_always_on"),
-  argument: Config.withDefault(Config.Number("OTEL_TRACES_SAMPLER_ARG"), 1),
+  argument: share("OTEL_TRACES_SAMPLER_ARG"),
   slow: Config.withDefault(Config.String("BALLAST_TRACES_SLOW"), "30s")
-}).pipe(Config.mapEffect(({ argument, name, slow }) => {
+}).pipe(Config.mapEffect(({ argument = 1, name, slow }) => {
   const make = samplers.get(name)
   if (make === undefined) {
     return wrong(`OTEL_TRACES_SAMPLER is ${JSON.stringify(name)}. Expected one of ${[...samplers.keys()].join(", ")}.`)
   }
-  if (!(argument >= 0 && argument <= 1)) return wrong(`OTEL_TRACES_SAMPLER_ARG is ${argument}. Expected 0 to 1.`)
   const [, number, unit = ""] = /^(\d+(?:\.\d+)?)(ms|s|m)$/.exec(slow.trim()) ?? []
   if (number === undefined) return wrong(`BALLAST_TRACES_SLOW is ${JSON.stringify(slow)}. Expected a time such as 30s.`)
   return Effect.succeed({ ...make(argument), slow: Duration.millis(Number(number) * (units.get(unit) ?? 1)) })

@@ -24,10 +24,19 @@ const names = [
   "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT"
 ]
 
-const config = Config.all(Object.fromEntries(names.map((name) => [name, Config.option(Config.String(name))])))
+const config = Config.all({
+  found: Config.all(names.map((name) => Config.option(Config.String(name)))),
+  sampler: Config.withDefault(Config.String("OTEL_TRACES_SAMPLER"), ""),
+  argument: Config.option(Config.String("OTEL_TRACES_SAMPLER_ARG"))
+})
 
-export const warn = Effect.flatMap(config, (found) => {
-  const variables = names.filter((name) => Option.isSome(found[name] ?? Option.none()))
+/** Only samplers by ratio have an argument. */
+const argument =
+  "OTEL_TRACES_SAMPLER_ARG, without a sampler by ratio such as OTEL_TRACES_SAMPLER=parentbased_traceidratio"
+
+export const warn = Effect.flatMap(config, (config) => {
+  const variables = names.filter((_, index) => Option.isSome(config.found[index] ?? Option.none()))
+  if (Option.isSome(config.argument) && !config.sampler.endsWith("traceidratio")) variables.push(argument)
   return variables.length === 0
     ? Effect.void
     : Effect.logWarning("variables of OpenTelemetry that have no effect here are set", { variables })

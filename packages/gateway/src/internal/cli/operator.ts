@@ -21,6 +21,7 @@ import * as Yaml from "yaml"
 import * as Environment from "../../Environment.ts"
 import { fromServeError, StartError } from "../../StartError.ts"
 import * as Startup from "../../Startup.ts"
+import { version } from "../../Version.ts"
 import { print } from "./print.ts"
 
 export interface Options {
@@ -138,7 +139,9 @@ export const operator = Effect.fnUntraced(function*(options: Options) {
   const Server = HttpServer.serve(answer(metricsKey, Startup.isLoopback(host))).pipe(
     Layer.provide(NodeHttpServer.layer(createServer, { host, port }))
   )
-  const Telemetry = Exporter.layer({ serviceName: "ballast-operator" }).pipe(Layer.provideMerge(Logs.layerConfig))
+  const Telemetry = Exporter.layer({ serviceName: "ballast-operator", serviceVersion: version }).pipe(
+    Layer.provideMerge(Logs.layerConfig)
+  )
   return yield* program.pipe(
     Effect.provide(Layer.mergeAll(Client, Server).pipe(Layer.provideMerge(Telemetry))),
     Effect.catchTag("ServeError", (error) => Effect.fail(fromServeError(error, { host, port })))

@@ -192,7 +192,7 @@ export const serve = Effect.fnUntraced(function*({ forwardSimulate, host, port, 
   return yield* program.pipe(
     Effect.scoped,
     Effect.provide(
-      Exporter.layer({ serviceName: telemetry?.serviceName ?? "ballast" }).pipe(
+      Exporter.layer({ serviceName: telemetry?.serviceName ?? "ballast", serviceVersion: version }).pipe(
         Layer.provide(Worker.layerInstance),
         Layer.provide(telemetry === undefined ? Layer.empty : TelemetrySettings.layer(telemetry)),
         Layer.merge(
