@@ -61,6 +61,7 @@ describeDatabases("Ledger", (address) => {
       const scope = yield* Scope.make()
       const first = yield* Scope.provide(Ledger.make({ database, folder }), scope)
       for (let n = 0; n < 3; n++) first.record(call())
+      yield* Effect.promise(() => new Promise(setImmediate))
       const [file = ""] = Fs.readdirSync(folder)
       const lines = Fs.readFileSync(Path.join(folder, file))
       yield* first.flush

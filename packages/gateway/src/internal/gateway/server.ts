@@ -4,6 +4,7 @@ import * as Redacted from "effect/Redacted"
 import { createServer } from "node:http"
 import { createServer as createSecureServer } from "node:https"
 import { type GatewaySettings } from "../../Settings.ts"
+import { Response } from "./response.ts"
 
 type Tls = NonNullable<GatewaySettings["listen"]["tls"]>
 
@@ -11,7 +12,12 @@ const contextOf = ({ certificate, key }: Tls) => ({ cert: certificate, key: Reda
 
 /** The server, and how it follows the settings: connections from now on have a new certificate. */
 export const makeServer = ({ limits, listen: { tls } }: GatewaySettings) => {
-  const options = { keepAliveTimeout, requireHostHeader: false, ...requestTimes(limits.requestTimeout) }
+  const options = {
+    ServerResponse: Response,
+    keepAliveTimeout,
+    requireHostHeader: false,
+    ...requestTimes(limits.requestTimeout)
+  }
   const secure = tls && createSecureServer({ ...options, ...contextOf(tls) })
   const server = secure ?? createServer(options)
   server.on("checkExpectation", (request, response) => server.emit("request", request, response))

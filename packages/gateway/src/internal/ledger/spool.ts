@@ -2,13 +2,15 @@
  * Rows on their way to the database, in the order in which they came: in files, so that neither a dead database nor a killed process loses one, and in memory as far as there is room, so that a healthy
  * database is written to without reading them back.
  *
- * Rows are appended to the current segment, a file of one JSON object a line, by the call that ends: the operating system has the row then, which outlives the process (a power
- * failure it does not). The writer takes the oldest segment, and removes it once its rows are in the database. Files that a dead process left are taken too. All of it is synchronous and short.
+ * A call that ends appends its row to the current segment, a file of one JSON object a line. The rows of a turn of the event loop are written together, before the answers of that turn: the operating system
+ * has the row of every call that was answered, and keeps it when the process is killed (a power failure takes it). The writer takes the oldest segment, and removes it once its rows are in the database. Files
+ * that a dead process left are taken too. All of it is synchronous and short.
  *
  * Without a folder, or when a file can't be written, rows are in memory alone.
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as endOfTurn from "../endOfTurn.ts"
 import { parseLines, type Row } from "./call.ts"
 
 export interface Segment {
@@ -19,6 +21,8 @@ export interface Segment {
   file: number | undefined
   bytes: number
   count: number
+  /** How many of its rows were given to its file. */
+  filed: number
 }
 
 export interface Options {
@@ -69,7 +73,8 @@ const segmentOf = (path: string | undefined): Segment => ({
   rows: [],
   file: undefined,
   bytes: 0,
-  count: 0
+  count: 0,
+  filed: 0
 })
 
 export const make = (options: Options): Spool => {
@@ -91,20 +96,14 @@ export const make = (options: Options): Spool => {
     return segment
   }
 
-  const seal = (segment: Segment): void => {
-    if (segment.file !== undefined) Fs.closeSync(segment.file)
-    segment.file = undefined
-    if (current === segment) current = undefined
-  }
-
-  /** Whether the file has the row. */
-  const write = (segment: Segment, row: Row): boolean => {
+  /** Appends rows to the file. False when it can't be written, or not whole. */
+  const write = (segment: Segment, added: ReadonlyArray<Row>): boolean => {
     if (segment.path === undefined || problem !== undefined || bytes >= maxBytes) return false
-    const line = `${JSON.stringify(row)}\n`
-    const length = Buffer.byteLength(line)
+    const text = added.map((row) => `${JSON.stringify(row)}\n`).join("")
+    const length = Buffer.byteLength(text)
     try {
       segment.file ??= Fs.openSync(segment.path, "a", 0o600)
-      const isWhole = Fs.writeSync(segment.file, line) === length
+      const isWhole = Fs.writeSync(segment.file, text) === length
       segment.bytes += length
       bytes += length
       return isWhole
@@ -114,27 +113,44 @@ export const make = (options: Options): Spool => {
     }
   }
 
+  /** Gives the file what came since the last time. A segment whose file is not whole takes no more rows: it is whole in memory. */
+  const file = (segment: Segment): void => {
+    const { filed, path, rows } = segment
+    if (path === undefined || rows === undefined || filed === rows.length) return
+    segment.filed = rows.length
+    const isWritten = write(segment, filed === 0 ? rows : rows.slice(filed))
+    if (!isWritten || segment.bytes >= maxSegmentBytes) seal(segment)
+  }
+
+  const seal = (segment: Segment): void => {
+    if (current === segment) current = undefined
+    file(segment)
+    if (segment.file !== undefined) Fs.closeSync(segment.file)
+    segment.file = undefined
+  }
+
   const forget = (segment: Segment): void => {
     inMemory -= segment.rows?.length ?? 0
     segment.rows = undefined
   }
 
   const append = (row: Row): boolean => {
+    const hasRoom = inMemory < maxRowsInMemory
     // A segment is whole in memory, or whole in its file.
-    if (current?.rows === undefined && inMemory < maxRowsInMemory && current !== undefined) seal(current)
+    if (current !== undefined && !hasRoom) file(current)
+    if (current !== undefined && hasRoom && current.rows === undefined) seal(current)
     const segment = current ??= begin()
-    const isWritten = write(segment, row)
-    const hasRoom = segment.rows !== undefined && inMemory < maxRowsInMemory
-    if (!isWritten && !hasRoom) return false
-    if (hasRoom) {
-      segment.rows?.push(row)
+    if (hasRoom && segment.rows !== undefined) {
+      if (segment.filed === segment.rows.length) endOfTurn.rowsOf(() => file(segment))
+      segment.rows.push(row)
       inMemory++
     } else {
+      if (!write(segment, [row])) return false
       forget(segment)
+      if (segment.bytes >= maxSegmentBytes) seal(segment)
     }
     segment.count++
     rows++
-    if (segment.bytes >= maxSegmentBytes || (segment.path !== undefined && !isWritten)) seal(segment)
     return true
   }
 
@@ -144,7 +160,7 @@ export const make = (options: Options): Spool => {
       Fs.accessSync(folder, Fs.constants.W_OK)
       for (const path of leftBehind(folder)) {
         const size = Fs.statSync(path).size
-        segments.push({ path, rows: undefined, file: undefined, bytes: size, count: 0 })
+        segments.push({ path, rows: undefined, file: undefined, bytes: size, count: 0, filed: 0 })
         bytes += size
       }
     } catch (error) {

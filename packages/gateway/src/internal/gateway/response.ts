@@ -1,0 +1,52 @@
+import { type IncomingMessage, ServerResponse } from "node:http"
+import * as endOfTurn from "../endOfTurn.ts"
+
+type Ending = Parameters<ServerResponse["end"]>
+
+/** A response that is sent at the end of the turn of the event loop in which it was written. */
+export class Response<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+  private isHeld = false
+  private ending: Ending | undefined
+
+  static {
+    // The types take it for a field.
+    Object.defineProperty(this.prototype, "writableEnded", {
+      get(this: Response): boolean {
+        return this.ending !== undefined || Reflect.get(ServerResponse.prototype, "writableEnded", this)
+      }
+    })
+  }
+
+  override write(...args: ReadonlyArray<unknown>): boolean {
+    if (!this.isHeld) {
+      this.cork()
+      this.hold()
+    }
+    return super.write(...args as Parameters<ServerResponse["write"]>)
+  }
+
+  override end(...args: ReadonlyArray<unknown>): this {
+    if (this.writableEnded) return super.end(...args as Ending)
+    this.ending = args as Ending
+    if (!this.isHeld) this.hold()
+    return this
+  }
+
+  private hold(): void {
+    this.isHeld = true
+    endOfTurn.answer(this)
+  }
+
+  /** One that can't be sent is cut off, and keeps no other from being sent. */
+  send(): void {
+    const { ending } = this
+    this.isHeld = false
+    this.ending = undefined
+    if (ending === undefined) return this.uncork()
+    try {
+      super.end(...ending)
+    } catch {
+      this.destroy()
+    }
+  }
+}
