@@ -122,6 +122,8 @@ interface Made {
   age: number
   /** The client who asked for it first. */
   readonly asker: string
+  /** The call to the model; undefined where the answer came from a store. */
+  readonly asked?: Asked | undefined
   /** Who made it. */
   from?: RouteInfo.Cached["from"]
   /** The question that it was made for, when a cache behind this one had it for another. Such an answer is not kept here, too. */
@@ -138,6 +140,14 @@ interface Item {
   readonly made: Made | undefined
 }
 
+/** A call to the model, which several may share. One of them accounts for it, so that it is paid for. */
+interface Asked {
+  /** Where it went, as who accounts for it knows. */
+  readonly info: RouteInfo.RouteInfo
+  /** Whether that one has left. */
+  isOrphan: boolean
+}
+
 /** A call on its way through the cache. */
 interface Call {
   readonly request: ChatRequest
@@ -148,8 +158,10 @@ interface Call {
   readonly native: boolean
   /** How often answers had been purged when it began. */
   readonly purges: number
-  /** Whether the model was asked for it. */
-  asked: boolean
+  /** The call to the model that it accounts for. */
+  asked: Asked | undefined
+  /** Whether it has all that it needs to account for it. */
+  isDone: boolean
 }
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
@@ -203,14 +215,27 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
     const info = fiber.getRef(RouteInfo.Current)
     if (use === "bypass" && info !== undefined) info.cache = { state: use }
     const key = use === "bypass" ? "" : answers.textOfKey(answers.keyOf(request, form, client.name, settings.shared))
-    return { request, use, key, client: client.name, native: Native.of(request) !== undefined, purges, asked: false }
+    const native = Native.of(request) !== undefined
+    return { request, use, key, client: client.name, native, purges, asked: undefined, isDone: false }
   }
-  /** Notes what the call got: what was made for it is a miss. */
+  /** Accounts for a call to the model that is shared, when who made it has left. */
+  const takeOver = (fiber: AnyFiber, { asked }: Made, call: Call): boolean => {
+    if (call.asked !== undefined || asked?.isOrphan !== true) return false
+    asked.isOrphan = false
+    call.asked = asked
+    Object.assign(fiber.getRef(RouteInfo.Current) ?? {}, asked.info)
+    return true
+  }
+  const leave = (call: Call): Effect.Effect<void> =>
+    Effect.sync(() => {
+      if (call.asked !== undefined && !call.isDone) call.asked.isOrphan = true
+    })
+  /** Notes what the call got: what it accounts for is a miss. */
   const note = (fiber: AnyFiber, made: Made, { asked }: Call): void => {
     const info = fiber.getRef(RouteInfo.Current)
     if (info === undefined) return
     const age = Math.max(0, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe() - made.at)
-    const fresh = asked && made.near === undefined ? "miss" : "hit"
+    const fresh = asked !== undefined && made.near === undefined ? "miss" : "hit"
     info.cache = { state: age > settings.timeToLive ? "stale" : fresh, age, from: made.from, near: made.near }
   }
   /** Keeps an answer in the store, too, if it is one that is kept. */
@@ -257,14 +282,14 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
   const complete = (model: ChatModel<E>, call: Call): Effect.Effect<Whole, E> =>
     Effect.flatMap(keptWhole(call), (kept) => {
       if (kept !== undefined) return Effect.succeed(kept)
-      call.asked = true
       return Effect.tap(
         Effect.withFiber((fiber) => {
           const info = answers.recordOf(fiber)
+          const asked = call.asked = { info, isOrphan: false }
           return Effect.zipWith(
             Effect.provideService(model.complete(call.request), RouteInfo.Current, info),
             Clock.currentTimeMillis,
-            (completion, now): Whole => ({ ...madeOf(info, now, call.client), completion })
+            (completion, now): Whole => ({ ...madeOf(info, now, call.client), asked, completion })
           )
         }),
         (whole) =>
@@ -276,10 +301,10 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
       Effect.withFiber((fiber) =>
         Effect.map(Effect.zip(keptStream(call), Clock.currentTimeMillis), ([kept, begun]): Stream.Stream<Item, E> => {
           if (kept !== undefined) return Stream.fromIterable(kept)
-          call.asked = true
           const info = answers.recordOf(fiber)
+          const asked = call.asked = { info, isOrphan: false }
           const asker = call.client
-          const made: Made = { at: begun, age: 0, asker }
+          const made: Made = { at: begun, age: 0, asker, asked }
           const chunks: Array<ChatChunk> = []
           let isFirst = true
           return Stream.provideService(model.stream(call.request), RouteInfo.Current, info).pipe(
@@ -311,8 +336,12 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
         const call = begin(fiber, request, "whole")
         if (call.use === "bypass") return model.complete(request)
         return Effect.map(
-          Effect.andThen(forget(wholes, call), wholes.through(complete(model, call), call.key)),
+          Effect.onInterrupt(
+            Effect.andThen(forget(wholes, call), wholes.through(complete(model, call), call.key)),
+            () => leave(call)
+          ),
           (whole) => {
+            takeOver(fiber, whole, call)
             note(fiber, whole, call)
             return whole.completion
           }
@@ -322,10 +351,20 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
       Stream.unwrap(Effect.withFiber((fiber) => {
         const call = begin(fiber, request, "stream")
         if (call.use === "bypass") return Effect.succeed(model.stream(request))
-        const chunks = Stream.map(streams.through(stream(model, call), call.key), ({ chunk, made }) => {
-          if (made !== undefined) note(fiber, made, call)
-          return chunk
-        })
+        let first: Made | undefined
+        const end = () => {
+          if (first !== undefined && takeOver(fiber, first, call)) note(fiber, first, call)
+          call.isDone = true
+        }
+        const chunks = streams.through(stream(model, call), call.key).pipe(
+          Stream.map(({ chunk, made }) => {
+            if (made !== undefined) note(fiber, first = made, call)
+            if (chunk.usage != null) end()
+            return chunk
+          }),
+          Stream.onEnd(Effect.sync(end)),
+          Stream.ensuring(leave(call))
+        )
         return Effect.as(forget(streams, call), chunks)
       }))
   })

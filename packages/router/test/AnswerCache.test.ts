@@ -219,6 +219,39 @@ describe("AnswerCache", () => {
       assert.strictEqual(state.asked, 1)
     }))
 
+  it.effect("counts a call as made for another that shares it when the one that made it has left", () =>
+    Effect.gen(function*() {
+      let gate = Deferred.makeUnsafe<void>()
+      const { model } = service()
+      const usage = { prompt_tokens: 1, completion_tokens: 1 }
+      const cache = yield* AnswerCache.make<ChatError.ChatError>({ name: "m" })
+      const { streamed, whole } = asking(cache.through({
+        complete: (request) =>
+          Effect.andThen(
+            Effect.map(RouteInfo.Current, (info) => Object.assign(info!, { provider: "p" })),
+            Effect.andThen(Deferred.await(gate), model.complete(request))
+          ),
+        stream: (request) =>
+          Stream.concat(
+            model.stream(request),
+            Stream.fromEffect(Effect.suspend(() => Effect.as(Deferred.await(gate), { choices: [], usage })))
+          )
+      }))
+      for (const ask of [whole, streamed]) {
+        gate = Deferred.makeUnsafe<void>()
+        const [maker, ...others] = yield* Effect.forEach(
+          [1, 2, 3],
+          () => Effect.forkChild(ask(), { startImmediately: true })
+        )
+        yield* TestClock.adjust(0)
+        yield* Fiber.interrupt(maker!)
+        yield* Deferred.succeed(gate, undefined)
+        const states = (yield* Effect.forEach(others, Fiber.join)).map((text) => text.split(" ").at(-1))
+        assert.deepStrictEqual(states.toSorted(), ["hit", "miss"])
+        assert.match(yield* ask(), /hit$/)
+      }
+    }))
+
   it.effect("purges by client, by model and by age", () =>
     Effect.gen(function*() {
       const { cache, whole } = yield* setup({ timeToLive: "1 hour" })
