@@ -56,6 +56,7 @@ import * as Estimate from "./Estimate.ts"
 import * as EventStream from "./EventStream.ts"
 import * as FailureLog from "./FailureLog.ts"
 import * as Feedback from "./Feedback.ts"
+import * as Forget from "./Forget.ts"
 import * as InferenceRoutes from "./InferenceRoutes.ts"
 import { backlog } from "./internal/acceptQueue.ts"
 import { makeAdmin, makeReady } from "./internal/gateway/admin.ts"
@@ -162,7 +163,7 @@ const routesOf = Effect.fnUntraced(function*(options: Options, followed: Followe
 export const serve = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<HttpServer["Service"]["address"], ServeError, Scope.Scope> {
-  const { settings, upstream, worker } = options
+  const { records, settings, upstream, worker } = options
   const first = yield* settings.current
   const { listen: { host, port }, telemetry } = first
   const { server, update } = makeServer(first)
@@ -180,6 +181,7 @@ export const serve = Effect.fnUntraced(function*(
   const http = yield* NodeHttpServer.make(() => server, { host, port, backlog, disablePreemptiveShutdown: true })
   yield* PolicyLog.make
   yield* LimitMetrics.make
+  if (records !== undefined) yield* Forget.follow(records, (client) => upstream.router.purge({ client }))
   // All workers have the same accounts.
   if (worker === undefined || worker.number === 1) {
     yield* BalanceReader.make({ router: upstream.router, interval: telemetry.balanceInterval })

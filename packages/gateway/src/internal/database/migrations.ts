@@ -139,5 +139,9 @@ export const migrations = {
     "INSERT INTO ballast_revisions (name, revision) VALUES ('clients', 0)"
   ),
   "3_feedback": run(feedback, "CREATE INDEX ballast_feedback_at ON ballast_feedback (at)"),
-  "4_workflows": Runs.migration
+  "4_workflows": Runs.migration,
+  "5_forgotten": run(
+    "CREATE TABLE ballast_forgotten (revision BIGINT NOT NULL PRIMARY KEY, client TEXT NOT NULL, at BIGINT NOT NULL)",
+    "INSERT INTO ballast_revisions (name, revision) VALUES ('forgotten', 0)"
+  )
 }
