@@ -159,11 +159,22 @@ const messages: {
   })
 }
 
-/** What the services answer: `errcode` (DingTalk, WeCom) or `code` (Feishu), zero when the message was taken. */
+/** What the services answer: `errcode` and `errmsg` (DingTalk, WeCom) or `code` and `msg` (Feishu); zero when the message was taken. */
 const Answer = Schema.Struct({
   errcode: Schema.optionalKey(Schema.Number),
-  code: Schema.optionalKey(Schema.Number)
+  errmsg: Schema.optionalKey(Schema.String),
+  code: Schema.optionalKey(Schema.Number),
+  msg: Schema.optionalKey(Schema.String)
 })
+
+/** Why an answer is a refusal; undefined when the message was taken. */
+const refusalOf = (status: number, json: unknown): string | undefined => {
+  const answer = Option.getOrElse(Schema.decodeUnknownOption(Answer)(json), (): typeof Answer.Type => ({ code: -1 }))
+  const code = answer.errcode ?? answer.code ?? 0
+  if (status === 200 && code === 0) return undefined
+  const text = answer.errmsg ?? answer.msg ?? ""
+  return `it answered ${status}, code ${code}${text && `: ${text.slice(0, limits.text)}`}`
+}
 
 const malformed = new Rejection({ case: "MalformedRequest", detail: "This is not a webhook of Alertmanager." })
 
@@ -173,11 +184,7 @@ const send = (client: HttpClient.HttpClient, { body, url }: Message) =>
   client.execute(HttpClientRequest.bodyJsonUnsafe(HttpClientRequest.post(url), body)).pipe(
     Effect.flatMap((response) => Effect.map(response.json, (json) => ({ status: response.status, json }))),
     Effect.timeout("10 seconds"),
-    Effect.map(({ json, status }) => {
-      const taken = Schema.decodeUnknownOption(Answer)(json)
-      const code = Option.isNone(taken) ? -1 : taken.value.errcode ?? taken.value.code ?? 0
-      return status === 200 && code === 0 ? undefined : `it answered ${status}, code ${code}`
-    }),
+    Effect.map(({ json, status }) => refusalOf(status, json)),
     // The address is a secret, and stands in the messages of errors.
     Effect.catch(() => Effect.succeed("it did not answer"))
   )

@@ -68,7 +68,7 @@ describe("AlertBridge", () => {
         Effect.gen(function*() {
           const answer = yield* post(`${url}/ops/dingtalk`, webhook("resolved"))
           assert.strictEqual(answer.status, 502)
-          assert.strictEqual(answer.json.reason, "it answered 200, code 310000")
+          assert.strictEqual(answer.json.reason, "it answered 200, code 310000: sign not match")
           assert.notInclude(answer.text, "access_token")
         }),
       { answer: { errcode: 310000, errmsg: "sign not match" } }

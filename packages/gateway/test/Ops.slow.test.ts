@@ -113,7 +113,14 @@ describeWith("prometheus", "sudo apt-get install prometheus prometheus-alertmana
           ["promtool", "check", "config", "--syntax-only", ops("prometheus/prometheus.yml")],
           ["promtool", "check", "rules", ops("prometheus/rules.yml")],
           ["promtool", "test", "rules", ops("prometheus/rules.test.yml")],
-          ["amtool", "check-config", ops("alertmanager/alertmanager.yml")]
+          ["amtool", "check-config", ops("alertmanager/alertmanager.yml")],
+          [
+            process.execPath,
+            fileURLToPath(new URL("../src/main.ts", import.meta.url)),
+            "check",
+            "--config",
+            ops("ballast.yaml")
+          ]
         ] as const
       ) {
         const { status, stderr, stdout } = spawnSync(name, args, { encoding: "utf8" })

@@ -5,12 +5,14 @@ import { run, serve, start } from "./program.ts"
 
 const key = "admin-of-alice"
 
-/** Calls until the other program has ended. */
-const underCalls = <A, E, R>(url: string, program: Effect.Effect<A, E, R>) =>
-  Effect.raceFirst(
+/** Calls until the other program has ended. Half of the calls are refused for what the caller asks. */
+const underCalls = <A, E, R>(url: string, program: Effect.Effect<A, E, R>) => {
+  const call = (fault: Record<string, string>) => post(`${url}/v1/chat/completions`, { ...hello, stream: true }, fault)
+  return Effect.raceFirst(
     program,
-    Effect.forever(post(`${url}/v1/chat/completions`, { ...hello, stream: true }))
+    Effect.forever(Effect.andThen(call({}), call({ "x-simulate": "status=400" })))
   )
+}
 
 describe("ballast top", () => {
   it.live(

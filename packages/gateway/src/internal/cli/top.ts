@@ -57,7 +57,15 @@ const quantiles = (past: Between, name: string, where?: Parameters<Between["quan
   [0.5, 0.99].map((quantile) => timeOf(past.quantile(name, quantile, where))).join(" / ")
 
 /** Routes that the gateway is watched by are no work of its own. */
-const isWatching: ReadonlySet<string> = new Set(["/metrics", "/healthz", "/readyz", "/admin/*"])
+const isWatching: ReadonlySet<string> = new Set([
+  "/metrics",
+  "/healthz",
+  "/readyz",
+  "/admin/*",
+  "/ops/dingtalk",
+  "/ops/feishu",
+  "/ops/wecom"
+])
 
 const isWork = ({ route = "" }: Readonly<Record<string, string>>): boolean => !isWatching.has(route)
 
@@ -82,6 +90,10 @@ const showRequests = (past: Between, paint: Paint): string => {
   ]])
 }
 
+/** What a caller got wrong is no failure, as in the row above. */
+const isFailed = ({ fault, outcome }: Readonly<Record<string, string>>): boolean =>
+  outcome === "error" && fault !== "caller"
+
 /** The models that were called, the busiest first. */
 const showCalls = (past: Between, rows: number): string => {
   const name = "gen_ai_client_operation_duration_seconds"
@@ -99,7 +111,7 @@ const showCalls = (past: Between, rows: number): string => {
       plain(lane),
       plain(model),
       rateOf(calls),
-      share(past.rate("ballast_calls_total", (labels) => where(labels) && labels["outcome"] === "error"), calls),
+      share(past.rate("ballast_calls_total", (labels) => where(labels) && isFailed(labels)), calls),
       quantiles(past, name, where),
       quantiles(past, "gen_ai_client_time_to_first_token_seconds", where),
       tokensOf(past, "output", where)
