@@ -163,44 +163,45 @@ export const call = (options: Options): Traced => {
       })
     })
 
-  const stream = <E>(self: ChatModel<E>, request: ChatRequest) =>
-    spanned(self.stream(request), (fiber, caller) => {
-      const since = now(caller)
-      const info = fiber.getRef(CallInfo.Current)
-      const content = Context.get(caller.context, Content.Current)
-      const answer: Answer = content === undefined ? {} : { text: "" }
-      let started = false
-      let firstMillis = 0
-      return {
-        name: nameOfCall(request),
-        begin: (span) => begin(span, request, true, content),
-        onChunks: (chunks, span) => {
-          for (const chunk of chunks) {
-            if (!started && ChatChunk.isProgress(chunk)) {
-              started = true
-              const millis = firstMillis = now(caller) - since
-              if (info !== undefined) info.firstToken = millis
-              span.attribute(Attribute.timeToFirstToken, millis / 1000)
-              metrics.firstToken(caller, span, millis / 1000)
-            }
-            addChunk(answer, chunk)
-          }
-        },
-        onEnd: (span, exit) => {
-          const stopped = Exit.isSuccess(exit) && answer.finishReason === undefined
-          const more = (answer.usage?.completion_tokens ?? 0) - 1
-          if (started && more > 0) metrics.pace(caller, (now(caller) - since - firstMillis) / more / 1000)
-          ended(
-            caller,
-            span,
-            since,
-            answer,
-            stopped ? interrupted : outcomeOf(exit),
-            stopped ? "caller" : faultOf(exit)
-          )
+  /** Not made where the request is known, which is not needed once it is sent. */
+  const watching = (
+    caller: Caller,
+    info: CallInfo.CallInfo | undefined,
+    answer: Answer
+  ): Watch<ChatChunk.ChatChunk> => {
+    const since = now(caller)
+    let started = false
+    let firstMillis = 0
+    const onChunks = (chunks: Arr.NonEmptyReadonlyArray<ChatChunk.ChatChunk>, span: Tracer.Span): void => {
+      for (const chunk of chunks) {
+        if (!started && ChatChunk.isProgress(chunk)) {
+          started = true
+          const millis = firstMillis = now(caller) - since
+          if (info !== undefined) info.firstToken = millis
+          span.attribute(Attribute.timeToFirstToken, millis / 1000)
+          metrics.firstToken(caller, span, millis / 1000)
         }
+        addChunk(answer, chunk)
       }
-    })
+    }
+    const onEnd = (span: Tracer.Span, exit: Exit.Exit<unknown, unknown>): void => {
+      const stopped = Exit.isSuccess(exit) && answer.finishReason === undefined
+      const more = (answer.usage?.completion_tokens ?? 0) - 1
+      if (started && more > 0) metrics.pace(caller, (now(caller) - since - firstMillis) / more / 1000)
+      ended(caller, span, since, answer, stopped ? interrupted : outcomeOf(exit), stopped ? "caller" : faultOf(exit))
+    }
+    return { onChunks, onEnd }
+  }
+
+  const stream = <E>(self: ChatModel<E>, request: ChatRequest) =>
+    spanned(self.stream(request), (fiber, caller) => ({
+      name: nameOfCall(request),
+      begin: (span) => {
+        const content = Context.get(caller.context, Content.Current)
+        begin(span, request, true, content)
+        return watching(caller, fiber.getRef(CallInfo.Current), content === undefined ? {} : { text: "" })
+      }
+    }))
 
   return (self) => ({
     complete: (request) => complete(self, request),
@@ -267,6 +268,12 @@ export const attempt = (options: Options): Traced => {
       })
     })
 
+  const watching = (caller: Caller, info: CallInfo.CallInfo | undefined, since: number): Watch<unknown> => {
+    const onEnd = (span: Tracer.Span, exit: Exit.Exit<unknown, unknown>): void =>
+      ended(caller, span, outcomeOf(exit), info, since)
+    return { onEnd }
+  }
+
   const stream = <A, E>(self: Stream.Stream<A, E>, request: ChatRequest): Stream.Stream<A, E> =>
     spanned(self, (fiber, caller) => {
       const info = begun(fiber)
@@ -275,8 +282,10 @@ export const attempt = (options: Options): Traced => {
       const attempt = fiber.getRef(CurrentAttempt)
       return {
         name,
-        begin: (span) => begin(span, attempt, http),
-        onEnd: (span, exit) => ended(caller, span, outcomeOf(exit), info, since)
+        begin: (span) => {
+          begin(span, attempt, http)
+          return watching(caller, info, since)
+        }
       }
     })
 
@@ -286,11 +295,15 @@ export const attempt = (options: Options): Traced => {
   })
 }
 
-interface Spanned<A> {
-  readonly name: string
-  readonly begin: (span: Tracer.Span) => void
+/** What is done about a stream inside its span. */
+interface Watch<A> {
   readonly onChunks?: ((chunks: Arr.NonEmptyReadonlyArray<A>, span: Tracer.Span) => void) | undefined
   readonly onEnd: (span: Tracer.Span, exit: Exit.Exit<unknown, unknown>) => void
+}
+
+interface Beginning<A> {
+  readonly name: string
+  readonly begin: (span: Tracer.Span) => Watch<A>
 }
 
 /**
@@ -299,55 +312,87 @@ interface Spanned<A> {
  */
 const spanned = <A, E>(
   self: Stream.Stream<A, E>,
-  spannedOf: (fiber: Fiber.Fiber<unknown, unknown>, caller: Caller) => Spanned<A>
+  beginningOf: (fiber: Fiber.Fiber<unknown, unknown>, caller: Caller) => Beginning<A>
 ): Stream.Stream<A, E> =>
   Layered.stream((scope) =>
     Effect.withFiber((fiber) => {
       const caller = callerOf(fiber)
-      const { begin, name, onChunks, onEnd } = spannedOf(fiber, caller)
+      const { begin, name } = beginningOf(fiber, caller)
       const isTimed = fiber.getRef(References.TracerTimingEnabled)
-      const own = Scope.forkUnsafe(scope)
       return Effect.flatMap(Effect.makeSpan(name, client), (span) => {
-        begin(span)
-        const within = <A2, E2>(effect: Effect.Effect<A2, E2>) => Effect.provideService(effect, Tracer.ParentSpan, span)
-        /** Whether a pull runs: one that is interrupted ends the stream so, whatever its scope is closed with. */
-        let pulling = false
-        const end = (exit: Exit.Exit<unknown, unknown>) =>
-          Effect.sync(() => {
-            const ended = pulling ? Exit.interrupt() : exit
-            onEnd(span, ended)
-            span.end(isTimed ? caller.clock.currentTimeNanosUnsafe() : 0n, ended)
-          })
-        const failed = <E2>(cause: Cause.Cause<E2>) => {
-          pulling = false
-          return Effect.andThen(Scope.close(own, Pull.doneExitFromCause(cause)), Effect.failCause(cause))
-        }
-        return Effect.andThen(
-          Scope.addFinalizerExit(own, end),
-          Effect.map(within(Channel.toPullScoped(Stream.toChannel(self), own)), (pull): ChunksPull<A, E> => {
-            let opened: ChunksPull<A, E> | undefined
-            const first = Effect.onExitPrimitive(within(pull), (exit) => {
-              if (Exit.isFailure(exit)) return Scope.close(own, Pull.doneExitFromCause(exit.cause))
-              onChunks?.(exit.value, span)
-              opened = Layered.around(pull, {
-                before: () => {
-                  pulling = true
-                  return undefined
-                },
-                items: (chunks) => {
-                  pulling = false
-                  onChunks?.(chunks, span)
-                },
-                failed
-              })
-              return undefined
-            })
-            return Layered.switching(() => opened ?? first)
-          })
-        )
+        const running = new Spanned<A, E>(span, begin(span), isTimed ? caller.clock : undefined)
+        return Effect.andThen(Scope.addFinalizerExit(scope, running.closing()), running.open(self))
       })
     })
   )
+
+/** A stream inside its span, and the layer around all its pulls but the first. Nothing in it refers to what opens the stream. */
+class Spanned<A, E> {
+  private readonly span: Tracer.Span
+  private readonly watch: Watch<A>
+  private readonly clock: Clock.Clock | undefined
+  private readonly scope = Scope.makeUnsafe()
+  private next: ChunksPull<A, E> = Effect.never
+  /** Whether a pull runs: one that is interrupted ends the stream so, whatever its scope is closed with. */
+  private pulling = false
+  private ended = false
+
+  /** Without a clock the span is not timed. */
+  constructor(span: Tracer.Span, watch: Watch<A>, clock: Clock.Clock | undefined) {
+    this.span = span
+    this.watch = watch
+    this.clock = clock
+  }
+
+  open(self: Stream.Stream<A, E>): Effect.Effect<ChunksPull<A, E>> {
+    const { scope, span } = this
+    const within = <A2, E2>(effect: Effect.Effect<A2, E2>) => Effect.provideService(effect, Tracer.ParentSpan, span)
+    return Effect.map(within(Channel.toPullScoped(Stream.toChannel(self), scope)), (pull) => {
+      this.next = Effect.onExitPrimitive(within(pull), (exit) => {
+        if (Exit.isFailure(exit)) return this.close(Pull.doneExitFromCause(exit.cause))
+        this.items(exit.value)
+        this.next = Layered.around(pull, this)
+        return undefined
+      })
+      return this.pull()
+    })
+  }
+
+  /** Not made where the stream is opened: it would keep what opens it. */
+  private pull(): ChunksPull<A, E> {
+    return Layered.switching(() => this.next)
+  }
+
+  closing(): (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<void> {
+    return (exit) => this.close(exit)
+  }
+
+  before(): undefined {
+    this.pulling = true
+  }
+
+  items(chunks: Arr.NonEmptyReadonlyArray<A>): void {
+    this.pulling = false
+    this.watch.onChunks?.(chunks, this.span)
+  }
+
+  failed(cause: Cause.Cause<E | Cause.Done>): ChunksPull<A, E> {
+    this.pulling = false
+    return Effect.andThen(this.close(Pull.doneExitFromCause(cause)), Effect.failCause(cause))
+  }
+
+  private close(exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
+    return Effect.ensuring(Scope.close(this.scope, exit), Effect.sync(() => this.end(exit)))
+  }
+
+  private end(exit: Exit.Exit<unknown, unknown>): void {
+    if (this.ended) return
+    this.ended = true
+    const ended = this.pulling ? Exit.interrupt() : exit
+    this.watch.onEnd(this.span, ended)
+    this.span.end(this.clock?.currentTimeNanosUnsafe() ?? 0n, ended)
+  }
+}
 
 type ChunksPull<A, E> = Pull.Pull<Arr.NonEmptyReadonlyArray<A>, E>
 

@@ -460,7 +460,7 @@ const build = <E, Settings>({ kind, options, settings, specOf, weigh, where }: {
 
   const policy = Policy.make<E | DeadlineExceeded>({
     effect: (self) => boundedEffect(self, alarms, () => limits.whole),
-    stream: (self) => boundedStream(self, items, () => limits)
+    stream: (self) => boundedStream(self, items, alarms, () => limits)
   })
   const update = (changes: Settings): Effect.Effect<void> => {
     const change = () => specOf("Deadline.update", changes, spec)

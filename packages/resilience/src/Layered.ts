@@ -75,41 +75,48 @@ export const around = <A, E, R, E2, R2>(
 ): ItemsPull<A, E2, R | R2> => {
   let inner = pull
   while (inner instanceof Switching) inner = inner.current()
-  const { layers, source } = inner instanceof Stack ? inner : { source: inner, layers: [] }
   // Each layer takes what the one before it gives.
-  return new Stack<A, E2, R | R2>(source, [...layers, layer as AnyLayer<A>])
+  return new Stack<A, E2, R | R2>(inner, layer as AnyLayer<A>)
 }
 
 type AnyLayer<A> = Layer<A, unknown, unknown, unknown>
 
-/** A pull with the layers around it, from the inside out: each fits to the failures of the one before. Nobody pulls twice at a time. */
+/** A pull with a layer around it, and with those around that one if it has any: each fits to the failures of the one before. Nobody pulls twice at a time. */
 class Stack<A, E, R> extends Effectable.Class<Items<A>, E, R> {
-  readonly source: ItemsPull<A, unknown, unknown>
-  readonly layers: ReadonlyArray<AnyLayer<A>>
+  readonly inner: ItemsPull<A, unknown, unknown>
+  readonly layer: AnyLayer<A>
   private pull: ItemsPull<A, E, R> | undefined
 
-  constructor(source: ItemsPull<A, unknown, unknown>, layers: ReadonlyArray<AnyLayer<A>>) {
+  constructor(inner: ItemsPull<A, unknown, unknown>, layer: AnyLayer<A>) {
     super()
-    this.source = source
-    this.layers = layers
+    this.inner = inner
+    this.layer = layer
   }
 
   override asEffect(): ItemsPull<A, E, R> {
     // Most have another layer put around them before they are pulled.
-    return this.pull ??= layered(this.source, this.layers) as ItemsPull<A, E, R>
+    return this.pull ??= this.layered() as ItemsPull<A, E, R>
+  }
+
+  private layered(): ItemsPull<A, unknown, unknown> {
+    const layers: Array<AnyLayer<A>> = []
+    let source: ItemsPull<A, unknown, unknown> = this
+    for (; source instanceof Stack; source = source.inner) layers.push(source.layer)
+    return layered(source, layers.reverse())
   }
 }
 
+/** Layers from the inside out. */
 const layered = <A>(
   source: ItemsPull<A, unknown, unknown>,
   layers: ReadonlyArray<AnyLayer<A>>
 ): ItemsPull<A, unknown, unknown> => {
   const failing = (ended: ItemsPull<A, unknown, unknown>, from: number): ItemsPull<A, unknown, unknown> =>
-    layers.slice(from).reduce((inner, { failed }) => Effect.catchCause(inner, failed), ended)
+    layers.slice(from).reduce((inner, layer) => Effect.catchCause(inner, (cause) => layer.failed(cause)), ended)
   let puller: Fiber.Fiber<unknown, unknown>
   const pulled = Effect.matchCauseEffect(source, {
     onSuccess: (items) => {
-      for (const { items: observe } of layers) observe?.(items, puller)
+      for (const layer of layers) layer.items?.(items, puller)
       return Effect.succeed(items)
     },
     onFailure: (cause) => failing(Effect.failCause(cause), 0)

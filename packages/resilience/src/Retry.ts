@@ -467,32 +467,12 @@ export const make = <E = unknown>(options?: Options<E>): Retry<E> => {
 
   const stream = <A, E, R>(self: Stream.Stream<A, E, R>): Stream.Stream<A, E, R> =>
     Layered.stream((scope) => {
-      let call: Call | undefined
-      let opened: ItemPull<A, E, R> | undefined
-      /** Whether the call waits for its budget to hear of its good end. */
-      let owing = false
-
-      const settle = (fiber: AnyFiber) => {
-        if (!owing) return
-        owing = false
-        budget?.settleUnsafe(fiber, call?.reservation)
-      }
-
-      /** Looks for the end of a stream that has begun. */
-      const watch = (pull: ItemPull<A, E, R>): ItemPull<A, E, R> =>
-        budget === undefined ? pull : Layered.around(pull, {
-          failed: (cause) =>
-            Effect.withFiber((fiber) => {
-              if (Exit.isSuccess(Pull.doneExitFromCause(cause))) settle(fiber)
-              owing = false
-              return Effect.failCause(cause)
-            })
-        })
+      const running = new Running<A, E, R>(budget)
 
       const attempt = (call: Call, begin: (fiber: AnyFiber) => void): ItemPull<A, E, R> =>
         Effect.withFiber((fiber) => {
           begin(fiber)
-          const inner = Scope.forkUnsafe(scope)
+          const inner = running.scope = Scope.makeUnsafe()
           const number = call.attempts
           const isNumbered = fiber.getRef(CurrentAttempt) === number
           const items = Effect.flatMap(
@@ -500,7 +480,7 @@ export const make = <E = unknown>(options?: Options<E>): Retry<E> => {
             (pull) => {
               const rest = isNumbered ? pull : numbered(pull, number)
               return Effect.map(rest, (items) => {
-                opened = watch(rest)
+                running.begun(rest)
                 return items
               })
             }
@@ -518,7 +498,6 @@ export const make = <E = unknown>(options?: Options<E>): Retry<E> => {
 
       const first = Effect.withFiber((fiber) => {
         const begun = begin(time.now(fiber))
-        call = begun
         return Effect.onExitPrimitive(
           attempt(begun, (fiber) => budget?.depositUnsafe(fiber)),
           (exit) => {
@@ -527,22 +506,15 @@ export const make = <E = unknown>(options?: Options<E>): Retry<E> => {
               return undefined
             }
             answered(begun)
-            owing = true
-            if (exit._tag === "Failure") settle(fiber)
+            running.owing = begun
+            if (exit._tag === "Failure") running.settle(fiber)
             return undefined
           }
         )
       })
 
-      return Effect.as(
-        // A consumer that stops early and ends well had what it wanted.
-        Scope.addFinalizerExit(scope, (exit) =>
-          Effect.withFiber((fiber) => {
-            if (Exit.isSuccess(exit)) settle(fiber)
-            return Effect.void
-          })),
-        Layered.switching(() => opened ?? first)
-      )
+      running.next = first
+      return Effect.as(Scope.addFinalizerExit(scope, running.closing()), running.pull)
     })
 
   const update = (changes: Settings): Effect.Effect<void> => {
@@ -562,6 +534,48 @@ export const make = <E = unknown>(options?: Options<E>): Retry<E> => {
 }
 
 type ItemPull<A, E, R> = Pull.Pull<readonly [A, ...Array<A>], E, void, R>
+
+/** A stream over all its attempts, and the layer that looks for its end. Nothing in it refers to what opens one, once one has begun. */
+class Running<A, E, R> {
+  readonly pull: ItemPull<A, E, R> = Layered.switching(() => this.next)
+  next: ItemPull<A, E, R> = Effect.never
+  /** Of the attempt that runs. */
+  scope: Scope.Closeable | undefined
+  /** The call whose budget waits to hear of its good end. */
+  owing: Call | undefined
+  private readonly budget: RetryBudget.RetryBudget | undefined
+
+  constructor(budget: RetryBudget.RetryBudget | undefined) {
+    this.budget = budget
+  }
+
+  begun(pull: ItemPull<A, E, R>): void {
+    this.next = this.budget === undefined ? pull : Layered.around(pull, this)
+  }
+
+  failed(cause: Cause.Cause<E | Cause.Done<void>>): ItemPull<A, E, never> {
+    return Effect.withFiber((fiber) => {
+      if (Exit.isSuccess(Pull.doneExitFromCause(cause))) this.settle(fiber)
+      this.owing = undefined
+      return Effect.failCause(cause)
+    })
+  }
+
+  settle(fiber: AnyFiber): void {
+    const { owing } = this
+    this.owing = undefined
+    if (owing !== undefined) this.budget?.settleUnsafe(fiber, owing.reservation)
+  }
+
+  /** A consumer that stops early and ends well had what it wanted. */
+  closing(): (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<void> {
+    return (exit) =>
+      Effect.withFiber((fiber) => {
+        if (Exit.isSuccess(exit)) this.settle(fiber)
+        return this.scope === undefined ? Effect.void : Scope.close(this.scope, exit)
+      })
+  }
+}
 
 const numbered = <A, E, R>(self: Effect.Effect<A, E, R>, number: number): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) =>

@@ -251,6 +251,7 @@ describe("Deadline", () => {
             interrupted = true
           })))
         const fiber = yield* start(sleeps.provide(Stream.runDrain(Deadline.firstItem(10).stream(stream))))
+        yield* Testing.settle
         assert.strictEqual(sleeps.running(), 1)
         yield* Fiber.interrupt(fiber)
         assert.deepStrictEqual([interrupted, sleeps.running()], [true, 0])

@@ -136,15 +136,13 @@ export const make: {
       Layered.stream((scope) => {
         type Chunks = Arr.NonEmptyReadonlyArray<Stream.Success<ReturnType<ChatModel<E>["stream"]>>>
         type ChunksPull = Pull.Pull<Chunks, E>
-        let opened: ChunksPull | undefined
-
         /** Opens a place's stream and waits for its first chunks. The stream's end is a failure to `walk`, and passes it. */
         const open = (place: ChatModel<E>): Effect.Effect<Chunks, E | Cause.Done> =>
           Effect.suspend(() => {
             const own = Scope.forkUnsafe(scope)
             return Effect.flatMap(Channel.toPullScoped(Stream.toChannel(place.stream(request)), own), (pull) =>
               Effect.map(pull, (chunks) => {
-                opened = pull
+                next = pull
                 return chunks
               })).pipe(
                 Effect.catchCause((cause) =>
@@ -152,7 +150,8 @@ export const make: {
                 )
               )
           })
-        return Effect.succeed(Layered.switching((): ChunksPull => opened ?? walkStream(request, open)))
+        let next: ChunksPull = walkStream(request, open)
+        return Effect.succeed(Layered.switching(() => next))
       })
   }
 

@@ -309,21 +309,7 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
             Scope.addFinalizer(scope, close),
             Effect.map(
               Effect.tapError(Channel.toPullScoped(Stream.toChannel(model.stream(request)), scope), learn),
-              (pull) => {
-                type Chunks = Effect.Success<typeof pull>
-                const failed = (cause: Cause.Cause<E | Cause.Done>): Pull.Pull<Chunks, E> => {
-                  const end = Pull.doneExitFromCause(cause)
-                  const error = Exit.isSuccess(end) ? Option.none() : Cause.findErrorOption(end.cause)
-                  const ended = Effect.failCause(cause)
-                  return Option.isSome(error) ? Effect.andThen(learn(error.value), ended) : ended
-                }
-                const first = Effect.map(Effect.catchCause(pull, failed), (chunks) => {
-                  opened = Layered.around(pull, { failed })
-                  return chunks
-                })
-                let opened = first
-                return Layered.switching(() => opened)
-              }
+              (pull) => learning(pull, learn)
             )
           )
         )
@@ -457,3 +443,21 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
   }
   return pool
 })
+
+/** Not made where the stream is opened: it would keep what opens it. */
+const learning = <A, E>(
+  pull: Pull.Pull<readonly [A, ...Array<A>], E>,
+  learn: (error: E) => Effect.Effect<void>
+): Pull.Pull<readonly [A, ...Array<A>], E> => {
+  const failed = (cause: Cause.Cause<E | Cause.Done>): Pull.Pull<readonly [A, ...Array<A>], E> => {
+    const end = Pull.doneExitFromCause(cause)
+    const error = Exit.isSuccess(end) ? Option.none() : Cause.findErrorOption(end.cause)
+    const ended = Effect.failCause(cause)
+    return Option.isSome(error) ? Effect.andThen(learn(error.value), ended) : ended
+  }
+  let next: Pull.Pull<readonly [A, ...Array<A>], E> = Effect.map(Effect.catchCause(pull, failed), (chunks) => {
+    next = Layered.around(pull, { failed })
+    return chunks
+  })
+  return Layered.switching(() => next)
+}

@@ -9,6 +9,7 @@ import * as Channel from "effect/Channel"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import type * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
@@ -28,6 +29,8 @@ export interface Load {
   /** Counts the calls of a model. */
   readonly watch: <E>(self: ChatModel<E>) => ChatModel<E>
 }
+
+type ItemsPull<A, E> = Pull.Pull<readonly [A, ...Array<A>], E>
 
 /** The weight of the newest latency. */
 const alpha = 0.2
@@ -51,6 +54,17 @@ export const make = (): Load => {
 
   const leave = Effect.sync(() => void inFlight--)
 
+  /** Not made within the stream, which is not needed once it is open. */
+  const timed = <A, E>(pull: ItemsPull<A, E>, began: number): ItemsPull<A, E> => {
+    let next = Effect.flatMap(pull, (chunks): ItemsPull<A, E> =>
+      Effect.withFiber((fiber) => {
+        answered(now(fiber) - began)
+        next = pull
+        return Effect.succeed(chunks)
+      }))
+    return Layered.switching(() => next)
+  }
+
   const watch = <E>(self: ChatModel<E>): ChatModel<E> => ({
     complete: (request) =>
       Effect.withFiber((fiber) => {
@@ -68,15 +82,7 @@ export const make = (): Load => {
           inFlight++
           return Effect.andThen(
             Scope.addFinalizer(scope, leave),
-            Effect.map(Channel.toPullScoped(Stream.toChannel(self.stream(request)), scope), (pull) => {
-              const first = Effect.map(pull, (chunks) => {
-                answered(now(fiber) - began)
-                opened = pull
-                return chunks
-              })
-              let opened = first
-              return Layered.switching(() => opened)
-            })
+            Effect.map(Channel.toPullScoped(Stream.toChannel(self.stream(request)), scope), (pull) => timed(pull, began))
           )
         })
       )

@@ -32,6 +32,9 @@ const maxInformational = 16
 /** The code of the error of a body that is larger than `Bounds.body`. */
 export const bodyTooLarge = "BODY_TOO_LARGE"
 
+/** In the place of what holds the fiber that waited for the response. */
+const ignore = (): void => {}
+
 /** Why this client itself says that an exchange failed. */
 class ExchangeError extends Error {
   readonly code: string
@@ -71,7 +74,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
   request: HttpClientRequest.HttpClientRequest
   readonly target: Target
   readonly bounds: Bounds
-  readonly resume: Resume
+  private resume: Resume
   informational = 0
   codings: ReadonlyArray<string> = []
   inflate: Inflate | undefined
@@ -126,8 +129,12 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
     }
     this.codings = codingsOf(headers["content-encoding"])
     this.request = withoutBody(this.request)
-    this.response = new UndiciResponse(this, status, headers)
-    this.resume(Effect.succeed(this.response))
+    const response = this.response = new UndiciResponse(this, status, headers)
+    // Undici keeps a buffer for each name and value.
+    controller.rawHeaders = null
+    const { resume } = this
+    this.resume = ignore
+    resume(Effect.succeed(response))
   }
 
   onResponseData(_: Undici.Dispatcher.DispatchController, chunk: Uint8Array): void {
@@ -260,19 +267,21 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
   )
 
   /** All of the body. It can be read again. */
-  readonly bytes: Effect.Effect<Uint8Array, HttpClientError> = Effect.suspend(() => {
-    if (this.failure !== undefined) return Effect.fail(this.failure)
-    if (!this.ended) {
-      this.collecting = true
-      this.more()
-      return this.afterArrival(this.bytes, () => this.ended)
-    }
-    const [first] = this.chunks
-    if (first !== undefined && this.chunks.length === 1) return Effect.succeed(first)
-    const whole = Buffer.concat(this.chunks)
-    this.chunks = [whole]
-    return Effect.succeed(whole)
-  })
+  get bytes(): Effect.Effect<Uint8Array, HttpClientError> {
+    return Effect.suspend(() => {
+      if (this.failure !== undefined) return Effect.fail(this.failure)
+      if (!this.ended) {
+        this.collecting = true
+        this.more()
+        return this.afterArrival(this.bytes, () => this.ended)
+      }
+      const [first] = this.chunks
+      if (first !== undefined && this.chunks.length === 1) return Effect.succeed(first)
+      const whole = Buffer.concat(this.chunks)
+      this.chunks = [whole]
+      return Effect.succeed(whole)
+    })
+  }
 
   dispatch(dispatcher: Undici.Dispatcher): void {
     const { body, method } = this.request

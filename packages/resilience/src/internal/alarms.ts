@@ -12,16 +12,28 @@ import * as Heap from "./heap.ts"
 import * as time from "./time.ts"
 
 export interface Alarm {
-  /** When it rings, in monotonic milliseconds. */
-  readonly at: number
+  /**
+   * When it rings, in monotonic milliseconds. One that is set may be put off by a later time, which costs nothing until the time has come
+   * that it was set for; by infinity it is off.
+   */
+  at: number
   readonly ring: () => void
   group: Group | undefined
   place: number
+  /** The time that it was set for. */
+  setFor: number
   /** Of those of one time the one that was set first rings first. */
   turn: number
 }
 
-export const alarm = (at: number, ring: () => void): Alarm => ({ at, ring, group: undefined, place: -1, turn: 0 })
+export const alarm = (at: number, ring: () => void): Alarm => ({
+  at,
+  ring,
+  group: undefined,
+  place: -1,
+  setFor: at,
+  turn: 0
+})
 
 /** The alarms that are set on one clock. */
 interface Group {
@@ -43,7 +55,7 @@ export interface Alarms {
 }
 
 const order: Heap.Order<Alarm> = {
-  before: (a, b) => a.at < b.at || (a.at === b.at && a.turn < b.turn),
+  before: (a, b) => a.setFor < b.setFor || (a.setFor === b.setFor && a.turn < b.turn),
   placeOf: ({ place }) => place,
   setPlace: (alarm, place) => {
     alarm.place = place
@@ -80,8 +92,7 @@ export const make = (): Alarms => {
   const set = (fiber: Fiber.Fiber<unknown, unknown>, context: Context.Context<never>, alarm: Alarm): void => {
     const group = groupOf(fiber.getRef(Clock.Clock))
     alarm.group = group
-    alarm.turn = group.turns++
-    Heap.put(group.alarms, alarm)
+    put(group, alarm)
     if (group.ringing || group.starting) return
     if (group.timer !== undefined) {
       if (group.wakesAt <= alarm.at) return
@@ -93,6 +104,12 @@ export const make = (): Alarms => {
   }
 
   return { set, clear }
+}
+
+const put = (group: Group, alarm: Alarm): void => {
+  alarm.setFor = alarm.at
+  alarm.turn = group.turns++
+  Heap.put(group.alarms, alarm)
 }
 
 const clear = (alarm: Alarm): void => {
@@ -127,8 +144,8 @@ const watch = (group: Group): Effect.Effect<void> =>
       group.wakesAt = Infinity
       return Effect.void
     }
-    group.wakesAt = next.at
-    return Effect.flatMap(Effect.sleep(next.at - now), () => watch(group))
+    group.wakesAt = next.setFor
+    return Effect.flatMap(Effect.sleep(next.setFor - now), () => watch(group))
   })
 
 const ringDue = (group: Group, now: number): void => {
@@ -136,10 +153,14 @@ const ringDue = (group: Group, now: number): void => {
   // What rings may set another alarm, whose turn comes later.
   for (let left = group.alarms.items.length; left > 0; left--) {
     const next = Heap.first(group.alarms)
-    if (next === undefined || next.at - now > precision) break
+    if (next === undefined || next.setFor - now > precision) break
+    if (next.at - now > precision && next.at < Infinity) {
+      put(group, next)
+      continue
+    }
     next.group = undefined
     Heap.remove(group.alarms, next)
-    next.ring()
+    if (next.at < Infinity) next.ring()
   }
   group.ringing = false
 }

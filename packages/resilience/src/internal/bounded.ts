@@ -149,116 +149,152 @@ export interface Items {
 export const boundedStream = <A, E1, R, E>(
   self: Stream.Stream<A, E1, R>,
   items: Items,
+  alarms: Alarms.Alarms,
   limitsOf: () => Limits<E>
 ): Stream.Stream<A, E1 | E, R> =>
   Layered.stream((scope) =>
     Effect.withFiber((opener) => {
-      const { cooperative, progress, weigh } = items
-      const { first, idle, rate, whole } = limitsOf()
-      const outer = opener.getRef(CurrentStop)
-      const watchdog = makeWatchdog()
-      /** Of the sources that are open: attempts of a hedge are so at the same time. */
-      const claims = new Set<() => void>()
-      const interrupt = () => {
-        for (const claimed of claims) claimed()
-      }
-      const stop: Stop = {
-        claim: (claimed) => {
-          claims.add(claimed)
-          const release = outer?.claim(claimed)
-          return () => {
-            claims.delete(claimed)
-            release?.()
-          }
-        }
-      }
-      /** Lets the source see this deadline's stop, and never that of one further out. */
-      const offered = <A2, E2, R2>(effect: Effect.Effect<A2, E2, R2>) =>
-        cooperative || outer !== undefined
-          ? Effect.provideService(effect, CurrentStop, cooperative ? stop : undefined)
-          : effect
-
-      // Opened by the first pull, so that a source that takes its time to open is waited for like its first item.
-      const inner = Scope.forkUnsafe(scope)
-      let pull: BoundedPull<A, E1, R> = Effect.flatMap(
-        Channel.toPullScoped(Stream.toChannel(self), inner),
-        (opened) => pull = opened
-      )
-      const opening = offered(Effect.suspend(() => pull))
-      let endsAt: number | undefined
-      let since = 0
-      let limit: Limit<E> | undefined
-      let waiting = first
-      let left = waiting?.millis ?? Infinity
-      const flow = rate && leastRate.make(rate.least, rate.millis)
-
-      /** Starts to count a wait and chooses the limit that will end first. Returns when that is. */
-      const start = (fiber: Fiber.Fiber<unknown, unknown>): number => {
-        since = time.now(fiber)
-        endsAt ??= since + (whole?.millis ?? Infinity)
-        limit = endsAt <= since + left ? whole : waiting
-        const at = Math.min(endsAt, since + left)
-        const slowAt = flow === undefined ? Infinity : since + flow.left()
-        if (at <= slowAt) return at
-        limit = rate
-        return slowAt
-      }
-
-      const waited = (fiber: Fiber.Fiber<unknown, unknown>, items: ReadonlyArray<A>) => {
-        const progressed = progress === undefined || items.some(progress)
-        const took = progressed && flow === undefined ? 0 : time.now(fiber) - since
-        if (progressed) {
-          waiting = idle
-          left = idle?.millis ?? Infinity
-        } else {
-          left -= took
-        }
-        flow?.arrive(took, weightOf(items, weigh), progressed)
-      }
-
-      /** A pull on a fiber of its own. */
-      const guarded: BoundedPull<A, E1 | E, R> = Effect.withFiber((fiber) => {
-        const at = start(fiber)
-        if (limit !== undefined && at < since) return limit.expire
-        const ended = limit === undefined ? opening : watchdog.guard(opening, fiber, endsAt ?? Infinity, at, limit)
-        return Effect.map(ended, (items) => {
-          waited(fiber, items)
-          if (claims.size > 0) next = watchedBy(fiber)
-          return items
-        })
-      })
-
-      /** A pull on the consumer's fiber, of a source that ends its waits itself. */
-      const watchedBy = (opener: Fiber.Fiber<unknown, unknown>): BoundedPull<A, E1 | E, R> => {
-        const onFailure = (cause: Cause.Cause<E1 | Cause.Done<void>>): BoundedPull<A, E1 | E, never> => {
-          const exit = Exit.failCause(cause)
-          const ended = watchdog.stop()
-          return limit !== undefined && ended ? expire(exit, limit) : exit
-        }
-        // Only the whole is limited: one watch is enough for all pulls.
-        if (waiting === undefined && idle === undefined && flow === undefined) {
-          watchdog.watch(opener, start(opener), interrupt)
-          return Layered.around(pull, { failed: onFailure })
-        }
-        return Layered.around(pull, {
-          before: (fiber) => {
-            const at = start(fiber)
-            if (limit !== undefined && at < since) return limit.expire
-            watchdog.watch(fiber, at, interrupt)
-            return undefined
-          },
-          items: (items, fiber) => {
-            watchdog.rest()
-            waited(fiber, items)
-          },
-          failed: onFailure
-        })
-      }
-
-      let next = guarded
-      return Effect.as(Scope.addFinalizer(scope, Effect.sync(watchdog.stop)), Layered.switching(() => next))
+      const bounded = new Bounded<A, E1, R, E>(items, alarms, limitsOf(), opener.getRef(CurrentStop))
+      bounded.open(self)
+      return Effect.as(Scope.addFinalizerExit(scope, bounded.closing()), bounded.pull)
     })
   )
+
+type BoundedPull<A, E, R> = Pull.Pull<readonly [A, ...Array<A>], E, void, R>
+
+/** A stream that is bounded, and the layer around its pulls once the source has claimed the stop. Nothing in it refers to what opens the source. */
+class Bounded<A, E1, R, E> implements Stop, Layered.Layer<A, E1 | Cause.Done<void>, E | E1 | Cause.Done<void>, R> {
+  readonly pull: BoundedPull<A, E1 | E, R> = Layered.switching(() => this.next)
+  private next: BoundedPull<A, E1 | E, R> = Effect.never
+  private source: BoundedPull<A, E1, R> = Effect.never
+  private readonly scope = Scope.makeUnsafe()
+  private readonly watchdog: Watchdog
+  private readonly wanted: Items
+  private readonly limits: Limits<E>
+  private readonly outer: Stop | undefined
+  /** Of the sources that are open: attempts of a hedge are so at the same time. */
+  private readonly claims: Array<() => void> = []
+  private readonly flow: ReturnType<typeof leastRate.make> | undefined
+  /** Where only the whole is limited, one watch is enough for all pulls. */
+  private isWatchedOnce = false
+  private endsAt: number | undefined
+  private since = 0
+  /** The one that ends first. */
+  private limit: Limit<E> | undefined
+  private waiting: Limit<E> | undefined
+  private left: number
+
+  constructor(wanted: Items, alarms: Alarms.Alarms, limits: Limits<E>, outer: Stop | undefined) {
+    const { first, rate } = limits
+    this.watchdog = new Watchdog(alarms)
+    this.wanted = wanted
+    this.limits = limits
+    this.outer = outer
+    this.waiting = first
+    this.left = first?.millis ?? Infinity
+    this.flow = rate && leastRate.make(rate.least, rate.millis)
+  }
+
+  claim(claimed: () => void): () => void {
+    this.claims.push(claimed)
+    const release = this.outer?.claim(claimed)
+    return () => {
+      this.claims.splice(this.claims.indexOf(claimed), 1)
+      release?.()
+    }
+  }
+
+  /** Interrupts the sources that have claimed the stop. */
+  interruptUnsafe(): void {
+    for (const claimed of [...this.claims]) claimed()
+  }
+
+  /** The first pull opens the source, so that one that takes its time to open is waited for like its first item. */
+  open(self: Stream.Stream<A, E1, R>): void {
+    this.source = Effect.flatMap(
+      Channel.toPullScoped(Stream.toChannel(self), this.scope),
+      (opened) => this.source = opened
+    )
+    const pull = this.offered(Effect.suspend(() => this.source))
+    // A pull on a fiber of its own.
+    this.next = Effect.withFiber((fiber) => {
+      const at = this.start(fiber)
+      if (this.limit !== undefined && at < this.since) return this.limit.expire
+      const ended = this.limit === undefined
+        ? pull
+        : this.watchdog.guard(pull, fiber, this.endsAt ?? Infinity, at, this.limit)
+      return Effect.map(ended, (items) => {
+        this.items(items, fiber)
+        if (this.claims.length > 0) this.next = this.watched(fiber)
+        return items
+      })
+    })
+  }
+
+  closing(): (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<void> {
+    return (exit) => {
+      this.watchdog.stop()
+      return Scope.close(this.scope, exit)
+    }
+  }
+
+  /** Lets the source see this deadline's stop, and never that of one further out. */
+  private offered<A2, E2, R2>(effect: Effect.Effect<A2, E2, R2>): Effect.Effect<A2, E2, R2> {
+    const { outer, wanted: { cooperative } } = this
+    return cooperative || outer !== undefined
+      ? Effect.provideService(effect, CurrentStop, cooperative ? this : undefined)
+      : effect
+  }
+
+  /** A pull on the consumer's fiber, of a source that ends its waits itself. */
+  private watched(fiber: Fiber.Fiber<unknown, unknown>): BoundedPull<A, E1 | E, R> {
+    this.isWatchedOnce = this.waiting === undefined && this.limits.idle === undefined && this.flow === undefined
+    if (this.isWatchedOnce) this.watchdog.watch(fiber, this.start(fiber), this)
+    return Layered.around(this.source, this)
+  }
+
+  before(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<never, E> | undefined {
+    if (this.isWatchedOnce) return undefined
+    const at = this.start(fiber)
+    if (this.limit !== undefined && at < this.since) return this.limit.expire
+    this.watchdog.watch(fiber, at, this)
+    return undefined
+  }
+
+  /** Starts to count a wait and chooses the limit that will end first. Returns when that is. */
+  private start(fiber: Fiber.Fiber<unknown, unknown>): number {
+    const { limits: { rate, whole }, left } = this
+    const since = this.since = time.now(fiber)
+    const endsAt = this.endsAt ??= since + (whole?.millis ?? Infinity)
+    this.limit = endsAt <= since + left ? whole : this.waiting
+    const at = Math.min(endsAt, since + left)
+    const slowAt = this.flow === undefined ? Infinity : since + this.flow.left()
+    if (at <= slowAt) return at
+    this.limit = rate
+    return slowAt
+  }
+
+  items(items: readonly [A, ...Array<A>], fiber: Fiber.Fiber<unknown, unknown>): void {
+    if (this.isWatchedOnce) return
+    this.watchdog.rest()
+    const { flow, limits: { idle }, wanted: { progress, weigh } } = this
+    const progressed = progress === undefined || items.some(progress)
+    const took = progressed && flow === undefined ? 0 : time.now(fiber) - this.since
+    if (progressed) {
+      this.waiting = idle
+      this.left = idle?.millis ?? Infinity
+    } else {
+      this.left -= took
+    }
+    flow?.arrive(took, weightOf(items, weigh), progressed)
+  }
+
+  failed(cause: Cause.Cause<E1 | Cause.Done<void>>): BoundedPull<A, E1 | E, never> {
+    const exit = Exit.failCause(cause)
+    const ended = this.watchdog.stop()
+    return this.limit !== undefined && ended ? expire(exit, this.limit) : exit
+  }
+}
 
 /** What weighs nothing, or is no number, takes nothing from the others. */
 const weightOf = (items: ReadonlyArray<unknown>, weigh: Items["weigh"]): number =>
@@ -267,89 +303,79 @@ const weightOf = (items: ReadonlyArray<unknown>, weigh: Items["weigh"]): number 
     return weight > 0 ? sum + weight : sum
   }, 0)
 
-type BoundedPull<A, E, R> = Pull.Pull<readonly [A, ...Array<A>], E, void, R>
-
-/** A wait under watch. */
+/** The fiber of a pull, or the sources that end their waits themselves. */
 interface Watched {
-  readonly at: number
-  readonly interrupt: () => void
+  readonly interruptUnsafe: () => void
 }
 
-/**
- * One timer for all pulls of a stream. It is not reset by each pull: when it
- * fires it looks whether the pull that then runs is past its limit, and else
- * sleeps on. So a stream of many items starts few timers.
- */
-const makeWatchdog = () => {
-  let current: Watched | undefined
-  let bitten: Watched | undefined
-  let timer: Fiber.Fiber<void> | undefined
-  let wakesAt = Infinity
+/** Watches the pulls of a stream, one at a time, by one alarm, which each pull puts off. */
+class Watchdog implements Alarms.Alarm {
+  readonly alarms: Alarms.Alarms
+  at = Infinity
+  group: Alarms.Alarm["group"]
+  place = -1
+  setFor = Infinity
+  turn = 0
+  private watched: Watched | undefined
+  private bitten = false
 
-  const guarding: Effect.Effect<void> = Effect.withFiber((fiber) => {
-    if (current === undefined) {
-      wakesAt = Infinity
-      return Effect.void
-    }
-    const left = current.at - time.now(fiber)
-    if (left <= 0) {
-      wakesAt = Infinity
-      bitten = current
-      current.interrupt()
-      return Effect.void
-    }
-    wakesAt = current.at
-    return Effect.andThen(Effect.sleep(Math.ceil(left)), guarding)
-  })
+  constructor(alarms: Alarms.Alarms) {
+    this.alarms = alarms
+  }
 
-  const rest = () => {
-    current = undefined
+  ring(): void {
+    this.bitten = true
+    this.watched?.interruptUnsafe()
+  }
+
+  watch(fiber: Fiber.Fiber<unknown, unknown>, at: number, watched: Watched): void {
+    this.at = at
+    this.watched = watched
+    this.bitten = false
+    if (at === Infinity || this.group !== undefined && this.setFor <= at) return
+    this.alarms.clear(this)
+    this.alarms.set(fiber, fiber.context, this)
+  }
+
+  /** Until the next pull. */
+  rest(): void {
+    this.at = Infinity
   }
 
   /** Ends the watch. Returns whether it had ended what was watched. */
-  const stop = (): boolean => {
-    const wasBitten = current !== undefined && current === bitten
-    rest()
-    timer?.interruptUnsafe()
-    timer = undefined
-    wakesAt = Infinity
-    return wasBitten
-  }
-
-  const watch = (fiber: Fiber.Fiber<unknown, unknown>, at: number, interrupt: () => void): void => {
-    current = { at, interrupt }
-    if (at < wakesAt) {
-      timer?.interruptUnsafe()
-      timer = Effect.runForkWith(fiber.context)(guarding)
-    }
+  stop(): boolean {
+    const { bitten } = this
+    this.bitten = false
+    this.watched = undefined
+    this.rest()
+    this.alarms.clear(this)
+    return bitten
   }
 
   /** Runs a pull on a fiber of its own, which can be interrupted. */
-  const guard = <A, E1, R, E>(
+  guard<A, E1, R, E>(
     pull: Effect.Effect<A, E1, R>,
     fiber: Fiber.Fiber<unknown, unknown>,
     whole: number,
     at: number,
     limit: Limit<E>
-  ): Effect.Effect<A, E1 | E, R> =>
-    Effect.contextWith((context: Context.Context<R>) =>
+  ): Effect.Effect<A, E1 | E, R> {
+    return Effect.contextWith((context: Context.Context<R>) =>
       Effect.callback<A, E1 | E>((resume) => {
         const body = forkPull(pull, context, fiber, whole, at)
         const done = body.pollUnsafe()
         if (done !== undefined) return resume(done)
-        watch(body, at, () => body.interruptUnsafe())
+        this.watch(body, at, body)
         body.addObserver((exit) => {
-          const ended = current === bitten
-          if (exit._tag === "Failure") stop()
-          else rest()
+          this.watched = undefined
+          const ended = exit._tag === "Failure" ? this.stop() : this.bitten
           resume(ended ? expire(exit, limit) : exit)
         })
         return Effect.suspend(() => {
-          stop()
+          this.stop()
           return Fiber.interrupt(body)
         })
       })
     )
-
-  return { guard, watch, rest, stop }
+  }
 }

@@ -72,76 +72,86 @@ const guardStream = <T extends Entry<E>, E, A, E1, R>(
 ): Stream.Stream<A, E1 | E, R> =>
   Layered.stream((scope) =>
     Effect.suspend(() => {
-      let entry: T | undefined
-      let emitted = false
-      let opened: Pull.Pull<readonly [A, ...Array<A>], E1 | E, void, R> | undefined
-      let held = 0
-      /** When the consumer got the last items, while it has not asked for more. */
-      let emittedAt: number | undefined
-
-      /** Ends a time in which the consumer has not pulled. */
-      const resume = (fiber: Fiber.Fiber<unknown, unknown>) => {
-        if (emittedAt !== undefined) held += time.now(fiber) - emittedAt
-        emittedAt = undefined
-      }
-
-      /** The layer around all pulls but the first. */
-      const timing = {
-        before: (fiber: Fiber.Fiber<unknown, unknown>) => {
-          resume(fiber)
-          return undefined
-        },
-        items: (_: unknown, fiber: Fiber.Fiber<unknown, unknown>) => {
-          emittedAt = time.now(fiber)
-        }
-      }
-
-      const settle = (exit: Exit.Exit<unknown, unknown>) =>
-        Effect.withFiber((fiber) => {
-          const settling = entry
-          entry = undefined
-          if (settling === undefined) return Effect.void
-          resume(fiber)
-          guard.exit(settling, exit, fiber, held)
-          return Effect.void
-        })
-
-      // The upstream gets a scope of its own, closed before the entry ends: a
-      // slot is free only once the call's resources are.
-      const inner = Scope.makeUnsafe()
-      const finish = <E2>(cause: Cause.Cause<E2>): Effect.Effect<never, E2> => {
-        const end = Pull.doneExitFromCause(cause)
-        return Effect.uninterruptible(
-          Effect.andThen(Effect.ensuring(Scope.close(inner, end), settle(end)), Effect.failCause(cause))
-        )
-      }
-      // Interrupted pulls are left to the finalizer below.
-      const first = Effect.catchCause(
-        Effect.withFiber((fiber): Pull.Pull<readonly [A, ...Array<A>], E1 | E, void, R> => {
-          entry = guard.enter(fiber)
-          const isTimed = guard.isTimed?.(entry) ?? false
-          const open = Effect.flatMap(Channel.toPullScoped(Stream.toChannel(self), inner), (pull) =>
-            Effect.map(pull, (items) => {
-              emitted = true
-              opened = Layered.around(pull, { ...(isTimed ? timing : undefined), failed: finish })
-              if (isTimed) emittedAt = time.now(fiber)
-              return items
-            }))
-          return entry.wait === undefined ? open : Effect.flatMap(entry.wait, () =>
-            open)
-        }),
-        finish
-      )
-
-      return Effect.as(
-        Scope.addFinalizerExit(
-          scope,
-          (exit) => Effect.ensuring(Scope.close(inner, exit), Effect.suspend(() => settle(closedEarly(exit, emitted))))
-        ),
-        Layered.switching(() => opened ?? first)
-      )
+      const guarded = new Guarded<T, A, E1, R, E>(guard)
+      guarded.open(self)
+      return Effect.as(Scope.addFinalizerExit(scope, guarded.closing()), guarded.pull)
     })
   )
+
+type GuardedPull<A, E, R> = Pull.Pull<readonly [A, ...Array<A>], E, void, R>
+
+/** One stream, and the layer around all its pulls but the first. Nothing in it refers to what opens the source. */
+class Guarded<T extends Entry<E>, A, E1, R, E> {
+  readonly pull: GuardedPull<A, E1 | E, R> = Layered.switching(() => this.next)
+  private next: GuardedPull<A, E1 | E, R> = Effect.never
+  private readonly guard: Guard<T, E>
+  // The upstream gets a scope of its own, closed before the entry ends: a
+  // slot is free only once the call's resources are.
+  private readonly scope = Scope.makeUnsafe()
+  private entry: T | undefined
+  private isTimed = false
+  private emitted = false
+  private held = 0
+  /** When the consumer got the last items, while it has not asked for more. */
+  private emittedAt: number | undefined
+
+  constructor(guard: Guard<T, E>) {
+    this.guard = guard
+  }
+
+  open(self: Stream.Stream<A, E1, R>): void {
+    const first = Effect.withFiber((fiber): GuardedPull<A, E1 | E, R> => {
+      const entry = this.entry = this.guard.enter(fiber)
+      this.isTimed = this.guard.isTimed?.(entry) ?? false
+      const open = Effect.flatMap(Channel.toPullScoped(Stream.toChannel(self), this.scope), (pull) =>
+        Effect.map(pull, (items) => {
+          this.emitted = true
+          this.next = Layered.around(pull, this)
+          this.items(items, fiber)
+          return items
+        }))
+      return entry.wait === undefined ? open : Effect.flatMap(entry.wait, () => open)
+    })
+    // Interrupted pulls are left to `closing`.
+    this.next = Effect.catchCause(first, (cause) => this.failed(cause))
+  }
+
+  before(fiber: Fiber.Fiber<unknown, unknown>): undefined {
+    this.resume(fiber)
+  }
+
+  items(_: unknown, fiber: Fiber.Fiber<unknown, unknown>): void {
+    if (this.isTimed) this.emittedAt = time.now(fiber)
+  }
+
+  failed(cause: Cause.Cause<E1 | E | Cause.Done>): GuardedPull<A, E1 | E, never> {
+    const end = Pull.doneExitFromCause(cause)
+    return Effect.uninterruptible(
+      Effect.andThen(Effect.ensuring(Scope.close(this.scope, end), this.settle(end)), Effect.failCause(cause))
+    )
+  }
+
+  closing(): (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<void> {
+    return (exit) => Effect.ensuring(Scope.close(this.scope, exit), this.settle(closedEarly(exit, this.emitted)))
+  }
+
+  /** Ends a time in which the consumer has not pulled. */
+  private resume(fiber: Fiber.Fiber<unknown, unknown>): void {
+    if (this.emittedAt !== undefined) this.held += time.now(fiber) - this.emittedAt
+    this.emittedAt = undefined
+  }
+
+  private settle(exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
+    return Effect.withFiber((fiber) => {
+      const { entry } = this
+      this.entry = undefined
+      if (entry === undefined) return Effect.void
+      this.resume(fiber)
+      this.guard.exit(entry, exit, fiber, this.held)
+      return Effect.void
+    })
+  }
+}
 
 /**
  * The consumer stopped before the stream's own end: that is a success once an
