@@ -82,7 +82,10 @@ export const make = (): Load => {
           inFlight++
           return Effect.andThen(
             Scope.addFinalizer(scope, leave),
-            Effect.map(Channel.toPullScoped(Stream.toChannel(self.stream(request)), scope), (pull) => timed(pull, began))
+            Effect.map(
+              Channel.toPullScoped(Stream.toChannel(self.stream(request)), scope),
+              (pull) => timed(pull, began)
+            )
           )
         })
       )

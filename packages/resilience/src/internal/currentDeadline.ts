@@ -13,8 +13,8 @@ export const CurrentDeadline: Context.Reference<number> = Context.Reference(
 
 /** A pull of a stream that must have ended earlier than the whole. */
 interface Pull {
-  /** The fiber that it runs on. What the source forks goes on beyond the pull, and has all the time of the whole. */
-  readonly fiber: Fiber.Fiber<unknown, unknown>
+  /** The id of the fiber that it runs on. What the source forks goes on beyond the pull, and has all the time of the whole. */
+  readonly fiber: number
   readonly endsAt: number
 }
 
@@ -25,7 +25,7 @@ const CurrentPull: Context.Reference<Pull | undefined> = Context.Reference(
 
 /** Runs what a pull waits for on a fiber that is forked for it. */
 export const asPull = <A, E, R>(self: Effect.Effect<A, E, R>, endsAt: number): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) => Effect.provideService(self, CurrentPull, { fiber, endsAt }))
+  Effect.withFiber((fiber) => Effect.provideService(self, CurrentPull, { fiber: fiber.id, endsAt }))
 
 /** Lets what the fiber forks for a pull, and waits for in it, see the end of the pull, too. */
 export const sharingPull = <A, E, R>(
@@ -40,5 +40,5 @@ export const sharingPull = <A, E, R>(
 export const deadlineOf = (fiber: Fiber.Fiber<unknown, unknown>): number => {
   const deadline = fiber.getRef(CurrentDeadline)
   const pull = fiber.getRef(CurrentPull)
-  return pull?.fiber === fiber ? Math.min(deadline, pull.endsAt) : deadline
+  return pull?.fiber === fiber.id ? Math.min(deadline, pull.endsAt) : deadline
 }

@@ -103,13 +103,16 @@ class Guarded<T extends Entry<E>, A, E1, R, E> {
     const first = Effect.withFiber((fiber): GuardedPull<A, E1 | E, R> => {
       const entry = this.entry = this.guard.enter(fiber)
       this.isTimed = this.guard.isTimed?.(entry) ?? false
-      const open = Effect.flatMap(Channel.toPullScoped(Stream.toChannel(self), this.scope), (pull) =>
-        Effect.map(pull, (items) => {
-          this.emitted = true
-          this.next = Layered.around(pull, this)
-          this.items(items, fiber)
-          return items
-        }))
+      const open = Effect.flatMap(
+        Channel.toPullScoped(Stream.toChannel(self), this.scope),
+        (pull) =>
+          Effect.map(pull, (items) => {
+            this.emitted = true
+            this.next = Layered.around(pull, this)
+            this.items(items, fiber)
+            return items
+          })
+      )
       return entry.wait === undefined ? open : Effect.flatMap(entry.wait, () => open)
     })
     // Interrupted pulls are left to `closing`.
