@@ -95,22 +95,15 @@ class Stack<A, E, R> extends Effectable.Class<Items<A>, E, R> {
 
   override asEffect(): ItemsPull<A, E, R> {
     // Most have another layer put around them before they are pulled.
-    return this.pull ??= this.layered() as ItemsPull<A, E, R>
-  }
-
-  private layered(): ItemsPull<A, unknown, unknown> {
-    const layers: Array<AnyLayer<A>> = []
-    let source: ItemsPull<A, unknown, unknown> = this
-    for (; source instanceof Stack; source = source.inner) layers.push(source.layer)
-    return layered(source, layers.reverse())
+    return this.pull ??= layered(this) as ItemsPull<A, E, R>
   }
 }
 
-/** Layers from the inside out. */
-const layered = <A>(
-  source: ItemsPull<A, unknown, unknown>,
-  layers: ReadonlyArray<AnyLayer<A>>
-): ItemsPull<A, unknown, unknown> => {
+const layered = <A>(stack: Stack<A, unknown, unknown>): ItemsPull<A, unknown, unknown> => {
+  /** From the inside out. */
+  const layers: Array<AnyLayer<A>> = []
+  let source: ItemsPull<A, unknown, unknown> = stack
+  for (; source instanceof Stack; source = source.inner) layers.unshift(source.layer)
   const failing = (ended: ItemsPull<A, unknown, unknown>, from: number): ItemsPull<A, unknown, unknown> =>
     layers.slice(from).reduce((inner, layer) => Effect.catchCause(inner, (cause) => layer.failed(cause)), ended)
   let puller: Fiber.Fiber<unknown, unknown>

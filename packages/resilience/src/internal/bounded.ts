@@ -206,7 +206,7 @@ class Bounded<A, E1, R, E> implements Stop, Layered.Layer<A, E1 | Cause.Done<voi
 
   /** Interrupts the sources that have claimed the stop. */
   interruptUnsafe(): void {
-    for (const claimed of [...this.claims]) claimed()
+    for (const claimed of this.claims.slice()) claimed()
   }
 
   /** The first pull opens the source, so that one that takes its time to open is waited for like its first item. */
