@@ -13,7 +13,8 @@ const program = Effect.gen(function*() {
     Config.String("OTEL_EXPORTER_ZIPKIN_ENDPOINT"),
     "http://127.0.0.1:9411/api/v2/spans"
   )
-  yield* Console.log(yield* Effect.provide(ask("Why does a ship carry ballast?"), Tracing.layer(url)))
+  // A Zipkin that is down fails the end of the layer, so the answer is shown before.
+  yield* ask("Why does a ship carry ballast?").pipe(Effect.flatMap(Console.log), Effect.provide(Tracing.layer(url)))
 })
 
 NodeRuntime.runMain(program)

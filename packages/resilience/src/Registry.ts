@@ -22,6 +22,7 @@ import type { CircuitBreaker } from "./CircuitBreaker.ts"
 import type { ConcurrencyLimit } from "./ConcurrencyLimit.ts"
 import type { AttemptSettings, Deadline } from "./Deadline.ts"
 import type { Hedge } from "./Hedge.ts"
+import * as telemetry from "./internal/telemetry.ts"
 import type { RateLimiter } from "./RateLimiter.ts"
 import type { Retry } from "./Retry.ts"
 import type { RetryBudget } from "./RetryBudget.ts"
@@ -104,7 +105,10 @@ export interface Registry {
    * clients in one process never share a metric.
    */
   readonly claim: (owner: string) => Effect.Effect<string, never, Scope.Scope>
-  /** Registers handles that have the same owner and name until the scope closes. */
+  /**
+   * Registers handles that have the same owner and name until the scope closes. The gauges of a policy go with the last handle of its kind
+   * and name.
+   */
   readonly register: (owner: string, name: string, handles: Handles) => Effect.Effect<void, never, Scope.Scope>
   /** The entries that match, in the order of registration. */
   readonly list: <K extends keyof Kinds = keyof Kinds>(filter?: Filter<K>) => Effect.Effect<ReadonlyArray<Entry<K>>>
@@ -180,7 +184,16 @@ export const make = (): Registry => {
   return {
     claim: (owner) => held(owners, () => free(owner), (name) => [name]),
     register: (owner, name, handles) =>
-      Effect.asVoid(held(entries, () => entriesOf(owner, name, handles), (made) => made, tell)),
+      Effect.contextWith((context: Context.Context<never>) =>
+        held(entries, () => entriesOf(owner, name, handles), (made) => made, (_tag, changed) => {
+          tell(_tag, changed)
+          if (_tag === "Added") return
+          // What takes a handle's place may be registered already, and has its gauges.
+          for (const { kind, name } of changed) {
+            if (select({ kind, name }).length === 0) telemetry.forget(kind, name, context)
+          }
+        })
+      ).pipe(Effect.asVoid),
     changes,
     list: (filter) => Effect.sync(() => select(filter ?? {})),
     find: (kind, name) => Effect.sync(() => select({ kind, name })[0]?.handle)

@@ -1,6 +1,6 @@
 import { CircuitBreaker, Registry, Retry } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, Metric, Scope, Stream } from "effect"
 
 describe("Registry", () => {
   it.effect("finds handles by owner, kind and name", () =>
@@ -34,6 +34,27 @@ describe("Registry", () => {
       assert.deepStrictEqual((yield* registry.list()).map(({ owner }) => owner), ["deepseek-2"])
       assert.strictEqual(yield* registry.claim("deepseek"), "deepseek")
     }))
+
+  it.effect("takes a policy's gauges away with the last handle of its name", () =>
+    Effect.gen(function*() {
+      const registry = Registry.make()
+      const [first, second] = [yield* Scope.make(), yield* Scope.make()]
+      for (const scope of [first, second]) {
+        const circuitBreaker = yield* CircuitBreaker.make({ name: "x" })
+        yield* circuitBreaker.shadow
+        yield* Scope.provide(registry.register("a", "x", { circuitBreaker }), scope)
+      }
+      const gauges = Effect.map(
+        Metric.snapshot,
+        (all) => all.filter(({ type }) => type === "Gauge").map(({ id }) => id)
+      )
+      const both = ["ballast_circuit_breaker_state", "ballast_circuit_breaker_shadow"]
+      assert.deepStrictEqual(yield* gauges, both)
+      yield* Scope.close(first, Exit.void)
+      assert.deepStrictEqual(yield* gauges, both)
+      yield* Scope.close(second, Exit.void)
+      assert.deepStrictEqual(yield* gauges, [])
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
 
   it.effect("tells what is there, then what comes and goes", () =>
     Effect.gen(function*() {

@@ -32,6 +32,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Function from "effect/Function"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
@@ -211,11 +212,23 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
   const clock = yield* Clock.Clock
   let accounts = new Map<string, Entry<E, E2>>()
 
-  const usableOf = ({ name }: Entry<E, E2>) => Metric.withAttributes(usable, { provider, account: name })
-  const keysOf = ({ name }: Entry<E, E2>) => Metric.withAttributes(keysUsable, { provider, account: name })
-  const told = (entry: Entry<E, E2>): void => {
-    usableOf(entry).updateUnsafe(isUsable(entry) ? 1 : 0, context)
-    keysOf(entry).updateUnsafe(entry.keys.filter(({ outage }) => outage === undefined).length, context)
+  /** Shows an account's state as long as its scope lives. A pool that takes the place of this one shows the same accounts. */
+  const show = (entry: Entry<E, E2>) => {
+    const showing = (gauge: typeof usable, value: () => number) =>
+      Effect.acquireRelease(
+        Effect.sync(() =>
+          Metric.registerUnsafe(Metric.withAttributes(gauge, { provider, account: entry.name }), context, {
+            get: () => ({ value: value() }),
+            update: Function.constVoid,
+            modify: Function.constVoid
+          })
+        ),
+        (registration) => Effect.sync(() => registration.remove())
+      )
+    return Effect.all([
+      showing(usable, () => isUsable(entry) ? 1 : 0),
+      showing(keysUsable, () => entry.keys.filter(({ outage }) => outage === undefined).length)
+    ]).pipe(Scope.provide(entry.scope))
   }
 
   /** Puts a key or an account out of use, and probes until it is back. */
@@ -230,7 +243,6 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
       if (place.outage !== undefined) return
       const since = yield* Clock.currentTimeMillis
       place.outage = { ...outage, since, nextProbe: since + base }
-      told(entry)
       yield* Effect.logWarning(`${provider}: ${words}`, { provider, account: entry.name, status: outage.status })
       // Not in the trace of the call that found it out: it has ended long before.
       const detached = Effect.updateContext(recover(entry, place, base, again), (_: Context.Context<never>) => context)
@@ -250,7 +262,6 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
       if (outage === undefined) return
       if (yield* Effect.orElseSucceed(again, () => false)) {
         place.outage = undefined
-        told(entry)
         return yield* Effect.logInfo(`${provider}: account ${entry.name} is back`, { provider, account: entry.name })
       }
       const next = Math.min(2 * wait, cap)
@@ -383,6 +394,7 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
       keys: [],
       outage: undefined
     }
+    yield* show(entry)
     return entry
   })
 
@@ -405,11 +417,8 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
       after.set(name, Object.assign(entry, { weight, keys: kept, outage }))
     }
     accounts = after
-    for (const entry of after.values()) told(entry)
     for (const entry of before.values()) {
       if (after.has(entry.name)) continue
-      Metric.removeUnsafe(usableOf(entry), context)
-      Metric.removeUnsafe(keysOf(entry), context)
       yield* Scope.close(entry.scope, Exit.void)
     }
     for (const key of left) {
@@ -437,7 +446,6 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
       for (const entry of accounts.values()) {
         entry.outage = undefined
         for (const key of entry.keys) key.outage = undefined
-        told(entry)
       }
     })
   }

@@ -136,6 +136,40 @@ describe("Router", () => {
       assert.deepStrictEqual(yield* told, [])
     }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
 
+  it.effect("shows the state of what is there, and of nothing else", () =>
+    Effect.gen(function*() {
+      const router = yield* Router.make({ settings, ...internet() })
+      yield* router.complete(request)
+      const shown = Effect.map(Metric.snapshot, (all) =>
+        new Set(all.flatMap(({ attributes = {}, id, type }) =>
+          type === "Gauge" ? [`${id} ${attributes["provider"] ?? attributes["name"]?.split("/", 1)[0]}`] : []
+        )))
+      const of = (provider: string) => [
+        `ballast_account_keys_usable ${provider}`,
+        `ballast_account_usable ${provider}`,
+        `ballast_adaptive_limit ${provider}`,
+        `ballast_circuit_breaker_state ${provider}`
+      ]
+      const ofDeepseek = Effect.map(shown, (all) =>
+        [...all].filter((one) =>
+          one.endsWith(" deepseek")
+        ).toSorted())
+      assert.deepStrictEqual(yield* ofDeepseek, of("deepseek"))
+
+      // Made again, the new one before the old.
+      const { ark, deepseek } = settings.providers
+      const { "*": toArk } = decode({
+        providers: { ark: { type: "openai", baseUrl: "https://ark.example" } },
+        models: { "*": { targets: [{ provider: "ark" }] } }
+      }).models
+      const moved = { ...deepseek!, baseUrl: "https://elsewhere.example" }
+      yield* router.update({ ...settings, providers: { ark: ark!, deepseek: moved } })
+      assert.deepStrictEqual(yield* ofDeepseek, of("deepseek"))
+
+      yield* router.update({ ...settings, providers: { ark: ark! }, models: { "*": toArk! } })
+      assert.deepStrictEqual(yield* ofDeepseek, [])
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
+
   it.effect("sends each model to its targets, under the target's name, and others to *", () =>
     Effect.gen(function*() {
       const net = internet()

@@ -1,4 +1,5 @@
 import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import type * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as CallInfo from "../CallInfo.ts"
@@ -290,6 +291,17 @@ export const makeAdapted = (name: string) => {
       Metric.withAttributes(adaptiveLimitChanges, { name, because }).updateUnsafe(1, fiber.context)
     }
   }
+}
+
+/** The gauges that show the state of a policy, by its kind in the registry. */
+const gauges: { readonly [kind: string]: ReadonlyArray<Metric.Metric<number, unknown>> } = {
+  adaptiveLimit: [adaptiveLimit],
+  circuitBreaker: [state, shadow]
+}
+
+/** Removes the gauges of a policy that is gone: they would show its last state for ever. */
+export const forget = (kind: string, name: string, context: Context.Context<never>): void => {
+  for (const gauge of gauges[kind] ?? []) Metric.removeUnsafe(Metric.withAttributes(gauge, { name }), context)
 }
 
 const storeErrors = Metric.counter("ballast_store_errors_total", {
