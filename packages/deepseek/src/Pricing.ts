@@ -11,6 +11,7 @@
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import type { Usage } from "@ballast/chat/Usage"
 import * as BigDecimal from "effect/BigDecimal"
+import * as DateTime from "effect/DateTime"
 import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -22,20 +23,29 @@ import * as PromptSize from "./PromptSize.ts"
 
 const isAmount = (text: string): boolean => /^\d{1,12}(\.\d{1,12})?$/.test(text)
 
+const expectedAmount = "an amount of at least 0 with at most 12 decimals"
+
 /** A number of money: exact where it is written as text, and what a file's number says otherwise. */
 const Amount = Schema.Union([Schema.String, Schema.Finite]).check(Schema.makeFilter(
   (amount) => isAmount(String(amount)),
-  { expected: "an amount of at least 0 with at most 12 decimals" }
+  { expected: expectedAmount }
 )).pipe(Schema.decodeTo(
   Schema.BigDecimal,
   SchemaTransformation.transform<BigDecimal.BigDecimal, string | number>({
     decode: (amount) => Option.getOrThrow(BigDecimal.fromString(String(amount))),
     encode: BigDecimal.format
   })
-))
+)).annotate({ settingExpected: expectedAmount })
 
-const Moment = Schema.String.check(Schema.makeFilter((text) => !Number.isNaN(Date.parse(text)), {
-  expected: "a date such as 2026-08-16T16:00:00Z"
+/** `Date` takes 30 February for 2 March, and a time without a zone for one of this machine's. */
+const isMoment = (text: string): boolean => {
+  const [, day, zone] = /^(\d{4}-\d\d-\d\d)(?:T[\d:.]+(Z|[+-]\d\d:\d\d))?$/.exec(text) ?? []
+  if (day === undefined || Number.isNaN(Date.parse(text))) return false
+  return (zone !== undefined || text === day) && DateTime.formatIsoDateUtc(DateTime.makeUnsafe(day)) === day
+}
+
+const Moment = Schema.String.check(Schema.makeFilter(isMoment, {
+  expected: "a day or a moment with its zone, such as 2026-08-16 or 2026-08-16T16:00:00Z"
 }))
 
 const perMillion = { unit: "per million tokens" }

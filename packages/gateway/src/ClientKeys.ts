@@ -136,14 +136,20 @@ export interface Options {
   readonly required?: boolean | undefined
 }
 
+/** Whether the calendar has a day: `Date` takes 30 February for 2 March. */
+const isDay = (text: string): boolean => {
+  const millis = Date.parse(`${text}T00:00:00Z`)
+  return !Number.isNaN(millis) && DateTime.formatIsoDateUtc(DateTime.makeUnsafe(millis)) === text
+}
+
 /**
- * A moment as in ISO 8601; a day is its beginning in UTC. Undefined for another text.
+ * A moment as in ISO 8601; a day is its beginning in UTC. Undefined for another text, and for a day that the calendar does not have.
  *
  * @category parsers
  * @since 0.1.0
  */
 export const parseTime = (text: string): number | undefined =>
-  /^\d{4}-\d{2}-\d{2}(?:$|T)/.test(text)
+  /^\d{4}-\d{2}-\d{2}(?:$|T)/.test(text) && isDay(text.slice(0, 10))
     ? Option.getOrUndefined(Option.map(DateTime.make(text), DateTime.toEpochMillis))
     : undefined
 

@@ -11,6 +11,7 @@ import type * as Pricing from "@ballast/deepseek/Pricing"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import { parseTime } from "./ClientKeys.ts"
 import { Rejection } from "./Rejection.ts"
 
 /**
@@ -47,7 +48,9 @@ export const read = (
   if (text === undefined) return Result.succeed(undefined)
   const [, amount, unit = ""] = /^(\d{1,6})([smh])$/.exec(text) ?? []
   const isDate = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/.test(text)
-  const until = amount === undefined ? isDate ? Date.parse(text) : NaN : now + Number(amount) * (units[unit] ?? NaN)
+  const until = amount === undefined
+    ? isDate ? parseTime(text) ?? NaN : NaN
+    : now + Number(amount) * (units[unit] ?? NaN)
   return until <= now + longest ? Result.succeed(until) : Result.fail(unreadable)
 }
 

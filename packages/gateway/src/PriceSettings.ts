@@ -44,6 +44,12 @@ export type Prices = typeof Prices.Type
 export const pricing = ({ currency, list, peakHours }: Prices): Pricing.Pricing =>
   Pricing.make({ currency, prices: list, peakHours })
 
+/** The currencies of all prices, where that of the settings is none of them. */
+export const otherCurrencies = ({ currency, list }: Prices): ReadonlyArray<string> | undefined => {
+  const known = new Set(["CNY", "USD", ...list.map(({ currency }) => currency)])
+  return known.has(currency) ? undefined : [...known]
+}
+
 /** Prices that name peak hours which are not there, by their place in the list. */
 export const unknownHours = (
   { list, peakHours }: Prices

@@ -135,7 +135,7 @@ export const clients = HttpApiGroup.make("clients", { topLevel: true }).add(
   HttpApiEndpoint.post("createClient", "/clients", {
     payload: NewClient,
     success: Made,
-    error: [Conflict, StoreDown]
+    error: [Conflict, WrongRequest, StoreDown]
   }),
   HttpApiEndpoint.post("rotateKey", "/clients/:name/rotate", {
     params,

@@ -100,6 +100,11 @@ describe("clients of a gateway", () => {
       const wrong = yield* post(clients, { name: "carol", limits: { concurrency: 0 } }, admin)
       assert.strictEqual(wrong.status, 400)
       assert.include(wrong.json.error.message, "limits.concurrency")
+      for (const expires of ["2020-01-01", "2031-02-30"]) {
+        const { json, status } = yield* post(clients, { name: "carol", expires }, admin)
+        assert.strictEqual(status, 400)
+        assert.match(json.error.message, /^expires: Expected a (time to come|day or a moment)/)
+      }
     }).pipe(gateway({ clientLimits: { requestsPerMinute: 1 } })))
 
   it.live("have addresses, an end and models in the settings", () =>

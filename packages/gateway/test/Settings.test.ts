@@ -132,6 +132,29 @@ const mistakes: ReadonlyArray<readonly [kind: string, yaml: string, message: str
     "ballast.yaml:2:10: clients.a b: expected a name of 1 to 64 letters, digits, _, . and -"
   ],
   [
+    "a currency without a price",
+    "prices: { currency: RMB }\nproviders: { a: { type: ollama } }\n",
+    "ballast.yaml:1:21: prices.currency: no price is in RMB; known: CNY, USD"
+  ],
+  [
+    "a price below nothing",
+    "prices:\n  list: [ { provider: a, model: m, currency: CNY, hit: 0, miss: -1, output: 2 } ]\n",
+    "ballast.yaml:2:65: prices.list[0].miss: found -1, expected an amount of at least 0 with at most 12 decimals"
+  ],
+  ...["2027-02-30", "2027-01-01T00:00:00"].map((from) =>
+    [
+      `a price from ${from} on`,
+      `prices:\n  list: [ { provider: a, model: m, currency: CNY, from: "${from}", hit: 0, miss: 1, output: 2 } ]\n`,
+      `ballast.yaml:2:57: prices.list[0].from: found "${from}", ` +
+      "expected a day or a moment with its zone, such as 2026-08-16 or 2026-08-16T16:00:00Z"
+    ] as const
+  ),
+  [
+    "a day that the calendar does not have",
+    "clients:\n  a: { keys: [ one ], expires: 2027-02-30 }\n",
+    "ballast.yaml:2:32: clients.a.expires: found \"2027-02-30\", expected a day or a moment such as 2027-01-31 or 2027-01-31T12:00:00Z"
+  ],
+  [
     "two centers",
     "center:\n  etcd: { url: \"http://a\" }\n  nacos: { url: \"http://b\" }\n",
     "ballast.yaml:2:3: center: expected one of nacos, apollo, etcd, redis"

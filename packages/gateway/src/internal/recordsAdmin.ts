@@ -78,6 +78,8 @@ export interface Options {
   readonly admin: Pick<Admin, "act">
 }
 
+const wrong = (message: string) => new WrongRequest({ error: { code: "invalid_request", message } })
+
 const inSettings = (name: string) =>
   new Conflict({
     error: { code: "conflict", message: `The client ${name} stands in the settings. Choose another name.` }
@@ -102,15 +104,14 @@ export const clients = ({ admin, clients, records }: Options) =>
       createClient: ({ payload: { expires, ...client } }) =>
         Effect.flatMap(CurrentAdmin, (by) =>
           withRecords(records, (records) =>
-            Object.hasOwn(clients(), client.name)
-              ? Effect.fail(inSettings(client.name))
-              : Effect.map(
-                records.clients.create(
-                  { ...client, expiresAt: expires === undefined ? undefined : parseTime(expires) },
-                  by
-                ),
-                made
-              ))),
+            Effect.gen(function*() {
+              if (Object.hasOwn(clients(), client.name)) return yield* inSettings(client.name)
+              const expiresAt = expires === undefined ? undefined : parseTime(expires)
+              if (expiresAt !== undefined && expiresAt <= (yield* Clock.currentTimeMillis)) {
+                return yield* wrong("expires: Expected a time to come")
+              }
+              return made(yield* records.clients.create({ ...client, expiresAt }, by))
+            }))),
       rotateKey: ({ params, payload: { overlap = defaultOverlap } }) =>
         Effect.flatMap(CurrentAdmin, (by) =>
           withRecords(records, (records) => Effect.map(records.clients.rotate(params.name, overlap, by), made))),
@@ -145,13 +146,11 @@ const rangeOf = ({ since, until }: Range) =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => {
     const from = (since === undefined ? undefined : parseWhen(since, now)) ?? now - 7 * day
     const to = (until === undefined ? undefined : parseWhen(until, now)) ?? now
-    return from < to ? Effect.succeed({ from, to, now }) : Effect.fail(
-      new WrongRequest({
-        error: {
-          code: "invalid_request",
-          message: "until: Expected a time after since, which is 7d where it is left out"
-        }
-      })
+    if (from < to) return Effect.succeed({ from, to, now })
+    return Effect.fail(
+      until === undefined
+        ? wrong("since: Expected a time before until, which is now where it is left out")
+        : wrong("until: Expected a time after since, which is 7d where it is left out")
     )
   })
 

@@ -67,10 +67,18 @@ const lists = ask(Schema.Array(RecordsApi.Client), showList)
 const makes = ask(RecordsApi.Made, showMade)
 const revokes = ask(RecordsApi.Client, ({ name }) => `${name} is revoked. Its keys no longer work.\n`)
 const left =
-  "Not deleted: its keys and limits; answers that clients share; answers in the memory of other gateways; rows that other processes have yet to write; runs of workflows; logs and spans.\n"
+  "Not deleted: its keys and limits; answers of shared caches that another client asked for first; answers in the memory of gateways with another database; rows that other processes have yet to write; runs of workflows; logs and spans.\n"
+
+/** A name that is misspelt has nothing, either. */
+const nothing = (client: string): string =>
+  `There was nothing of ${client}. Names that have calls: ballast usage --by client --since 90d.\n`
 
 const showForgotten = ({ answers, calls, client, feedback, spent, sums }: typeof RecordsApi.Forgotten.Type): string =>
   `Deleted of ${client}: ${calls} calls, ${sums} sums by hour and day, ${feedback} feedback; ${droppedOf(answers)}.\n${
+    calls + sums + feedback + spent + answers.exact + answers.semantic + (answers.store ?? 0) === 0
+      ? nothing(client)
+      : ""
+  }${
     spent === 0
       ? ""
       : `Kept until the month is over, for its budgets: what it spent on ${spent} ${

@@ -58,6 +58,10 @@ const notes = ({ total }: UsageReport.Report): string =>
     [total.unknown_price, "have no known price: their cost is not in the sums"]
   ].flatMap(([count, what]) => count === 0 ? [] : [`${count} calls ${what}.\n`]).join("")
 
+/** A name that is misspelt has no calls, either. */
+const noCalls = (of: string, by: string): string =>
+  `There are no calls${of}. Names that have some: ballast usage --by ${by}.\n`
+
 const showReport = (report: UsageReport.Report, paint: Paint): string => {
   const { by, from, rows, to, total } = report
   const amount = amountOf(report)
@@ -70,8 +74,9 @@ const showReport = (report: UsageReport.Report, paint: Paint): string => {
   ])
   const all = by.length === 0 ? [] : [["total", ...by.slice(1).map(() => ""), ...measuresOf(total), ""]]
   const lines = by.length === 0 ? [[...measuresOf(total), ""]] : [...body, ...all]
+  const told = total.calls === 0 ? noCalls("", "client,model,provider,arm") : notes(report)
   return `${timeOf(from)} to ${timeOf(to)} UTC\n\n${table([...head, amount.title], lines)}${
-    notes(report) === "" ? "" : `\n${paint("dim", notes(report).trimEnd())}\n`
+    told === "" ? "" : `\n${paint("dim", told.trimEnd())}\n`
   }`
 }
 
@@ -181,7 +186,9 @@ const showComparison = ({ a, b, calls, from, measures, to }: Comparison.Comparis
         plain(verdict)
       ])
     )
-  }\nBehind a value: its 95 % confidence interval.\n`
+  }\nBehind a value: its 95 % confidence interval.\n${calls.a === 0 ? noCalls(` of ${plain(a)}`, "arm") : ""}${
+    calls.b === 0 ? noCalls(` of ${plain(b)}`, "arm") : ""
+  }`
 
 const comparisons = ask(Comparison.Comparison, showComparison)
 

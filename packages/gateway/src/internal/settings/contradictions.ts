@@ -44,6 +44,7 @@ export const contradictions = (settings: GatewaySettings): ReadonlyArray<Problem
       ["deepseek", ...Object.keys(settings.prices.peakHours)].join(", ")
     }`
   })),
+  ...currencyProblems(settings),
   ...Object.entries(settings.models).flatMap(([name, { policies: own }]) => {
     const issue = PolicySettings.withoutLimit(settings.policies, own)
     return issue === undefined ? [] : [{ path: ["models", name, "policies", "rateLimit"], issue }]
@@ -55,6 +56,16 @@ export const contradictions = (settings: GatewaySettings): ReadonlyArray<Problem
     issue: message
   }))
 ]
+
+/** Budgets are kept in one currency: no call could be compared with them. What local models cost is in any. */
+const currencyProblems = (settings: GatewaySettings): ReadonlyArray<Problem> => {
+  const known = PriceSettings.otherCurrencies(settings.prices)
+  const { providers } = routing(settings)
+  return known === undefined || Object.values(providers).every(({ type }) => type === "local") ? [] : [{
+    path: ["prices", "currency"],
+    issue: `no price is in ${settings.prices.currency}; known: ${known.join(", ")}`
+  }]
+}
 
 /** A place for files that is none. */
 const filesProblems = (settings: GatewaySettings): ReadonlyArray<Problem> => {
