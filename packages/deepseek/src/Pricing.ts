@@ -93,7 +93,7 @@ export type Price = typeof Price.Type
 export interface Options {
   /** Prices that come before the built-in ones; of several that fit a call, the first counts. Default none. */
   readonly prices?: ReadonlyArray<Price> | undefined
-  /** Peak hours by name, beside `deepseek`'s or in their place. */
+  /** Peak hours by name, beside `deepseek`'s or in their place; holidays of these come beside those that are built in. */
   readonly peakHours?: Readonly<Record<string, PeakHours.PeakHours>> | undefined
   /** The currency of prices that are known in several. Default CNY. */
   readonly currency?: string | undefined
@@ -236,7 +236,7 @@ const millionths = (tokens: number): BigDecimal.BigDecimal =>
  */
 export const make = (options: Options = {}): Pricing => {
   const { currency = "CNY", peakHours, prices = [] } = options
-  const hours: Readonly<Record<string, PeakHours.PeakHours>> = { deepseek: PeakHours.deepSeek, ...peakHours }
+  const hours: Readonly<Record<string, PeakHours.PeakHours>> = { ...peakHours, deepseek: deepSeekHours(peakHours) }
   const all = [...prices, ...decodePrices(builtIn.deepSeek)]
   const revision = revisionOf(all, hours)
   const rules = new Map<string, Array<Rule>>()
@@ -298,6 +298,14 @@ export const make = (options: Options = {}): Pricing => {
     nextOffPeak: (call) =>
       priced(call, ({ hours }) => hours === undefined ? call.at : PeakHours.nextOffPeak(hours, call.at))
   }
+}
+
+/** Years of holidays that are given come beside those that are built in. */
+const deepSeekHours = (given: Options["peakHours"] = {}): PeakHours.PeakHours => {
+  const { deepseek = PeakHours.deepSeek } = given
+  return deepseek.holidays === undefined
+    ? deepseek
+    : { ...deepseek, holidays: { ...PeakHours.deepSeek.holidays, ...deepseek.holidays } }
 }
 
 const keyOf = ({ model, provider }: { readonly provider: string; readonly model: string }): string =>

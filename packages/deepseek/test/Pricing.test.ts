@@ -46,6 +46,23 @@ describe("PeakHours", () => {
     assert.isTrue(PeakHours.at({ ...PeakHours.deepSeek, countWorkdays: true }, moment("2026-10-10T02:00:00Z")).isPeak)
   })
 
+  it("keep the holidays that are built in when those of another year are given", () => {
+    const { holidays: _, ...without } = PeakHours.deepSeek
+    const at = (text: string, holidays: PeakHours.PeakHours["holidays"]) => {
+      const pricing = Pricing.make({
+        peakHours: { deepseek: holidays === undefined ? without : { ...without, holidays } }
+      })
+      const call = { provider: "deepseek", model: "deepseek-flash", at: moment(text) }
+      const { isCertain, isPeak } = Result.getOrThrow(pricing.cost(usage, call))
+      return { isPeak, isCertain }
+    }
+    const next = { "2027": { holidays: ["01-01"] } }
+    assert.deepStrictEqual(at("2026-10-01T02:00:00Z", next), { isPeak: false, isCertain: true })
+    assert.deepStrictEqual(at("2027-01-01T02:00:00Z", next), { isPeak: false, isCertain: true })
+    assert.deepStrictEqual(at("2026-10-01T02:00:00Z", { "2026": { holidays: [] } }), { isPeak: true, isCertain: true })
+    assert.deepStrictEqual(at("2026-10-01T02:00:00Z", undefined), { isPeak: true, isCertain: true })
+  })
+
   it("hold in a year whose holidays are not known, and say so", () => {
     const at = (text: string) => PeakHours.at(PeakHours.deepSeek, moment(text))
     assert.deepStrictEqual(at("2031-10-01T02:00:00Z"), { isPeak: true, isKnown: false })

@@ -3,7 +3,8 @@
  *
  * A call is priced by the moment at which its request came, or to which it was put off, by the provider's name, else by its type; answers of the simulator are priced
  * as DeepSeek's. An answer from the cache costs nothing, and saves what its call would have cost now. A local model costs nothing, unless it has a price. Any other model without a price is counted, and
- * costs neither nothing nor anything.
+ * costs neither nothing nor anything. Calls at the peak price because the holidays of their year are not known are counted, and the first of a
+ * provider and a year is a warning in the log.
  *
  * @since 0.1.0
  */
@@ -13,6 +14,7 @@ import * as PromptSize from "@ballast/deepseek/PromptSize"
 import * as Settings from "@ballast/settings/Settings"
 import * as BigDecimal from "effect/BigDecimal"
 import type * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Result from "effect/Result"
@@ -123,8 +125,19 @@ export const noTokens = { prompt_tokens: 0, completion_tokens: 0 }
 export const make = Effect.fnUntraced(function*(
   settings: Settings.Setting<GatewaySettings>
 ): Effect.fn.Return<Costs, never, Scope.Scope> {
+  const log = Effect.runSyncWith(yield* Effect.context<never>())
   let current = yield* settings.current
   let pricing = byName(current)
+  const told = new Set<string>()
+  const tellUncertain = (provider: string, at: number): void => {
+    const { year } = DateTime.toPartsUtc(DateTime.makeUnsafe(at))
+    const key = `${provider} ${year}`
+    if (told.has(key)) return
+    told.add(key)
+    const message =
+      "public holidays of this year are not known, so calls are at the peak price; add the year to prices.peakHours"
+    log(Effect.logWarning(message, { provider, year }))
+  }
   yield* Settings.follow(settings, (next) =>
     Effect.sync(() => {
       current = next
@@ -189,6 +202,7 @@ export const make = Effect.fnUntraced(function*(
         const cost = pricing.cost(usage, { provider, model, at })
         exchange.cost = Result.getOrUndefined(cost)
         exchange.unpriced = Result.isFailure(cost)
+        if (exchange.cost?.isCertain === false) tellUncertain(provider, at)
       }
     }
   }

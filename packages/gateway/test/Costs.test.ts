@@ -138,6 +138,36 @@ describe("costs", () => {
     }
   )
 
+  layer(
+    gateway({
+      settings: {
+        providers: { near: simulator },
+        models: { "*": { targets: [{ provider: "near" }] } },
+        prices: {
+          list: [{ provider: "near", model: "*", currency: "CNY", hit: 0, miss: 1, output: 2, peakHours: "always" }],
+          peakHours: {
+            always: {
+              timeZone: "Asia/Shanghai",
+              days: ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"],
+              windows: [{ from: "00:00", to: "24:00" }],
+              holidays: { "2000": { holidays: [] } }
+            }
+          }
+        }
+      }
+    }),
+    { excludeTestServices: true }
+  )("without the holidays of the year", (it) => {
+    it.effect("are told in the log once", () =>
+      Effect.gen(function*() {
+        const { log, url } = yield* Running
+        yield* Effect.all([post(url + chat, hello), post(url + chat, hello)])
+        const warnings = log.filter(({ level, message }) => level === "warn" && /public holidays/.test(String(message)))
+        assert.strictEqual(warnings.length, 1)
+        assert.strictEqual(warnings[0]?.["provider"], "near")
+      }))
+  })
+
   it.effect("a deferred call waits for the end of peak hours, at most until its time", () =>
     Effect.gen(function*() {
       const place = { provider: "deepseek", model: "deepseek-flash" }
