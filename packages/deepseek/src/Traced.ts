@@ -11,6 +11,7 @@ import type { ChatCompletion } from "@ballast/chat/ChatCompletion"
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as Fault from "@ballast/chat/Fault"
+import * as Native from "@ballast/chat/Native"
 import type { Usage } from "@ballast/chat/Usage"
 import * as CallInfo from "@ballast/resilience/CallInfo"
 import * as Layered from "@ballast/resilience/Layered"
@@ -70,7 +71,14 @@ const callerOf = (fiber: Fiber.Fiber<unknown, unknown>): Caller => ({
   context: fiber.context
 })
 
-const nameOfCall = (request: ChatRequest): string => `chat ${GenAi.modelName(request.model)}`
+/** Operations by OpenTelemetry's names. */
+const operationOf = (request: ChatRequest): string => {
+  const protocol = Native.of(request)?.protocol
+  if (protocol === undefined) return "chat"
+  return protocol === "embeddings" ? "embeddings" : protocol === "completions" ? "text_completion" : "chat"
+}
+
+const nameOfCall = (request: ChatRequest): string => `${operationOf(request)} ${GenAi.modelName(request.model)}`
 
 /** A request that was only passed on may have anything in the place of a number. */
 const numberOf = (value: unknown): number | undefined => typeof value === "number" ? value : undefined
@@ -87,7 +95,7 @@ const labelsOf = ({ model, name, provider }: Options): CallMetrics.Labels => ({
 })
 
 /**
- * One span for each call, `chat <model>`, with OpenTelemetry's attributes of generative AI, and the metrics of calls.
+ * One span for each call, `chat <model>` (`embeddings`, `text_completion` for what is none), with OpenTelemetry's attributes of generative AI, and the metrics of calls.
  *
  * @category combinators
  * @since 0.1.0
@@ -96,7 +104,6 @@ export const call = (options: Options): Traced => {
   const labels = labelsOf(options)
   const metrics = callMetrics(labels)
   const always = {
-    [Attribute.operationName]: "chat",
     [Attribute.providerName]: labels.provider,
     [Attribute.name]: labels.name
   }
@@ -109,11 +116,13 @@ export const call = (options: Options): Traced => {
     content: Content.Content | undefined
   ): void => {
     const { model } = request
+    const operation = operationOf(request)
     const max = numberOf(request.max_tokens)
     const temperature = numberOf(request.temperature)
     const topP = numberOf(request.top_p)
     // Not of the request itself, which may be large.
     SpanAttributes.later(span, () => ({
+      [Attribute.operationName]: operation,
       ...always,
       [Attribute.requestModel]: GenAi.modelName(model),
       [Attribute.requestStream]: stream,

@@ -4,6 +4,7 @@ import { Simulator } from "@ballast/simulator"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { apiKey, client, service } from "./support/simulated.ts"
+import { recorded } from "./support/spans.ts"
 
 const harbour = Provider.make({
   name: "harbour",
@@ -28,6 +29,14 @@ describe("embeddings", () => {
       assert.deepStrictEqual(embeddings.map(({ vector }) => vector.length), [32, 32, 32])
       assert.isAbove(similar(ship!, left!), similar(ship!, apples!))
       assert.isAbove(usage.inputTokens ?? 0, 0)
+    }).pipe(Effect.provide(service())))
+
+  it.effect("have spans of their own operation", () =>
+    Effect.gen(function*() {
+      const model = yield* ChatEmbeddingModel.make(yield* source, { model: "m" })
+      const { spans } = yield* recorded(model.embed("a ship"))
+      const call = spans.find(({ name }) => name === "embeddings m")
+      assert.strictEqual(call?.attributes.get("gen_ai.operation.name"), "embeddings")
     }).pipe(Effect.provide(service())))
 
   it.effect("are asked for together, in requests of a bounded size", () =>

@@ -245,9 +245,9 @@ const fieldsOf = (exchange: Exchange, began: number, millis: number) => {
 
 const log = (exchange: Exchange, began: number, millis: number, quiet: boolean) => {
   const fields = fieldsOf(exchange, began, millis)
-  if (exchange.status >= 500 || (exchange.error !== undefined && exchange.status < 400)) {
-    return Effect.logWarning("request", fields)
-  }
+  // An answer that broke off, unless the caller went away.
+  const isBroken = exchange.error !== undefined && exchange.status < 400 && exchange.fault !== "caller"
+  if (exchange.status >= 500 || isBroken) return Effect.logWarning("request", fields)
   return quiet ? Effect.logDebug("request", fields) : Effect.logInfo("request", fields)
 }
 

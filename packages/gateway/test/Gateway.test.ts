@@ -886,6 +886,8 @@ describe("Gateway", () => {
           yield* eventually(Effect.sync(() => log.some((line) => line["request_id"] === "left")))
           const line = log.find((line) => line["request_id"] === "left")!
           assert.deepStrictEqual([line["status"], line["error"]], [200, "client_closed_request"])
+          // Callers may do so: no line of trouble.
+          assert.strictEqual(line["level"], "info")
         }))
     }
   )

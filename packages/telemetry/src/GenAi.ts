@@ -8,7 +8,8 @@
  */
 
 /**
- * Attributes of the span that covers one call, with all its attempts. Its name is `chat <model>`, its kind `client`.
+ * Attributes of the span that covers one call, with all its attempts. Its name is `chat <model>`, or
+ * that of another operation before the model; its kind is `client`.
  *
  * @category attributes
  * @since 0.1.0
