@@ -59,7 +59,7 @@ describe("Undici", () => {
         assert.match(response.headers["x-seen"] ?? "", /^multipart\/form-data; boundary=/)
       }))
 
-    it.live("keep no large body once the response has begun", () =>
+    it.live("keep no body of more than 4 KiB once the response has begun", () =>
       Effect.gen(function*() {
         const seen: Array<string> = []
         const url = yield* serve((request, response) => {
@@ -73,7 +73,7 @@ describe("Undici", () => {
         const http = yield* client()
         /** Begins to read a stream, and gives its request's bytes in a way that does not keep them. */
         const begin = Effect.gen(function*() {
-          const bytes = new Uint8Array(100_000)
+          const bytes = new Uint8Array(5_000)
           const response = yield* http.post(url, { body: HttpBody.uint8Array(bytes, "text/plain") })
           const pull = yield* Stream.toPull(response.stream)
           yield* pull
@@ -84,7 +84,7 @@ describe("Undici", () => {
           yield* Effect.promise(() => new Promise(setImmediate))
           collect()
         }
-        assert.deepStrictEqual(seen, ["100000 100000"])
+        assert.deepStrictEqual(seen, ["5000 5000"])
         assert.isDefined(pull)
       }))
 
