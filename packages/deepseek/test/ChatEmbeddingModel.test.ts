@@ -33,11 +33,11 @@ describe("embeddings", () => {
 
   it.effect("have spans of their own operation", () =>
     Effect.gen(function*() {
-      const model = yield* ChatEmbeddingModel.make(yield* source, { model: "m" })
+      const model = yield* ChatEmbeddingModel.make(yield* DeepSeek.DeepSeek, { model: "m" })
       const { spans } = yield* recorded(model.embed("a ship"))
       const call = spans.find(({ name }) => name === "embeddings m")
       assert.strictEqual(call?.attributes.get("gen_ai.operation.name"), "embeddings")
-    }).pipe(Effect.provide(service())))
+    }).pipe(Effect.provide(client({}, { provider: harbour }))))
 
   it.effect("are asked for together, in requests of a bounded size", () =>
     Effect.gen(function*() {
