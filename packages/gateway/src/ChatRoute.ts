@@ -265,6 +265,7 @@ const stream = (
           exchange.firstAt = clock.currentTimeMillisUnsafe()
           begun()
         }
+        exchange.items = (exchange.items ?? 0) + chunks.length
         let text = ""
         for (const chunk of chunks) {
           if (chunk.usage == null) text += events.chunk(chunk)

@@ -242,12 +242,18 @@ export const make = Effect.fnUntraced(
 
 const zero = BigDecimal.make(0n, 0)
 
-/** What counts as spent: the cost; the bound where a whole answer tells no usage; the prompt, which is known to be billed, where it broke off. */
-const spentBy = ({ cost, error, firstAt, place }: Exchange, isWhole: boolean, bound: Bound) => {
+/**
+ * What counts as spent: the cost; the bound where a whole answer tells no usage; where it broke off, the prompt and a token for each item that
+ * came, since they are billed.
+ */
+const spentBy = ({ call, cost, error, items = 0, place }: Exchange, isWhole: boolean, bound: Bound) => {
   if (cost !== undefined) return cost.total
   if (place?.cache?.state === "hit" || place?.cache?.state === "stale") return zero
   if (isWhole && error === undefined) return bound.most
-  return firstAt === undefined ? zero : bound.prompt
+  const isUnderWay = call !== undefined && call.attempts > 0 && call.failure === undefined
+  if (items === 0 && !isUnderWay) return zero
+  const begun = BigDecimal.sum(bound.prompt, BigDecimal.multiply(bound.token, BigDecimal.fromBigInt(BigInt(items))))
+  return BigDecimal.min(begun, bound.most)
 }
 
 const refused = ({ began, client }: Exchange, error: Budgets.Exceeded | Budgets.BudgetsDown): Rejection =>

@@ -34,8 +34,10 @@ import { type GatewaySettings, placesOf, routing, targetsOf } from "./Settings.t
 export interface Bound {
   /** The most: no cache hit, a token for each byte of the prompt, the longest answer. */
   readonly most: BigDecimal.BigDecimal
-  /** Its prompt, as it is estimated. */
+  /** Its prompt, as it is estimated, with what each call costs. */
   readonly prompt: BigDecimal.BigDecimal
+  /** One token of its answer. */
+  readonly token: BigDecimal.BigDecimal
 }
 
 /**
@@ -154,7 +156,7 @@ export const make = Effect.fnUntraced(function*(
           pricing.cost(noTokens, { provider: local, model, at }),
           new Pricing.UnknownPrice({ provider: local, model })
         ),
-        ({ total }) => ({ most: total, prompt: zero })
+        ({ total }) => ({ most: total, prompt: zero, token: zero })
       ),
     bound: (request, at) => {
       const { model } = request
@@ -164,7 +166,8 @@ export const make = Effect.fnUntraced(function*(
       )
       for (const target of placesOf(routing(current), model)) {
         const asked = { ...request, model: target.model ?? model }
-        const costOf = (promptTokens: number) =>
+        const shortest = { ...asked, max_tokens: 1, n: 1 }
+        const costOf = (promptTokens: number, asked: ChatRequest) =>
           comparable(
             Result.map(
               pricing.estimate(asked, { provider: target.provider, at, promptTokens }),
@@ -173,8 +176,12 @@ export const make = Effect.fnUntraced(function*(
             new Pricing.UnknownPrice({ provider: target.provider, model: asked.model })
           )
         const cost = Result.map(
-          Result.all([costOf(most), costOf(estimated)]),
-          ([{ total }, { parts }]): Bound => ({ most: total, prompt: parts.miss })
+          Result.all([costOf(most, asked), costOf(estimated, shortest)]),
+          ([{ total }, { parts: { call, miss, output, reasoning } }]): Bound => ({
+            most: total,
+            prompt: BigDecimal.sum(miss, call),
+            token: BigDecimal.sum(output, reasoning)
+          })
         )
         if (Result.isFailure(cost)) return cost
         if (Result.isFailure(dearest) || BigDecimal.isGreaterThan(cost.success.most, dearest.success.most)) {

@@ -1,10 +1,10 @@
 import type { ChatRequest } from "@ballast/chat"
 import { Pricing } from "@ballast/deepseek"
 import { Budgets, ClientLimits, type Exchange, type Limits } from "@ballast/gateway"
-import { RateLimiterStore } from "@ballast/resilience"
+import { CallInfo, RateLimiterStore } from "@ballast/resilience"
 import { NodeRedis } from "@effect/platform-node"
 import { assert, describe, it, layer } from "@effect/vitest"
-import { BigDecimal, Context, Effect, Exit, Layer, Result } from "effect"
+import { BigDecimal, Context, Effect, Exit, Layer, Result, Scope } from "effect"
 import * as RedisServer from "../../../test/support/RedisServer.ts"
 import { hello, layer as gateway, post, Running, send } from "./harness.ts"
 
@@ -180,6 +180,42 @@ describe("limits of clients", () => {
         assert.strictEqual((yield* Effect.flip(admit(2))).case, "ClientLimited")
       }))
       yield* Effect.scoped(admit(1))
+    }))
+
+  it.effect("count of an answer that broke off the prompt, and a token for each item that came", () =>
+    Effect.gen(function*() {
+      const amount = (units: bigint) => BigDecimal.make(units, 0)
+      const bound = () => Result.succeed({ most: amount(1000n), prompt: amount(100n), token: amount(2n) })
+      const settled: Array<string> = []
+      const settle = (cost: BigDecimal.BigDecimal) => Effect.sync(() => void settled.push(BigDecimal.format(cost)))
+      const limits = yield* ClientLimits.make({
+        others: () => undefined,
+        costs: { bound, run: bound },
+        budgets: { reserve: () => Effect.succeed({ used: { period: "day", share: 0 }, settle }) }
+      })
+      const client = { name: "poor", labels: {}, limits: { budget: { day: 1 } } }
+      const ended = (exit: Exit.Exit<void>, made: Partial<Exchange.Exchange>) =>
+        Effect.scopedWith((scope) =>
+          Effect.gen(function*() {
+            const own = yield* Scope.fork(scope)
+            yield* Scope.provide(own)(limits.spend({ ...exchange, client, ...made }, asked) ?? Effect.void)
+            yield* Scope.close(own, exit)
+            return settled.pop()
+          })
+        )
+      const call = { ...CallInfo.make(), attempts: 1 }
+      const left = Exit.interrupt()
+      assert.strictEqual(yield* ended(Exit.void, { call }), "1000")
+      assert.strictEqual(yield* ended(left, { call, firstAt: 1, items: 7 }), "114")
+      assert.strictEqual(yield* ended(left, { call, firstAt: 1, items: 700 }), "1000")
+      assert.strictEqual(yield* ended(left, { call }), "100")
+      assert.strictEqual(yield* ended(Exit.void, { call, error: "deadline_exceeded" }), "100")
+      // The service refused it, or was not asked.
+      assert.strictEqual(
+        yield* ended(Exit.void, { call: { ...call, failure: "Overloaded" }, error: "overloaded" }),
+        "0"
+      )
+      assert.strictEqual(yield* ended(left, { call: CallInfo.make() }), "0")
     }))
 
   it.effect("go on when the same limits are read anew", () =>

@@ -49,6 +49,8 @@ export interface Exchange {
   budgetWarning?: string
   /** Whether it has usage, and no price is known for it. */
   unpriced?: boolean
+  /** How many items of a streamed answer have come. */
+  items?: number
   /** When the answer's first items came, in milliseconds of the clock. */
   firstAt?: number
   /** What the call would have cost without the cache. */
