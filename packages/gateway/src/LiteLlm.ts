@@ -2,7 +2,7 @@
  * Settings from the configuration of a LiteLLM proxy, with a list of what has no counterpart.
  *
  * Deployments of one service become one provider, whose accounts are told apart by their keys; a group of deployments becomes a model with
- * a target for each; fallbacks become failover; the cache and the database are taken over. References to the environment stay references. What speaks another API than OpenAI's is
+ * a target for each; fallbacks become failover; costs of tokens become prices; the cache and the database are taken over. References to the environment stay references. What speaks another API than OpenAI's is
  * left out and listed.
  *
  * @see {@link https://docs.litellm.ai/docs/proxy/config_settings} for the format
@@ -38,6 +38,13 @@ const Params = Schema.Struct({
 })
 
 const Deployment = Schema.Struct({ model_name: Schema.String, litellm_params: Params })
+
+/** In USD for a token. */
+const Costs = Schema.Struct({
+  input_cost_per_token: Schema.Finite,
+  output_cost_per_token: Schema.Finite,
+  cache_read_input_token_cost: optionalNumber
+})
 
 const map = Schema.Record(Schema.String, Schema.Unknown)
 
@@ -112,6 +119,16 @@ interface Target {
   weight?: number
 }
 
+/** In USD for a million tokens. */
+interface Price {
+  readonly provider: string
+  readonly model: string
+  readonly currency: "USD"
+  readonly hit: number
+  readonly miss: number
+  readonly output: number
+}
+
 interface Cache {
   readonly timeToLive?: string
   readonly shared: true
@@ -139,6 +156,9 @@ const read = new Set(["model", "api_base", "api_key", "weight", "rpm", "tpm", "m
 
 const seconds = (value: number): string => `${Math.round(value * 1000)}ms`
 
+/** Without what binary fractions add. */
+const ofMillion = (cost: number): number => Number((cost * 1e6).toPrecision(12))
+
 const unslashed = (url: string): string => url.replace(/\/+$/, "")
 
 /** Of Ollama's own API LiteLLM is told, of OpenAI's one we are. */
@@ -151,11 +171,14 @@ const isNumber = (value: unknown): value is number => typeof value === "number" 
 
 const isText = (value: unknown): value is string => typeof value === "string"
 
+type Section = Readonly<Record<string, unknown>>
+
 /** The parts of a configuration, and which of them were read. */
 class Reading {
   readonly notes: Array<string> = []
   readonly providers: Record<string, Provider> = {}
   readonly models: Record<string, Model> = {}
+  readonly prices: Array<Price> = []
 
   note(where: string, what: string): void {
     this.notes.push(`${where}: ${what}`)
@@ -205,7 +228,7 @@ class Reading {
     }
     const account = key === undefined ? undefined : this.account(provider, key)
     this.target(where, name, providerName, account, asked, params)
-    this.rest(where, given["litellm_params"], given["model_info"])
+    this.rest(where, given, this.price(providerName, asked, given))
     if (params.rpm != null || params.tpm != null) {
       this.note(
         where,
@@ -249,11 +272,30 @@ class Reading {
     else same.weight = (same.weight ?? 1) + (made.weight ?? 1)
   }
 
+  /** Whether its costs are taken over: both of input and of output are needed. */
+  price(provider: string, model: string, { litellm_params: params, model_info: info }: Section): boolean {
+    const costs = Option.getOrUndefined(
+      Schema.decodeUnknownOption(Costs)({ ...Object(info), ...Object(params) })
+    )
+    if (costs === undefined) return false
+    const { cache_read_input_token_cost: hit, input_cost_per_token: miss, output_cost_per_token: output } = costs
+    const isKnown = this.prices.some((price) => price.provider === provider && price.model === model)
+    if (!isKnown) {
+      const currency = "USD"
+      const price = { hit: ofMillion(hit ?? miss), miss: ofMillion(miss), output: ofMillion(output) }
+      this.prices.push({ provider, model, currency, ...price })
+    }
+    return true
+  }
+
   /** Lists what is not read of a deployment. */
-  rest(where: string, params: unknown, info: unknown): void {
+  rest(where: string, { litellm_params: params, model_info: info }: Section, isPriced: boolean): void {
+    const isRead = (key: string) => isPriced && Object.hasOwn(Costs.fields, key)
     const left = [
-      ...Object.keys(params ?? {}).filter((key) => !read.has(key)).map((key) => `litellm_params.${key}`),
-      ...Object.keys(info ?? {}).map((key) => `model_info.${key}`)
+      ...Object.keys(params ?? {}).filter((key) => !read.has(key) && !isRead(key)).map((key) =>
+        `litellm_params.${key}`
+      ),
+      ...Object.keys(info ?? {}).filter((key) => !isRead(key)).map((key) => `model_info.${key}`)
     ]
     if (left.length > 0) this.note(where, `no counterpart: ${left.join(", ")}`)
   }
@@ -305,8 +347,6 @@ class Reading {
     }
   }
 }
-
-type Section = Readonly<Record<string, unknown>>
 
 /** Its Redis as a URL, where its host is named. */
 const redisOf = ({ host, password, port, url }: Section): string | undefined => {
@@ -421,6 +461,7 @@ export const convert = (text: string): Imported | string => {
       "tables of its own are made there; LiteLLM's keys and spend are not read"
     )
   }
+  reading.note("prices", "they and the budgets of clients are in USD, as in LiteLLM; without prices.currency, in CNY")
   const key = isText(master_key) ? textOf(master_key) : undefined
   const left = [
     ...Object.keys(general).map((name) => `general_settings.${name}`),
@@ -433,6 +474,7 @@ export const convert = (text: string): Imported | string => {
     ...(redis === undefined ? undefined : { redis: { url: redis } }),
     providers: reading.providers,
     models: reading.models,
+    prices: { currency: "USD", ...(reading.prices.length === 0 ? undefined : { list: reading.prices }) },
     ...(isEmpty(policies) ? undefined : { policies })
   }
   return { yaml: stringify(settings, { lineWidth: 0, aliasDuplicateObjects: false }), notes: reading.notes }

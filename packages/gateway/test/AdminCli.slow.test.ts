@@ -129,10 +129,9 @@ describe("ballast import", () => {
     await expect(imported.yaml).toMatchFileSnapshot("./litellm/team.ballast.yaml")
     assert.deepStrictEqual(imported.notes, [
       "model_list[0] (flash): rpm and tpm are taken as weights only; limits of calls are in policies.rateLimit, for all targets",
-      "model_list[1] (flash): no counterpart: model_info.id",
+      "model_list[1] (flash): no counterpart: model_info.id, model_info.input_cost_per_token",
       "model_list[1] (flash): rpm and tpm are taken as weights only; limits of calls are in policies.rateLimit, for all targets",
       "model_list[2] (flash): its api_key stands in the file as it is; better put it into the environment: ${env:NAME}",
-      "model_list[2] (flash): no counterpart: litellm_params.input_cost_per_token",
       "model_list[2] (flash): rpm and tpm are taken as weights only; limits of calls are in policies.rateLimit, for all targets",
       "model_list[4] (claude): anthropic is not a service that speaks OpenAI's API; left out",
       "litellm_settings.cache: all clients get each other's answers, as in LiteLLM; take shared out to keep them apart",
@@ -140,6 +139,7 @@ describe("ballast import", () => {
       "router_settings.fallbacks: there is no model gone; left out",
       "no counterpart: litellm_settings.drop_params, router_settings.allowed_fails",
       "general_settings.database_url: tables of its own are made there; LiteLLM's keys and spend are not read",
+      "prices: they and the budgets of clients are in USD, as in LiteLLM; without prices.currency, in CNY",
       "no counterpart: environment_variables"
     ])
   })
