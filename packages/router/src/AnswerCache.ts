@@ -9,6 +9,9 @@
  * These calls go past it: those with `cache-control: no-store`, with a `temperature` above the bound, and with a forced tool. `cache-control:
  * no-cache` asks anew, and keeps the new answer.
  *
+ * Beside an answer stands who was the first to ask, by whom it can be purged where it is shared. Of those who share a call, who made it accounts for
+ * it (`miss`), or another when that one has left before its end; for all others it is a `hit`.
+ *
  * What happened stands in the call's `RouteInfo`. The counts are those of `Cache` of `@ballast/resilience`.
  *
  * @since 0.1.0
