@@ -19,7 +19,7 @@ export interface Answer {
 export const fromAnswer = (answer: Answer, now: number): ChatError.ChatError => {
   const { body, status } = answer
   if (status < 400) return malformed("no answer", answer)
-  const said = stated(parse(body), true)
+  const said = stated(parse(body) ?? parse(eventIn(body)), true)
   if (said !== undefined) return fromSaid(said, answer, now)
   if (isPage(body)) return make(answer, now, { detail: titleOf(body) ?? body })
   // Plain text may mean something where the service refuses; what a proxy says of a failure does not.
@@ -61,6 +61,10 @@ const parse = (body: string): unknown => {
     return undefined
   }
 }
+
+/** The data of an event in the place of a body: some services that were asked for a stream answer so, whatever the status. */
+const eventIn = (body: string): string =>
+  /^(?:(?:id|event|retry)?:[^\n]{0,200}\n){0,4}data: ?(\{[^\n]*\})/.exec(cut(body))?.[1] ?? ""
 
 const fromSaid = ({ codes, message }: Stated, answer: Answer, now: number): ChatError.ChatError =>
   message === undefined

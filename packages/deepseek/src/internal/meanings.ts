@@ -9,6 +9,11 @@
  * MS https://www.alibabacloud.com/help/en/model-studio/error-code (Alibaba Model Studio) · OR https://openrouter.ai/docs/api/errors
  * (OpenRouter) · GLM https://docs.bigmodel.cn/cn/api/api-code (Zhipu) · MM https://platform.minimax.io/docs/api-reference/errorcode
  * (MiniMax) · ONE https://github.com/songquanpeng/one-api · VLLM https://github.com/vllm-project/vllm ·
+ * ANT https://docs.claude.com/en/api/errors (Anthropic) · XAI https://docs.x.ai/docs/key-information/debugging · MOON
+ * https://platform.moonshot.ai/docs/api/errors (Moonshot) · FW https://docs.fireworks.ai/guides/inference-error-codes (Fireworks) · LLM
+ * https://docs.litellm.ai/docs/proxy/users · TGI https://github.com/huggingface/text-generation-inference · GROQ
+ * https://console.groq.com/docs/errors · GH https://docs.github.com/en/github-models · AZ
+ * https://learn.microsoft.com/en-us/azure/ai-services/openai/ ·
  * LCP https://github.com/ggml-org/llama.cpp/pull/15780 · JK https://docs.jiekou.ai/docs/models/reference-error-code
  */
 import type * as ChatError from "@ballast/chat/ChatError"
@@ -24,6 +29,9 @@ export interface Meaning {
   /** Words that take the meaning away again. */
   readonly except?: RegExp
 }
+
+/** Words of a limit that passes by itself. */
+const rates = /rate[ _-]limit|per[ -](?:second|minute|hour|day)|\b[rt]p[smhd]\b|load[ -]balanc|concurren/i
 
 const meanings: ReadonlyArray<Meaning> = [
   {
@@ -47,30 +55,40 @@ const meanings: ReadonlyArray<Meaning> = [
   {
     reason: "InsufficientBalance",
     // OA insufficient_quota, billing_… · ARK AccountOverdueError · MS Arrearage · ONE insufficient_user_quota · SF 30001 · GLM 1113 ·
-    // MM 1008 · JK NOT_ENOUGH_BALANCE
+    // MM 1008 · JK NOT_ENOUGH_BALANCE · MOON exceeded_current_quota_error · LLM budget_exceeded
     codes:
-      /^(?:insufficient_(?:user_|account_)?(?:quota|balance|credits?|funds)|not_enough_balance|payment_required|account_?overdue(?:_?error)?|account_?arrears|arrearage|billing_(?:hard_limit_reached|not_active)|30001|1113|1008)$/i,
+      /^(?:exceeded_current_quota(?:_error)?|budget_exceeded|insufficient_(?:user_|account_)?(?:quota|balance|credits?|funds)|not_enough_balance|payment_required|account_?overdue(?:_?error)?|account_?arrears|arrearage|billing_(?:hard_limit_reached|not_active)|30001|1113|1008)$/i,
     words:
-      /\b(?:insufficient|inadequate|not enough|no|negative|low|exceeded your|out of|run out of|overdue) (?:\w{1,20} ){0,3}(?:balance|credits?|quota|funds)\b|\b(?:balance|credits?|quota|funds) (?:\w{1,20} ){0,5}(?:insufficient|not enough|too low|overdue|negative|exhausted|used up|suffice|depleted)\b|\b(?:remaining|current) balance\b|\boverdue\b|\barrears?\b|top up|余额|欠费|额度(?:不足|已)|充值/i,
+      /\b(?:insufficient|inadequate|not enough|no|negative|low|exceeded your|out of|run out of|overdue) (?:\w{1,20} ){0,3}(?:balance|credits?|quota|funds)\b|\b(?:balance|credits?|quota|funds) (?:\w{1,20} ){0,5}(?:insufficient|not enough|too low|overdue|negative|exhausted|used up|suffice|depleted)\b|\b(?:used|exhausted|not have|\w{2,5}n't have) (?:\w{1,20} ){0,4}(?:balance|credits?|quota|funds)\b|\b(?:remaining|current) balance\b|\bspending limit\b|\boverdue\b|\barrears?\b|top up|余额|欠费|额度(?:不足|已)|充值/i,
     under: [401, 403, 429, 500, 503, 200],
-    except: /rate[ _-]limit|per[ -](?:second|minute|hour|day)|\b[rt]p[smhd]\b|load[ -]balanc|concurren/i
+    except: rates
+  },
+  {
+    reason: "InsufficientBalance",
+    // Under a status that mostly speaks of the request, only words that can mean nothing else: ANT "Your credit balance is too low" · FW
+    // "Account … is suspended, possibly due to reaching the monthly spending limit"
+    words:
+      /\b(?:balance|funds) (?:is |are )?(?:too low|insufficient|not enough)\b|\binsufficient (?:\w{1,20} ){0,2}(?:balance|credits|funds)\b|\bspending limit\b|账户余额不足|欠费/i,
+    under: [400, 412],
+    except: rates
   },
   {
     reason: "ContextLengthExceeded",
-    // OA context_length_exceeded · LCP exceed_context_size_error (also under 500) · GLM 1261 · MM 1039
+    // OA context_length_exceeded · LCP exceed_context_size_error (also under 500) · GLM 1261 · MM 1039 · GH tokens_limit_reached
     codes:
-      /^(?:context_(?:length|window|size)_exceeded|exceed_context_size_error|tokens_too_long|token_limit_exceeded_error|1261|1039)$/i,
-    // DS and VLLM "maximum context length" · SF "must be less than max_seq_len" · MS "Range of input length should be" · TGI "inputs
-    // tokens + max_new_tokens must be" · SGLang "longer than the model's context length" · llama.cpp "exceeds the available context size"
+      /^(?:tokens_limit_reached|context_(?:length|window|size)_exceeded|exceed_context_size_error|tokens_too_long|token_limit_exceeded_error|1261|1039)$/i,
+    // DS and VLLM "maximum context length" · SF "must be less than max_seq_len" · MS "Range of input length should be" · TGI "`inputs`
+    // tokens + `max_new_tokens` must be", "`inputs` must have less than 4096 tokens" · GROQ "please reduce your message size" · SGLang "longer than the model's context length" · llama.cpp "exceeds the available context size"
     words:
-      /maximum (?:context|sequence|model) length|context (?:length|window|size)|max_seq_len|max_model_len|range of input length|inputs?'? tokens (?:\+|and) '?max_new_tokens|prompt (?:is )?too long|input (?:is )?too long|too many (?:input )?tokens|reduce the length of the (?:messages|prompt|input)|上下文长度/i,
+      /maximum (?:context|sequence|model) length|context (?:length|window|size)|max_seq_len|max_model_len|range of input length|inputs?['`]? tokens (?:\+|and) ['`]?max_new_tokens|must have less than \d{1,12} tokens|reduce your (?:message|prompt|input)|prompt (?:is )?too long|input (?:is )?too long|too many (?:input )?tokens|reduce the length of the (?:messages|prompt|input)|上下文长度/i,
     under: [400, 413, 422, 500, 200]
   },
   {
     reason: "UnknownModel",
-    // OA and VLLM model_not_found · ARK InvalidEndpointOrModel.NotFound, ModelNotOpen · SF 20012 · GLM 1211
+    // OA and VLLM model_not_found · ARK InvalidEndpointOrModel.NotFound, ModelNotOpen · SF 20012 · GLM 1211 · AZ DeploymentNotFound ·
+    // Hugging Face model_not_supported
     codes:
-      /^(?:model_?not_?(?:found|exist|open)|invalid_model(?:_error)?|unknown_model|invalidendpoint(?:ormodel)?\.(?:notfound|closedendpoint)|modelnotopen|20012|1211)$/i,
+      /^(?:deploymentnotfound|model_?not_?(?:found|exist|open|supported)|invalid_model(?:_error)?|unknown_model|invalidendpoint(?:ormodel)?\.(?:notfound|closedendpoint)|modelnotopen|20012|1211)$/i,
     // DS "The supported API model names are", "Model Not Exist" · VLLM "The model `x` does not exist." · OR "is not a valid model ID"
     words:
       /supported api model names are|\bmodels?\b(?: [^\s]{1,120}){0,4} (?:does not exist|not exist|doesn't exist|not found)|(?:no such|unknown|invalid|no available) model\b|not a valid model|模型不存在/i,

@@ -17,12 +17,14 @@ const [maxItems, maxDepth] = [3, 4]
  * | JSON | from |
  * |---|---|
  * | `{"error":{"message","type","code"}}` | OpenAI and most others; `code` or `status_code` may be a status |
+ * | `{"error":{"message","metadata":{"raw"}}}` | OpenRouter; `raw` is the provider's own answer, as text |
  * | `{"error":"…"}`, `{"error":[…]}` | Ollama, Hugging Face, Cloudflare |
+ * | `{"error":"Bad Request","message":"…"}`, `{"error":"…","error_description"}` | NestJS, Spring, OAuth |
  * | `{"detail":"…"}`, `{"detail":[{"loc","msg"}]}` | FastAPI |
  * | `{"code","message","data"}`, `{"message"}`, `{"error_code","message"}` | SiliconFlow, Model Studio, Databricks, proxies |
  * | `[{"error":…}]` | Google |
  * | `{"base_resp":{"status_code","status_msg"}}` | MiniMax |
- * | `{"title","detail"}` | problem details, RFC 9457 |
+ * | `{"title","detail"}`, `{"title","errors":{"field":["…"]}}` | problem details, RFC 9457; ASP.NET |
  *
  * A text alone, and words without a code, state an error only where the status does: `isError` says whether it does.
  */
@@ -32,13 +34,50 @@ export const stated = (json: unknown, isError: boolean, depth = 0): Stated | und
     return depth === maxDepth ? undefined : first(json.slice(0, maxItems), (item) => stated(item, isError, depth + 1))
   }
   if (typeof json !== "object" || json === null) return undefined
-  if (hasProperty(json, "error") && json.error != null) return within(json.error, codesOf(json), 0)
+  if (hasProperty(json, "error") && json.error != null) return ofError(json.error, json)
   if (hasProperty(json, "base_resp")) return ofBaseResp(json.base_resp)
   if (hasProperty(json, "errors") && Array.isArray(json.errors)) return within(json.errors, codesOf(json), 0)
-  const message = messageOf(json, 0)
+  const message = joined(messageOf(json, 0), hasProperty(json, "errors") ? fieldsOf(json.errors) : undefined)
   const codes = codesOf(json)
   return message !== undefined && (isError || codes.length > 0) ? { message, codes } : undefined
 }
+
+/** An error that is a text alone may be the name of the status, with the words beside it. */
+const ofError = (error: unknown, around: object): Stated => {
+  const { codes, message } = within(error, codesOf(around), 0)
+  if (isWords(error)) return { message: joined(message, messageOf({ ...around, error: undefined }, 0)), codes }
+  const raw = rawOf(error)
+  const provider = raw === undefined ? undefined : stated(parse(raw), true)
+  return provider === undefined
+    ? { message: joined(message, raw), codes }
+    : { message: joined(message, provider.message), codes: [...provider.codes, ...codes] }
+}
+
+/** What a router's provider has answered. */
+const rawOf = (error: unknown): string | undefined =>
+  hasProperty(error, "metadata") && hasProperty(error.metadata, "raw") && isWords(error.metadata.raw)
+    ? error.metadata.raw
+    : undefined
+
+/** Nothing where a text is no JSON. */
+const parse = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+const joined = (first: string | undefined, second: string | undefined): string | undefined =>
+  first === undefined || second === undefined || second.includes(first)
+    ? second ?? first
+    : first.includes(second)
+    ? first
+    : `${first}: ${second}`
+
+/** Mistakes by the names of fields. */
+const fieldsOf = (errors: unknown): string | undefined =>
+  typeof errors === "object" && errors !== null ? wordsOf(Object.values(errors), 0) : undefined
 
 const within = (error: unknown, outer: ReadonlyArray<string>, depth: number): Stated => {
   const inner = Array.isArray(error) ? error.slice(0, maxItems).flatMap(codesOf) : codesOf(error)
@@ -72,12 +111,23 @@ const placed = (item: unknown, words: string): string => {
 
 const messageOf = (u: object, depth: number): string | undefined =>
   first(
-    ["message", "msg", "detail", "error", "error_msg", "title"],
+    [
+      "message",
+      "msg",
+      "detail",
+      "error",
+      "error_msg",
+      "error_message",
+      "error_description",
+      "errmsg",
+      "Message",
+      "title"
+    ],
     (name) => hasProperty(u, name) ? wordsOf(u[name], depth) : undefined
   )
 
 const codesOf = (u: unknown): ReadonlyArray<string> =>
-  ["code", "error_code", "type", "status_code", "status"].flatMap((name) => {
+  ["code", "error_code", "errcode", "type", "error_type", "reason", "status_code", "status"].flatMap((name) => {
     const code = hasProperty(u, name) ? asCode(u[name]) : undefined
     return code === undefined ? [] : [code]
   })

@@ -76,6 +76,79 @@ const meanings: ReadonlyArray<readonly [host: string, status: number, body: unkn
   ["Zhipu", 429, error("并发数过高", { code: "1302" }), "ConcurrencyExceeded"],
   ["Model Studio", 429, error("slow down", { code: "Throttling.RateQuota" }), "RateLimited"],
   ["a 500 around a 400", 500, error("temperature is too high", { code: 400 }), "InvalidRequest"],
+  [
+    "Anthropic, about money under 400",
+    400,
+    {
+      type: "error",
+      error: { type: "invalid_request_error", message: "Your credit balance is too low to access the Anthropic API." }
+    },
+    "InsufficientBalance"
+  ],
+  [
+    "Fireworks",
+    412,
+    error("Account a is suspended, possibly due to reaching the monthly spending limit", { code: "PRECONDITION" }),
+    "InsufficientBalance"
+  ],
+  ["xAI", 403, { code: "no permission", error: "Your team doesn't have any credits yet." }, "InsufficientBalance"],
+  [
+    "xAI, all used",
+    429,
+    { code: "exhausted", error: "Your team has used all available credits." },
+    "InsufficientBalance"
+  ],
+  [
+    "Ark's trial",
+    429,
+    error("Your account has exhausted its free trial quota.", { code: "QuotaExceeded" }),
+    "InsufficientBalance"
+  ],
+  [
+    "Moonshot",
+    429,
+    error("Your account is suspended", { type: "exceeded_current_quota_error" }),
+    "InsufficientBalance"
+  ],
+  ["LiteLLM", 400, error("Budget has been exceeded!", { type: "budget_exceeded" }), "InsufficientBalance"],
+  [
+    "Gemini, a rate told as a quota",
+    429,
+    [{ error: { code: 429, message: "You exceeded your current quota, see https://example.com/rate-limits" } }],
+    "RateLimited"
+  ],
+  [
+    "a request that speaks of money",
+    400,
+    error("messages.0: 'top up my balance' is no role", { type: "invalid_request_error" }),
+    "InvalidRequest"
+  ],
+  [
+    "TGI",
+    422,
+    { error: "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096.", error_type: "validation" },
+    "ContextLengthExceeded"
+  ],
+  [
+    "Groq, a request that is larger than the rate",
+    413,
+    error("Request too large on tokens per minute, please reduce your message size", { code: "rate_limit_exceeded" }),
+    "ContextLengthExceeded"
+  ],
+  ["GitHub", 413, error("Request body too large", { code: "tokens_limit_reached" }), "ContextLengthExceeded"],
+  ["Azure", 404, error("The API deployment does not exist", { code: "DeploymentNotFound" }), "UnknownModel"],
+  ["Hugging Face", 400, error("no provider has it", { code: "model_not_supported" }), "UnknownModel"],
+  ["Novita", 400, { code: 404, reason: "MODEL_NOT_FOUND", message: "no" }, "UnknownModel"],
+  [
+    "OpenRouter, around a provider's answer",
+    400,
+    error("Provider returned error", {
+      code: 400,
+      metadata: { raw: JSON.stringify(error("This model's maximum context length is 4096 tokens.")) }
+    }),
+    "ContextLengthExceeded",
+    { limit: 4096 }
+  ],
   ["a 200 with a status", 200, { detail: "no", status_code: 422, code: "x" }, "InvalidRequest"]
 ]
 
@@ -115,6 +188,17 @@ const words: ReadonlyArray<readonly [shape: string, body: unknown, detail: strin
   ["JSON text", "in words", "in words"],
   ["problem details", { type: "about:blank", title: "Bad", detail: "in words" }, "in words"],
   ["a title", { type: "about:blank", title: "in words", status: 422 }, "in words"],
+  ["the status by name, and a list", { statusCode: 400, error: "Bad", message: ["in words"] }, "Bad: in words"],
+  ["error_description", { error: "invalid_token", error_description: "in words" }, "invalid_token: in words"],
+  ["fields", { title: "Not valid", status: 400, errors: { messages: ["in words"] } }, "Not valid: in words"],
+  [
+    "a provider's words",
+    error("Provider returned error", { metadata: { raw: "in words" } }),
+    "Provider returned error: in words"
+  ],
+  ["Message", { Message: "in words" }, "in words"],
+  ["error_message", { error_message: "in words" }, "in words"],
+  ["errmsg", { errcode: 7, errmsg: "in words" }, "in words"],
   ["errors", { errors: [{ code: 7, message: "in words" }] }, "in words"]
 ]
 
@@ -125,6 +209,14 @@ describe("the words of an error", () => {
         const reason = yield* reasonOf((yield* scripted(json(status, body))).complete(request))
         assert.deepInclude(reason, { detail, stated: true }, String(status))
       }
+    }))
+
+  it.effect("are told where an event stands in the place of a body", () =>
+    Effect.gen(function*() {
+      const data = JSON.stringify({ code: "InvalidParameter", message: "in words" })
+      const body = [`id:1\nevent:error\n:HTTP_STATUS/400\ndata:${data}\n\n`]
+      const reason = yield* reasonOf((yield* scripted({ status: 400, body })).complete(request))
+      assert.deepInclude(reason, { _tag: "InvalidRequest", detail: "in words", stated: true })
     }))
 
   it.effect("stay inside where a page or a proxy speaks", () =>
