@@ -56,6 +56,12 @@ describe("FileSource", () => {
       assert.strictEqual((yield* settings.status).revision, 2)
     }).pipe(Effect.provide(files)))
 
+  it.effect("takes no pipe or device, whose text is gone at the next look", () =>
+    Effect.gen(function*() {
+      const { message } = yield* Effect.flip(Settings.make(Limits, [FileSource.make("/dev/null")]))
+      assert.match(message, /^\/dev\/null: the file is no regular file: a pipe or a device can't be read again/)
+    }).pipe(Effect.provide(files)))
+
   it.effect("keeps the settings when the file is deleted, and takes the next one", () =>
     Effect.gen(function*() {
       const { at, is, reason, refused, settings, write } = yield* start({ "app.yaml": "rate: 1" })

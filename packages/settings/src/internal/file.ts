@@ -15,6 +15,9 @@ export const maximumSize = 1_048_576
 /** A content that stayed the same for this long is taken as written to its end. */
 const settle = Duration.millis(100)
 
+/** A pipe has its text once, and would be empty at the next look. */
+const once = "a pipe or a device can't be read again, as settings are that may change"
+
 /** What a look at a file finds. */
 export type State =
   | { readonly _tag: "Text"; readonly text: string }
@@ -27,6 +30,7 @@ export const read = Effect.fnUntraced(
     const files = yield* FileSystem.FileSystem
     const { size, type } = yield* files.stat(path)
     if (type === "Directory") return { _tag: "Unreadable", reason: "is a folder" } as State
+    if (type !== "File") return { _tag: "Unreadable", reason: `is no regular file: ${once}` } as State
     if (size > maximumSize) return { _tag: "Unreadable", reason: `is longer than ${maximumSize} bytes` } as State
     return { _tag: "Text", text: yield* files.readFileString(path) } as State
   },
