@@ -135,9 +135,10 @@ export const ChatChunk: Schema.Codec<ChatChunk, object> = Schema.Struct({
  * | what comes | what is read |
  * |---|---|
  * | no `delta`, or `null` | an empty one; a `message` in its place |
- * | `content` as a list of parts | their text, joined; parts of type `thinking` as `reasoning_content` |
+ * | `content` as a part or a list of parts | their text, joined; parts of type `thinking` as `reasoning_content` |
+ * | `content` of another type | its JSON |
  * | `reasoning` without `reasoning_content` | both |
- * | `finish_reason` that is empty or says `null` | none |
+ * | `finish_reason` that is blank or says `null`, `none` or `undefined` | none |
  * | tool calls without `index` or `id`, or all with the same index | told apart by id, name and order; index and id are given |
  * | a later empty `id` or `name` of a call, or the same again | none: it would erase or double the first |
  * | `arguments` that are no text | their JSON |

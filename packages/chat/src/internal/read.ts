@@ -79,13 +79,13 @@ export const choicesOf = (json: Json, repairs: Repairs): Array<Json> | Unreadabl
 }
 
 /** Texts that some hosts send as finish reason while the answer is not finished. */
-const noReason = new Set(["", "null", "None", "none"])
+const noReason = /^\s*(?:null|none|undefined)?\s*$/i
 
 /** The fields of a choice beside its message. */
 export const choice = (choice: Json, repairs: Repairs): void => {
   numberOrNull(choice, "index")
   const { finish_reason: reason, logprobs } = choice
-  if (reason != null && (typeof reason !== "string" || noReason.has(reason))) {
+  if (reason != null && (typeof reason !== "string" || noReason.test(reason))) {
     choice["finish_reason"] = null
     repairs.changed = true
   }
@@ -115,11 +115,15 @@ export const says = (message: Json, repairs: Repairs): void => {
 }
 
 const joinParts = (message: Json, content: unknown): void => {
-  const parts = Array.isArray(content) ? content.filter(isObject) : []
-  const thought = parts.flatMap(({ thinking }) => textsOf(thinking)).join("")
-  message["content"] = Array.isArray(content) ? content.flatMap(textsOf).join("") : null
+  const parts = Array.isArray(content) ? content : isPart(content) ? [content] : undefined
+  const thought = parts?.filter(isObject).flatMap(({ thinking }) => textsOf(thinking)).join("") ?? ""
+  message["content"] = parts?.flatMap(textsOf).join("") ?? JSON.stringify(content)
   if (thought !== "" && typeof message["reasoning_content"] !== "string") message["reasoning_content"] = thought
 }
+
+/** Whether an object is a part of a content, and no value that a service has parsed. */
+const isPart = (content: unknown): boolean =>
+  isObject(content) && typeof content["type"] === "string" && ("text" in content || "thinking" in content)
 
 /** The texts in a part, or in a list of parts. */
 const textsOf = (part: unknown): ReadonlyArray<string> => {
@@ -128,15 +132,15 @@ const textsOf = (part: unknown): ReadonlyArray<string> => {
   return isObject(part) && typeof part["text"] === "string" ? [part["text"]] : []
 }
 
-/** The tool calls of a message that are objects; none where the field is not a list. */
+/** The tool calls of a message that are objects; the field may be one of them. */
 export const toolCallsOf = (message: Json, repairs: Repairs): ReadonlyArray<Json> => {
   const { tool_calls: calls } = message
   if (calls == null) return []
   if (Array.isArray(calls) && calls.every(isObject)) return calls
-  const objects = Array.isArray(calls) ? calls.filter(isObject) : null
-  message["tool_calls"] = objects
+  const objects = (Array.isArray(calls) ? calls : [calls]).filter(isObject)
+  message["tool_calls"] = objects.length === 0 ? null : objects
   repairs.changed = true
-  return objects ?? []
+  return objects
 }
 
 /** The arguments of a call's function as text, however they come. */

@@ -68,8 +68,10 @@ export const read = <A>(
     return value instanceof WireText.Unreadable ? unreadable(answer, value, body) : Effect.succeed(value)
   })
 
-/** Finish reasons of an answer that was given up on. */
-const overloaded = new Set(["insufficient_system_resource", "aborted", "abort", "cancelled", "canceled"])
+/** Finish reasons of an answer that was given up on, in small letters or others. */
+const givenUp = /^(?:insufficient_system_resource|abort(?:ed)?|cancell?ed|timeout)$/i
+/** Those of one that failed: `error`, `network_error` of Zhipu. */
+const failed = /(?:^|_)error$/i
 
 /** The error that a finish reason stands for, if it does. */
 export const judgeReason = (
@@ -77,8 +79,8 @@ export const judgeReason = (
   finishReason: string | null | undefined
 ): ChatError.ServerError | undefined => {
   if (finishReason == null) return undefined
-  const isOverloaded = overloaded.has(finishReason)
-  if (!isOverloaded && finishReason !== "error") return undefined
+  const isOverloaded = givenUp.test(finishReason)
+  if (!isOverloaded && !failed.test(finishReason)) return undefined
   const fields = {
     status: answer.response.status,
     detail: `the answer ended with ${finishReason}`,

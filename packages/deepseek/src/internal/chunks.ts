@@ -236,7 +236,7 @@ class Arriving {
     }
     const isOther = unreadable.json === undefined
       ? isNamed(name) && !data.trimStart().startsWith("{")
-      : !hasProperty(unreadable.json, "choices")
+      : !hasProperty(unreadable.json, "choices") || unreadable.json.choices === null
     if (!isOther || answers.isStated(answer, unreadable.json)) return answers.unreadable(answer, unreadable, data)
     this.others++
     this.otherCharacters += data.length

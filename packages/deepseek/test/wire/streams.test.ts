@@ -130,6 +130,7 @@ describe("streams on the wire", () => {
       Effect.gen(function*() {
         const chunkWith = (status_code: number, more: object) =>
           event({ object: "chat.completion.chunk", base_resp: { status_code, status_msg: "balance is low" }, ...more })
+        yield* says(sse([event({ id: "x", choices: null }), token("Hello"), end]))
         for (const more of [{ choices: null }, { choices: [] }, {}, { choices: null, usage: { total_tokens: 0 } }]) {
           assert.deepInclude(yield* reasonOf(scopedCollect(sse([chunkWith(1008, more), done]))), {
             _tag: "InsufficientBalance"
@@ -162,12 +163,18 @@ describe("streams on the wire", () => {
 
     it.effect("is no empty finish reason, and no error", () =>
       Effect.gen(function*() {
-        for (const none of ["", "null"]) {
+        for (const none of ["", " ", "null", "None", "undefined"]) {
           yield* says(sse([event(chunk({ content: "Hello" }, none)), end]))
           const cut = yield* reasonOf(scopedCollect(sse([event(chunk({ content: "Hello" }, none)), done])))
           assert.deepInclude(cut, { _tag: "StreamTruncated" })
         }
-        const failing = [["error", "InternalError"], ["abort", "Overloaded"], ["cancelled", "Overloaded"]] as const
+        const failing = [
+          ["error", "InternalError"],
+          ["Error", "InternalError"],
+          ["network_error", "InternalError"],
+          ["abort", "Overloaded"],
+          ["cancelled", "Overloaded"]
+        ] as const
         for (const [finish, _tag] of failing) {
           assert.deepInclude(yield* reasonOf(scopedCollect(sse([token("a"), event(chunk({}, finish)), done]))), {
             _tag

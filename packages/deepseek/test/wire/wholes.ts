@@ -185,6 +185,25 @@ export const wholes: ReadonlyArray<Whole> = [
     kept: false
   },
   {
+    name: "a proxy, JSON that it has parsed as content, and one call that is no list",
+    json: {
+      ...head("p1", "m"),
+      choices: [
+        choice({ content: { city: "Paris" }, tool_calls: { id: "call_a", type: "function", function: named } }, called)
+      ]
+    },
+    content: "{\"city\":\"Paris\"}",
+    calls: [["weather", "{\"a\": 1}"]],
+    finish: "tool_calls",
+    kept: false
+  },
+  {
+    name: "a proxy, a part of a content that is no list",
+    json: { ...head("p1", "m"), choices: [choice({ content: { type: "text", text: "Hello" } })] },
+    content: "Hello",
+    kept: false
+  },
+  {
     name: "MiniMax, a code that says that all is well",
     json: {
       ...head("n1", "MiniMax"),
