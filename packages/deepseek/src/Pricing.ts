@@ -150,10 +150,13 @@ export interface Cost {
  */
 export class UnknownPrice extends Schema.TaggedError<UnknownPrice>()("UnknownPrice", {
   provider: Schema.String,
-  model: Schema.String
+  model: Schema.String,
+  /** The one that a price is needed in, where there is one in another. */
+  currency: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
-    return `The price of ${this.model} at ${this.provider} is not known.`
+    const { currency, model, provider } = this
+    return `The price of ${model} at ${provider} is not known${currency === undefined ? "" : ` in ${currency}`}.`
   }
 }
 

@@ -146,15 +146,21 @@ export const make = Effect.fnUntraced(function*(
       pricing = byName(next)
     }))
   /** What can not be compared is as good as unknown. */
-  const comparable = (cost: Result.Result<Pricing.Cost, Pricing.UnknownPrice>, unknown: Pricing.UnknownPrice) =>
-    Result.filterOrFail(cost, ({ currency }) => currency === current.prices.currency, () => unknown)
+  const comparable = (
+    cost: Result.Result<Pricing.Cost, Pricing.UnknownPrice>,
+    place: { readonly provider: string; readonly model: string }
+  ) => {
+    const { currency } = current.prices
+    const isComparable = (cost: Pricing.Cost) => cost.currency === currency
+    return Result.filterOrFail(cost, isComparable, () => new Pricing.UnknownPrice({ ...place, currency }))
+  }
   return {
     pricing: () => pricing,
     run: (model, at) =>
       Result.map(
         comparable(
           pricing.cost(noTokens, { provider: local, model, at }),
-          new Pricing.UnknownPrice({ provider: local, model })
+          { provider: local, model }
         ),
         ({ total }) => ({ most: total, prompt: zero, token: zero })
       ),
@@ -173,7 +179,7 @@ export const make = Effect.fnUntraced(function*(
               pricing.estimate(asked, { provider: target.provider, at, promptTokens }),
               ({ bound }) => bound
             ),
-            new Pricing.UnknownPrice({ provider: target.provider, model: asked.model })
+            { provider: target.provider, model: asked.model }
           )
         const cost = Result.map(
           Result.all([costOf(most, asked), costOf(estimated, shortest)]),

@@ -284,6 +284,23 @@ describe("costs", () => {
       assert.deepStrictEqual(reserved, ["2026-11-30T04:00:00.000Z"])
     }).pipe(Effect.provide(NodeServices.layer)))
 
+  it.effect("have to be in the currency of budgets", () =>
+    Effect.gen(function*() {
+      const settings = yield* Settings.makeValues({
+        providers: { ark: { ...simulator, type: "openai", baseUrl: "http://ark.invalid" } },
+        models: { "*": { targets: [{ provider: "ark" }] } },
+        prices: {
+          currency: "USD",
+          list: [{ provider: "ark", model: "m", currency: "CNY", hit: 0, miss: 1, output: 2 }]
+        }
+      })
+      const { bound } = yield* Costs.make(settings)
+      const messageOf = (model: string) =>
+        Result.getOrThrow(Result.flip(bound({ model, messages: [{ role: "user", content: "Hello!" }] }, 0))).message
+      assert.strictEqual(messageOf("m"), "The price of m at ark is not known in USD.")
+      assert.strictEqual(messageOf("n"), "The price of n at ark is not known.")
+    }).pipe(Effect.provide(NodeServices.layer)))
+
   it.effect("are reserved by the most that a call can cost, thoughts included where they are dearer", () =>
     Effect.gen(function*() {
       const price = { provider: "deepseek", model: "*", currency: "CNY", hit: 0, miss: 1 }
