@@ -232,7 +232,7 @@ export const attempt = (options: Options): Traced => {
   // There are two paths at most.
   const places = memoize((path) => ({
     name: `POST ${path.startsWith(`${base}/`) ? path.slice(base.length) : path}`,
-    http: { [Attribute.httpMethod]: "POST", [Attribute.urlPath]: path, ...serverOf(url) }
+    http: { [Attribute.httpMethod]: "POST", [Attribute.urlFull]: `${url.origin}${path}`, ...serverOf(url) }
   }))
 
   const begin = (span: Tracer.Span, attempt: number, http: Readonly<Record<string, unknown>>): void =>

@@ -39,6 +39,9 @@ export const Attribute = {
   httpMethod: "http.request.method",
   httpStatus: "http.response.status_code",
   httpResendCount: "http.request.resend_count",
+  /** Of a call upstream; no base URL has a user or a query. */
+  urlFull: "url.full",
+  /** Of a request to the gateway. */
   urlPath: "url.path",
   /** The client or target that calls. */
   name: "ballast.name",

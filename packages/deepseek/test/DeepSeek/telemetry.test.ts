@@ -32,7 +32,7 @@ const answerAttributes = {
 
 const attemptAttributes = {
   "http.request.method": "POST",
-  "url.path": "/chat/completions",
+  "url.full": "https://api.deepseek.com/chat/completions",
   "server.address": "api.deepseek.com",
   "server.port": 443
 }
