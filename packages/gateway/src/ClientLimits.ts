@@ -21,11 +21,11 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
-import * as Metric from "effect/Metric"
 import * as Scope from "effect/Scope"
 import * as Budgets from "./Budgets.ts"
 import type { Bound, Costs } from "./Costs.ts"
 import type { Exchange } from "./internal/exchange.ts"
+import * as usedShares from "./internal/usedShares.ts"
 import type { Limits } from "./Limits.ts"
 import { Rejection } from "./Rejection.ts"
 
@@ -58,10 +58,6 @@ export interface Options {
   /** Where requests and tokens a minute are counted for several gateways. Default: each process counts its own. */
   readonly store?: RateLimiterStore["Service"] | undefined
 }
-
-const usedShare = Metric.gauge("ballast_budget_used_ratio", {
-  description: "What of a client's budget is spent and reserved, 1 for all"
-})
 
 const warnAt = 0.8
 
@@ -111,6 +107,7 @@ export const make = Effect.fnUntraced(
   function*({ budgets, costs, others, store }: Options): Effect.fn.Return<ClientLimits, never, Scope.Scope> {
     const share = yield* Share.Current
     const scope = yield* Effect.scope
+    const show = yield* usedShares.make
     const states = new Map<string, State>()
 
     const perMinute = Effect.fnUntraced(
@@ -200,7 +197,8 @@ export const make = Effect.fnUntraced(
         Effect.mapError((error) => refused(exchange, error))
       )
       const { period, share: used } = reservation.used
-      yield* Metric.update(Metric.withAttributes(usedShare, { client: client.name, period }), used)
+      const current = periods.find(({ name }) => name === period)
+      if (current !== undefined) show(client.name, current, used)
       if (used >= (budget.warnAt ?? warnAt)) exchange.budgetWarning = `${period} ${Math.floor(used * 100)}%`
       yield* Effect.addFinalizer((exit) =>
         Effect.suspend(() => reservation.settle(spentBy(exchange, Exit.isSuccess(exit), bound)))
