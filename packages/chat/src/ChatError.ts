@@ -34,7 +34,9 @@ const answered = {
   /** `x-ds-trace-id` of the answer: quote it to DeepSeek's support. */
   traceId: Schema.optionalKey(Schema.String),
   /** How long the service asked to wait. */
-  retryAfter: Schema.optionalKey(Schema.Duration)
+  retryAfter: Schema.optionalKey(Schema.Duration),
+  /** Whether it says that another try is of no use, by `x-should-retry: false`: a gateway does so that has spent its own. */
+  spent: Schema.optionalKey(Schema.Boolean)
 }
 
 /**
@@ -418,8 +420,9 @@ const spent: Judgement = { retry: false, elsewhere: false, fault: true }
  *
  * **Details**
  *
- * As `judgements` says, but for two cases: the total deadline leaves no time for another try, here or elsewhere; and a `MalformedBody`
- * that is lasting, or has another status than an answer's, would come again and is no failure of the service.
+ * As `judgements` says, but for three cases: the total deadline leaves no time for another try, here or elsewhere; a `MalformedBody`
+ * that is lasting, or has another status than an answer's, would come again and is no failure of the service; and where the service itself
+ * says that tries are spent, there is none in the same place.
  *
  * @category predicates
  * @since 0.1.0
@@ -430,8 +433,10 @@ export const judge = (reason: Reason): Judgement => {
       return reason.deadline === "total" ? spent : fault
     case "MalformedBody":
       return reason.lasting === true || reason.status !== undefined ? account : fault
-    default:
-      return judgements[reason._tag]
+    default: {
+      const judged = judgements[reason._tag]
+      return "spent" in reason && reason.spent === true ? { ...judged, retry: false } : judged
+    }
   }
 }
 

@@ -82,7 +82,7 @@ interface Told {
 
 const make = ({ headers, secret, status: answered }: Answer, now: number, told: Told): ChatError.ChatError => {
   const { codes = [], speaks = false } = told
-  const { "retry-after": date, "retry-after-ms": millis } = headers
+  const { "retry-after": date, "retry-after-ms": millis, "x-should-retry": shouldRetry } = headers
   const retryAfter = RetryAfter.parse({ "retry-after": date, "retry-after-ms": millis }, now)
   const words = masked(told.detail, secret)
   const fields: Fields = {
@@ -90,7 +90,8 @@ const make = ({ headers, secret, status: answered }: Answer, now: number, told: 
     detail: words.slice(0, maxExcerpt),
     stated: told.stated ?? false,
     ...optionalTraceId(headers["x-ds-trace-id"]),
-    ...(retryAfter === undefined ? undefined : { retryAfter })
+    ...(retryAfter === undefined ? undefined : { retryAfter }),
+    ...(shouldRetry === "false" ? { spent: true } : undefined)
   }
   const status = statusOf(answered, codes)
   return fromName(find(status, codes, speaks ? words : undefined) ?? nameOf(status, codes), fields, words)

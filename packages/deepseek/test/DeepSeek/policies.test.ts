@@ -106,6 +106,15 @@ describe("DeepSeek policies", () => {
         }
       }))
 
+    it.effect("is none where the service says that tries are spent", () =>
+      Effect.gen(function*() {
+        for (const status of [429, 500, 503]) {
+          const script = Scripted.make(failure(status, { message: "no" }, { "x-should-retry": "false" }), good)
+          const deepseek = yield* on(script.layer, retrying)
+          assert.deepInclude(yield* reasonOf(deepseek.complete(request)), { status, spent: true })
+        }
+      }))
+
     it.effect("waits as long as the service asks", () =>
       Effect.gen(function*() {
         const script = Scripted.make(failure(429, { message: "slow down" }, { "retry-after": "17" }), good)
