@@ -28,7 +28,7 @@ import * as Metric from "effect/Metric"
 import * as References from "effect/References"
 import { setTimeout } from "node:timers"
 import { droppedItems } from "./internal/dropped.ts"
-import { causeOf, idsOf, read } from "./internal/entry.ts"
+import { causeOf, idsOf, IsWritten, read } from "./internal/entry.ts"
 import * as escape from "./internal/escape.ts"
 import { mask } from "./internal/mask.ts"
 
@@ -293,16 +293,18 @@ export interface Live {
 export const live = (options: Options = {}): Live => {
   const pretty = formatPretty(options)
   let { format, level = "Info" } = options
+  const isWritten = (given: LogLevel.LogLevel) => LogLevel.isGreaterThanOrEqualTo(given, level)
   const logger = writing(
-    (entry) =>
-      LogLevel.isGreaterThanOrEqualTo(entry.logLevel, level)
-        ? (format === "pretty" ? pretty : formatJson).log(entry)
-        : undefined,
+    (entry) => isWritten(entry.logLevel) ? (format === "pretty" ? pretty : formatJson).log(entry) : undefined,
     options
   )
   return {
     // The logger itself looks at the level, which fibers would keep as it was when they began.
-    layer: Layer.merge(Logger.layer([logger]), Layer.succeed(References.MinimumLogLevel, "All")),
+    layer: Layer.mergeAll(
+      Logger.layer([logger]),
+      Layer.succeed(References.MinimumLogLevel, "All"),
+      Layer.succeed(IsWritten, isWritten)
+    ),
     update: (next) =>
       Effect.sync(() => {
         format = next.format

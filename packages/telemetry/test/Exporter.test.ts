@@ -1,4 +1,4 @@
-import { Exporter, Logs, SpanAttributes } from "@ballast/telemetry"
+import { Exporter, Logs, Propagation, SpanAttributes } from "@ballast/telemetry"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, ConfigProvider, Effect, Fiber, Layer, Metric, Redacted, Schedule, Tracer } from "effect"
 import { TestClock } from "effect/testing"
@@ -146,6 +146,29 @@ describe("Exporter", () => {
       })
       assert.deepStrictEqual(failed?.["exception.message"], { stringValue: "boom" })
       assert.lengthOf(lines, 2)
+    })))
+
+  it.live("sends what the log has, as its level changes, with the id that the caller chose", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector
+      const logs = Logs.live({ write: () => {} })
+      const layer = Exporter.layer().pipe(
+        Layer.provideMerge(logs.layer),
+        Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnv({
+          env: { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_EXPORTER_OTLP_TIMEOUT: "20000" }
+        })))
+      )
+      yield* Effect.logDebug("not yet").pipe(
+        Effect.andThen(logs.update({ level: "Debug" })),
+        Effect.andThen(Effect.logDebug("now")),
+        Effect.withSpan("call"),
+        Propagation.joined({ "x-trace-id": "order-4711" }),
+        Effect.provide(layer)
+      )
+      const [record, ...others] = logRecords(received)
+      assert.isEmpty(others)
+      assert.deepStrictEqual(record?.body, { stringValue: "now" })
+      assert.deepInclude(record?.attributes ?? [], { key: "ballast.trace_id", value: { stringValue: "order-4711" } })
     })))
 
   it.live("sends no key, whatever it stands in", () =>

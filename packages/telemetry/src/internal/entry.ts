@@ -1,8 +1,16 @@
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Formatter from "effect/Formatter"
 import type * as Logger from "effect/Logger"
+import type * as LogLevel from "effect/LogLevel"
 import * as References from "effect/References"
 import { Carried, traceIdOf } from "../Propagation.ts"
+
+/** Whether entries of a level are written. What exports the log follows it, too. Default all that the program's own level lets through. */
+export const IsWritten: Context.Reference<(level: LogLevel.LogLevel) => boolean> = Context.Reference(
+  "@ballast/telemetry/internal/entry/IsWritten",
+  { defaultValue: () => (_: LogLevel.LogLevel): boolean => true }
+)
 
 /** Gives `field` the fields of a log entry, of its message and of annotations, and returns its text. */
 export const read = (options: Logger.Options<unknown>, field: (name: string, value: unknown) => void): string => {

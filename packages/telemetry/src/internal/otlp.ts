@@ -6,6 +6,7 @@ import * as Formatter from "effect/Formatter"
 import type * as HttpBody from "effect/http/HttpBody"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import type * as LogLevel from "effect/LogLevel"
 import * as Otlp from "effect/observability/Otlp"
 import * as OtlpExporter from "effect/observability/OtlpExporter"
 import type * as OtlpMetrics from "effect/observability/OtlpMetrics"
@@ -14,10 +15,10 @@ import * as OtlpSerialization from "effect/observability/OtlpSerialization"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
 import { hostname } from "node:os"
-import { schemaUrl } from "../GenAi.ts"
+import { Attribute, schemaUrl } from "../GenAi.ts"
 import * as MetricNames from "../MetricNames.ts"
 import { type Compression, counted, dropped, layer as collector, type Signal } from "./collector.ts"
-import { isRecord, read } from "./entry.ts"
+import { idsOf, isRecord, IsWritten, read } from "./entry.ts"
 import { type Handed, make as handedOf } from "./handed.ts"
 import { masked } from "./mask.ts"
 import * as otlpTraces from "./otlpTraces.ts"
@@ -146,12 +147,17 @@ const attributeOf = (value: unknown): unknown =>
 /** Gives a logger the text of an entry as its message, and the fields as annotations: each becomes an attribute of the record. */
 const structured = <Output>(
   logger: Logger.Logger<unknown, Output>,
-  handed: Handed
-): Logger.Logger<unknown, Output> =>
+  handed: Handed,
+  isWritten: (level: LogLevel.LogLevel) => boolean
+): Logger.Logger<unknown, Output | undefined> =>
   Logger.make((entry) => {
+    if (!isWritten(entry.logLevel)) return undefined
     handed.add("logs")
     const fields: Array<readonly [string, unknown]> = []
     const message = read(entry, (name, value) => void fields.push([name, attributeOf(value)]))
+    const { spanTrace, trace } = idsOf(entry)
+    // The record's own id is that of the span's trace.
+    if (spanTrace !== undefined) fields.push([Attribute.traceId, trace])
     const annotations = Object.fromEntries(fields)
     const context = Context.add(entry.fiber.context, References.CurrentLogAnnotations, annotations)
     return logger.log({ ...entry, message, fiber: Object.create(entry.fiber, { context: { value: context } }) })
@@ -185,9 +191,10 @@ const exporters = (options: Options, handed: Handed) =>
     const outer = yield* Effect.context<never>()
     const built = yield* Layer.build(Layer.merge(Otlp.layerFromConfig(), spans(options, handed)))
     const before = Context.get(outer, Logger.CurrentLoggers)
+    const isWritten = Context.get(outer, IsWritten)
     const loggers = Array.from(
       Context.get(Context.merge(outer, built), Logger.CurrentLoggers),
-      (logger) => before.has(logger) ? logger : structured(logger, handed)
+      (logger) => before.has(logger) ? logger : structured(logger, handed, isWritten)
     )
     const withLoggers = Context.add(built, Logger.CurrentLoggers, new Set(loggers))
     const { push } = Context.get(built, Spans)
