@@ -377,7 +377,9 @@ export const observe = <E, R>(
       Effect.makeSpan(exchange.route === "unknown" ? exchange.method : `${exchange.method} ${exchange.route}`, {
         ...noStack,
         kind: "server",
-        parent
+        parent,
+        // Probes and scrapes are no calls to look for, unless somebody traces them.
+        sampled: parent === undefined && match?.route.quiet === true ? false : undefined
       }),
       (span) => {
         exchange.traceId = Propagation.traceIdOf(carried, span)

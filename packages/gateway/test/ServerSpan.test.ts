@@ -42,4 +42,14 @@ describe("the span of a request", () => {
       assert.strictEqual(span?.status, status)
       assert.strictEqual(span?.attributes["error.type"], type)
     }))
+
+  it.live("that only watches the gateway is in no trace but its caller's", () =>
+    Effect.gen(function*() {
+      const spans = yield* spansOf((url) =>
+        Effect.all([
+          harness.send(`${url}/healthz`),
+          harness.send(`${url}/metrics`, { headers: { traceparent: `00-${"a".repeat(32)}-${"b".repeat(16)}-01` } })
+        ]), {})
+      assert.deepStrictEqual(spans.map(({ name }) => name), ["GET /metrics"])
+    }))
 })
