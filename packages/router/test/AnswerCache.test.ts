@@ -225,7 +225,7 @@ describe("AnswerCache", () => {
       const { model } = service()
       const usage = { prompt_tokens: 1, completion_tokens: 1 }
       const cache = yield* AnswerCache.make<ChatError.ChatError>({ name: "m" })
-      const { streamed, whole } = asking(cache.through({
+      const cached = cache.through({
         complete: (request) =>
           Effect.andThen(
             Effect.map(RouteInfo.Current, (info) => Object.assign(info!, { provider: "p" })),
@@ -236,7 +236,17 @@ describe("AnswerCache", () => {
             model.stream(request),
             Stream.fromEffect(Effect.suspend(() => Effect.as(Deferred.await(gate), { choices: [], usage })))
           )
-      }))
+      })
+      /** What was known when the usage came, by which a call is priced. */
+      const atUsage: Array<string | undefined> = []
+      const { streamed, whole } = asking({
+        ...cached,
+        stream: (request) =>
+          Stream.tap(
+            cached.stream(request),
+            ({ usage }) => Effect.map(RouteInfo.Current, (info) => usage == null ? 0 : atUsage.push(info?.cache?.state))
+          )
+      })
       for (const ask of [whole, streamed]) {
         gate = Deferred.makeUnsafe<void>()
         const [maker, ...others] = yield* Effect.forEach(
@@ -250,6 +260,7 @@ describe("AnswerCache", () => {
         assert.deepStrictEqual(states.toSorted(), ["hit", "miss"])
         assert.match(yield* ask(), /hit$/)
       }
+      assert.deepStrictEqual(atUsage.toSorted(), ["hit", "hit", "miss"])
     }))
 
   it.effect("purges by client, by model and by age", () =>
