@@ -85,6 +85,11 @@ const cases: ReadonlyArray<readonly [string, string, string]> = [
     "app.yaml:1:6: key: found <redacted>, expected a secret that is not empty, best as ${env:NAME} or ${file:PATH}"
   ],
   [
+    "a password in a URL",
+    "format: https://user:hid//den@host/x\n",
+    `app.yaml:1:9: format: found "https://***@host/x", expected one of "json", "pretty"`
+  ],
+  [
     "contradiction",
     "retry:\n  times: 0\n  wait: 1m\n",
     "app.yaml:3:9: retry.wait: a wait of 1m needs retry.times above 0"
