@@ -43,6 +43,12 @@ describe("exposition", () => {
     assert.isUndefined(idle.quantile("d", 0.5))
   })
 
+  it("finds the highest gauge of several workers", () => {
+    const loops = parse("loop{worker=\"1\"} 0.02\nloop{worker=\"2\"} 0.03\n", 0)
+    assert.strictEqual(between(loops, loops).highest("loop"), 0.03)
+    assert.strictEqual(between(loops, loops).highest("unknown"), 0)
+  })
+
   it("sums gauges, and lists the values of a label", () => {
     assert.strictEqual(past.now("g"), 1)
     assert.deepStrictEqual(past.valuesOf("c_total", "fault"), ["none", "provider"])

@@ -64,6 +64,9 @@ export const between = (before: Reading, after: Reading) => {
   return {
     /** The sum of gauges at its end. */
     now: (name: string, where: Where = everywhere): number => sumOf(of(after, name, where)),
+    /** The highest of gauges at its end, such as those of several workers; zero without any. */
+    highest: (name: string): number =>
+      of(after, name, everywhere).reduce((most, { value }) => Math.max(most, value), 0),
     /** How much counters grew a second. */
     rate: (name: string, where: Where = everywhere): number => sumOf(grown(before, after, name, where)) / seconds,
     /** The values of a label. */

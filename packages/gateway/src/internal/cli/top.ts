@@ -85,7 +85,7 @@ const showRequests = (past: Between, paint: Paint): string => {
       : paint("red", `${share(failed.reduce((sum, [, rate]) => sum + rate, 0), all)} (${worst.join(", ")})`),
     quantiles(past, "http_request_duration_seconds", isWork),
     ...["input", "cached", "output", "reasoning"].map((type) => tokensOf(past, type, () => true)),
-    timeOf(past.now("nodejs_eventloop_delay_p99_seconds")),
+    timeOf(past.highest("nodejs_eventloop_delay_p99_seconds")),
     `${Math.round(past.now("v8js_memory_heap_used_bytes") / 1_048_576)} MiB`
   ]])
 }
