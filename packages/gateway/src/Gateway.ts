@@ -56,7 +56,6 @@ import * as Estimate from "./Estimate.ts"
 import * as EventStream from "./EventStream.ts"
 import * as FailureLog from "./FailureLog.ts"
 import * as Feedback from "./Feedback.ts"
-import * as Forget from "./Forget.ts"
 import * as InferenceRoutes from "./InferenceRoutes.ts"
 import { backlog } from "./internal/acceptQueue.ts"
 import { makeAdmin, makeReady } from "./internal/gateway/admin.ts"
@@ -72,6 +71,7 @@ import * as TensorThread from "./internal/tensorThread.ts"
 import * as unread from "./internal/unread.ts"
 import * as LimitMetrics from "./LimitMetrics.ts"
 import * as PolicyLog from "./PolicyLog.ts"
+import * as Purges from "./Purges.ts"
 import type * as Records from "./Records.ts"
 import { type GatewaySettings, routing } from "./Settings.ts"
 import * as Shutdown from "./Shutdown.ts"
@@ -181,7 +181,7 @@ export const serve = Effect.fnUntraced(function*(
   const http = yield* NodeHttpServer.make(() => server, { host, port, backlog, disablePreemptiveShutdown: true })
   yield* PolicyLog.make
   yield* LimitMetrics.make
-  if (records !== undefined) yield* Forget.follow(records, (client) => upstream.router.purge({ client }))
+  if (records !== undefined) yield* Purges.follow(records.database, upstream.router.purge)
   // All workers have the same accounts.
   if (worker === undefined || worker.number === 1) {
     yield* BalanceReader.make({ router: upstream.router, interval: telemetry.balanceInterval })

@@ -1,10 +1,8 @@
 import { Budgets, Forget, Ledger } from "@ballast/gateway"
-import { AnswerStore } from "@ballast/router"
 import { assert, it } from "@effect/vitest"
-import { BigDecimal, Effect, Queue } from "effect"
+import { BigDecimal, Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { spentOf } from "../src/internal/ledger/spent.ts"
-import { eventually, hello, layer, post, Running } from "./harness.ts"
 import { call } from "./support/calls.ts"
 import { describeDatabases, open, temporaryFolder } from "./support/databases.ts"
 
@@ -46,50 +44,4 @@ describeDatabases("Forget", (address) => {
       yield* ledger.clean
       assert.deepStrictEqual(yield* left, [bob])
     }))
-
-  it.effect("tells other processes, also after a failure of theirs, and none that starts later", () =>
-    Effect.gen(function*() {
-      const url = yield* address
-      const database = yield* open(url)
-      const ledger = yield* Ledger.make({ database, folder: yield* temporaryFolder })
-      const told = yield* Queue.unbounded<string>()
-      let failing = true
-      const process = (name: string) =>
-        Effect.flatMap(open(url), (database) =>
-          Forget.follow({ database }, (client) =>
-            Effect.suspend(() => {
-              const result = failing ? Effect.fail(new AnswerStore.NotRemoved({ detail: "down" })) : Effect.void
-              failing = false
-              return Effect.andThen(Queue.offer(told, `${name} ${client}`), result)
-            })))
-      yield* process("first")
-      yield* Forget.client({ database, ledger }, "alice")
-      yield* process("later")
-      const next = Effect.andThen(TestClock.adjust("2 seconds"), Queue.take(told))
-      assert.deepStrictEqual([yield* next, yield* next], ["first alice", "first alice"])
-      yield* Forget.client({ database, ledger }, "bob")
-      const both = [yield* next, yield* Queue.take(told)]
-      assert.deepStrictEqual(both.toSorted(), ["first bob", "later bob"])
-    }))
 })
-
-it.live("a gateway drops from its memory what it has of a client that another process forgets", () =>
-  Effect.gen(function*() {
-    const { records, url } = yield* Running
-    const cache = (key: string) =>
-      Effect.map(
-        post(`${url}/v1/chat/completions`, hello, { authorization: `Bearer ${key}` }),
-        ({ headers }) => headers.get("x-ballast-cache")
-      )
-    yield* Effect.all([cache("key-a"), cache("key-b")])
-    assert.strictEqual(yield* cache("key-a"), "hit")
-    yield* Forget.client(records!, "alice")
-    yield* eventually(Effect.map(cache("key-a"), (state) => state === "miss"))
-    assert.strictEqual(yield* cache("key-b"), "hit")
-  }).pipe(Effect.provide(layer({
-    database: ":memory:",
-    clientKeys: ["alice:key-a", "bob:key-b"],
-    settings: {
-      models: { "deepseek-flash": { targets: [{ provider: "simulator" }], cache: { timeToLive: "1h" } } }
-    }
-  }))))

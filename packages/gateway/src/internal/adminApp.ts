@@ -54,7 +54,7 @@ export const make = Effect.fnUntraced(function*(admin: Admin, checkKey: CheckKey
       routes: () => admin.routes,
       accounts: () => admin.accounts(),
       acts: () => admin.acts,
-      act: ({ payload }) => Effect.flatMap(CurrentAdmin, (by) => admin.act(payload, by)),
+      act: ({ payload }) => Effect.flatMap(CurrentAdmin, (by) => recordsAdmin.act({ ...options, admin }, payload, by)),
       explainCache: ({ payload }) => admin.explainCache(payload),
       evaluateCache: ({ payload }) => admin.evaluateCache(payload),
       undo: ({ params }) => Effect.flatMap(CurrentAdmin, (by) => admin.undo(params.id, by))

@@ -6,12 +6,13 @@ import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as Redacted from "effect/Redacted"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { Admin } from "../Admin.ts"
-import { AdminApi, CurrentAdmin } from "../AdminApi.ts"
+import { AdminApi, CurrentAdmin, type Order } from "../AdminApi.ts"
 import * as Calls from "../Calls.ts"
 import { type Clients, parseTime } from "../ClientKeys.ts"
 import type { Made, Stored } from "../ClientStore.ts"
 import * as Comparison from "../Comparison.ts"
 import * as Forget from "../Forget.ts"
+import * as Purges from "../Purges.ts"
 import type { Records } from "../Records.ts"
 import type * as RecordsApi from "../RecordsApi.ts"
 import * as UsageReport from "../UsageReport.ts"
@@ -83,6 +84,14 @@ const wrong = (message: string) => new WrongRequest({ error: { code: "invalid_re
 const inSettings = (name: string) =>
   new Conflict({
     error: { code: "conflict", message: `The client ${name} stands in the settings. Choose another name.` }
+  })
+
+/** Carries out an act, and tells other gateways of a purge. */
+export const act = ({ admin, records }: Pick<Options, "admin" | "records">, order: Order, by: string) =>
+  Effect.tap(admin.act(order, by), () => {
+    if (order.do !== "purge" || records === undefined) return Effect.void
+    const { do: _, ...purge } = order
+    return withRecords(records, ({ database }) => Purges.tell(database, purge))
   })
 
 /** Drops the answers to a client from the caches, as an act. */

@@ -140,8 +140,8 @@ export const migrations = {
   ),
   "3_feedback": run(feedback, "CREATE INDEX ballast_feedback_at ON ballast_feedback (at)"),
   "4_workflows": Runs.migration,
-  "5_forgotten": run(
-    "CREATE TABLE ballast_forgotten (revision BIGINT NOT NULL PRIMARY KEY, client TEXT NOT NULL, at BIGINT NOT NULL)",
-    "INSERT INTO ballast_revisions (name, revision) VALUES ('forgotten', 0)"
+  "5_purges": run(
+    "CREATE TABLE ballast_purges (revision BIGINT NOT NULL PRIMARY KEY, purge TEXT NOT NULL, at BIGINT NOT NULL)",
+    "INSERT INTO ballast_revisions (name, revision) VALUES ('purges', 0)"
   )
 }
