@@ -134,7 +134,8 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
     controller.rawHeaders = null
     const { resume } = this
     this.resume = ignore
-    resume(Effect.succeed(response))
+    // A short body has come with the head, and is here by then.
+    queueMicrotask(() => resume(Effect.succeed(response)))
   }
 
   onResponseData(_: Undici.Dispatcher.DispatchController, chunk: Uint8Array): void {
