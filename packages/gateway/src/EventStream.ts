@@ -19,7 +19,7 @@ import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { ServerResponse } from "node:http"
-import * as halfOpen from "./internal/halfOpen.ts"
+import { Chain } from "./internal/chain.ts"
 
 /**
  * What is used of a response of `node:http`.
@@ -32,6 +32,8 @@ export type Out = Pick<ServerResponse, "write" | "destroyed" | "writableNeedDrai
   readonly end: (text: string) => unknown
   readonly once: (event: "drain", listener: () => void) => unknown
   readonly off: (event: "drain", listener: () => void) => unknown
+  /** Set when an event stream begins. */
+  isEventStream: boolean
 }
 
 /**
@@ -104,7 +106,7 @@ class Writing<A, E> {
     this.sentAt = this.clock.currentTimeMillisUnsafe()
     if (!this.begun) {
       this.begun = true
-      halfOpen.eventStreams.add(this.out)
+      this.out.isEventStream = true
       this.out.writeHead(200, { ...headers, ...this.events.headers() })
     }
     return true
@@ -152,18 +154,18 @@ export const make = <E2 = never>(
   Effect.gen(function*() {
     const scope = yield* Effect.scope
     const fork = Effect.runForkWith(yield* Effect.context<never>())
-    const open = new Set<Open<E2>>()
+    const open = new Chain<Open<E2>>()
     let stopped: Cause.Cause<E2> | undefined
     yield* Effect.forkScoped(Effect.catchCause(cut, (cause) =>
       Effect.sync(() => {
         stopped = cause
-        for (const writing of open) writing.stop(cause)
+        for (const writing of open.all()) writing.stop(cause)
       })))
 
     /** Pings the silent streams, and again when the next may be silent, as long as there are any. */
     const watch: Effect.Effect<void> = Effect.flatMap(Clock.currentTimeMillis, (now) => {
       let next = now + silence
-      for (const writing of open) {
+      for (const writing of open.all()) {
         if (writing.sentAt + silence <= now) {
           writing.ping()
           writing.sentAt = now
@@ -178,11 +180,13 @@ export const make = <E2 = never>(
     })
     let watching = false
 
-    const add = (writing: Open<E2>): void => {
-      open.add(writing)
-      if (watching) return
-      watching = true
-      Fiber.runIn(fork(watch), scope)
+    const add = (writing: Open<E2>): () => void => {
+      const remove = open.add(writing)
+      if (!watching) {
+        watching = true
+        Fiber.runIn(fork(watch), scope)
+      }
+      return remove
     }
 
     const write: EventStreams<E2>["write"] = <A, E>(
@@ -194,15 +198,15 @@ export const make = <E2 = never>(
         Effect.withFiber((fiber) => {
           if (stopped !== undefined) return Effect.failCause(stopped)
           const writing = new Writing<A, E | E2>(out, events, fiber.getRef(Clock.Clock), fiber)
-          add(writing)
+          const remove = add(writing)
           return Effect.matchCauseEffect(restore(pump(source, writing)), {
             onSuccess: () => {
-              open.delete(writing)
+              remove()
               writing.end(events.end())
               return Effect.void
             },
             onFailure: (cause) => {
-              open.delete(writing)
+              remove()
               return failed(writing, cause)
             }
           })

@@ -43,7 +43,6 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Layer from "effect/Layer"
 import { Redis } from "effect/persistence/Redis"
 import type * as Scope from "effect/Scope"
-import { type ServerResponse } from "node:http"
 import * as Admin from "./Admin.ts"
 import * as AlertBridge from "./AlertBridge.ts"
 import * as BalanceReader from "./BalanceReader.ts"
@@ -62,6 +61,7 @@ import { makeAdmin, makeReady } from "./internal/gateway/admin.ts"
 import { makeApp } from "./internal/gateway/app.ts"
 import { follow, type Followed } from "./internal/gateway/live.ts"
 import type { Options } from "./internal/gateway/options.ts"
+import type { Response } from "./internal/gateway/response.ts"
 import { makeServer } from "./internal/gateway/server.ts"
 import { makeRoutes, metricsOf, ownPage, withoutAdmin } from "./internal/gateway/table.ts"
 import { workflowRoutes } from "./internal/gateway/workflows.ts"
@@ -112,8 +112,8 @@ const routesOf = Effect.fnUntraced(function*(options: Options, followed: Followe
     others: () => current().clientLimits
   })
   const streams = yield* EventStream.make(shutdown.cut)
-  // `node:http` serves HTTP/1 only.
-  const out = (request: HttpServerRequest) => NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+  // As `makeServer` makes them.
+  const out = (request: HttpServerRequest) => NodeHttpServerRequest.toServerResponse(request) as Response
   const { filesPlace, router: model } = upstream
   const admin = yield* Admin.make({ settings, routing, router: model })
   return makeRoutes(upstream, (model) => live().rename(model), {

@@ -19,6 +19,7 @@ import * as Effect from "effect/Effect"
 import type * as Http from "node:http"
 import * as Net from "node:net"
 import * as acceptQueue from "./internal/acceptQueue.ts"
+import { Chain } from "./internal/chain.ts"
 import { Rejection } from "./Rejection.ts"
 
 /**
@@ -69,7 +70,7 @@ const lastWords = "500 millis"
  * @since 0.1.0
  */
 export const make = (server: Http.Server, options: { readonly timeout: () => Duration.Duration }): Shutdown => {
-  const running = new Set<Http.ServerResponse>()
+  const running = new Chain<Http.ServerResponse>()
   const connections = new Set<Net.Socket>()
   const cut = Deferred.makeUnsafe<never, Rejection>()
   const timeout = () => Duration.toMillis(options.timeout())
@@ -84,7 +85,7 @@ export const make = (server: Http.Server, options: { readonly timeout: () => Dur
     socket.once("close", () => connections.delete(socket))
   })
   /** The last response on each connection. One that closed it earlier would take those behind it along. */
-  const last = () => new Map(Array.from(running, (response) => [response.req.socket, response]))
+  const last = () => new Map(running.all().map((response) => [response.req.socket, response]))
 
   const watch = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
     if (!listening) {
@@ -93,8 +94,7 @@ export const make = (server: Http.Server, options: { readonly timeout: () => Dur
       if (before?.headersSent === false) before.shouldKeepAlive = true
       response.shouldKeepAlive = false
     }
-    running.add(response)
-    response.once("close", () => running.delete(response))
+    response.once("close", running.add(response))
   }
   server.on("request", watch)
   server.on("checkContinue", watch)
@@ -109,7 +109,7 @@ export const make = (server: Http.Server, options: { readonly timeout: () => Dur
     }
   })
 
-  const isSending = () => Array.from(running).some((response) => response.headersSent)
+  const isSending = () => running.all().some((response) => response.headersSent)
 
   const cutOff = Effect.gen(function*() {
     yield* Effect.logWarning("requests were cut off", { running: running.size })

@@ -221,6 +221,7 @@ describe("costs", () => {
       // Its client has gone: what counts is what the call cost.
       out: () => ({
         destroyed: true,
+        isEventStream: false,
         writableNeedDrain: false,
         writeHead: () => {},
         write: () => true,

@@ -43,6 +43,7 @@ const exchange = (): Exchange.Exchange => ({
 
 /** A client's side of a response: what arrived, and whether it reads. */
 class FakeOut implements EventStream.Out {
+  isEventStream = false
   status: number | undefined
   headers: Record<string, string> = {}
   readonly sent: Array<string> = []

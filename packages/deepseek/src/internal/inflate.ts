@@ -9,8 +9,10 @@ const maxCodings = 4
  * some servers send for a body that is not encoded.
  */
 export const codingsOf = (header: string | ReadonlyArray<string> | undefined): ReadonlyArray<string> =>
-  (typeof header === "string" ? header : header?.join(",") ?? "").toLowerCase().split(",", maxCodings)
-    .map((coding) => coding.trim()).filter((coding) => coding in decoders).reverse()
+  header === undefined
+    ? []
+    : (typeof header === "string" ? header : header.join(",")).toLowerCase().split(",", maxCodings)
+      .map((coding) => coding.trim()).filter((coding) => coding in decoders).reverse()
 
 // What has arrived is decoded at once, since an event must not wait for the next; and a body that lacks its last bytes is given as far as it came.
 const deflated = { flush: Zlib.constants.Z_SYNC_FLUSH, finishFlush: Zlib.constants.Z_SYNC_FLUSH }

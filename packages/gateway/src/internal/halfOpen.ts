@@ -1,15 +1,13 @@
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Http from "node:http"
+import { Response } from "./gateway/response.ts"
 
 /** How often a client that has closed its side is asked whether it is still there. */
 const probeInterval = "250 millis"
 
 /** The same within a stream, which tells by itself unless it is silent. */
 const streamInterval = "1 second"
-
-/** Answers that are event streams, from their beginning on. Node does not keep the headers that an answer began with. */
-export const eventStreams = new WeakSet<object>()
 
 /** Sends comments, which every reader of an event stream reads over. Events are written whole, so a comment is never within one. */
 const probeStream = (response: Http.ServerResponse): Effect.Effect<void> =>
@@ -23,7 +21,11 @@ const probeStream = (response: Http.ServerResponse): Effect.Effect<void> =>
 const probe = (request: Http.IncomingMessage, response: Http.ServerResponse): Effect.Effect<void> =>
   Effect.sleep(probeInterval).pipe(Effect.andThen(Effect.suspend(() => {
     if (response.closed) return Effect.void
-    if (response.headersSent) return eventStreams.has(response) ? probeStream(response) : Effect.void
+    if (response.headersSent) {
+      return response instanceof Response && response.isEventStream
+        ? probeStream(response)
+        : Effect.void
+    }
     if (request.httpVersion !== "1.1") return Effect.void
     // Behind another answer it has no socket yet.
     if (response.socket !== null) response.writeContinue()

@@ -5,6 +5,8 @@ type Ending = Parameters<ServerResponse["end"]>
 
 /** A response that is sent at the end of the turn of the event loop in which it was written. */
 export class Response<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+  /** Node does not keep the headers that an answer began with. */
+  isEventStream = false
   private isHeld = false
   private ending: Ending | undefined
 
