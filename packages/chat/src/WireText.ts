@@ -84,6 +84,52 @@ export const forget = (value: object): void => Stamp.forget(value)
  */
 export const stringify = (value: object): string => Stamp.of(value) ?? JSON.stringify(value)
 
+interface Source {
+  readonly source: string
+}
+
+// In V8 since 2023; TypeScript's types do not have it yet.
+const { isRawJSON, rawJSON } = JSON as typeof JSON & {
+  readonly rawJSON: (text: string) => object
+  readonly isRawJSON: (u: unknown) => u is { readonly rawJSON: string }
+}
+
+/** Without so many digits no integer is beyond 2^53. */
+const longest = /\d{16}/
+
+const exact = (_: string, value: unknown, context?: Source): unknown =>
+  typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value) && context !== undefined
+    ? rawJSON(context.source)
+    : value
+
+/**
+ * Parses JSON, and keeps the digits of integers beyond 2^53, such as the ids in the arguments of a tool: `JSON.stringify` writes them as they
+ * came.
+ *
+ * **Details**
+ *
+ * Each is an object of `JSON.rawJSON`. Throws as `JSON.parse` does.
+ *
+ * @category parsing
+ * @since 0.1.0
+ */
+export const parse = (text: string): unknown => longest.test(text) ? JSON.parse(text, exact) : JSON.parse(text)
+
+/**
+ * Parses JSON as `parse` does, but for the fields of the outermost object, which are numbers: those are read, and not only passed on.
+ *
+ * @category parsing
+ * @since 0.1.0
+ */
+export const parseFields = (text: string): unknown => {
+  const json = parse(text)
+  if (typeof json !== "object" || json === null || Array.isArray(json)) return json
+  for (const [name, value] of Object.entries(json)) {
+    if (isRawJSON(value)) Object.defineProperty(json, name, { value: Number(value.rawJSON) })
+  }
+  return json
+}
+
 /**
  * What came in place of the value that was expected. `json` is the parsed text, `undefined` where the text is no JSON. It is not an error
  * by itself: who reads decides what it means.

@@ -92,5 +92,13 @@ describe("ChatChunk", () => {
       assert.notStrictEqual(second?.choices[0], third?.choices[0])
       assert.deepStrictEqual([first, second, third].map((chunk) => chunk?.choices[0]?.delta.content), ["a", "b", "c"])
     })
+
+    it("writes arguments that are values with all their digits", () => {
+      const named = "{\"name\":\"f\",\"arguments\": {\"id\":1234567890123456789}}"
+      const chunk = ChatChunk.reader()(
+        `${head}"delta":{"tool_calls":[{"index":0,"id":"b","function":${named}}]}${tail}`
+      )
+      assert.include(JSON.stringify(chunk), JSON.stringify("{\"id\":1234567890123456789}"))
+    })
   })
 })

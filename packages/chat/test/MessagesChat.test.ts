@@ -209,6 +209,12 @@ describe("MessagesChat", () => {
     }
   )
 
+  it("gives a tool an id with all its digits", () => {
+    const message = { role: "assistant" as const, tool_calls: [call(0, "{\"id\":1234567890123456789}")] }
+    const answer = MessagesChat.fromCompletion({ choices: [{ message, finish_reason: "tool_calls" }] })
+    assert.include(JSON.stringify(answer), "\"input\":{\"id\":1234567890123456789}")
+  })
+
   const chunkOf = (delta: ChatChunk.Delta, finish_reason: string | null = null): ChatChunk.ChatChunk => ({
     id: "1",
     model: "m",

@@ -34,4 +34,20 @@ describe("WireText", () => {
       "{\"b\":1}"
     ])
   })
+
+  it("keeps the digits of integers that a number cannot hold, in copies too", () => {
+    const digits =
+      "{\"seed\":12345678901234567890,\"x\":{\"ids\":[-9223372036854775807,9007199254740992],\"y\":0.10000000000000001}}"
+    const { seed, x } = Object(WireText.parse(digits))
+    assert.strictEqual(
+      JSON.stringify({ x, seed }),
+      "{\"x\":{\"ids\":[-9223372036854775807,9007199254740992],\"y\":0.1},\"seed\":12345678901234567890}"
+    )
+    assert.deepStrictEqual(Object(WireText.parseFields(digits)).seed, Number("12345678901234567890"))
+    assert.strictEqual(
+      JSON.stringify(WireText.parseFields(digits)),
+      "{\"seed\":12345678901234567000,\"x\":{\"ids\":[-9223372036854775807,9007199254740992],\"y\":0.1}}"
+    )
+    assert.throws(() => WireText.parse("12345678901234567890}"), SyntaxError)
+  })
 })

@@ -14,6 +14,7 @@
  *
  * @since 0.1.0
  */
+import * as WireText from "@ballast/chat/WireText"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -82,7 +83,7 @@ export interface Kind {
   /** What the refusal of another type tells its sender to send. */
   readonly expected: string
   readonly bounds: jsonBounds.Bounds
-  /** Default: `JSON.parse`. */
+  /** Default: `WireText.parseFields`. */
   readonly parse?: (text: string) => unknown
 }
 
@@ -290,7 +291,7 @@ const releasing = (holder: Hold, bytes: number) => (): void => holder.release(by
 const parse = (
   bytes: Buffer,
   holder: Hold,
-  { bounds, parse = JSON.parse }: Kind
+  { bounds, parse = WireText.parseFields }: Kind
 ): Effect.Effect<Body, Rejection> => {
   const measured = jsonText.measure(bytes, bounds)
   if (typeof measured === "string") return Effect.fail(malformed(measured))

@@ -48,6 +48,15 @@ describe("Body", () => {
       assert.deepStrictEqual(body.json, JSON.parse(text))
     }))
 
+  it.effect("keeps the digits of what is only passed on, where the request is written again", () =>
+    Effect.gen(function*() {
+      const { json } = yield* read("{\"tools\":[{\"maximum\":9223372036854775807}]}")
+      assert.strictEqual(
+        JSON.stringify({ ...Object(json), a: 1 }),
+        "{\"tools\":[{\"maximum\":9223372036854775807}],\"a\":1}"
+      )
+    }))
+
   it.effect.each([["[", 129, "128 levels"], ["[0", 1, "unexpected end of the body"], ["\n", 9, "empty"]] as const)(
     "refuses %j, %d times",
     ([piece, times, text]) =>

@@ -1,6 +1,6 @@
 /** Reads answers: looks at the fields in use, repairs what is needed in place, and leaves everything else as it came. */
 import { limits } from "../Limits.ts"
-import { Unreadable } from "../WireText.ts"
+import { parse as parseExactly, Unreadable } from "../WireText.ts"
 import { isNothing } from "./message.ts"
 
 /** Parsed JSON that is repaired in place. */
@@ -13,11 +13,14 @@ export interface Repairs {
 
 export const isObject = (u: unknown): u is Json => typeof u === "object" && u !== null && !Array.isArray(u)
 
+/** Arguments of a tool as values, which are read as text. */
+const holdsValues = /"(?:arguments|input)"\s*:\s*[[{]/
+
 /** Parses a text that holds one object. An object that states an error is unreadable as an answer. */
 export const parse = (text: string): Json | Unreadable => {
   let json: unknown
   try {
-    json = JSON.parse(text)
+    json = holdsValues.test(text) ? parseExactly(text) : JSON.parse(text)
   } catch {
     return new Unreadable(undefined, text.trim() === "" ? "nothing but blank space" : "not JSON")
   }

@@ -5,6 +5,7 @@ import type { ToolCall } from "../../ChatRequest.ts"
 import type * as Messages from "../../Messages.ts"
 import * as Native from "../../Native.ts"
 import type { Usage } from "../../Usage.ts"
+import * as WireText from "../../WireText.ts"
 import { isObject } from "../read.ts"
 
 export const whole = ({ choices: [choice], id, model, usage }: ChatCompletion): Messages.Answer => ({
@@ -37,7 +38,7 @@ const blocksOf = ({ content, reasoning_content, tool_calls }: Choice["message"])
 const inputOf = ({ function: { arguments: text } }: ToolCall): object => {
   if (text.trim() === "") return {}
   try {
-    const input: unknown = JSON.parse(text)
+    const input = WireText.parse(text)
     if (isObject(input)) return input
   } catch {
     // It is passed on as it came.
