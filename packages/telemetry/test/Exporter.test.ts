@@ -217,7 +217,7 @@ describe("Exporter", () => {
   it.live("says why the collector can't be reached", () =>
     Effect.gen(function*() {
       const { layer, lines } = withEnv({
-        OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9",
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "http://127.0.0.1:9/v1/traces?key=hidden",
         OTEL_EXPORTER_OTLP_TIMEOUT: "0",
         OTEL_BSP_SCHEDULE_DELAY: "1"
       })

@@ -61,11 +61,12 @@ const tooMany = (request: HttpClientRequest.HttpClientRequest) =>
     reason: new HttpClientError.EncodeError({ request, description: "the collector is too slow" })
   })
 
-/** What an error says, and what lies at its bottom, such as a refused connection. */
+/** What an error says, and what lies at its bottom, such as a refused connection. The query of the address may hold a key. */
 const reasonOf = (error: HttpClientError.HttpClientError): string => {
+  const message = error.message.replace(/\?[^\s)]*/, "")
   let cause: unknown = error.reason.cause
   while (cause instanceof Error && cause.cause instanceof Error) cause = cause.cause
-  return cause instanceof Error && cause.message !== "" ? `${error.message}: ${cause.message}` : error.message
+  return cause instanceof Error && cause.message !== "" ? `${message}: ${cause.message}` : message
 }
 
 const retried: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504])
@@ -116,7 +117,7 @@ export const layer = (compression: Readonly<Record<Signal, Compression>>): Layer
           if (batch !== undefined) {
             if (!outstanding.has(batch) && outstanding.size >= maxBatches) {
               const error = tooMany(request)
-              return Effect.andThen(lost(batch, true, error.message), Effect.fail(error))
+              return Effect.andThen(lost(batch, true, reasonOf(error)), Effect.fail(error))
             }
             outstanding.add(batch)
           }
