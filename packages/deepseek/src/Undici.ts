@@ -9,7 +9,8 @@
  *
  * A body that the service has compressed with gzip, deflate, br or zstd is decoded as it comes, whether that was asked for or not; ask with
  * an `accept-encoding` header. Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in small letters too, which win;
- * HTTP_PROXY also serves https where HTTPS_PROXY is not set. Further certificate authorities are Node's `NODE_EXTRA_CA_CERTS`. A host with addresses of
+ * HTTP_PROXY also serves https where HTTPS_PROXY is not set. A proxy may be named without `http://`, and NO_PROXY takes names with all below them,
+ * ports, addresses, networks such as `10.0.0.0/8`, and `*`. Further certificate authorities are Node's `NODE_EXTRA_CA_CERTS`. A host with addresses of
  * both families is tried on both, and its name is looked up for each new connection, so that a change arrives when idle connections end.
  *
  * A failure is an `HttpClientError` whose `reason` is a `TransportError` before the response and a `DecodeError` in its body;
@@ -29,6 +30,7 @@ import * as UrlParams from "effect/http/UrlParams"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import { BlockList, isIP } from "node:net"
 import { Agent, type Dispatcher, EnvHttpProxyAgent } from "undici"
 import { type Bounds, Exchange, type Target, targetOf } from "./internal/exchange.ts"
 
@@ -105,33 +107,59 @@ export const layer = (options?: Options): Layer.Layer<HttpClient.HttpClient> => 
     // One connection per call: a multiplexed connection would couple calls that have nothing to do with each other.
     allowH2: false
   }
-  const dispatcher = (options?.proxy ?? defaults.proxy)
-    ? Effect.map(
-      proxies,
-      (proxies): Dispatcher =>
-        proxies === undefined
-          ? new Agent(agent)
-          : new EnvHttpProxyAgent({ ...agent, ...proxies })
-    )
-    : Effect.sync((): Dispatcher => new Agent(agent))
-  return Layer.effect(
-    HttpClient.HttpClient,
-    Effect.map(
-      Effect.acquireRelease(dispatcher, (dispatcher) => Effect.promise(() => dispatcher.destroy())),
-      (dispatcher) => make(dispatcher, bounds)
-    )
-  )
+  const opened = <D extends Dispatcher>(open: () => D) =>
+    Effect.acquireRelease(Effect.sync(open), (dispatcher) => Effect.promise(() => dispatcher.destroy()))
+  const dispatcher = Effect.gen(function*() {
+    const found = (options?.proxy ?? defaults.proxy) ? yield* proxies : undefined
+    if (found === undefined) return yield* opened(() => new Agent(agent))
+    const proxied = yield* opened(() => new EnvHttpProxyAgent({ ...agent, ...found }))
+    const networks = networksOf(found.noProxy)
+    return networks === undefined ? proxied : leavingOut(networks, yield* opened(() => new Agent(agent)), proxied)
+  })
+  return Layer.effect(HttpClient.HttpClient, Effect.map(dispatcher, (dispatcher) => make(dispatcher, bounds)))
 }
 
-/** A variable of the environment by its two names. An empty one counts as given, and means none. */
+/** What sends requests. */
+type Sender = Pick<Dispatcher, "dispatch">
+
+/** The networks in a list of hosts, which undici does not read; undefined where there is none. */
+const networksOf = (noProxy: string): BlockList | undefined => {
+  const networks = new BlockList()
+  for (const entry of noProxy.split(/[\s,]+/)) {
+    const [, address = "", bits] = /^\[?([\d.:a-f]+)\]?\/(\d{1,3})$/i.exec(entry) ?? []
+    const family = isIP(address)
+    if (family !== 0 && Number(bits) <= (family === 4 ? 32 : 128)) {
+      networks.addSubnet(address, Number(bits), family === 4 ? "ipv4" : "ipv6")
+    }
+  }
+  return networks.rules.length === 0 ? undefined : networks
+}
+
+/** Sends to addresses of the networks directly. Names are not looked up for that. */
+const leavingOut = (networks: BlockList, direct: Sender, proxied: Sender): Sender => {
+  const isWithin = (origin: string): boolean => {
+    const host = new URL(origin).hostname.replace(/^\[|\]$/g, "")
+    const family = isIP(host)
+    return family !== 0 && networks.check(host, family === 4 ? "ipv4" : "ipv6")
+  }
+  return {
+    dispatch: (options, handler) =>
+      (options.origin !== undefined && isWithin(String(options.origin)) ? direct : proxied).dispatch(options, handler)
+  }
+}
+
+/** A variable of the environment by its two names; an empty text where neither is set. */
 const variable = (name: string): Config.Config<string> =>
   Config.withDefault(Config.orElse(Config.String(name.toLowerCase()), () => Config.String(name)), "")
+
+/** As other programs do: a proxy without a scheme is one of http. */
+const withScheme = (proxy: string): string => proxy === "" || proxy.includes("://") ? proxy : `http://${proxy}`
 
 /** The proxies that the environment names, if it does. An empty text keeps undici from looking for itself. */
 const proxies = Effect.gen(function*() {
   const [httpsProxy, httpProxy, noProxy] = yield* Config.all([
-    variable("HTTPS_PROXY"),
-    variable("HTTP_PROXY"),
+    Config.map(variable("HTTPS_PROXY"), withScheme),
+    Config.map(variable("HTTP_PROXY"), withScheme),
     variable("NO_PROXY")
   ])
   checkProxy("HTTPS_PROXY", httpsProxy)
@@ -169,7 +197,7 @@ const makeTargets = () => {
   }
 }
 
-const make = (dispatcher: Dispatcher, bounds: Bounds): HttpClient.HttpClient => {
+const make = (dispatcher: Sender, bounds: Bounds): HttpClient.HttpClient => {
   const targets = makeTargets()
   return HttpClient.makeWith(
     Effect.flatMap((request: HttpClientRequest) => {

@@ -284,7 +284,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler {
     })
   }
 
-  dispatch(dispatcher: Undici.Dispatcher): void {
+  dispatch(dispatcher: Pick<Undici.Dispatcher, "dispatch">): void {
     const { body, method } = this.request
     const headers = headersOf(this.request)
     dispatcher.dispatch({

@@ -288,11 +288,13 @@ describe("a proxy", () => {
     Effect.gen(function*() {
       const { seen, url } = yield* proxy
       const named = url.replace("//", "//user:pass@")
-      for (const env of [{ HTTP_PROXY: named }, { http_proxy: named, HTTP_PROXY: "" }]) {
+      for (
+        const env of [{ HTTP_PROXY: named }, { http_proxy: named, HTTP_PROXY: "" }, { HTTP_PROXY: named.slice(7) }]
+      ) {
         assert.strictEqual(yield* (yield* (yield* client({}, env)).get("http://service.invalid/")).text, "through")
       }
       assert.deepStrictEqual(seen[0], ["http://service.invalid/", `Basic ${btoa("user:pass")}`])
-      assert.lengthOf(seen, 2)
+      assert.lengthOf(seen, 3)
     }))
 
   it.live("is left out for hosts of NO_PROXY, and where the options say so", () =>
@@ -301,11 +303,14 @@ describe("a proxy", () => {
       const get = (options: Undici.Options, env: Record<string, string>) =>
         Effect.flatMap(client(options, { HTTP_PROXY: url, ...env }), (http) =>
           Effect.flatMap(http.get(target), ({ text }) => text))
-      assert.strictEqual(yield* get({}, { NO_PROXY: "other.test,127.0.0.1" }), "through")
+      for (const hosts of ["other.test,127.0.0.1", "10.0.0.0/8 127.0.0.0/8", "*"]) {
+        assert.strictEqual(yield* get({}, { NO_PROXY: hosts }), "through")
+      }
       assert.strictEqual(yield* get({ proxy: false }, {}), "through")
       assert.lengthOf(seen, 0)
       yield* get({}, {})
-      assert.lengthOf(seen, 1)
+      yield* get({}, { NO_PROXY: "10.0.0.0/8,127.0.0.0/33,[fe80::]/10" })
+      assert.lengthOf(seen, 2)
     }))
 
   it.live("that refuses is said to, without its password", () =>
@@ -340,7 +345,7 @@ describe("a proxy", () => {
 
   it.live("that is none is told by the name of its variable", () =>
     Effect.gen(function*() {
-      const exit = yield* Effect.exit(client({}, { HTTPS_PROXY: "user:hush@proxy:3128" }))
+      const exit = yield* Effect.exit(client({}, { HTTPS_PROXY: "socks5://user:hush@proxy:3128" }))
       const defect = exit._tag === "Failure" && exit.cause.reasons[0]?._tag === "Die"
         ? exit.cause.reasons[0].defect
         : undefined
