@@ -227,7 +227,10 @@ describe("Exporter", () => {
         Effect.provide(layer)
       )
       // Fetch does not connect to this port.
-      assert.include(lines.join(), "(POST http://127.0.0.1:9/v1/traces): bad port")
+      assert.include(
+        lines.join(),
+        "\"signal\":\"traces\",\"reason\":\"Transport error (POST http://127.0.0.1:9/v1/traces): bad port\""
+      )
     }))
 
   it.effect("holds up the end by a second at most while the collector is silent", () =>

@@ -92,16 +92,16 @@ export const layer = (compression: Readonly<Record<Signal, Compression>>): Layer
       let warnedAt: number | undefined
       const outstanding = new Set<Batch>()
 
-      const warn = Effect.fnUntraced(function*(reason: string) {
+      const warn = Effect.fnUntraced(function*(batch: Batch | undefined, reason: string) {
         const now = yield* Clock.currentTimeMillis
         if (warnedAt !== undefined && now - warnedAt < quietMillis) return
         warnedAt = now
-        yield* Effect.logWarning("telemetry could not be exported", { reason })
+        yield* Effect.logWarning("telemetry could not be exported", { signal: batch?.signal, reason })
       })
 
       const lost = (batch: Batch | undefined, isLast: boolean, reason: string) =>
         Effect.andThen(
-          warn(reason),
+          warn(batch, reason),
           Effect.suspend(() => {
             if (batch === undefined) return Effect.void
             batch.tries++
