@@ -18,6 +18,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
@@ -63,18 +64,26 @@ export const Robots: Context.Reference<{ readonly [S in Service]?: Robot | undef
   { defaultValue: () => ({}) }
 )
 
+const wrong = (message: string) => Effect.fail(new Config.ConfigError(new ConfigProvider.SourceError({ message })))
+
 const robot = (name: string): Config.Config<Robot | undefined> =>
   Config.all({
-    url: Config.option(Config.URL(`BALLAST_${name}_URL`)),
+    text: Config.option(Config.Redacted(`BALLAST_${name}_URL`)),
     secret: Config.option(Config.Redacted(`BALLAST_${name}_SECRET`))
-  }).pipe(Config.map(({ secret, url }): Robot | undefined =>
-    Option.isNone(url)
-      ? undefined
-      : { url: Redacted.make(String(url.value)), secret: Option.getOrUndefined(secret) }
-  ))
+  }).pipe(Config.mapEffect(({ secret, text }) => {
+    if (Option.isNone(text)) {
+      return Option.isNone(secret)
+        ? Effect.undefined
+        : wrong(`BALLAST_${name}_SECRET is set, and BALLAST_${name}_URL, the address of the robot, is not.`)
+    }
+    const url = URL.parse(Redacted.value(text.value))
+    // Not shown: who knows the address can write.
+    if (url === null || !/^https?:$/.test(url.protocol)) return wrong(`BALLAST_${name}_URL is no http or https URL.`)
+    return Effect.succeed<Robot>({ url: Redacted.make(String(url)), secret: Option.getOrUndefined(secret) })
+  }))
 
 /**
- * The robots from the environment. Fails when an address is not a URL.
+ * The robots from the environment. Fails when an address is not a URL, or a secret has none.
  *
  * @category layers
  * @since 0.1.0

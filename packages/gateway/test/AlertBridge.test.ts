@@ -101,6 +101,12 @@ describe("AlertBridge", () => {
       assert.strictEqual(Redacted.value(dingtalk!.url), "https://x.invalid/y")
       assert.strictEqual(Redacted.value(dingtalk!.secret!), "SEC")
       assert.isUndefined(wecom)
-      assert.include((yield* Effect.flip(of({ BALLAST_WECOM_URL: "nowhere" }))).message, "BALLAST_WECOM_URL")
+      for (const url of ["hidden", "localhost:80/hidden"]) {
+        const { message } = yield* Effect.flip(of({ BALLAST_WECOM_URL: url }))
+        assert.include(message, "BALLAST_WECOM_URL is no http or https URL")
+        assert.notInclude(message, "hidden")
+      }
+      const alone = yield* Effect.flip(of({ BALLAST_FEISHU_SECRET: "hidden" }))
+      assert.include(alone.message, "BALLAST_FEISHU_SECRET is set, and BALLAST_FEISHU_URL")
     }))
 })
