@@ -102,7 +102,9 @@ const labelsOf = ({ model, name, provider }: Options): CallMetrics.Labels => ({
  */
 export const call = (options: Options): Traced => {
   const labels = labelsOf(options)
-  const metrics = callMetrics(labels)
+  const ofChat = callMetrics(labels)
+  const ofOthers = memoize((operation) => callMetrics({ ...labels, operation }))
+  const metricsOf = (operation: string) => operation === "chat" ? ofChat : ofOthers(operation)
   const always = {
     [Attribute.providerName]: labels.provider,
     [Attribute.name]: labels.name
@@ -138,6 +140,7 @@ export const call = (options: Options): Traced => {
   const ended = (
     caller: Caller,
     span: Tracer.Span,
+    metrics: ReturnType<typeof callMetrics>,
     since: number,
     answer: Answer,
     outcome: string,
@@ -159,13 +162,14 @@ export const call = (options: Options): Traced => {
       const content = Context.get(caller.context, Content.Current)
       return Effect.useSpan(nameOfCall(request), client, (span) => {
         begin(span, request, false, content)
+        const metrics = metricsOf(operationOf(request))
         const since = now(caller)
         return Effect.onExitPrimitive(
           Effect.provideService(self.complete(request), Tracer.ParentSpan, span),
           (exit) => {
             const answer = Exit.isSuccess(exit) ? answerOf(exit.value) : {}
             if (content !== undefined && Exit.isSuccess(exit)) answer.text = contents.textOf(exit.value)
-            ended(caller, span, since, answer, outcomeOf(exit), faultOf(exit))
+            ended(caller, span, metrics, since, answer, outcomeOf(exit), faultOf(exit))
             return undefined
           }
         )
@@ -175,6 +179,7 @@ export const call = (options: Options): Traced => {
   /** Not made where the request is known, which is not needed once it is sent. */
   const watching = (
     caller: Caller,
+    metrics: ReturnType<typeof callMetrics>,
     info: CallInfo.CallInfo | undefined,
     answer: Answer
   ): Watch<ChatChunk.ChatChunk> => {
@@ -197,7 +202,8 @@ export const call = (options: Options): Traced => {
       const stopped = Exit.isSuccess(exit) && answer.finishReason === undefined
       const more = (answer.usage?.completion_tokens ?? 0) - 1
       if (started && more > 0) metrics.pace(caller, (now(caller) - since - firstMillis) / more / 1000)
-      ended(caller, span, since, answer, stopped ? interrupted : outcomeOf(exit), stopped ? "caller" : faultOf(exit))
+      const [outcome, fault] = stopped ? [interrupted, "caller"] as const : [outcomeOf(exit), faultOf(exit)] as const
+      ended(caller, span, metrics, since, answer, outcome, fault)
     }
     return { onChunks, onEnd }
   }
@@ -208,7 +214,8 @@ export const call = (options: Options): Traced => {
       begin: (span) => {
         const content = Context.get(caller.context, Content.Current)
         begin(span, request, true, content)
-        return watching(caller, fiber.getRef(CallInfo.Current), content === undefined ? {} : { text: "" })
+        const metrics = metricsOf(operationOf(request))
+        return watching(caller, metrics, fiber.getRef(CallInfo.Current), content === undefined ? {} : { text: "" })
       }
     }))
 

@@ -31,12 +31,15 @@ describe("embeddings", () => {
       assert.isAbove(usage.inputTokens ?? 0, 0)
     }).pipe(Effect.provide(service())))
 
-  it.effect("have spans of their own operation", () =>
+  it.effect("have spans and metrics of their own operation", () =>
     Effect.gen(function*() {
-      const model = yield* ChatEmbeddingModel.make(yield* DeepSeek.DeepSeek, { model: "m" })
-      const { spans } = yield* recorded(model.embed("a ship"))
+      const { metrics, spans } = yield* recorded(
+        Embeddings.create(yield* DeepSeek.DeepSeek, { model: "m", input: "a ship" })
+      )
       const call = spans.find(({ name }) => name === "embeddings m")
       assert.strictEqual(call?.attributes.get("gen_ai.operation.name"), "embeddings")
+      const calls = metrics.filter(({ name }) => name === "ballast_calls_total")
+      assert.deepStrictEqual(calls.map(({ attributes }) => attributes?.["operation"]), ["embeddings"])
     }).pipe(Effect.provide(client({}, { provider: harbour }))))
 
   it.effect("are asked for together, in requests of a bounded size", () =>

@@ -20,6 +20,8 @@ export type Labels = {
   readonly name: string
   readonly provider: string
   readonly model: string
+  /** What is no chat: `embeddings`, `text_completion`. */
+  readonly operation?: string
 }
 
 /** From 10 ms to about 20 minutes: a first token comes in tenths of seconds, a long thought takes minutes. */

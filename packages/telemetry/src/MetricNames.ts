@@ -21,6 +21,8 @@ export interface Row {
   readonly unit: string
   /** Attributes by their names in Prometheus' text. */
   readonly attributes?: Readonly<Record<string, string>>
+  /** Attributes, by their names in Prometheus' text, of values that have none of their own there. */
+  readonly usual?: Readonly<Record<string, string>>
   /** A gauge whose values of several processes of one gateway add up. Others are told apart by process. */
   readonly summed?: true
 }
@@ -30,8 +32,12 @@ const genAi = {
   model: "gen_ai.request.model",
   type: "gen_ai.token.type",
   error_type: "error.type",
-  name: "ballast.name"
+  name: "ballast.name",
+  operation: "gen_ai.operation.name"
 } as const
+
+/** The conventions want an operation for each value. */
+const usual = { operation: "chat" } as const
 
 const http = {
   method: "http.request.method",
@@ -48,18 +54,25 @@ const ballast = (name: string, unit: string): Row => ({ name: `ballast.${name}`,
  * @since 0.1.0
  */
 export const table: Readonly<Record<string, Row>> = {
-  gen_ai_client_operation_duration_seconds: { name: "gen_ai.client.operation.duration", unit: "s", attributes: genAi },
-  gen_ai_client_token_usage: { name: "gen_ai.client.token.usage", unit: "{token}", attributes: genAi },
+  gen_ai_client_operation_duration_seconds: {
+    name: "gen_ai.client.operation.duration",
+    unit: "s",
+    attributes: genAi,
+    usual
+  },
+  gen_ai_client_token_usage: { name: "gen_ai.client.token.usage", unit: "{token}", attributes: genAi, usual },
   gen_ai_client_time_to_first_token_seconds: {
     name: "gen_ai.client.operation.time_to_first_chunk",
     unit: "s",
-    attributes: genAi
+    attributes: genAi,
+    usual
   },
   // No convention of clients counts by token; a gateway is a server of models.
   gen_ai_client_time_per_output_token_seconds: {
     name: "gen_ai.server.time_per_output_token",
     unit: "s",
-    attributes: genAi
+    attributes: genAi,
+    usual
   },
   http_request_duration_seconds: { name: "http.server.request.duration", unit: "s", attributes: http },
   http_server_active_requests: { name: "http.server.active_requests", unit: "{request}", summed: true },

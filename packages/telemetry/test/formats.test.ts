@@ -123,7 +123,8 @@ describe("formats of the exporter", () => {
           "ballast.name": "n",
           "gen_ai.provider.name": "p",
           "gen_ai.request.model": "m",
-          "error.type": "Overloaded"
+          "error.type": "Overloaded",
+          "gen_ai.operation.name": "chat"
         }
       )
       assert.strictEqual(named("gen_ai.client.token.usage").unit, "{token}")

@@ -10,6 +10,7 @@ import type * as LogLevel from "effect/LogLevel"
 import * as Otlp from "effect/observability/Otlp"
 import * as OtlpExporter from "effect/observability/OtlpExporter"
 import type * as OtlpMetrics from "effect/observability/OtlpMetrics"
+import * as OtlpResource from "effect/observability/OtlpResource"
 import type { KeyValue } from "effect/observability/OtlpResource"
 import * as OtlpSerialization from "effect/observability/OtlpSerialization"
 import * as References from "effect/References"
@@ -85,12 +86,21 @@ type Metric = OtlpMetrics.MetricsData["resourceMetrics"][number]["scopeMetrics"]
 
 /** A metric under the name, unit and attributes that OpenTelemetry's conventions have for it. */
 const conventional = (metric: Metric): Metric => {
-  const { attributes = {}, name, unit } = MetricNames.rowOf(metric.name)
+  const { attributes = {}, name, unit, usual = {} } = MetricNames.rowOf(metric.name)
+  const withUsual = (given: Array<KeyValue>): Array<KeyValue> => [
+    ...given,
+    ...OtlpResource.entriesToAttributes(
+      Object.entries(usual).filter(([key]) => given.every((attribute) => attribute.key !== key))
+    )
+  ]
   const pointed = <P extends { attributes?: Array<KeyValue> }, D extends { dataPoints: Array<P> }>(
     data: D
   ): D => ({
     ...data,
-    dataPoints: data.dataPoints.map((point) => ({ ...point, attributes: renamed(point.attributes ?? [], attributes) }))
+    dataPoints: data.dataPoints.map((point) => ({
+      ...point,
+      attributes: renamed(withUsual(point.attributes ?? []), attributes)
+    }))
   })
   return {
     ...metric,
