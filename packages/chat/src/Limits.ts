@@ -17,7 +17,7 @@ const MiB = 1024 * KiB
  * | `event` | 16 Mi characters of one event of a stream | the stream fails with `MalformedBody` |
  * | `wholeAnswer` | 64 MiB of an answer that is not streamed | the call fails with `MalformedBody` |
  * | `freeAnswer`, `answerMemory` | a 16th of the heap limit for all answers that are read at once, where they are larger than 64 KiB: whole answers and unfinished events | a whole answer waits for others to end, no longer than its deadline; a stream fails with `MalformedBody` |
- * | `errorBody` | 64 KiB of the body of an answer that is an error | the rest is not read |
+ * | `errorBody`, `errorWait` | 64 KiB of the body of an answer that is an error, and 5 seconds for them | the rest is not read |
  * | `heldChunks`, `heldCharacters` | 1,000 opening chunks without progress, 1 Mi characters | they are given on without waiting for the first token |
  * | `otherEvents`, `otherCharacters` | 10,000 events that are no chunks, 16 Mi characters | the stream fails with `MalformedBody` |
  * | `choices` | 128 choices of an answer | the call fails with `MalformedBody` |
@@ -34,6 +34,7 @@ export const limits = {
   /** Part of the heap limit. An answer takes three times its bytes at most: as bytes, with as much room for more, and as text; then as text and as values. */
   answerMemory: 1 / 16,
   errorBody: 64 * KiB,
+  errorWait: "5 seconds",
   heldChunks: 1000,
   heldCharacters: MiB,
   otherEvents: 10_000,

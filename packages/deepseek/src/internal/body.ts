@@ -40,18 +40,37 @@ const isSmall = ({ headers }: HttpClientResponse): boolean =>
   Number(headers["content-length"]) <= limits.freeAnswer
 
 const collect = (response: HttpClientResponse, limit: number): Effect.Effect<Text, HttpClientError> =>
+  collecting(response, limit, (collecting) => collecting.read)
+
+const collecting = <A, E>(
+  response: HttpClientResponse,
+  limit: number,
+  use: (collecting: Collecting) => Effect.Effect<A, E>
+): Effect.Effect<A, E> =>
   Effect.scopedWith((scope) =>
     Effect.flatMap(
       Channel.toPullScoped(Stream.toChannel(response.stream), scope),
       (pull) =>
-        Effect.flatMap(AnswerMemory.Current, (memory) =>
-          Effect.flatMap(memory.hold(scope), (hold) => new Collecting(pull, limit, hold).read))
+        Effect.flatMap(
+          AnswerMemory.Current,
+          (memory) => Effect.flatMap(memory.hold(scope), (hold) => use(new Collecting(pull, limit, hold)))
+        )
     )
   )
 
-/** The body of an answer that is an error, as far as anybody reads it. */
-export const errorText = (response: HttpClientResponse): Effect.Effect<string, ChatError.TransportError> =>
-  Effect.map(text(response, limits.errorBody), ({ text }) => text)
+/**
+ * The body of an answer that is an error, as far as anybody reads it, and as far as it comes: the status says that the call has failed,
+ * however its body ends.
+ */
+export const errorText = (response: HttpClientResponse): Effect.Effect<string> =>
+  collecting(response, limits.errorBody, (collecting) => {
+    const come = Effect.sync(() => collecting.text())
+    return collecting.read.pipe(
+      Effect.timeoutOrElse({ duration: limits.errorWait, orElse: () => come }),
+      Effect.catch(() => come),
+      Effect.map(({ text }) => text)
+    )
+  })
 
 class Collecting {
   readonly limit: number
@@ -98,7 +117,7 @@ class Collecting {
   }
 
   /** Frees each segment at once. Were they left to the garbage collector, several large answers would take twice their memory. */
-  private text(): Text {
+  text(): Text {
     const more = this.size > this.limit
     const decoder = new TextDecoder()
     let text = ""

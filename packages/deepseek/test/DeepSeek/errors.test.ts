@@ -240,7 +240,7 @@ const cases: ReadonlyArray<readonly [name: string, reply: Scripted.Reply | Scrip
     _tag: "ConnectionLost",
     detail: "UND_ERR_SOCKET at api.deepseek.com"
   }],
-  ["500, cut short", { ...text(500, "<html>"), end: "cut" }, { class: "TransportError", _tag: "ConnectionLost" }],
+  ["500, cut short", { ...text(500, "<html>"), end: "cut" }, { class: "ServerError", _tag: "InternalError" }],
   ["refused", { code: "ECONNREFUSED" }, {
     class: "TransportError",
     _tag: "ConnectFailed",

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
 import { consume, reasonOf, request, scripted } from "../support/client.ts"
 import type * as Scripted from "../support/scripted.ts"
 import { sse } from "../support/wire.ts"
@@ -201,6 +202,19 @@ const words: ReadonlyArray<readonly [shape: string, body: unknown, detail: strin
   ["errmsg", { errcode: 7, errmsg: "in words" }, "in words"],
   ["errors", { errors: [{ code: 7, message: "in words" }] }, "in words"]
 ]
+
+describe("the status of an error", () => {
+  it.effect("counts however its body ends", () =>
+    Effect.gen(function*() {
+      const body = ["{\"error\":{\"message\":\"no"]
+      for (const end of ["cut", "stall"] as const) {
+        const deepseek = yield* scripted({ status: 401, body, end })
+        const fiber = yield* Effect.forkChild(reasonOf(deepseek.complete(request)))
+        yield* TestClock.adjust("5 seconds")
+        assert.deepInclude(yield* Fiber.join(fiber), { _tag: "Unauthorized", stated: false })
+      }
+    }))
+})
 
 describe("the words of an error", () => {
   it.effect.each(words)("are told whatever the status: %s", ([, body, detail]) =>
