@@ -31,7 +31,7 @@ export interface Meaning {
 }
 
 /** Words of a limit that passes by itself. */
-const rates = /rate[ _-]limit|per[ -](?:second|minute|hour|day)|\b[rt]p[smhd]\b|load[ -]balanc|concurren/i
+const rates = /rate[ _-]limit|(?:per|this|each)[ -](?:second|minute|hour|day)|\b[rt]p[smhd]\b|load[ -]balanc|concurren/i
 
 const meanings: ReadonlyArray<Meaning> = [
   {
@@ -70,7 +70,8 @@ const meanings: ReadonlyArray<Meaning> = [
     words:
       /\b(?:balance|funds) (?:is |are )?(?:too low|insufficient|not enough)\b|\binsufficient (?:\w{1,20} ){0,2}(?:balance|credits|funds)\b|\bspending limit\b|账户余额不足|欠费/i,
     under: [400, 412],
-    except: rates
+    // What is quoted may be the request's own.
+    except: /(?:^|[\s:(])["'`]/
   },
   {
     reason: "ContextLengthExceeded",

@@ -53,11 +53,11 @@ const ofError = (error: unknown, around: object): Stated => {
     : { message: joined(message, provider.message), codes: [...provider.codes, ...codes] }
 }
 
-/** What a router's provider has answered. */
-const rawOf = (error: unknown): string | undefined =>
-  hasProperty(error, "metadata") && hasProperty(error.metadata, "raw") && isWords(error.metadata.raw)
-    ? error.metadata.raw
-    : undefined
+/** What a router's provider has answered, unless it is a page. */
+const rawOf = (error: unknown): string | undefined => {
+  const raw = hasProperty(error, "metadata") && hasProperty(error.metadata, "raw") ? error.metadata.raw : undefined
+  return isWords(raw) && !raw.trimStart().startsWith("<") ? raw : undefined
+}
 
 /** Nothing where a text is no JSON. */
 const parse = (text: string): unknown => {

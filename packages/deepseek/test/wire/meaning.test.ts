@@ -121,7 +121,7 @@ const meanings: ReadonlyArray<readonly [host: string, status: number, body: unkn
   [
     "a request that speaks of money",
     400,
-    error("messages.0: 'top up my balance' is no role", { type: "invalid_request_error" }),
+    error("messages.0: 'the balance is too low' is no role", { type: "invalid_request_error" }),
     "InvalidRequest"
   ],
   [
@@ -235,7 +235,12 @@ describe("the words of an error", () => {
 
   it.effect("stay inside where a page or a proxy speaks", () =>
     Effect.gen(function*() {
-      for (const text of ["<html><title>no balance</title></html>", "upstream 10.0.0.1 out of credits"]) {
+      const page = "<html><title>no balance</title></html>"
+      const routed = error("Provider returned error", { metadata: { raw: page } })
+      assert.deepInclude(yield* reasonOf((yield* scripted(json(503, routed))).complete(request)), {
+        detail: "Provider returned error"
+      })
+      for (const text of [page, "upstream 10.0.0.1 out of credits"]) {
         const reason = yield* reasonOf((yield* scripted({ status: 503, body: [text] })).complete(request))
         assert.deepInclude(reason, { _tag: "Overloaded", stated: false })
       }
