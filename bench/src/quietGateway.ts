@@ -2,6 +2,10 @@
 import { Gateway, Records, Settings, Upstream } from "@ballast/gateway"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Effect, References } from "effect"
+import * as V8 from "node:v8"
+
+// As the program does.
+V8.setFlagsFromString("--no-allocation-site-pretenuring")
 
 const program = Effect.gen(function*() {
   const settings = yield* Settings.make()
