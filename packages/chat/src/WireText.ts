@@ -122,7 +122,8 @@ export const parse = (text: string): unknown => longest.test(text) ? JSON.parse(
  * @since 0.1.0
  */
 export const parseFields = (text: string): unknown => {
-  const json = parse(text)
+  if (!longest.test(text)) return JSON.parse(text)
+  const json: unknown = JSON.parse(text, exact)
   if (typeof json !== "object" || json === null || Array.isArray(json)) return json
   for (const [name, value] of Object.entries(json)) {
     if (isRawJSON(value)) Object.defineProperty(json, name, { value: Number(value.rawJSON) })
