@@ -192,7 +192,11 @@ export const serve = Effect.fnUntraced(function*(
   yield* Effect.addFinalizer(() => shutdown.closed)
   yield* http.serve(Effect.andThen(shutdown.admitted, app)).pipe(
     // `Exchange` makes the server span.
-    Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)
+    Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true),
+    // A request adds some twenty services. By default all are copied after eight.
+    Effect.updateContext((context: Context.Context<Scope.Scope>) =>
+      Context.makeUnsafe<Scope.Scope>(context.mapUnsafe, { maxDepth: 32 })
+    )
   )
   // Nothing here is upgraded: without a listener Node takes what offers to (`curl --http2`, for one) for a request like any other.
   server.removeAllListeners("upgrade")
