@@ -11,6 +11,7 @@
  */
 import type * as Arr from "effect/Array"
 import type * as Cause from "effect/Cause"
+import * as Channel from "effect/Channel"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -216,10 +217,11 @@ export const make = <E2 = never>(
     return { write }
   })
 
+/** Not by `Stream.toPull`, which provides all services and takes a lock for each pull. */
 const pump = <A, E, E2>(source: Stream.Stream<A, E>, writing: Writing<A, E | E2>): Effect.Effect<void, E> =>
-  Effect.scoped(
+  Effect.scopedWith((scope) =>
     Effect.flatMap(
-      Stream.toPull(source),
+      Channel.toPullScoped(Stream.toChannel(source), scope),
       (pull) =>
         Pull.catchDone(Effect.forever(Effect.flatMap(pull, writing.items), { disableYield: true }), () => Effect.void)
     )
