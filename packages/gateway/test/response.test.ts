@@ -28,7 +28,7 @@ describe("response", () => {
       response.on("finish", () => seen.push("answer"))
       response.end("hello")
       seen.push(`ended: ${response.writableEnded}`)
-      endOfTurn.rowsOf(() => seen.push("row"))
+      endOfTurn.beforeAnswers(() => seen.push("row"))
     })
     assert.deepStrictEqual(seen, ["ended: true", "row", "answer"])
     assert.strictEqual(bodyOf(text), "hello")
@@ -56,12 +56,19 @@ describe("response", () => {
     assert.deepStrictEqual(texts.map(bodyOf).sort(), ["", "hello", "hello"])
   })
 
-  it("reaches every client, however many a turn answers", async () => {
+  it("reaches every client after its row, however many a turn answers", async () => {
     const waiting: Array<() => void> = []
+    const written = new Set<object>()
+    let early = 0
     const texts = await answered((_request, response) => {
-      waiting.push(() => response.end("hello"))
+      response.on("finish", () => early += written.has(response) ? 0 : 1)
+      waiting.push(() => {
+        response.end("hello")
+        endOfTurn.beforeAnswers(() => written.add(response))
+      })
       if (waiting.length === 200) { for (const end of waiting) end() }
     }, 200)
     assert.strictEqual(texts.filter((text) => bodyOf(text).includes("hello")).length, 200)
+    assert.strictEqual(early, 0)
   })
 })

@@ -11,17 +11,17 @@ interface Answer {
 /** Answers that wait for each other at most. */
 const most = 64
 
-let rows: Array<() => void> = []
+let writes: Array<() => void> = []
 let answers: Array<Answer> = []
 let isSet = false
 
 const run = (): void => {
   isSet = false
-  const [writes, ready] = [rows, answers]
-  rows = []
+  const [first, then] = [writes, answers]
+  writes = []
   answers = []
-  for (const write of writes) write()
-  for (const answer of ready) answer.send()
+  for (const write of first) write()
+  for (const answer of then) answer.send()
 }
 
 const set = (): void => {
@@ -30,14 +30,14 @@ const set = (): void => {
   setImmediate(run)
 }
 
-/** Writes rows before the answers of this turn are sent. */
-export const rowsOf = (write: () => void): void => {
-  rows.push(write)
+/** Writes something at the end of this turn, before its answers are sent. */
+export const beforeAnswers = (write: () => void): void => {
+  writes.push(write)
   set()
 }
 
-/** Sends an answer at the end of this turn. */
-export const answer = (answer: Answer): void => {
-  if (answers.push(answer) === most) run()
+/** Sends an answer at the end of this turn, or of what runs now where many wait. */
+export const send = (answer: Answer): void => {
+  if (answers.push(answer) === most) queueMicrotask(run)
   else set()
 }

@@ -36,7 +36,7 @@ export class Response<Request extends IncomingMessage = IncomingMessage> extends
 
   private hold(): void {
     this.isHeld = true
-    endOfTurn.answer(this)
+    endOfTurn.send(this)
   }
 
   /** One that can't be sent is cut off, and keeps no other from being sent. */

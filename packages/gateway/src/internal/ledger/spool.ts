@@ -141,7 +141,7 @@ export const make = (options: Options): Spool => {
     if (current !== undefined && hasRoom && current.rows === undefined) seal(current)
     const segment = current ??= begin()
     if (hasRoom && segment.rows !== undefined) {
-      if (segment.filed === segment.rows.length) endOfTurn.rowsOf(() => file(segment))
+      if (segment.filed === segment.rows.length) endOfTurn.beforeAnswers(() => file(segment))
       segment.rows.push(row)
       inMemory++
     } else {
