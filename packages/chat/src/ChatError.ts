@@ -421,8 +421,8 @@ const spent: Judgement = { retry: false, elsewhere: false, fault: true }
  * **Details**
  *
  * As `judgements` says, but for three cases: the total deadline leaves no time for another try, here or elsewhere; a `MalformedBody`
- * that is lasting, or has another status than an answer's, would come again and is no failure of the service; and where the service itself
- * says that tries are spent, there is none in the same place.
+ * that is lasting, or has another status than an answer's, would come again and is no failure of the service; and a service that says
+ * `x-should-retry: false` is not asked again.
  *
  * @category predicates
  * @since 0.1.0

@@ -94,7 +94,7 @@ const { isRawJSON, rawJSON } = JSON as typeof JSON & {
   readonly isRawJSON: (u: unknown) => u is { readonly rawJSON: string }
 }
 
-/** Without so many digits no integer is beyond 2^53. */
+/** An integer beyond 2^53 has at least 16 digits. */
 const longest = /\d{16}/
 
 const exact = (_: string, value: unknown, context?: Source): unknown =>

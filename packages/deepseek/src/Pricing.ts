@@ -93,7 +93,7 @@ export type Price = typeof Price.Type
 export interface Options {
   /** Prices that come before the built-in ones; of several that fit a call, the first counts. Default none. */
   readonly prices?: ReadonlyArray<Price> | undefined
-  /** Peak hours by name, beside `deepseek`'s or in their place; holidays of these come beside those that are built in. */
+  /** Peak hours by name, added to `deepseek`'s or in their place. Their holidays are added to the built-in ones, year by year. */
   readonly peakHours?: Readonly<Record<string, PeakHours.PeakHours>> | undefined
   /** The currency of prices that are known in several. Default CNY. */
   readonly currency?: string | undefined
@@ -303,7 +303,7 @@ export const make = (options: Options = {}): Pricing => {
   }
 }
 
-/** Years of holidays that are given come beside those that are built in. */
+/** Adds the given years of holidays to the built-in ones. */
 const deepSeekHours = (given: Options["peakHours"] = {}): PeakHours.PeakHours => {
   const { deepseek = PeakHours.deepSeek } = given
   return deepseek.holidays === undefined
