@@ -137,7 +137,7 @@ interface Key<E> extends Place {
   readonly model: ChatModel<E>
   /** Of the model. Closed once the key was taken out and its last call has ended. */
   readonly scope: Scope.Closeable
-  readonly load: Load.Load
+  inFlight: number
   takenOut: boolean
 }
 
@@ -290,7 +290,7 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
       probe === undefined ? Effect.succeed(true) : probe(entry.name, key.secret)
     )
 
-  /** Learns from the errors of a key's calls. */
+  /** Counts a key's calls, and learns from their errors. */
   const watch = (entry: Entry<E, E2>, model: ChatModel<E>, keyOf: () => Key<E>): ChatModel<E> => {
     const learn = (error: E) => Effect.flatMap(IsLearning, (isLearning) => isLearning ? note(error) : Effect.void)
     const note = (error: E): Effect.Effect<void> => {
@@ -306,24 +306,39 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
           return Effect.void
       }
     }
-    const close = Effect.suspend(() => keyOf().takenOut ? closeUnused(keyOf()) : Effect.void)
+    // A fiber may be interrupted between any two steps: what takes a call off stands before it is counted.
+    const counting = () => {
+      let isCounted = false
+      const enter = <A>(call: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+        Effect.suspend(() => {
+          isCounted = true
+          keyOf().inFlight++
+          return Effect.tapError(call, learn)
+        })
+      const leave = (): Effect.Effect<void> | undefined => {
+        const key = keyOf()
+        if (isCounted) key.inFlight--
+        return key.takenOut ? closeUnused(key) : undefined
+      }
+      return { enter, leave }
+    }
     return {
       complete: (request) =>
-        Effect.onExitPrimitive(
-          Effect.tapError(model.complete(request), learn),
-          () => keyOf().takenOut ? close : undefined
-        ),
+        Effect.suspend(() => {
+          const { enter, leave } = counting()
+          return Effect.onExitPrimitive(enter(model.complete(request)), leave)
+        }),
       stream: (request) =>
-        Layered.stream((scope) =>
-          Effect.andThen(
-            // Runs last: the call has left the key's load by then.
-            Scope.addFinalizer(scope, close),
+        Layered.stream((scope) => {
+          const { enter, leave } = counting()
+          return Effect.andThen(
+            Scope.addFinalizer(scope, Effect.suspend(() => leave() ?? Effect.void)),
             Effect.map(
-              Effect.tapError(Channel.toPullScoped(Stream.toChannel(model.stream(request)), scope), learn),
+              enter(Channel.toPullScoped(Stream.toChannel(model.stream(request)), scope)),
               (pull) => learning(pull, learn)
             )
           )
-        )
+        })
     }
   }
 
@@ -335,7 +350,7 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
     )
 
   const closeUnused = (key: Key<E>): Effect.Effect<void> =>
-    key.load.inFlight() === 0 ? Scope.close(key.scope, Exit.void) : Effect.void
+    key.inFlight === 0 ? Scope.close(key.scope, Exit.void) : Effect.void
 
   const out = (entries: ReadonlyArray<Entry<E, E2>>): ChatError.ClientError => {
     const now = clock.currentTimeMillisUnsafe()
@@ -368,12 +383,11 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
   const makeKey = Effect.fnUntraced(function*(entry: Entry<E, E2>, secret: Redacted.Redacted) {
     const own = yield* Scope.fork(scope)
     const made = yield* Scope.provide(model(entry.name, secret), own)
-    const load = Load.make()
     const key: Key<E> = {
       secret,
-      model: watch(entry, load.watch(made), () => key),
+      model: watch(entry, made, () => key),
       scope: own,
-      load,
+      inFlight: 0,
       takenOut: false,
       outage: undefined
     }

@@ -52,8 +52,6 @@ export const make = (): Load => {
     latency = latency === 0 ? millis : latency + alpha * (millis - latency)
   }
 
-  const leave = Effect.sync(() => void inFlight--)
-
   /** Not made within the stream, which is not needed once it is open. */
   const timed = <A, E>(pull: ItemsPull<A, E>, began: number): ItemsPull<A, E> => {
     let next = Effect.flatMap(pull, (chunks): ItemsPull<A, E> =>
@@ -65,30 +63,41 @@ export const make = (): Load => {
     return Layered.switching(() => next)
   }
 
+  // A fiber may be interrupted between any two steps: what takes a call off stands before it is counted.
   const watch = <E>(self: ChatModel<E>): ChatModel<E> => ({
     complete: (request) =>
       Effect.withFiber((fiber) => {
-        const began = now(fiber)
-        inFlight++
-        return Effect.onExit(self.complete(request), (exit) => {
-          if (exit._tag === "Success") answered(now(fiber) - began)
-          return leave
-        })
+        let began: number | undefined
+        return Effect.onExitPrimitive(
+          Effect.suspend(() => {
+            began = now(fiber)
+            inFlight++
+            return self.complete(request)
+          }),
+          (exit) => {
+            if (began === undefined) return undefined
+            inFlight--
+            if (exit._tag === "Success") answered(now(fiber) - began)
+            return undefined
+          }
+        )
       }),
     stream: (request) =>
-      Layered.stream((scope) =>
-        Effect.withFiber((fiber) => {
-          const began = now(fiber)
-          inFlight++
-          return Effect.andThen(
-            Scope.addFinalizer(scope, leave),
-            Effect.map(
+      Layered.stream((scope) => {
+        let isCounted = false
+        return Effect.andThen(
+          Scope.addFinalizer(scope, Effect.sync(() => void (isCounted && inFlight--))),
+          Effect.withFiber((fiber) => {
+            const began = now(fiber)
+            isCounted = true
+            inFlight++
+            return Effect.map(
               Channel.toPullScoped(Stream.toChannel(self.stream(request)), scope),
               (pull) => timed(pull, began)
             )
-          )
-        })
-      )
+          })
+        )
+      })
   })
 
   return {

@@ -1,4 +1,5 @@
 import type { ChatError } from "@ballast/chat"
+import { interruptEverywhere } from "@ballast/resilience/testing"
 import { KeyPool } from "@ballast/router"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Redacted, Result, Stream } from "effect"
@@ -139,6 +140,24 @@ describe("KeyPool", () => {
       assert.deepStrictEqual([(yield* Fiber.join(running)).id, (yield* Fiber.join(next)).id], ["main-1", "main-3"])
       assert.deepStrictEqual(service.closed, ["main-2", "second-1", "main-1"])
     }))
+
+  it.effect.each(["complete", "stream"] as const)(
+    "closes a key that is taken out after its calls, wherever they were interrupted: %s",
+    (way) =>
+      interruptEverywhere({
+        setup: Effect.gen(function*() {
+          const service = provider()
+          return { service, pool: yield* makePool(service, { main: { keys: keys("old") } }) }
+        }),
+        run: ({ pool }) => way === "complete" ? pool.complete(request) : Stream.runDrain(pool.stream(request)),
+        check: ({ pool, service }) =>
+          Effect.map(
+            pool.update({ main: { keys: keys("new") } }),
+            () => assert.deepStrictEqual(service.closed, ["old"])
+          ),
+        budgets: [3, 4, 5, 7]
+      })
+  )
 
   it.effect("goes on asking with an only key, whatever it is answered", () =>
     Effect.gen(function*() {

@@ -1,3 +1,4 @@
+import { interruptEverywhere } from "@ballast/resilience/testing"
 import { ByModel, CallContext, Choice, Split } from "@ballast/router"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Random, Result, Stream } from "effect"
@@ -38,6 +39,15 @@ describe("Split", () => {
       assert.deepStrictEqual((yield* split.inspect).map(({ name, weight }) => [name, weight]), [["a", 0], ["b", 1]])
       yield* split.update({ b: 0 })
       assert.deepStrictEqual(yield* bothWays(split), [Result.fail("no arm"), Result.fail("no arm")])
+    }))
+
+  it.effect.each(["complete", "stream"] as const)("counts no call that has ended, wherever it is interrupted: %s", (way) =>
+    interruptEverywhere({
+      setup: Effect.sync(() => Split.make({ a: { model: answering("a") } }, { empty })),
+      run: (split) => way === "complete" ? split.complete(request) : Stream.runDrain(split.stream(request)),
+      check: (split) =>
+        Effect.map(split.inspect, (arms) => assert.deepStrictEqual(arms.map(({ inFlight }) => inFlight), [0])),
+      budgets: [3, 4, 5, 7]
     }))
 
   it.effect("keeps a key on its arm, and moves only the share of an arm that is added", () =>
