@@ -150,7 +150,7 @@ export const make = Effect.fnUntraced(
       }
       inFlight.count++
       yield* Effect.addFinalizer(() => Effect.sync(() => void inFlight.count--))
-    })
+    }, Effect.uninterruptible)
 
     const take = (exchange: Exchange, limiter: PerMinute, weight: number, what: string) =>
       Effect.mapError(
@@ -163,16 +163,18 @@ export const make = Effect.fnUntraced(
       const limit = state.limits.tokensPerMinute
       if (tokens === undefined || limit === undefined) return
       const estimate = PromptSize.ofPrompt(request) + Math.min(PromptSize.ofAnswer(request), assumedAnswer)
-      const reservation = yield* take(exchange, tokens, Math.max(1, estimate), `${limit} tokens per minute`)
-      yield* Effect.addFinalizer(() =>
-        Effect.suspend(() => {
-          const { usage } = exchange
-          // A call that failed used nothing; of one that was left, nobody says what it used.
-          const used = usage == null
-            ? exchange.firstAt === undefined ? 0 : reservation.weight
-            : usage.prompt_tokens + usage.completion_tokens
-          return reservation.settle(used)
-        })
+      yield* Effect.acquireRelease(
+        take(exchange, tokens, Math.max(1, estimate), `${limit} tokens per minute`),
+        (reservation) =>
+          Effect.suspend(() => {
+            const { usage } = exchange
+            // A call that failed used nothing; of one that was left, nobody says what it used.
+            const used = usage == null
+              ? exchange.firstAt === undefined ? 0 : reservation.weight
+              : usage.prompt_tokens + usage.completion_tokens
+            return reservation.settle(used)
+          }),
+        { interruptible: true }
       )
     })
 
@@ -193,16 +195,15 @@ export const make = Effect.fnUntraced(
       )
       const amount = (limit: number | undefined) => limit === undefined ? undefined : BigDecimal.fromNumberUnsafe(limit)
       const periods = Budgets.periods({ day: amount(budget.day), month: amount(budget.month) }, at)
-      const reservation = yield* budgets.reserve(client.name, periods, bound.most).pipe(
-        Effect.mapError((error) => refused(exchange, error))
+      const reservation = yield* Effect.acquireRelease(
+        Effect.mapError(budgets.reserve(client.name, periods, bound.most), (error) => refused(exchange, error)),
+        ({ settle }, exit) => Effect.suspend(() => settle(spentBy(exchange, Exit.isSuccess(exit), bound))),
+        { interruptible: true }
       )
       const { period, share: used } = reservation.used
       const current = periods.find(({ name }) => name === period)
       if (current !== undefined) show(client.name, current, used)
       if (used >= (budget.warnAt ?? warnAt)) exchange.budgetWarning = `${period} ${Math.floor(used * 100)}%`
-      yield* Effect.addFinalizer((exit) =>
-        Effect.suspend(() => reservation.settle(spentBy(exchange, Exit.isSuccess(exit), bound)))
-      )
     })
 
     /** `request` is undefined for what has no tokens. */

@@ -2,6 +2,7 @@ import type { ChatRequest } from "@ballast/chat"
 import { Pricing } from "@ballast/deepseek"
 import { Budgets, ClientLimits, type Exchange, type Limits } from "@ballast/gateway"
 import { CallInfo, RateLimiterStore } from "@ballast/resilience"
+import { interruptEverywhere } from "@ballast/resilience/testing"
 import { NodeRedis } from "@effect/platform-node"
 import { assert, describe, it, layer } from "@effect/vitest"
 import { BigDecimal, Context, Effect, Exit, Layer, Result, Scope } from "effect"
@@ -162,6 +163,18 @@ describe("limits of clients", () => {
         assert.strictEqual((yield* Effect.flip(admit)).case, "ClientLimited")
       }))
       yield* Effect.scoped(admit)
+    }))
+
+  it.effect("hold nothing of a request that is interrupted as it is admitted", () =>
+    interruptEverywhere({
+      setup: ClientLimits.make({
+        others: () => narrow,
+        costs: unpriced,
+        budgets: Budgets.memory(() => Effect.succeed(BigDecimal.make(0n, 0)))
+      }),
+      run: (limits) => Effect.scoped(limits.admit(exchange, asked)),
+      check: (limits) => Effect.scoped(limits.admit(exchange, asked)),
+      budgets: [3, 4, 5, 7]
     }))
 
   it.effect("count the requests of before when they change, until those have ended", () =>

@@ -76,15 +76,15 @@ export const make = Effect.fnUntraced(
       Effect.flatMap(share === 0 ? Effect.succeed(1) : Random.next, (drawn) => {
         if (drawn >= share) return Effect.void
         if (inFlight >= limit) return Effect.sync(() => void leftOut++)
-        inFlight++
-        return Effect.asVoid(Effect.forkIn(
-          Effect.ensuring(
-            // Its traces and metrics have the failure already.
-            Effect.catchCause(copy(request), (cause) => Effect.logDebug("a mirrored call failed", cause)),
-            Effect.sync(() => void inFlight--)
-          ),
-          scope
-        ))
+        // Its traces and metrics have the failure already.
+        const copied = Effect.catchCause(copy(request), (cause) => Effect.logDebug("a mirrored call failed", cause))
+        // What takes it off again stands before the call can be interrupted.
+        return Effect.uninterruptibleMask((restore) => {
+          inFlight++
+          return Effect.asVoid(
+            Effect.forkIn(Effect.ensuring(restore(copied), Effect.sync(() => void inFlight--)), scope)
+          )
+        })
       })
 
     const mirrored: Mirror<E> = {

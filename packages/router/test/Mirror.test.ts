@@ -1,4 +1,5 @@
 import type { ChatRequest } from "@ballast/chat"
+import { interruptEverywhere } from "@ballast/resilience/testing"
 import { Mirror } from "@ballast/router"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Random, Result, Stream } from "effect"
@@ -38,6 +39,14 @@ describe("Mirror", () => {
       yield* bothWays(mirror, { ...request, user_id: "alice" })
       yield* Effect.yieldNow
       assert.strictEqual(second.calls, 2)
+    }))
+
+  it.effect("counts no copy that was not made, wherever its call is interrupted", () =>
+    interruptEverywhere({
+      setup: Mirror.make(answering("first"), { to: answering("second"), share: 1 }),
+      run: (mirror) => mirror.complete(request),
+      check: (mirror) => Effect.map(mirror.inspect, ({ inFlight }) => assert.strictEqual(inFlight, 0)),
+      budgets: [3, 4, 5, 7]
     }))
 
   it.effect("leaves copies out beyond its limit, and ends them with its scope", () =>
