@@ -77,10 +77,10 @@ class Memory implements AnswerMemory {
       this.kept -= bytes
       this.wake()
     })
-    return Effect.suspend(() => {
+    return Effect.uninterruptible(Effect.suspend(() => {
       this.kept += bytes
       return Scope.addFinalizer(scope, release)
-    })
+    }))
   }
 
   readonly inspect: Effect.Effect<State> = Effect.sync(() => ({

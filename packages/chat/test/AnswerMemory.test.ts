@@ -1,4 +1,5 @@
 import { AnswerMemory, Limits } from "@ballast/chat"
+import { interruptEverywhere } from "@ballast/resilience/testing"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope } from "effect"
 
@@ -79,5 +80,13 @@ describe("AnswerMemory", () => {
       yield* Fiber.join(waiting)
       yield* end
       assert.deepStrictEqual(yield* memory.inspect, { capacity: unit, reading: 0, kept: 0 })
+    }))
+
+  it.effect("keeps nothing for a reader that was interrupted", () =>
+    interruptEverywhere({
+      setup: Effect.sync(() => AnswerMemory.make(unit)),
+      run: (memory) => Effect.scopedWith((scope) => memory.keep(scope, unit)),
+      check: (memory) => Effect.map(memory.inspect, ({ kept }) => assert.strictEqual(kept, 0)),
+      budgets: [3, 4, 5, 7]
     }))
 })

@@ -41,14 +41,17 @@ describe("Split", () => {
       assert.deepStrictEqual(yield* bothWays(split), [Result.fail("no arm"), Result.fail("no arm")])
     }))
 
-  it.effect.each(["complete", "stream"] as const)("counts no call that has ended, wherever it is interrupted: %s", (way) =>
-    interruptEverywhere({
-      setup: Effect.sync(() => Split.make({ a: { model: answering("a") } }, { empty })),
-      run: (split) => way === "complete" ? split.complete(request) : Stream.runDrain(split.stream(request)),
-      check: (split) =>
-        Effect.map(split.inspect, (arms) => assert.deepStrictEqual(arms.map(({ inFlight }) => inFlight), [0])),
-      budgets: [3, 4, 5, 7]
-    }))
+  it.effect.each(["complete", "stream"] as const)(
+    "counts no call that has ended, wherever it is interrupted: %s",
+    (way) =>
+      interruptEverywhere({
+        setup: Effect.sync(() => Split.make({ a: { model: answering("a") } }, { empty })),
+        run: (split) => way === "complete" ? split.complete(request) : Stream.runDrain(split.stream(request)),
+        check: (split) =>
+          Effect.map(split.inspect, (arms) => assert.deepStrictEqual(arms.map(({ inFlight }) => inFlight), [0])),
+        budgets: [3, 4, 5, 7]
+      })
+  )
 
   it.effect("keeps a key on its arm, and moves only the share of an arm that is added", () =>
     Effect.gen(function*() {

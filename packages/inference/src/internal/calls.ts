@@ -48,13 +48,13 @@ const pick = (
 
 /** Waits within the queue of a version that does not serve yet. */
 const wait = <A>(slot: Slot, effect: Effect.Effect<A, InferenceError>): Effect.Effect<A, InferenceError> =>
-  Effect.suspend(() => {
+  Effect.uninterruptibleMask((restore) => {
     const { queue } = slot.source.settings
     if (slot.waiters >= Math.max(queue, 1)) {
       return Effect.fail(Fleet.errorOf(slot, "Overloaded", `${queue} calls wait already`))
     }
     slot.waiters++
-    return Effect.ensuring(effect, Effect.sync(() => void slot.waiters--))
+    return Effect.ensuring(restore(effect), Effect.sync(() => void slot.waiters--))
   })
 
 /** Waits until a version is loaded, if a call may load it. */

@@ -41,7 +41,7 @@ export const make = ({ out, runs, stopping, streams }: Options) => {
   let readers = 0
   /** Writes the events of a run after a number. */
   return (exchange: Exchange.Exchange, request: HttpServerRequest, id: string, after: number) =>
-    Effect.suspend(() => {
+    Effect.uninterruptibleMask((restore) => {
       if (readers >= maxReaders) return Effect.fail(tooManyReaders)
       readers++
       exchange.stream = true
@@ -50,7 +50,7 @@ export const make = ({ out, runs, stopping, streams }: Options) => {
         // The client comes back with the id of the last event.
         Stream.interruptWhen(stop(stopping))
       )
-      return streams.write(out(request), events, {
+      const write = streams.write(out(request), events, {
         headers: () => {
           Exchange.begin(exchange, 200)
           return { ...Exchange.headers(exchange), "x-ballast-run": id }
@@ -63,6 +63,7 @@ export const make = ({ out, runs, stopping, streams }: Options) => {
           return `event: error\ndata: ${JSON.stringify(error.body)}\n\n`
         },
         ping: ": ping\n\n"
-      }).pipe(Effect.as(written), Effect.ensuring(Effect.sync(() => void readers--)))
+      })
+      return Effect.ensuring(Effect.as(restore(write), written), Effect.sync(() => void readers--))
     })
 }
