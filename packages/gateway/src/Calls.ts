@@ -9,7 +9,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Database } from "./Database.ts"
 import { Call } from "./internal/ledger/call.ts"
 import * as money from "./internal/ledger/money.ts"
-import { costs } from "./internal/ledger/write.ts"
+import { costs } from "./internal/ledger/sums.ts"
 
 /**
  * @category models

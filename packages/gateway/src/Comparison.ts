@@ -14,7 +14,7 @@ import * as Schema from "effect/Schema"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Database } from "./Database.ts"
 import * as statistics from "./internal/ledger/statistics.ts"
-import { moments, spans } from "./internal/ledger/write.ts"
+import { moments, spans } from "./internal/ledger/sums.ts"
 
 /**
  * @category models

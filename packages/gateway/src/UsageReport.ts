@@ -15,7 +15,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Database } from "./Database.ts"
 import * as money from "./internal/ledger/money.ts"
-import { counts, numbers, spans } from "./internal/ledger/write.ts"
+import { counts, numbers, spans } from "./internal/ledger/sums.ts"
 
 /**
  * What a report can be kept apart by, beside a label (`label.team`).

@@ -69,6 +69,32 @@ describe("SqliteClient", () => {
       assert.deepStrictEqual(yield* sql`SELECT name FROM items`.values, [["kept"]])
     }).pipe(memory))
 
+  it.effect("runs a statement for each of many lists of parameters, and says what each changed", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqliteClient.make({ filename: ":memory:" })
+      yield* sql`CREATE TABLE items (name TEXT PRIMARY KEY, amount INTEGER NOT NULL)`
+      const insert = "INSERT INTO items VALUES (?, ?) ON CONFLICT DO NOTHING"
+      const given = [["rope", 1], ["rope", 2], ["sail", true]]
+      assert.deepStrictEqual(yield* sql.executeEach(insert, given), [1, 0, 1])
+      assert.deepStrictEqual(yield* sql.executeEach(insert, []), [])
+      assert.deepStrictEqual(yield* sql`SELECT * FROM items`.values, [["rope", 1], ["sail", 1]])
+    }).pipe(Effect.provide(Reactivity.layer)))
+
+  it.effect("runs none of them when one fails, and keeps what its transaction did before", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqliteClient.make({ filename: ":memory:" })
+      yield* sql`CREATE TABLE items (name TEXT NOT NULL)`
+      const insert = (...names: ReadonlyArray<string | null>) =>
+        sql.executeEach("INSERT INTO items VALUES (?)", names.map((name) => [name]))
+      yield* sql.withTransaction(Effect.gen(function*() {
+        yield* insert("kept")
+        const { reason } = yield* Effect.flip(insert("undone", null))
+        assert.strictEqual(reason._tag, "ConstraintError")
+      }))
+      assert.strictEqual((yield* Effect.flip(insert("undone", null))).reason._tag, "ConstraintError")
+      assert.deepStrictEqual(yield* sql`SELECT name FROM items`.values, [["kept"]])
+    }).pipe(Effect.provide(Reactivity.layer)))
+
   it.effect("keeps other statements out of a transaction", () =>
     Effect.gen(function*() {
       const sql = yield* items
