@@ -5,8 +5,8 @@
  * arrival. Nested as effects, ten policies still cost ten effects for every item. `around` puts its layer beside those that are around the pull
  * already, so that the pull stays one effect, whatever their number. Failures go through the layers from the inside out, as if they were nested.
  *
- * A policy that begins by a pull of its own says with `switching` where the stream goes on, so that those further out look through it. `stream`
- * and `suspend` make the streams of such policies: what one of them leaves behind is freed with the next young objects.
+ * A policy that begins by a pull of its own says with `switching` where the stream goes on, so that those further out look through it. `stream`,
+ * `suspend` and `unwrap` make the streams of such policies: what one of them leaves behind is freed with the next young objects.
  *
  * @since 0.1.0
  */
@@ -159,3 +159,14 @@ export const suspend = <A, E, R>(
   choose: (fiber: Fiber.Fiber<unknown, unknown>) => Stream.Stream<A, E, R>
 ): Stream.Stream<A, E, R> =>
   stream((scope) => Effect.withFiber((fiber) => Channel.toPullScoped(Stream.toChannel(choose(fiber)), scope)))
+
+/**
+ * A stream that an effect chooses when it is opened, as `Stream.unwrap` makes one.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const unwrap = <A, E, R, E2, R2>(
+  choice: Effect.Effect<Stream.Stream<A, E, R>, E2, R2>
+): Stream.Stream<A, E | E2, R | R2> =>
+  stream((scope) => Effect.flatMap(choice, (chosen) => Channel.toPullScoped(Stream.toChannel(chosen), scope)))

@@ -110,6 +110,15 @@ describe("Layered", () => {
       assert.deepStrictEqual([yield* Stream.runCollect(stream), yield* Stream.runCollect(stream)], [[1], [2]])
     }))
 
+  it.effect("lets an effect choose a stream each time that it is opened, and fails as it does", () =>
+    Effect.gen(function*() {
+      let opened = 0
+      const stream = Layered.unwrap(Effect.sync(() => Stream.succeed(++opened)))
+      assert.deepStrictEqual([yield* Stream.runCollect(stream), yield* Stream.runCollect(stream)], [[1], [2]])
+      const failing = Layered.unwrap(Effect.as(Effect.fail("down"), Stream.succeed(1)))
+      assert.strictEqual(yield* Effect.flip(Stream.runCollect(failing)), "down")
+    }))
+
   it("leaves no stream among old objects", () => {
     setFlagsFromString("--allow-natives-syntax")
     const isYoung = new Function("u", "return %InYoungGeneration(u)")

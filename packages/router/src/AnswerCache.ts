@@ -26,6 +26,7 @@ import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as Native from "@ballast/chat/Native"
 import * as WireText from "@ballast/chat/WireText"
 import * as Cache from "@ballast/resilience/Cache"
+import * as Layered from "@ballast/resilience/Layered"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -143,6 +144,8 @@ interface Item {
   readonly made: Made | undefined
 }
 
+const chunksOf = (items: ReadonlyArray<Item>): ReadonlyArray<ChatChunk> => items.map(({ chunk }) => chunk)
+
 /** A call to the model, which several may share. One of them accounts for it, so that it is paid for. */
 interface Asked {
   /** Where it went, as who accounts for it knows. */
@@ -205,7 +208,7 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
     ...cacheSettings(),
     maxItems: answers.maxItems,
     timeToLive: (items) => {
-      const chunks = items.map(({ chunk }) => chunk)
+      const chunks = chunksOf(items)
       const size = chunks.reduce((size, chunk) => size + WireText.stringify(chunk).length, 0)
       const made = items[0]?.made
       return made === undefined ? 0 : left(made, size, answers.isCompleteStream(chunks))
@@ -333,49 +336,57 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
       )
     )
 
+  /** What memory has of a call. One that wants no old answer leaves none to others, either. */
+  const held = <A>(
+    { get, invalidate }: Pick<Cache.Controls<A, unknown>, "get" | "invalidate">,
+    { key, use }: Call
+  ): Effect.Effect<Option.Option<A>> => use === "use" ? get(key) : Effect.as(invalidate(key), Option.none())
+
   const through = (model: ChatModel<E>): ChatModel<E> => ({
     complete: (request) =>
       Effect.withFiber((fiber) => {
         const call = begin(fiber, request, "whole")
         if (call.use === "bypass") return model.complete(request)
-        return Effect.map(
-          Effect.onInterrupt(
-            Effect.andThen(forget(wholes, call), wholes.through(complete(model, call), call.key)),
-            () => leave(call)
-          ),
-          (whole) => {
-            takeOver(fiber, whole, call)
-            note(fiber, whole, call)
-            return whole.completion
-          }
-        )
+        const answered = (whole: Whole): ChatCompletion => {
+          takeOver(fiber, whole, call)
+          note(fiber, whole, call)
+          return whole.completion
+        }
+        return Effect.flatMap(held(wholes, call), (found) => {
+          if (Option.isSome(found)) return Effect.succeed(answered(found.value))
+          const asked = wholes.through(complete(model, call), call.key)
+          return Effect.map(Effect.onInterrupt(asked, () => leave(call)), answered)
+        })
       }),
     stream: (request) =>
-      Stream.unwrap(Effect.withFiber((fiber) => {
+      Layered.unwrap(Effect.withFiber((fiber) => {
         const call = begin(fiber, request, "stream")
         if (call.use === "bypass") return Effect.succeed(model.stream(request))
         let first: Made | undefined
+        const begun = (made: Made) => note(fiber, first = made, call)
         const end = () => {
           if (first !== undefined && takeOver(fiber, first, call)) note(fiber, first, call)
           call.isDone = true
         }
-        const chunks = streams.through(stream(model, call), call.key).pipe(
-          Stream.map(({ chunk, made }) => {
-            if (made !== undefined) note(fiber, first = made, call)
-            if (chunk.usage != null) end()
-            return chunk
-          }),
-          Stream.onEnd(Effect.sync(end)),
-          Stream.ensuring(leave(call))
-        )
-        return Effect.as(forget(streams, call), chunks)
+        return Effect.map(held(streams, call), (found): Stream.Stream<ChatChunk, E> => {
+          if (Option.isSome(found)) {
+            const made = found.value[0]?.made
+            if (made !== undefined) begun(made)
+            end()
+            return Stream.fromIterable(chunksOf(found.value))
+          }
+          return streams.through(stream(model, call), call.key).pipe(
+            Stream.map(({ chunk, made }) => {
+              if (made !== undefined) begun(made)
+              if (chunk.usage != null) end()
+              return chunk
+            }),
+            Stream.onEnd(Effect.sync(end)),
+            Stream.ensuring(leave(call))
+          )
+        })
       }))
   })
-  /** A call that wants no old answer leaves none to others, either. */
-  const forget = (
-    cache: Pick<Cache.Controls<unknown, unknown>, "invalidate">,
-    { key, use }: Call
-  ): Effect.Effect<void> => use === "refresh" ? cache.invalidate(key) : Effect.void
 
   const purge = ({ olderThan = 0, ...filter }: Purge) =>
     Effect.gen(function*() {
@@ -419,7 +430,7 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
       Effect.withFiber((fiber) =>
         Effect.map(
           find(fiber, begin(fiber, request, "stream"), streams, keptStream, ([first]) => first?.made),
-          (items) => items && Stream.fromIterable(items.map(({ chunk }) => chunk))
+          (items) => items && Stream.fromIterable(chunksOf(items))
         )
       )
   }
