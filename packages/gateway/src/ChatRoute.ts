@@ -29,7 +29,7 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { hasProperty } from "effect/Predicate"
 import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Bodies } from "./Body.ts"
 import * as Client from "./Client.ts"
@@ -92,7 +92,7 @@ export const make = (options: Options) =>
   exchange: Exchange.Exchange,
   request: HttpServerRequest
 ): Effect.Effect<HttpServerResponse.HttpServerResponse, Failure, Scope.Scope> =>
-  Effect.flatMap(options.bodies.read(request), (body) => {
+  options.bodies.use(request, (body) => {
     const decoded = options.dialect.decode(body, request.headers)
     if (Result.isFailure(decoded)) return Effect.fail(decoded.failure)
     const { events, request: chat } = decoded.success
@@ -114,9 +114,12 @@ export const make = (options: Options) =>
           WireText.forget(chat)
           begun()
         })
-    const admitted = Effect.andThen(
+    const admitted = Effect.flatMapEager(
       options.limits.admit(exchange, chat),
-      Effect.flatMap(Effect.scope, (scope) => answer(modelFor(options, exchange, chat, until.success, scope)))
+      () =>
+        Effect.contextWith((context: Context.Context<Scope.Scope>) =>
+          answer(modelFor(options, exchange, chat, until.success, Context.get(context, Scope.Scope)))
+        )
     )
     // Added to what is there: providing a context of its own would copy all services for each request.
     return Effect.updateContext(admitted, (context: Context.Context<Scope.Scope>) => {

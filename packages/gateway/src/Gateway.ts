@@ -102,6 +102,7 @@ const routesOf = Effect.fnUntraced(function*(options: Options, followed: Followe
   const { localModels, records, settings, upstream, worker } = options
   const { live, settings: current } = followed
   const bodies: Body.Bodies = {
+    use: (request, answer) => Effect.suspend(() => live().bodies.use(request, answer)),
     read: (request) => Effect.suspend(() => live().bodies.read(request)),
     bytes: (request, kind) => Effect.suspend(() => live().bodies.bytes(request, kind))
   }
@@ -190,7 +191,7 @@ export const serve = Effect.fnUntraced(function*(
   const app = makeApp(routes, followed.live, options, yield* FailureLog.make)
   // Added before the requests' own, so it runs after they are interrupted.
   yield* Effect.addFinalizer(() => shutdown.closed)
-  yield* http.serve(Effect.andThen(shutdown.admitted, app)).pipe(
+  yield* http.serve(shutdown.admit(app)).pipe(
     // `Exchange` makes the server span.
     Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true),
     // A request adds some twenty services. By default all are copied after eight.

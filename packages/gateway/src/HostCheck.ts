@@ -102,32 +102,29 @@ export const make = (options: Options) => {
   const hosts = new Set(options.allowedHosts.map((name) => name.toLowerCase()))
   const origins = new Set(options.allowedOrigins.map((origin) => origin.toLowerCase()))
 
-  /** Clients of one gateway mostly name the same host. */
-  let known: string | undefined
-  const isKnown = ({ name }: Host): boolean => {
-    if (name === known) return true
-    const isAllowed = Startup.isLoopback(name) || hosts.has(name)
-    if (isAllowed) known = name
-    return isAllowed
+  const read = (text: string) => {
+    const host = parse(text)
+    const isKnown = host !== undefined && (Startup.isLoopback(host.name) || hosts.has(host.name))
+    return { text, host, isServed: isKnown || !options.onlyKnownHosts }
   }
+  /** Clients of one gateway mostly name the same host. */
+  let last = read("")
+  const hostOf = (text: string) => text === last.text ? last : last = read(text)
 
-  const checkHost = (
-    { httpVersion, rawHeaders }: Head,
-    host: Host | undefined,
-    text: string | undefined
-  ) => {
+  const checkHost = ({ headers: { host: text }, httpVersion, rawHeaders }: Head) => {
     if (countHosts(rawHeaders) > 1) return severalHosts
     // HTTP/1.0 knows no host. No browser speaks it.
     if (text === undefined) return httpVersion === "1.1" ? noHost : undefined
+    const { host, isServed } = hostOf(text)
     if (host === undefined) return brokenHost
-    return options.onlyKnownHosts && !isKnown(host) ? unknownHost : undefined
+    return isServed ? undefined : unknownHost
   }
 
   return (request: Head): Rejection | undefined => {
     const { host: text, origin } = request.headers
-    const host = text === undefined ? undefined : parse(text)
-    const refused = checkHost(request, host, text)
+    const refused = checkHost(request)
     if (refused !== undefined || origin === undefined) return refused
+    const host = text === undefined ? undefined : hostOf(text).host
     return isSameSite(host, origin.toLowerCase()) || origins.has(origin.toLowerCase()) ? undefined : unknownOrigin
   }
 }

@@ -29,8 +29,8 @@ import { Rejection } from "./Rejection.ts"
 export interface Shutdown {
   /** Whether draining has begun. */
   readonly stopping: () => boolean
-  /** Comes before each request's own work: ends at once, but for a moment before the listening socket is closed. */
-  readonly admitted: Effect.Effect<void>
+  /** Begins a request's own work: at once, but for a moment before the listening socket is closed. */
+  readonly admit: <A, E, R>(work: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Fails when what still runs is cut off. */
   readonly cut: Effect.Effect<never, Rejection>
   /** Ends when all requests have ended, or have been cut off at the timeout. Runs once. */
@@ -155,7 +155,7 @@ export const make = (server: Http.Server, options: { readonly timeout: () => Dur
 
   return {
     stopping: () => stopping,
-    admitted: Effect.suspend(() => holding ? Deferred.await(closing) : Effect.void),
+    admit: (work) => Effect.suspend(() => holding ? Effect.andThen(Deferred.await(closing), work) : work),
     cut: Deferred.await(cut),
     drain,
     closed: Effect.asVoid(Effect.timeoutOption(closed, lastWords))

@@ -107,6 +107,28 @@ describe("Body", () => {
         yield* Effect.scoped(Effect.andThen(bodies.read(requestOf("\"abc\"")), bodies.read(requestOf("\"abc\""))))
       }))
 
+    it.effect("holds a body that is answered until its answer is there, has failed or is interrupted", () =>
+      Effect.gen(function*() {
+        const bodies = Body.make(options)
+        const use = <A, E>(answer: Effect.Effect<A, E>) => bodies.use(requestOf("\"abc\""), () => answer)
+        const answers = [
+          Effect.void,
+          Effect.fail("down"),
+          Effect.interrupt,
+          ...Array.from({ length: 2 }, () => Effect.never)
+        ]
+        const fibers = yield* Effect.forEach(
+          answers,
+          (answer) => Effect.forkChild(use(answer), { startImmediately: true })
+        )
+        yield* Effect.promise(() => new Promise(setImmediate))
+        const third = yield* Effect.forkChild(use(Effect.succeed("third")), { startImmediately: true })
+        yield* Effect.promise(() => new Promise(setImmediate))
+        assert.isUndefined(third.pollUnsafe())
+        yield* Fiber.interrupt(fibers.at(-1)!)
+        assert.strictEqual(yield* Fiber.join(third), "third")
+      }))
+
     it.effect("keeps a body whose answer has begun as its values alone", () =>
       Effect.gen(function*() {
         const bodies = Body.make({ memory: 4_100 + 1_100 })

@@ -212,7 +212,8 @@ describe("costs", () => {
       cached,
       dialect: OpenAiChat.dialect,
       bodies: {
-        read: () => Effect.succeed({ json: hello, text: JSON.stringify(hello), begun: () => {} }),
+        use: (_, answer) => answer({ json: hello, text: JSON.stringify(hello), begun: () => {} }),
+        read: () => Effect.die("a chat is answered"),
         bytes: () => Effect.die("a chat is JSON")
       },
       costs: yield* Costs.make(settings),

@@ -105,11 +105,12 @@ const ask = Effect.fnUntraced(function*(model: ChatModel.ChatModel<DeepSeek.Call
       run: unknown
     },
     bodies: {
-      read: () =>
-        Effect.acquireRelease(
-          Effect.succeed({ json: body, text: JSON.stringify(body), begun: () => begun = true }),
-          () => Effect.sync(() => released = true)
+      use: (_, answer) =>
+        Effect.ensuring(
+          answer({ json: body, text: JSON.stringify(body), begun: () => begun = true }),
+          Effect.sync(() => released = true)
         ),
+      read: () => Effect.die("a chat is answered"),
       bytes: () => Effect.die("a chat is JSON")
     },
     limits: ClientLimits.none,

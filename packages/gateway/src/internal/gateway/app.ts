@@ -49,12 +49,12 @@ const dispatch = (
 ): ReturnType<Routes.Handler> => {
   const refused = live.checkHost(NodeHttpServerRequest.toIncomingMessage(request)) ?? checkHead(request)
   if (refused !== undefined) return Effect.fail(refused)
-  return Effect.flatMap(
+  return Effect.flatMapEager(
     Routes.dispatch(route, exchange),
     (handler) =>
       route?.open === true || exchange.method === "OPTIONS"
         ? handler(exchange, request)
-        : Effect.flatMap(
+        : Effect.flatMapEager(
           callerOf(live, route, request),
           (client) => as(client, handler)(exchange, request)
         )
