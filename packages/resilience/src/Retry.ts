@@ -446,23 +446,29 @@ export const make = <E = unknown>(options?: Options<E>): Retry<E> => {
         return guarded(fiber, call, after(call, Exit.failCause(cause), again(self, call)))
       }))
 
-  const watched = <A, E, R>(self: Effect.Effect<A, E, R>, fiber: AnyFiber): Effect.Effect<A, E, R> => {
+  const watched = <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    first: Effect.Effect<A, E, R>,
+    fiber: AnyFiber
+  ): Effect.Effect<A, E, R> => {
     const call = begin(time.now(fiber))
     return guarded(
       fiber,
       call,
       Effect.suspend(() => {
         budget?.depositUnsafe(fiber)
-        return judge(self, numbered(self, 1), call)
+        return judge(self, first, call)
       })
     )
   }
 
   const effect = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.withFiber((fiber) => {
-      if (budget !== undefined || judgesResults) return watched(self, fiber)
       // A retry inside another one counts its own attempts.
-      return unwatched(self, fiber.getRef(CurrentAttempt) === 1 ? self : numbered(self, 1), time.now(fiber))
+      const first = fiber.getRef(CurrentAttempt) === 1 ? self : numbered(self, 1)
+      return budget !== undefined || judgesResults
+        ? watched(self, first, fiber)
+        : unwatched(self, first, time.now(fiber))
     })
 
   const stream = <A, E, R>(self: Stream.Stream<A, E, R>): Stream.Stream<A, E, R> =>

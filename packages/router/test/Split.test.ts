@@ -39,6 +39,8 @@ describe("Split", () => {
       assert.deepStrictEqual((yield* split.inspect).map(({ name, weight }) => [name, weight]), [["a", 0], ["b", 1]])
       yield* split.update({ b: 0 })
       assert.deepStrictEqual(yield* bothWays(split), [Result.fail("no arm"), Result.fail("no arm")])
+      const only = Split.make({ a: { model: answering("a"), weight: 0 } }, { empty })
+      assert.deepStrictEqual(yield* bothWays(only), [Result.fail("no arm"), Result.fail("no arm")])
     }))
 
   it.effect.each(["complete", "stream"] as const)(

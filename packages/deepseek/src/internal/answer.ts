@@ -49,10 +49,7 @@ export const malformed = (answer: Answer, detail: string, body: string, lasting 
 
 /** The text of a body that is read whole. */
 export const text = (answer: Answer): Effect.Effect<string, ChatError.ChatError> =>
-  Effect.flatMap(
-    body.text(answer.response, limits.wholeAnswer),
-    ({ more, text }) => more ? Effect.fail(tooLarge(answer, text)) : Effect.succeed(text)
-  )
+  body.text(answer.response, limits.wholeAnswer, (beginning) => tooLarge(answer, beginning))
 
 /** The error of a whole answer that goes on past its limit, or that of its client. */
 const tooLarge = (answer: Answer, text: string): ChatError.ProtocolError =>

@@ -4,33 +4,40 @@ import { limits } from "@ballast/chat/Limits"
 import type * as Arr from "effect/Array"
 import * as Channel from "effect/Channel"
 import * as Effect from "effect/Effect"
-import type { HttpClientError } from "effect/http/HttpClientError"
+import { type HttpClientError, isHttpClientError } from "effect/http/HttpClientError"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import * as errors from "./errors.ts"
 import { bodyTooLarge } from "./exchange.ts"
 
-/** The text of a body, and whether it goes on past the limit. */
-export interface Text {
+/** The text of a body, no longer than that of an error where the body goes on past the limit. */
+interface Text {
   readonly text: string
   readonly more: boolean
 }
 
 /**
- * Reads a body whole, as far as `limit` bytes. What comes after them is not read, and the connection is let go; then the text is no longer
- * than that of an error.
+ * Reads the text of a body whole. Of one with more than `limit` bytes the rest is not read, the connection is let go, and it fails as
+ * `tooLarge` says of the text's beginning.
  */
-export const text = (response: HttpClientResponse, limit: number): Effect.Effect<Text, ChatError.TransportError> =>
+export const text = <E>(
+  response: HttpClientResponse,
+  limit: number,
+  tooLarge: (beginning: string) => E
+): Effect.Effect<string, ChatError.TransportError | E> =>
   Effect.catch(
     isSmall(response)
-      ? Effect.map(response.text, (text): Text => ({ text, more: false }))
-      : collect(response, limit),
-    (error): Effect.Effect<Text, ChatError.TransportError> => {
-      const more = errors.codeOf(error) === bodyTooLarge
-      return more || error.reason._tag === "EmptyBodyError"
-        ? Effect.succeed({ text: "", more })
-        : Effect.fail(errors.fromTransport(error))
+      ? response.text
+      : Effect.flatMap(
+        collect(response, limit),
+        ({ more, text }): Effect.Effect<string, HttpClientError | E> =>
+          more ? Effect.fail(tooLarge(text)) : Effect.succeed(text)
+      ),
+    (error): Effect.Effect<string, ChatError.TransportError | E> => {
+      if (!isHttpClientError(error)) return Effect.fail(error)
+      if (errors.codeOf(error) === bodyTooLarge) return Effect.fail(tooLarge(""))
+      return error.reason._tag === "EmptyBodyError" ? Effect.succeed("") : Effect.fail(errors.fromTransport(error))
     }
   )
 

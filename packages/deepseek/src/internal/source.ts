@@ -135,12 +135,15 @@ export const make = (
       })
   }
 
-  /** The chat as it is sent, by the provider's rules; the error that it would be refused with, where that is sure. */
-  const ready = (request: ChatRequest) =>
+  /** Sends the chat as the provider's rules have it; fails with the error that it would be refused with, where that is sure. */
+  const mending = (
+    request: ChatRequest,
+    send: (request: ChatRequest) => Effect.Effect<answers.Answer, ChatError.ChatError>
+  ): Effect.Effect<answers.Answer, ChatError.ChatError> =>
     Effect.suspend(() => {
       const chat = Conversation.mend(Provider.adapt(provider, request), provider)
       const problem = rules && Preflight.check(chat, rules)
-      return problem === undefined ? Effect.succeed(chat) : Effect.fail(Preflight.toError(problem))
+      return problem === undefined ? send(chat) : Effect.fail(Preflight.toError(problem))
     })
 
   const asChat = (request: ChatRequest) => (answer: answers.Answer): protocols.Answered => ({
@@ -188,34 +191,30 @@ export const make = (
 
   const complete = (request: ChatRequest) =>
     Effect.suspend(() => {
-      const chat = Effect.flatMap(
-        ready(request),
-        (request) => send("POST", chatOf(request), json, requests.whole(request))
-      )
+      const chat = mending(request, (chat) => send("POST", chatOf(chat), json, requests.whole(chat)))
       return Effect.flatMap(ask(request, json, chat), whole.completion)
     })
 
   let takesUsage = !provider.omit.includes("stream_options")
 
   /** Sends a request for a stream. A service that does not know the wish for usage is asked again, without it. */
-  const open = (request: ChatRequest) =>
-    Effect.suspend(() => {
-      const sent = (body: HttpBody.HttpBody) => send("POST", chatOf(request), events, body)
-      const { asksForUsage, body } = requests.streamed(request, takesUsage)
-      if (!asksForUsage) return sent(body)
-      return Effect.catch(sent(body), (error) => {
-        if (!refusesUsage(error)) return Effect.fail(error)
-        takesUsage = false
-        return sent(requests.streamed(request, false).body)
-      })
+  const open = (request: ChatRequest) => {
+    const sent = (body: HttpBody.HttpBody) => send("POST", chatOf(request), events, body)
+    const { asksForUsage, body } = requests.streamed(request, takesUsage)
+    if (!asksForUsage) return sent(body)
+    return Effect.catch(sent(body), (error) => {
+      if (!refusesUsage(error)) return Effect.fail(error)
+      takesUsage = false
+      return sent(requests.streamed(request, false).body)
     })
+  }
 
   const stream = (request: ChatRequest) =>
     Layered.stream((scope) =>
       Effect.sync(() => {
         const choices = requests.choices(request)
         const first = Effect.flatMap(
-          ask(request, events, Effect.flatMap(ready(request), open)),
+          ask(request, events, mending(request, open)),
           (answered): chunks.ChunkPull =>
             Effect.flatMap(
               Channel.toPullScoped(Stream.toChannel(answered.answer.response.stream), scope),

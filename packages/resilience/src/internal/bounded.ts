@@ -60,21 +60,20 @@ export const boundedEffect = <A, E1, R, E>(
   alarms: Alarms.Alarms,
   limitOf: () => Limit<E> | undefined
 ): Effect.Effect<A, E1 | E, R> =>
-  Effect.contextWith((context: Context.Context<R>) =>
-    Effect.withFiber((fiber) => {
-      const limit = limitOf()
-      return limit === undefined ? self : bound(self, alarms, limit, context, fiber)
-    })
-  )
+  Effect.withFiber((fiber) => {
+    const limit = limitOf()
+    return limit === undefined ? self : bound(self, alarms, limit, fiber)
+  })
 
 const bound = <A, E1, R, E>(
   self: Effect.Effect<A, E1, R>,
   alarms: Alarms.Alarms,
   limit: Limit<E>,
-  context: Context.Context<R>,
   fiber: Fiber.Fiber<unknown, unknown>
 ): Effect.Effect<A, E1 | E, R> =>
   Effect.callback<A, E1 | E>((resume) => {
+    // The services of the fiber that runs an effect are those that the effect asks for.
+    const context = fiber.context as Context.Context<R>
     const at = time.now(fiber) + limit.millis
     const body = Effect.runForkWith(endingAt(context, fiber, at))(self)
     const done = body.pollUnsafe()
