@@ -226,10 +226,9 @@ describe("Exporter", () => {
         Effect.andThen(Effect.repeat(told, { until: (isTold) => isTold, schedule: Schedule.spaced("5 millis") })),
         Effect.provide(layer)
       )
-      // Fetch does not connect to this port.
       assert.include(
         lines.join(),
-        "\"signal\":\"traces\",\"reason\":\"Transport error (POST http://127.0.0.1:9/v1/traces): bad port\""
+        "\"signal\":\"traces\",\"reason\":\"Transport error (POST http://127.0.0.1:9/v1/traces): connect ECONNREFUSED 127.0.0.1:9\""
       )
     }))
 

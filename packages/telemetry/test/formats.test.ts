@@ -210,11 +210,11 @@ describe("formats of the exporter", () => {
       assert.lengthOf(received, 8)
     })).pipe(own))
 
-  it.live.each(["none", "gzip"])(
-    "counts what a collector refuses; compression %s",
-    (compression) =>
+  it.live.each([["none", 400], ["gzip", 400], ["none", 302]] as const)(
+    "counts what a collector refuses; compression %s, status %s",
+    ([compression, status]) =>
       Effect.scoped(Effect.gen(function*() {
-        const { received, url } = yield* collector(400)
+        const { received, url } = yield* collector(status)
         yield* Effect.provide(
           call,
           exporting({

@@ -4,7 +4,6 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import type * as HttpBody from "effect/http/HttpBody"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
@@ -12,6 +11,7 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import { droppedItems } from "./dropped.ts"
+import { client } from "./post.ts"
 
 export type Signal = "traces" | "metrics" | "logs"
 
@@ -88,7 +88,7 @@ const compressing = (
 export const layer = (compression: Readonly<Record<Signal, Compression>>): Layer.Layer<HttpClient.HttpClient> =>
   Layer.effect(
     HttpClient.HttpClient,
-    Effect.map(HttpClient.HttpClient, (client) => {
+    Effect.sync(() => {
       let warnedAt: number | undefined
       const outstanding = new Set<Batch>()
 
@@ -125,7 +125,7 @@ export const layer = (compression: Readonly<Record<Signal, Compression>>): Layer
             Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(noAnswer(request)) }),
             Effect.tap(({ status }) =>
               Effect.suspend(() => {
-                if (status >= 400) return lost(batch, !retried.has(status), `the collector answered ${status}`)
+                if (status >= 300) return lost(batch, !retried.has(status), `the collector answered ${status}`)
                 if (batch !== undefined) outstanding.delete(batch)
                 return Effect.void
               })
@@ -135,4 +135,4 @@ export const layer = (compression: Readonly<Record<Signal, Compression>>): Layer
           )
         }))
     })
-  ).pipe(Layer.provide(FetchHttpClient.layer))
+  )
