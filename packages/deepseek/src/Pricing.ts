@@ -14,6 +14,7 @@ import * as BigDecimal from "effect/BigDecimal"
 import * as DateTime from "effect/DateTime"
 import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
+import * as Record from "effect/Record"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
@@ -107,6 +108,8 @@ export interface Options {
  */
 export interface Call {
   readonly provider: string
+  /** The type of the provider, whose prices hold where the provider has none of its own. */
+  readonly type?: string | undefined
   readonly model: string
   readonly at: number
 }
@@ -194,23 +197,61 @@ export interface Pricing {
   readonly nextOffPeak: (call: Call) => Result.Result<number, UnknownPrice>
 }
 
+/** What a token of each kind costs, and each call, in whole units of 10^-scale: such amounts add up without scaling. */
+interface Rates extends Readonly<Record<keyof Parts, bigint>> {
+  readonly scale: number
+}
+
 interface Rule extends Price {
   /** Built-in prices count after all given ones. */
   readonly isBuiltIn: boolean
-  readonly revision: string
   readonly begins: number
   readonly ends: number
   readonly hours: PeakHours.PeakHours | undefined
+  readonly rates: { readonly peak: Rates; readonly offPeak: Rates }
 }
 
 const decodePrices = Schema.decodeUnknownSync(Schema.Array(Price))
 
 const one = BigDecimal.make(1n, 0)
 const zero = BigDecimal.make(0n, 0)
+const millionth = BigDecimal.make(1n, 6)
 
-/** Tokens as the millionth part of the price counts them. What is no count is none. */
-const millionths = (tokens: number): BigDecimal.BigDecimal =>
-  BigDecimal.make(tokens > 0 && tokens <= Number.MAX_SAFE_INTEGER ? BigInt(Math.ceil(tokens)) : 0n, 6)
+/** The rates at which a share of the price is paid. */
+const ratesOf = (
+  { call = zero, hit, miss, output, reasoning = output }: Price,
+  share: BigDecimal.BigDecimal
+): Rates => {
+  const ofToken = BigDecimal.multiply(share, millionth)
+  const rates = {
+    ...Record.map({ hit, miss, output, reasoning }, BigDecimal.multiply(ofToken)),
+    call: BigDecimal.multiply(call, share)
+  }
+  const scale = Math.max(...Object.values(rates).map(({ scale }) => scale))
+  return { scale, ...Record.map(rates, (rate) => BigDecimal.scale(rate, scale).value) }
+}
+
+const ruleOf = (
+  price: Price,
+  isBuiltIn: boolean,
+  allHours: Readonly<Record<string, PeakHours.PeakHours>>
+): Rule => {
+  const { from, offPeak = one, peakHours, until } = price
+  const hours = peakHours === undefined ? undefined : allHours[peakHours]
+  if (peakHours !== undefined && hours === undefined) {
+    throw new RangeError(
+      `Pricing.make: the price of ${price.model} names peak hours ${peakHours}, which are not there`
+    )
+  }
+  return {
+    ...price,
+    isBuiltIn,
+    begins: from === undefined ? -Infinity : Date.parse(from),
+    ends: until === undefined ? Infinity : Date.parse(until),
+    hours,
+    rates: { peak: ratesOf(price, one), offPeak: ratesOf(price, offPeak) }
+  }
+}
 
 /**
  * Creates the pricing of the built-in prices and further ones.
@@ -242,53 +283,33 @@ export const make = (options: Options = {}): Pricing => {
   const hours: Readonly<Record<string, PeakHours.PeakHours>> = { ...peakHours, deepseek: deepSeekHours(peakHours) }
   const all = [...prices, ...decodePrices(builtIn.deepSeek)]
   const revision = revisionOf(all, hours)
-  const rules = new Map<string, Array<Rule>>()
-  for (const [place, price] of all.entries()) {
-    const named = price.peakHours === undefined ? undefined : hours[price.peakHours]
-    if (price.peakHours !== undefined && named === undefined) {
-      throw new RangeError(
-        `Pricing.make: the price of ${price.model} names peak hours ${price.peakHours}, which are not there`
-      )
-    }
-    const rule: Rule = {
-      ...price,
-      isBuiltIn: place >= prices.length,
-      revision,
-      begins: price.from === undefined ? -Infinity : Date.parse(price.from),
-      ends: price.until === undefined ? Infinity : Date.parse(price.until),
-      hours: named
-    }
-    const key = keyOf(price)
-    const same = rules.get(key)
-    if (same === undefined) rules.set(key, [rule])
-    else same.push(rule)
-  }
 
   /** Those in the currency come before all others, given ones before built-in ones, those of a model before those of all. */
-  const rankOf = (rule: Rule): number => (rule.currency === currency ? 0 : 2) + Number(rule.isBuiltIn)
+  const rankOf = (rule: Rule): number =>
+    (rule.currency === currency ? 0 : 4) + (rule.isBuiltIn ? 2 : 0) + (rule.model === "*" ? 1 : 0)
 
-  const ruleOf = ({ at, model, provider }: Call): Rule | undefined => {
-    let best: Rule | undefined
-    for (const name of [model, "*"]) {
-      for (const rule of rules.get(keyOf({ provider, model: name })) ?? []) {
-        if (rule.begins > at || at >= rule.ends) continue
-        if (best === undefined || rankOf(rule) < rankOf(best)) best = rule
-      }
-    }
-    return best
-  }
+  const rules = Map.groupBy(
+    all.map((price, place) => ruleOf(price, place >= prices.length, hours)).sort((a, b) => rankOf(a) - rankOf(b)),
+    ({ provider }) => provider
+  )
+
+  const find = (provider: string, { at, model }: Call): Rule | undefined =>
+    rules.get(provider)?.find((rule) =>
+      (rule.model === model || rule.model === "*") && rule.begins <= at && at < rule.ends
+    )
   const priced = <A>(call: Call, use: (rule: Rule) => A): Result.Result<A, UnknownPrice> => {
-    const rule = ruleOf(call)
+    const { model, provider, type = provider } = call
+    const rule = find(provider, call) ?? find(type, call)
     return rule === undefined
-      ? Result.fail(new UnknownPrice({ provider: call.provider, model: call.model }))
+      ? Result.fail(new UnknownPrice({ provider, model }))
       : Result.succeed(use(rule))
   }
 
   return {
     revision,
-    cost: (usage, call) => priced(call, (rule) => costOf(rule, usage, call.at)),
-    estimate: (request, { at, promptTokens = PromptSize.ofPrompt(request), provider }) =>
-      priced({ provider, model: request.model, at }, (rule) => {
+    cost: (usage, call) => priced(call, (rule) => costOf(rule, revision, usage, call.at)),
+    estimate: (request, { promptTokens = PromptSize.ofPrompt(request), ...call }) =>
+      priced({ ...call, model: request.model }, (rule) => {
         const outputTokens = PromptSize.ofAnswer(request)
         const isThoughtDearer = rule.reasoning !== undefined && BigDecimal.isGreaterThan(rule.reasoning, rule.output)
         const usage = {
@@ -296,7 +317,7 @@ export const make = (options: Options = {}): Pricing => {
           completion_tokens: outputTokens,
           completion_tokens_details: { reasoning_tokens: isThoughtDearer ? outputTokens : 0 }
         }
-        return { promptTokens, outputTokens, bound: costOf(rule, usage, at) }
+        return { promptTokens, outputTokens, bound: costOf(rule, revision, usage, call.at) }
       }),
     nextOffPeak: (call) =>
       priced(call, ({ hours }) => hours === undefined ? call.at : PeakHours.nextOffPeak(hours, call.at))
@@ -311,36 +332,42 @@ const deepSeekHours = (given: Options["peakHours"] = {}): PeakHours.PeakHours =>
     : { ...deepseek, holidays: { ...PeakHours.deepSeek.holidays, ...deepseek.holidays } }
 }
 
-const keyOf = ({ model, provider }: { readonly provider: string; readonly model: string }): string =>
-  `${provider}\n${model}`
-
 const revisionOf = (prices: ReadonlyArray<Price>, hours: object): string =>
   (Hash.string(JSON.stringify([Schema.encodeSync(Schema.Array(Price))(prices), hours])) >>> 0).toString(16).padStart(
     8,
     "0"
   )
 
-const costOf = (rule: Rule, usage: Usage, at: number): Cost => {
-  const moment = rule.hours === undefined ? { isPeak: true, isKnown: true } : PeakHours.at(rule.hours, at)
-  const share = moment.isPeak ? one : rule.offPeak ?? one
-  const cost = (tokens: number, price: BigDecimal.BigDecimal) =>
-    BigDecimal.multiply(BigDecimal.multiply(millionths(tokens), price), share)
+/** Tokens that are paid. What is no count is none. */
+const countOf = (tokens: number): bigint =>
+  tokens > 0 && tokens <= Number.MAX_SAFE_INTEGER ? BigInt(Math.ceil(tokens)) : 0n
+
+const costOf = (rule: Rule, revision: string, usage: Usage, at: number): Cost => {
+  const { isKnown, isPeak } = rule.hours === undefined
+    ? { isPeak: true, isKnown: true }
+    : PeakHours.at(rule.hours, at)
+  const rates = isPeak ? rule.rates.peak : rule.rates.offPeak
   const hits = usage.prompt_cache_hit_tokens ?? usage.prompt_tokens_details?.cached_tokens ?? 0
-  const reasoning = usage.completion_tokens_details?.reasoning_tokens ?? 0
-  const parts: Parts = {
-    hit: cost(hits, rule.hit),
-    miss: cost(usage.prompt_tokens - hits, rule.miss),
-    output: cost(usage.completion_tokens - reasoning, rule.output),
-    reasoning: cost(reasoning, rule.reasoning ?? rule.output),
-    call: BigDecimal.multiply(rule.call ?? zero, share)
-  }
+  const thought = usage.completion_tokens_details?.reasoning_tokens ?? 0
+  const hit = countOf(hits) * rates.hit
+  const miss = countOf(usage.prompt_tokens - hits) * rates.miss
+  const output = countOf(usage.completion_tokens - thought) * rates.output
+  const reasoning = countOf(thought) * rates.reasoning
+  const { call } = rates
+  const money = (units: bigint) => BigDecimal.make(units, rates.scale)
   return {
     price: { provider: rule.provider, model: rule.model },
-    revision: rule.revision,
+    revision,
     currency: rule.currency,
-    total: BigDecimal.normalize(BigDecimal.sumAll(Object.values(parts))),
-    parts,
-    isPeak: moment.isPeak,
-    isCertain: moment.isKnown
+    total: BigDecimal.normalize(money(hit + miss + output + reasoning + call)),
+    parts: {
+      hit: money(hit),
+      miss: money(miss),
+      output: money(output),
+      reasoning: money(reasoning),
+      call: money(call)
+    },
+    isPeak,
+    isCertain: isKnown
   }
 }

@@ -139,6 +139,23 @@ describe("Pricing", () => {
     assert.strictEqual(Pricing.make().revision, pricing.revision)
   })
 
+  it("takes a price of the provider's type where the provider has none of its own", () => {
+    const price = { model: "m", currency: "CNY", hit: 0, miss: 0 }
+    const other = Pricing.make({
+      prices: decode([
+        { ...price, provider: "openai", output: 1 },
+        { ...price, provider: "openai", model: "n", output: 2 },
+        { ...price, provider: "ark", currency: "EUR", output: 3 }
+      ])
+    })
+    const cost = (model: string, type?: string) =>
+      text(other.cost(usage, { provider: "ark", type, model, at: monday("02:00") }))
+    assert.strictEqual(cost("m", "openai"), "3 EUR")
+    assert.strictEqual(cost("n", "openai"), "2 CNY")
+    assert.strictEqual(cost("n"), "The price of n at ark is not known.")
+    assert.strictEqual(cost("o", "openai"), "The price of o at ark is not known.")
+  })
+
   it("refuses amounts that are none, and peak hours that are not there", () => {
     const price = { provider: "p", model: "m", currency: "CNY", hit: 0, miss: 0, output: 1 }
     assert.throws(() => decode([{ ...price, output: -1 }]), /an amount of at least 0 with at most 12 decimals/)

@@ -92,21 +92,19 @@ const byName = (settings: GatewaySettings): Pricing.Pricing => {
     const type = providers[provider]?.type ?? provider
     return type === "simulator" ? "deepseek" : type
   }
-  const first = <A>(
-    { provider }: { readonly provider: string },
-    price: (pricing: Pricing.Pricing, provider: string) => Result.Result<A, Pricing.UnknownPrice>
+  const ask = <A, C extends { readonly provider: string }>(
+    call: C,
+    price: (pricing: Pricing.Pricing, call: C & { readonly type: string }) => Result.Result<A, Pricing.UnknownPrice>
   ) => {
-    const type = typeOf(provider)
-    return price(pricing, provider).pipe(
-      Result.orElse((unknown) => Result.mapError(price(pricing, type), () => unknown)),
-      Result.orElse((unknown) => type === local ? price(own, type) : Result.fail(unknown))
-    )
+    const typed = { ...call, type: typeOf(call.provider) }
+    const found = price(pricing, typed)
+    return typed.type === local && Result.isFailure(found) ? price(own, typed) : found
   }
   return {
     revision: pricing.revision,
-    cost: (usage, call) => first(call, (from, provider) => from.cost(usage, { ...call, provider })),
-    estimate: (request, call) => first(call, (from, provider) => from.estimate(request, { ...call, provider })),
-    nextOffPeak: (call) => first(call, (from, provider) => from.nextOffPeak({ ...call, provider }))
+    cost: (usage, call) => ask(call, (from, typed) => from.cost(usage, typed)),
+    estimate: (request, call) => ask(call, (from, typed) => from.estimate(request, typed)),
+    nextOffPeak: (call) => ask(call, (from, typed) => from.nextOffPeak(typed))
   }
 }
 

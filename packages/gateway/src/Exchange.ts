@@ -115,11 +115,11 @@ const maxLength = 256
 /** The beginning of a text that a client chose, as spans and logs keep it. */
 const clip = (text: string): string => text.length > maxLength ? `${text.slice(0, maxLength)}…` : text
 
+const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, "0")
+
 /** A UUID of version 7, which begins with the time: an index over them, as the ledger has one, grows at its end. */
-const makeId = (now: number): string => {
-  const time = now.toString(16).padStart(12, "0")
-  return `${time.slice(0, 8)}-${time.slice(8)}-7${randomUUID().slice(15)}`
-}
+const makeId = (now: number): string =>
+  `${hex(Math.floor(now / 65_536), 8)}-${hex(now % 65_536, 4)}-7${randomUUID().slice(15)}`
 
 const start = (
   request: HttpServerRequest,

@@ -35,8 +35,9 @@ const units = (money: BigDecimal.BigDecimal | undefined): number | null => {
   if (money === undefined) return null
   // Most amounts have few digits, and need no rounding.
   const { scale, value } = money.scale <= digits ? money : BigDecimal.round(money, { scale: digits, mode: "half-even" })
-  const exact = value === 0n ? 0 : Number(value * 10n ** BigInt(digits - scale))
-  return Number.isSafeInteger(exact) ? exact : null
+  // What rounding changed is beyond what a number holds exactly.
+  const units = Number(value) * 10 ** (digits - scale)
+  return Number.isSafeInteger(units) ? units : null
 }
 
 /** Undefined for an exchange that is no call of a model. */
