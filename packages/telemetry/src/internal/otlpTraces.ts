@@ -94,9 +94,45 @@ const toOtlp = (span: Span): OtlpSpan => {
 const nonFinite = (_: string, value: unknown): unknown =>
   typeof value === "number" && !Number.isFinite(value) ? String(value) : value
 
-const toJson = (span: OtlpSpan): string => {
-  const text = JSON.stringify(span)
-  return mask(text.includes(":null") ? JSON.stringify(span, nonFinite) : text)
+/** The beginnings of attributes by their names, which are those of the code: few. */
+const beginnings = new Map<string, string>()
+const maxBeginnings = 1024
+
+const beginningOf = (name: string): string => {
+  let beginning = beginnings.get(name)
+  if (beginning === undefined) {
+    beginning = `{"key":${JSON.stringify(name)},"value":`
+    if (beginnings.size < maxBeginnings) beginnings.set(name, beginning)
+  }
+  return beginning
+}
+
+const valueJson = (value: unknown): string => {
+  if (typeof value === "string") return `{"stringValue":${JSON.stringify(value)}}`
+  if (Number.isSafeInteger(value)) return `{"intValue":${value}}`
+  return JSON.stringify(OtlpResource.unknownToAttributeValue(value), nonFinite)
+}
+
+/**
+ * A span that ended well, without events and links, as most do. It is written field by field, since the objects of its attributes would cost more than their
+ * text. Fields that are zero or empty are left out.
+ */
+const plainJson = (span: Span): string => {
+  let attributes = ""
+  for (const [name, value] of span.attributes) {
+    attributes += `${attributes === "" ? "" : ","}${beginningOf(name)}${valueJson(value)}}`
+  }
+  const parent = Option.isSome(span.parent) ? `"parentSpanId":"${span.parent.value.spanId}",` : ""
+  return `{"traceId":"${span.traceId.padStart(32, "0")}","spanId":"${span.spanId}",${parent}"name":${
+    JSON.stringify(span.name)
+  },"kind":${
+    kinds[span.kind]
+  },"startTimeUnixNano":"${span.startTime}","endTimeUnixNano":"${span.endTime}","status":{"code":${status.unset}},"attributes":[${attributes}]}`
+}
+
+const toJson = (span: Span): string => {
+  const isPlain = span.exit?._tag === "Success" && span.events === undefined && span.links.length === 0
+  return mask(isPlain ? plainJson(span) : JSON.stringify(toOtlp(span), nonFinite))
 }
 
 /** A batch as it is posted, its spans as text. */
@@ -160,8 +196,5 @@ export const make = Effect.fnUntraced(function*(
       return [counted(body, spans.length), Effect.void]
     }
   })
-  return (span: Span): void => {
-    const otlp = toOtlp(span)
-    exporter.push(isJson ? toJson(otlp) : masked(otlp))
-  }
+  return (span: Span): void => exporter.push(isJson ? toJson(span) : masked(toOtlp(span)))
 })
