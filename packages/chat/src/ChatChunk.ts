@@ -150,7 +150,8 @@ export const ChatChunk: Schema.Codec<ChatChunk, object> = Schema.Struct({
  * @since 0.1.0
  */
 export const reader = (): (text: string) => ChatChunk | WireText.Unreadable => {
-  const calls = new Map<number, ToolCalls>()
+  // Most streams call no tool.
+  let calls: Map<number, ToolCalls> | undefined
   const repairs: read.Repairs = { changed: false }
   const likenesses = new Likenesses<ChatChunk>()
 
@@ -160,6 +161,7 @@ export const reader = (): (text: string) => ChatChunk | WireText.Unreadable => {
     read.says(delta, repairs)
     if (delta["tool_calls"] == null) return true
     const index = typeof choice["index"] === "number" ? choice["index"] : position
+    calls ??= new Map()
     let known = calls.get(index)
     if (known === undefined) calls.set(index, known = new ToolCalls())
     for (const call of read.toolCallsOf(delta, repairs)) if (!known.add(call, answer["id"], repairs)) return false
@@ -184,7 +186,9 @@ export const reader = (): (text: string) => ChatChunk | WireText.Unreadable => {
       if (choice !== undefined && !readChoice(choice, position, json)) {
         return new WireText.Unreadable(json, `more than ${limits.toolCalls} tool calls`)
       }
-      if (calls.size > limits.choices) return new WireText.Unreadable(json, `more than ${limits.choices} choices`)
+      if (calls !== undefined && calls.size > limits.choices) {
+        return new WireText.Unreadable(json, `more than ${limits.choices} choices`)
+      }
     }
     // All that the type names has been looked at.
     const chunk = json as unknown as ChatChunk

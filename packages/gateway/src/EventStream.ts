@@ -115,15 +115,17 @@ class Writing<A, E> {
 
   readonly items = (items: Arr.NonEmptyReadonlyArray<A>): Effect.Effect<void> => {
     const text = this.events.items(items)
-    return text === "" || !this.begin() || this.out.write(text) ? Effect.void : this.drained
+    return text === "" || !this.begin() || this.out.write(text) ? Effect.void : this.drained()
   }
 
-  private readonly drained: Effect.Effect<void> = Effect.callback((resume) => {
-    if (!this.out.writableNeedDrain) return resume(Effect.void)
-    const onDrain = () => resume(Effect.void)
-    this.out.once("drain", onDrain)
-    return Effect.sync(() => this.out.off("drain", onDrain))
-  })
+  private drained(): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      if (!this.out.writableNeedDrain) return resume(Effect.void)
+      const onDrain = () => resume(Effect.void)
+      this.out.once("drain", onDrain)
+      return Effect.sync(() => this.out.off("drain", onDrain))
+    })
+  }
 
   /** Not when the client has not read what was sent before. */
   ping(): void {
@@ -134,7 +136,7 @@ class Writing<A, E> {
     if (this.begin()) this.out.end(text)
   }
 
-  readonly stop = (cause: Cause.Cause<E>): void => {
+  stop(cause: Cause.Cause<E>): void {
     this.stopped = cause
     this.fiber.interruptUnsafe()
   }

@@ -94,7 +94,7 @@ export const make = (server: Http.Server, options: { readonly timeout: () => Dur
       if (before?.headersSent === false) before.shouldKeepAlive = true
       response.shouldKeepAlive = false
     }
-    response.once("close", running.add(response))
+    response.on("close", running.add(response))
   }
   server.on("request", watch)
   server.on("checkContinue", watch)

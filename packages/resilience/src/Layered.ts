@@ -5,7 +5,7 @@
  * arrival. Nested as effects, ten policies still cost ten effects for every item. `around` puts its layer beside those that are around the pull
  * already, so that the pull stays one effect, whatever their number. Failures go through the layers from the inside out, as if they were nested.
  *
- * A policy that begins by a pull of its own says with `switching` where the stream goes on, so that those further out look through it. `stream`,
+ * A policy that begins by a pull of its own says as a `Switching` where the stream goes on, so that those further out look through it. `stream`,
  * `suspend` and `unwrap` make the streams of such policies: what one of them leaves behind is freed with the next young objects.
  *
  * @since 0.1.0
@@ -41,8 +41,15 @@ export interface Layer<A, in E, out E2, out R2> {
   readonly failed: (cause: Cause.Cause<E>) => ItemsPull<A, E2, R2>
 }
 
-/** A pull that begins by another one. */
-class Switching<A, E, R> extends Effectable.Class<Items<A>, E, R> {
+/**
+ * A pull that is another one once the first items have come. From then on `asEffect` always gives the same.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export abstract class Switching<A, E, R> extends Effectable.Class<Items<A>, E, R> {}
+
+class Chosen<A, E, R> extends Switching<A, E, R> {
   readonly current: () => ItemsPull<A, E, R>
 
   constructor(current: () => ItemsPull<A, E, R>) {
@@ -56,12 +63,12 @@ class Switching<A, E, R> extends Effectable.Class<Items<A>, E, R> {
 }
 
 /**
- * A pull that is another one once the first items have come. From then on `current` always gives the same.
+ * Makes a `Switching` of what tells its pull.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const switching = <A, E, R>(current: () => ItemsPull<A, E, R>): ItemsPull<A, E, R> => new Switching(current)
+export const switching = <A, E, R>(current: () => ItemsPull<A, E, R>): ItemsPull<A, E, R> => new Chosen(current)
 
 /**
  * Puts a layer around the pull of a stream whose first items have come.
@@ -74,7 +81,7 @@ export const around = <A, E, R, E2, R2>(
   layer: Layer<A, E, E2, R2>
 ): ItemsPull<A, E2, R | R2> => {
   let inner = pull
-  while (inner instanceof Switching) inner = inner.current()
+  while (inner instanceof Switching) inner = inner.asEffect()
   // Each layer takes what the one before it gives.
   return new Stack<A, E2, R | R2>(inner, layer as AnyLayer<A>)
 }
@@ -100,10 +107,11 @@ class Stack<A, E, R> extends Effectable.Class<Items<A>, E, R> {
 }
 
 const layered = <A>(stack: Stack<A, unknown, unknown>): ItemsPull<A, unknown, unknown> => {
-  /** From the inside out. */
-  const layers: Array<AnyLayer<A>> = []
+  const found: Array<AnyLayer<A>> = []
   let source: ItemsPull<A, unknown, unknown> = stack
-  for (; source instanceof Stack; source = source.inner) layers.unshift(source.layer)
+  for (; source instanceof Stack; source = source.inner) found.push(source.layer)
+  /** From the inside out. */
+  const layers = found.toReversed()
   const failing = (ended: ItemsPull<A, unknown, unknown>, from: number): ItemsPull<A, unknown, unknown> =>
     layers.slice(from).reduce((inner, layer) => Effect.catchCause(inner, (cause) => layer.failed(cause)), ended)
   let puller: Fiber.Fiber<unknown, unknown>

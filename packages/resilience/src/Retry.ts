@@ -520,7 +520,7 @@ export const make = <E = unknown>(options?: Options<E>): Retry<E> => {
       })
 
       running.next = first
-      return Effect.as(Scope.addFinalizerExit(scope, running.closing()), running.pull)
+      return Effect.as(Scope.addFinalizerExit(scope, running.closing()), running)
     })
 
   const update = (changes: Settings): Effect.Effect<void> => {
@@ -542,8 +542,7 @@ export const make = <E = unknown>(options?: Options<E>): Retry<E> => {
 type ItemPull<A, E, R> = Pull.Pull<readonly [A, ...Array<A>], E, void, R>
 
 /** A stream over all its attempts, and the layer that looks for its end. Nothing in it refers to what opens one, once one has begun. */
-class Running<A, E, R> {
-  readonly pull: ItemPull<A, E, R> = Layered.switching(() => this.next)
+class Running<A, E, R> extends Layered.Switching<A, E | Cause.Done<void>, R> {
   next: ItemPull<A, E, R> = Effect.never
   /** Of the attempt that runs. */
   scope: Scope.Closeable | undefined
@@ -552,7 +551,12 @@ class Running<A, E, R> {
   private readonly budget: RetryBudget.RetryBudget | undefined
 
   constructor(budget: RetryBudget.RetryBudget | undefined) {
+    super()
     this.budget = budget
+  }
+
+  override asEffect(): ItemPull<A, E, R> {
+    return this.next
   }
 
   begun(pull: ItemPull<A, E, R>): void {

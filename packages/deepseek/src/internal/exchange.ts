@@ -311,7 +311,7 @@ const headersOf = ({ body, headers }: HttpClientRequest.HttpClientRequest): Head
 }
 
 const withoutBody = (request: HttpClientRequest.HttpClientRequest): HttpClientRequest.HttpClientRequest => {
-  if (!isLarge(request.body)) return request
+  if (request.body._tag !== "Uint8Array") return request
   const { hash, headers, method, url, urlParams } = request
   return HttpClientRequest.makeWith(method, url, urlParams, hash, headers, HttpBody.empty)
 }

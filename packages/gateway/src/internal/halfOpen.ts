@@ -51,7 +51,8 @@ export const accept = Effect.fnUntraced(function*(server: Http.Server) {
       response.once("close", () => fiber.interruptUnsafe())
     }
     if (socket.readableEnded) return onEnd()
-    socket.once("end", onEnd)
-    response.once("close", () => socket.off("end", onEnd))
+    // Each comes once, and Node makes three objects more for `once`.
+    socket.on("end", onEnd)
+    response.on("close", () => socket.off("end", onEnd))
   })
 })

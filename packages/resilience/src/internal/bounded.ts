@@ -155,15 +155,16 @@ export const boundedStream = <A, E1, R, E>(
     Effect.withFiber((opener) => {
       const bounded = new Bounded<A, E1, R, E>(items, alarms, limitsOf(), opener.getRef(CurrentStop))
       bounded.open(self)
-      return Effect.as(Scope.addFinalizerExit(scope, bounded.closing()), bounded.pull)
+      return Effect.as(Scope.addFinalizerExit(scope, bounded.closing()), bounded)
     })
   )
 
 type BoundedPull<A, E, R> = Pull.Pull<readonly [A, ...Array<A>], E, void, R>
 
 /** A stream that is bounded, and the layer around its pulls once the source has claimed the stop. Nothing in it refers to what opens the source. */
-class Bounded<A, E1, R, E> implements Stop, Layered.Layer<A, E1 | Cause.Done<void>, E | E1 | Cause.Done<void>, R> {
-  readonly pull: BoundedPull<A, E1 | E, R> = Layered.switching(() => this.next)
+class Bounded<A, E1, R, E> extends Layered.Switching<A, E1 | E | Cause.Done<void>, R>
+  implements Stop, Layered.Layer<A, E1 | Cause.Done<void>, E | E1 | Cause.Done<void>, R>
+{
   private next: BoundedPull<A, E1 | E, R> = Effect.never
   private source: BoundedPull<A, E1, R> = Effect.never
   private readonly scope = Scope.makeUnsafe()
@@ -172,7 +173,7 @@ class Bounded<A, E1, R, E> implements Stop, Layered.Layer<A, E1 | Cause.Done<voi
   private readonly limits: Limits<E>
   private readonly outer: Stop | undefined
   /** Of the sources that are open: attempts of a hedge are so at the same time. */
-  private readonly claims: Array<() => void> = []
+  private claims: ReadonlyArray<() => void> = []
   private readonly flow: ReturnType<typeof leastRate.make> | undefined
   /** Where only the whole is limited, one watch is enough for all pulls. */
   private isWatchedOnce = false
@@ -184,6 +185,7 @@ class Bounded<A, E1, R, E> implements Stop, Layered.Layer<A, E1 | Cause.Done<voi
   private left: number
 
   constructor(wanted: Items, alarms: Alarms.Alarms, limits: Limits<E>, outer: Stop | undefined) {
+    super()
     const { first, rate } = limits
     this.watchdog = new Watchdog(alarms)
     this.wanted = wanted
@@ -194,18 +196,22 @@ class Bounded<A, E1, R, E> implements Stop, Layered.Layer<A, E1 | Cause.Done<voi
     this.flow = rate && leastRate.make(rate.least, rate.millis)
   }
 
+  override asEffect(): BoundedPull<A, E1 | E, R> {
+    return this.next
+  }
+
   claim(claimed: () => void): () => void {
-    this.claims.push(claimed)
+    this.claims = this.claims.concat(claimed)
     const release = this.outer?.claim(claimed)
     return () => {
-      this.claims.splice(this.claims.indexOf(claimed), 1)
+      this.claims = this.claims.filter((other) => other !== claimed)
       release?.()
     }
   }
 
   /** Interrupts the sources that have claimed the stop. */
   interruptUnsafe(): void {
-    for (const claimed of this.claims.slice()) claimed()
+    for (const claimed of this.claims) claimed()
   }
 
   /** The first pull opens the source, so that one that takes its time to open is waited for like its first item. */

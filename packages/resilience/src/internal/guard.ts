@@ -74,15 +74,14 @@ const guardStream = <T extends Entry<E>, E, A, E1, R>(
     Effect.suspend(() => {
       const guarded = new Guarded<T, A, E1, R, E>(guard)
       guarded.open(self)
-      return Effect.as(Scope.addFinalizerExit(scope, guarded.closing()), guarded.pull)
+      return Effect.as(Scope.addFinalizerExit(scope, guarded.closing()), guarded)
     })
   )
 
 type GuardedPull<A, E, R> = Pull.Pull<readonly [A, ...Array<A>], E, void, R>
 
 /** One stream, and the layer around all its pulls but the first. Nothing in it refers to what opens the source. */
-class Guarded<T extends Entry<E>, A, E1, R, E> {
-  readonly pull: GuardedPull<A, E1 | E, R> = Layered.switching(() => this.next)
+class Guarded<T extends Entry<E>, A, E1, R, E> extends Layered.Switching<A, E1 | E | Cause.Done<void>, R> {
   private next: GuardedPull<A, E1 | E, R> = Effect.never
   private readonly guard: Guard<T, E>
   // The upstream gets a scope of its own, closed before the entry ends: a
@@ -96,7 +95,12 @@ class Guarded<T extends Entry<E>, A, E1, R, E> {
   private emittedAt: number | undefined
 
   constructor(guard: Guard<T, E>) {
+    super()
     this.guard = guard
+  }
+
+  override asEffect(): GuardedPull<A, E1 | E, R> {
+    return this.next
   }
 
   open(self: Stream.Stream<A, E1, R>): void {

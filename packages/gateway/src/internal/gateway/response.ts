@@ -34,6 +34,13 @@ export class Response<Request extends IncomingMessage = IncomingMessage> extends
     return this
   }
 
+  override writeHead(...args: ReadonlyArray<unknown>): this {
+    super.writeHead(...args as Parameters<ServerResponse["writeHead"]>)
+    // Node puts the head together from some forty texts, and V8 keeps them all until something reads the whole.
+    if (this.isEventStream) Number(Reflect.get(this, "_header"))
+    return this
+  }
+
   private hold(): void {
     this.isHeld = true
     endOfTurn.send(this)
