@@ -40,6 +40,7 @@ import * as Events from "./internal/events.ts"
 import * as Sieve from "./internal/sieve.ts"
 import * as telemetry from "./internal/telemetry.ts"
 import * as time from "./internal/time.ts"
+import * as Layered from "./Layered.ts"
 import * as SingleFlight from "./SingleFlight.ts"
 
 /**
@@ -394,7 +395,7 @@ export const makeStream = <A, E = never>(options?: StreamOptions<A, E>): Effect.
       )
 
     const through = <R>(self: Stream.Stream<A, E, R>, key: string): Stream.Stream<A, E, R> =>
-      Stream.unwrap(Effect.withFiber((fiber) => {
+      Layered.unwrap(Effect.withFiber((fiber) => {
         const found = store.find(fiber, key)
         if (found === undefined) {
           const executed = execute(self, key)

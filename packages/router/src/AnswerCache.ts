@@ -303,7 +303,7 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
       )
     })
   const stream = (model: ChatModel<E>, call: Call): Stream.Stream<Item, E> =>
-    Stream.unwrap(
+    Layered.unwrap(
       Effect.withFiber((fiber) =>
         Effect.map(Effect.zip(keptStream(call), Clock.currentTimeMillis), ([kept, begun]): Stream.Stream<Item, E> => {
           if (kept !== undefined) return Stream.fromIterable(kept)

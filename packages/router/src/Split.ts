@@ -131,7 +131,7 @@ export const make = <E, E2>(
       ),
     stream: (request) =>
       Layered.suspend(() =>
-        sole()?.model.stream(request) ?? Stream.unwrap(
+        sole()?.model.stream(request) ?? Layered.unwrap(
           Effect.map(
             order(request),
             ([first]): ReturnType<ChatModel<E | E2>["stream"]> =>

@@ -1,6 +1,7 @@
 /** Which calls are answered from the caches without being made: those that can wait, and those that can't be paid for. */
 import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
+import * as Layered from "@ballast/resilience/Layered"
 import type { Lookup } from "@ballast/router/AnswerCache"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
@@ -16,7 +17,7 @@ export const cachedFirst = <E>(cached: Lookup, model: ChatModel<E>): ChatModel<E
       cached.complete(request),
       (found) => found === undefined ? model.complete(request) : Effect.succeed(found)
     ),
-  stream: (request) => Stream.unwrap(Effect.map(cached.stream(request), (found) => found ?? model.stream(request)))
+  stream: (request) => Layered.unwrap(Effect.map(cached.stream(request), (found) => found ?? model.stream(request)))
 })
 
 interface Options<out E> {
@@ -50,7 +51,7 @@ export const paid = <E>(
         onSuccess: () => model.complete(request)
       }),
     stream: (request) =>
-      Stream.unwrap(Effect.match(pay, {
+      Layered.unwrap(Effect.match(pay, {
         onFailure: (refusal): ReturnType<ChatModel<E | Rejection>["stream"]> => otherwise(refusal).stream(request),
         onSuccess: () => model.stream(request)
       }))
