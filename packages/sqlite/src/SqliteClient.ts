@@ -226,6 +226,7 @@ export const make = Effect.fnUntraced(function*(
     }),
     compiler: Statement.makeCompilerSqlite(),
     driver: "node-sqlite",
+    prepareTransactionControls: true,
     beginTransaction: options.readonly === true ? "BEGIN" : "BEGIN IMMEDIATE",
     releaseSavepoint: (name) => `RELEASE SAVEPOINT ${name}`,
     spanAttributes: [["db.system.name", "sqlite"], ["db.namespace", options.filename]]
