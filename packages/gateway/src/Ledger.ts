@@ -179,13 +179,14 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     })
 
   const writeSegment = Effect.fnUntraced(function*(segment: Spool.Segment) {
-    const rows = spool.read(segment)
-    const calls = rows.filter(isCall)
-    const feedback = rows.filter(isFeedback)
+    const waiting = spool.read(segment)
+    const calls = waiting.filter(isCall)
+    const feedback = waiting.filter(isFeedback)
     for (let from = 0; from < calls.length; from += batch) {
-      for (const { id } of yield* writeAll(calls.slice(from, from + batch))) {
-        outcomes[id.startsWith(run) ? "written" : "replayed"].updateUnsafe(1, context)
-      }
+      const rows = yield* writeAll(calls.slice(from, from + batch))
+      const own = rows.filter(({ id }) => id.startsWith(run)).length
+      outcomes.written.updateUnsafe(own, context)
+      outcomes.replayed.updateUnsafe(rows.length - own, context)
     }
     if (feedback.length > 0) yield* database.use((sql) => writeFeedback(sql, feedback))
     spool.done(segment)
