@@ -166,7 +166,8 @@ export const make = (options: Options = {}): Bodies => {
     use: (request, answer) =>
       Effect.suspend(() => {
         const hold = new Hold(budget)
-        return Effect.onExitPrimitive(Effect.flatMap(parsed(request, hold), answer), () => {
+        // The fiber keeps this effect until the answer is there, so it is made within: what reads a body holds its bytes.
+        return Effect.onExitPrimitive(Effect.suspend(() => Effect.flatMap(parsed(request, hold), answer)), () => {
           hold.releaseAll()
           return undefined
         })

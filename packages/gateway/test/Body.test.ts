@@ -4,6 +4,8 @@ import { Effect, Exit, Fiber, Scope } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { TestClock } from "effect/testing"
 import { Readable } from "node:stream"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { ByteBudget, Hold } from "../src/internal/byteBudget.ts"
 import * as jsonBounds from "../src/internal/jsonBounds.ts"
 import * as jsonError from "../src/internal/jsonError.ts"
@@ -15,6 +17,34 @@ const requestOf = (body: string | Uint8Array) => {
   const source = Object.assign(Readable.from([Buffer.from(body)]), { headers })
   return { source, headers } as unknown as HttpServerRequest.HttpServerRequest
 }
+
+/** A request, and its only piece of a body in a way that does not keep it. */
+const watchedRequest = () => {
+  const { headers } = requestOf("")
+  const chunks = [Buffer.from(`"${"a".repeat(100_000)}"`)]
+  const bytes = new WeakRef<object>(chunks[0]!)
+  const source = new Readable({
+    read() {
+      this.push(chunks.pop() ?? null)
+    }
+  })
+  return {
+    bytes,
+    request: { headers, source: Object.assign(source, { headers }) } as unknown as ReturnType<typeof requestOf>
+  }
+}
+
+setFlagsFromString("--expose-gc")
+const collect: () => void = runInNewContext("gc")
+
+/** Waits until an object is collected. One that is kept is told by the test's time limit. */
+const collected = (object: WeakRef<object>) =>
+  Effect.promise(async () => {
+    while (object.deref() !== undefined) {
+      await new Promise(setImmediate)
+      collect()
+    }
+  })
 
 const read = (body: string | Uint8Array, options?: Body.Options) =>
   Effect.scoped(Body.make(options).read(requestOf(body)))
@@ -127,6 +157,16 @@ describe("Body", () => {
         assert.isUndefined(third.pollUnsafe())
         yield* Fiber.interrupt(fibers.at(-1)!)
         assert.strictEqual(yield* Fiber.join(third), "third")
+      }))
+
+    it.live("keeps no bytes of a body while it is answered", () =>
+      Effect.gen(function*() {
+        const { bytes, request } = watchedRequest()
+        const reached = Promise.withResolvers<void>()
+        const answer = Effect.andThen(Effect.sync(() => reached.resolve()), Effect.never)
+        yield* Effect.forkChild(Body.make().use(request, () => answer), { startImmediately: true })
+        yield* Effect.promise(() => reached.promise)
+        yield* collected(bytes)
       }))
 
     it.effect("keeps a body whose answer has begun as its values alone", () =>
