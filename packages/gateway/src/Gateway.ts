@@ -102,9 +102,9 @@ const routesOf = Effect.fnUntraced(function*(options: Options, followed: Followe
   const { localModels, records, settings, upstream, worker } = options
   const { live, settings: current } = followed
   const bodies: Body.Bodies = {
-    use: (request, answer) => Effect.suspend(() => live().bodies.use(request, answer)),
-    read: (request) => Effect.suspend(() => live().bodies.read(request)),
-    bytes: (request, kind) => Effect.suspend(() => live().bodies.bytes(request, kind))
+    use: (request, answer) => live().bodies.use(request, answer),
+    read: (request) => live().bodies.read(request),
+    bytes: (request, kind) => live().bodies.bytes(request, kind)
   }
   const costs = yield* Costs.make(settings)
   const limits = yield* ClientLimits.make({
