@@ -14,7 +14,8 @@ export class Response<Request extends IncomingMessage = IncomingMessage> extends
     // The types take it for a field.
     Object.defineProperty(this.prototype, "writableEnded", {
       get(this: Response): boolean {
-        return this.ending !== undefined || Reflect.get(ServerResponse.prototype, "writableEnded", this)
+        // What Node's own says. To ask that by reflection takes twenty times as long.
+        return this.ending !== undefined || this.finished
       }
     })
   }
