@@ -31,11 +31,11 @@ export const client: HttpClient.HttpClient = HttpClient.make((request, url, sign
     const { body, headers, method } = request
     const fail = (cause: Error) => resume(Effect.fail(failed(request, cause)))
     const { request: open } = url.protocol === "https:" ? Https : Http
-    open(url, { method, headers, signal })
-      .on("error", fail)
-      .on("response", (answer) => {
-        answer.on("error", fail).on("end", () => resume(answered(request, answer))).resume()
-      })
-      .end(body._tag === "Uint8Array" ? body.text ?? body.body : undefined)
+    const post = open(url, { method, headers, signal }).on("error", fail).on("response", (answer) => {
+      answer.on("error", fail).on("end", () => resume(answered(request, answer))).resume()
+    })
+    // On their own: a text would be copied behind them.
+    post.flushHeaders()
+    post.end(body._tag === "Uint8Array" ? body.text ?? body.body : undefined)
   })
 )
