@@ -1,6 +1,6 @@
 /**
  * Posts by Node's own client. `fetch` copies a body several times and to outside of V8's heap, and V8 answers such growth by collecting all of the
- * heap: under load that cost more than the spans themselves. Of an answer only the status and `retry-after` are read.
+ * heap. Of an answer only the status and `retry-after` are read.
  */
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
@@ -34,7 +34,7 @@ export const client: HttpClient.HttpClient = HttpClient.make((request, url, sign
     const post = open(url, { method, headers, signal }).on("error", fail).on("response", (answer) => {
       answer.on("error", fail).on("end", () => resume(answered(request, answer))).resume()
     })
-    // On their own: a text would be copied behind them.
+    // Sent alone: Node would copy the text behind them.
     post.flushHeaders()
     post.end(body._tag === "Uint8Array" ? body.text ?? body.body : undefined)
   })
