@@ -364,7 +364,7 @@ export const observe = <E, R>(
     const began = clock.currentTimeMillisUnsafe()
     const exchange = start(request, path, match, options.upstream, began)
     active.updateUnsafe(++running, context)
-    const { carried, parent } = Propagation.extract(
+    const { carried, denied, parent } = Propagation.extract(
       request.headers,
       Carrier.record,
       Context.get(context, Propagation.Settings)
@@ -379,7 +379,7 @@ export const observe = <E, R>(
         kind: "server",
         parent,
         // Probes and scrapes are no calls to look for, unless somebody traces them.
-        sampled: parent === undefined && match?.route.quiet === true ? false : undefined
+        sampled: denied || (parent === undefined && match?.route.quiet === true) ? false : undefined
       }),
       (span) => {
         exchange.traceId = Propagation.traceIdOf(carried, span)

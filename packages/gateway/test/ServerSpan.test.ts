@@ -52,4 +52,14 @@ describe("the span of a request", () => {
         ]), {})
       assert.deepStrictEqual(spans.map(({ name }) => name), ["GET /metrics"])
     }))
+
+  it.live("that its caller wants no trace of is in none", () =>
+    Effect.gen(function*() {
+      const spans = yield* spansOf((url) =>
+        Effect.all([
+          harness.post(url + chat, harness.hello, { b3: "0" }),
+          harness.post(url + chat, harness.hello, { b3: `${"a".repeat(32)}-${"b".repeat(16)}-1` })
+        ]), {})
+      assert.deepStrictEqual(spans.map(({ traceId }) => traceId), ["a".repeat(32)])
+    }))
 })

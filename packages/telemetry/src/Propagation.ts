@@ -91,6 +91,8 @@ export const Settings: Context.Reference<Options> = Context.Reference(
 export interface Incoming {
   /** The caller's span, to be the parent of the span that serves the call. */
   readonly parent: Tracer.ExternalSpan | undefined
+  /** The caller names no span, and wants none to be recorded: B3's `0` alone. */
+  readonly denied: boolean
   readonly carried: Carried | undefined
 }
 
@@ -141,8 +143,8 @@ const allowed = (baggage: string, names: ReadonlyArray<string>): string | undefi
  *
  * **Details**
  *
- * W3C comes before B3. A `traceparent` of a later version is read as far as version `00` defines it. The sampled flag is the caller's.
- * Without any context both fields are undefined: the trace then starts here.
+ * W3C comes before B3, whose `0` may come alone. A `traceparent` of a later version is read as far as version `00` defines it. The sampled flag is the caller's.
+ * Without any context there is neither a parent nor anything carried: the trace then starts here.
  *
  * @category accessors
  * @since 0.1.0
@@ -167,7 +169,8 @@ export const extract = <C = Record<string, unknown>>(
   const carried = traceId === undefined && traceState === undefined && baggage === undefined
     ? undefined
     : { traceId, traceState, baggage }
-  return { parent, carried }
+  const denied = parent === undefined && (format.get(carrier, "b3") ?? format.get(carrier, "x-b3-sampled")) === "0"
+  return { parent, denied, carried }
 }
 
 /**

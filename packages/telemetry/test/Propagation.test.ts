@@ -47,7 +47,7 @@ describe("Propagation", () => {
   })
 
   it("finds nothing in a request without context", () => {
-    assert.deepStrictEqual(Propagation.extract({}), { parent: undefined, carried: undefined })
+    assert.deepStrictEqual(Propagation.extract({}), { parent: undefined, denied: false, carried: undefined })
   })
 
   it.each<readonly [Record<string, string>, ReadonlyArray<unknown> | undefined]>([
@@ -64,6 +64,16 @@ describe("Propagation", () => {
     [{ traceparent: "nonsense", b3: `${trace}-${span}-1` }, [trace, span, true]]
   ])("reads B3 %o", (headers, expected) => {
     assert.deepStrictEqual(parts(Propagation.extract(headers).parent), expected)
+  })
+
+  it.each<readonly [Record<string, string>, boolean]>([
+    [{ b3: "0" }, true],
+    [{ "x-b3-sampled": "0" }, true],
+    [{ b3: "1" }, false],
+    [{ b3: `${trace}-${span}-0` }, false],
+    [{ traceparent: w3c, b3: "0" }, false]
+  ])("hears from %o that no trace is wanted: %s", (headers, denied) => {
+    assert.strictEqual(Propagation.extract(headers).denied, denied)
   })
 
   it("takes an id to search for only if it is a sane one", () => {

@@ -122,10 +122,10 @@ const plainJson = (span: Span): string => {
   for (const [name, value] of span.attributes) {
     attributes += `${attributes === "" ? "" : ","}${beginningOf(name)}${valueJson(value)}}`
   }
-  const parent = Option.isSome(span.parent) ? `"parentSpanId":"${span.parent.value.spanId}",` : ""
-  return `{"traceId":"${span.traceId.padStart(32, "0")}","spanId":"${span.spanId}",${parent}"name":${
-    JSON.stringify(span.name)
-  },"kind":${
+  // The ids of a caller's span are a program's to choose.
+  const parent = Option.isSome(span.parent) ? `"parentSpanId":${JSON.stringify(span.parent.value.spanId)},` : ""
+  const traceId = JSON.stringify(span.traceId.padStart(32, "0"))
+  return `{"traceId":${traceId},"spanId":"${span.spanId}",${parent}"name":${JSON.stringify(span.name)},"kind":${
     kinds[span.kind]
   },"startTimeUnixNano":"${span.startTime}","endTimeUnixNano":"${span.endTime}","status":{"code":${status.unset}},"attributes":[${attributes}]}`
 }
