@@ -117,20 +117,20 @@ const nearest: Bench = {
 }
 
 const ledgerGateway = (service: Server, ...args: ReadonlyArray<string>) =>
-  startServer("bench/src/quietGateway.ts", {
+  startServer("bench/src/partialGateway.ts", {
     args,
     env: { DEEPSEEK_API_KEY: "bench", DEEPSEEK_BASE_URL: service.url, OTEL_EXPORTER_OTLP_ENDPOINT: "" }
   })
 
 const ledger: Bench = {
   about:
-    "A call through the gateway with its row in a SQLite file, beside one without a ledger; neither has lines and spans",
-  plan: { operations: 500, turns: 12, expected: answer.length },
+    "A call through the gateway with its row in a SQLite file, beside one without a ledger; both have lines and spans, as `ballast serve` has",
+  plan: { operations: 500, turns: 12, warmUp: 30, expected: answer.length },
   // A share of 10 % of the whole is 1/0.9 of the rest.
   targets: [{ side: "ledger", beside: "none", atMost: 1.11 }],
   sides: async (service, started) => [
-    await measured(started, "none", ledgerGateway(service), "complete", concurrency),
-    await measured(started, "ledger", ledgerGateway(service, "ledger"), "complete", concurrency)
+    await measured(started, "none", ledgerGateway(service, "seen"), "complete", concurrency),
+    await measured(started, "ledger", ledgerGateway(service, "seen", "ledger"), "complete", concurrency)
   ]
 }
 

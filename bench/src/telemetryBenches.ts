@@ -61,7 +61,7 @@ const telemetry: Bench = {
       measured(
         started,
         "unseen",
-        startServer("bench/src/quietGateway.ts", { args: ["ledger"], env: environment(service) }),
+        startServer("bench/src/partialGateway.ts", { args: ["ledger"], env: environment(service) }),
         "complete",
         concurrency
       )
