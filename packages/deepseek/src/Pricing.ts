@@ -338,7 +338,7 @@ const revisionOf = (prices: ReadonlyArray<Price>, hours: object): string =>
     "0"
   )
 
-/** Tokens that are paid. What is no count is none. */
+/** Tokens that are paid; zero for what is not a number of tokens. */
 const countOf = (tokens: number): bigint =>
   tokens > 0 && tokens <= Number.MAX_SAFE_INTEGER ? BigInt(Math.ceil(tokens)) : 0n
 

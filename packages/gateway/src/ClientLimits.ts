@@ -168,7 +168,7 @@ export const make = Effect.fnUntraced(
         (reservation) =>
           Effect.suspend(() => {
             const { usage } = exchange
-            // A call that failed used nothing; of one that was left, nobody says what it used.
+            // A call that failed used nothing. One whose client left counts as reserved, since its usage is not known.
             const used = usage == null
               ? exchange.firstAt === undefined ? 0 : reservation.weight
               : usage.prompt_tokens + usage.completion_tokens

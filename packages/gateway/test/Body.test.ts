@@ -4,8 +4,7 @@ import { Effect, Exit, Fiber, Scope } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { TestClock } from "effect/testing"
 import { Readable } from "node:stream"
-import { setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
+import { collected } from "../../../test/support/collected.ts"
 import { ByteBudget, Hold } from "../src/internal/byteBudget.ts"
 import * as jsonBounds from "../src/internal/jsonBounds.ts"
 import * as jsonError from "../src/internal/jsonError.ts"
@@ -33,18 +32,6 @@ const watchedRequest = () => {
     request: { headers, source: Object.assign(source, { headers }) } as unknown as ReturnType<typeof requestOf>
   }
 }
-
-setFlagsFromString("--expose-gc")
-const collect: () => void = runInNewContext("gc")
-
-/** Waits until an object is collected. One that is kept is told by the test's time limit. */
-const collected = (object: WeakRef<object>) =>
-  Effect.promise(async () => {
-    while (object.deref() !== undefined) {
-      await new Promise(setImmediate)
-      collect()
-    }
-  })
 
 const read = (body: string | Uint8Array, options?: Body.Options) =>
   Effect.scoped(Body.make(options).read(requestOf(body)))

@@ -5,7 +5,7 @@
  * arrival. Nested as effects, ten policies still cost ten effects for every item. `around` puts its layer beside those that are around the pull
  * already, so that the pull stays one effect, whatever their number. Failures go through the layers from the inside out, as if they were nested.
  *
- * A policy that begins by a pull of its own says as a `Switching` where the stream goes on, so that those further out look through it. `stream`,
+ * A policy that begins by a pull of its own is a `Switching`: it says where the stream goes on, so that those further out look through it. `stream`,
  * `suspend` and `unwrap` make the streams of such policies: what one of them leaves behind is freed with the next young objects.
  *
  * @since 0.1.0

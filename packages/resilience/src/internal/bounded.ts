@@ -72,7 +72,7 @@ const bound = <A, E1, R, E>(
   fiber: Fiber.Fiber<unknown, unknown>
 ): Effect.Effect<A, E1 | E, R> =>
   Effect.callback<A, E1 | E>((resume) => {
-    // The services of the fiber that runs an effect are those that the effect asks for.
+    // A fiber that runs this effect has the services that it asks for.
     const context = fiber.context as Context.Context<R>
     const at = time.now(fiber) + limit.millis
     const body = Effect.runForkWith(endingAt(context, fiber, at))(self)

@@ -1,20 +1,7 @@
 import { CircuitBreaker, ConcurrencyLimit, Deadline, type Policy, Retry, RetryBudget } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
-import { setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
-
-setFlagsFromString("--expose-gc")
-const collect: () => void = runInNewContext("gc")
-
-/** Waits until an object is collected. One that is kept is told by the test's time limit. */
-const collected = (object: WeakRef<object>) =>
-  Effect.promise(async () => {
-    while (object.deref() !== undefined) {
-      await new Promise(setImmediate)
-      collect()
-    }
-  })
+import { collected } from "../../../../test/support/collected.ts"
 
 /** Pulls once, and gives what opens the stream in a way that does not keep it. */
 const begin = (policy: Policy.Policy<unknown>) =>

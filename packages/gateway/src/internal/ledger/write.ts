@@ -41,7 +41,7 @@ const partsOf = <A>(rows: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> => 
 
 const insertions = new Map<number, string>()
 
-/** The text for so many rows. That of Effect's own helper is made anew for each batch. */
+/** The text for so many rows, made once: Effect's own helper would make it for each batch. */
 const insertionOfMany = (rows: number): string => {
   let text = insertions.get(rows)
   if (text === undefined) {
