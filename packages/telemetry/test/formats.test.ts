@@ -1,6 +1,7 @@
 import { CallMetrics, Exporter } from "@ballast/telemetry"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Layer, Metric } from "effect"
+import * as OtlpResource from "effect/observability/OtlpResource"
 import { TestClock } from "effect/testing"
 import { createServer, type Server } from "node:http"
 import { createRequire } from "node:module"
@@ -153,6 +154,28 @@ describe("formats of the exporter", () => {
       assert.deepStrictEqual(cut.attributes, [{ key: "effect.fiber.interrupted", value: { boolValue: true } }])
       assert.deepStrictEqual(failed.status, { code: 2, message: "no sk-***" })
       assert.strictEqual(failed.events[0].name, "exception")
+    })))
+
+  it.live("OTLP in JSON, with attributes of every kind", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { received, url } = yield* collector()
+      const strings = ["a", "b", "1", "true", "null", "", "\"\\\n\u2028\ud800", "long ".repeat(100)]
+      const numbers = [0, -0, 1, 1.5, 2 ** 53, 2 ** 64, NaN, -Infinity, 1n, 2n ** 63n]
+      const others = [true, false, null, [], ["a"], ["b", 1, [true, NaN]], [undefined], { a: 1 }]
+      const values: ReadonlyArray<unknown> = [...strings, ...numbers, ...others]
+      const spans = Effect.forEach(values, (value) => Effect.withSpan(Effect.void, "span", { attributes: { value } }))
+      yield* Effect.provide(spans, exporting({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/v1/traces` }))
+      const sent = received.flatMap(({ body }) => JSON.parse(body.toString()).resourceSpans[0].scopeSpans[0].spans)
+      assert.deepStrictEqual(
+        sent.map(({ attributes }) => attributes),
+        values.map((value) => {
+          const written = JSON.stringify(
+            OtlpResource.unknownToAttributeValue(value),
+            (_, one) => typeof one === "number" && !Number.isFinite(one) ? String(one) : one
+          )
+          return [{ key: "value", value: JSON.parse(written) }]
+        })
+      )
     })))
 
   it.live("Zipkin", () =>

@@ -1,5 +1,5 @@
 /**
- * Spans as OTLP, posted in batches by Effect's exporter. A span is encoded when it ends: Effect's own tracer keeps a map for each span from its
+ * Spans as OTLP, posted in batches by Effect's exporter. A span is encoded soon after its end: Effect's own tracer keeps a map for each span from its
  * beginning, and all of a batch as objects until it is sent.
  */
 import * as Cause from "effect/Cause"
@@ -17,7 +17,7 @@ import type * as Tracer from "effect/Tracer"
 import * as Version from "effect/Version"
 import { schemaUrl } from "../GenAi.ts"
 import { mask, masked } from "./mask.ts"
-import type { Span } from "./span.ts"
+import { Span } from "./span.ts"
 
 type Scoped = TraceData["resourceSpans"][number]["scopeSpans"][number]
 type OtlpSpan = Scoped["spans"][number]
@@ -101,16 +101,21 @@ const maxBeginnings = 1024
 const beginningOf = (name: string): string => {
   let beginning = beginnings.get(name)
   if (beginning === undefined) {
-    beginning = `{"key":${JSON.stringify(name)},"value":`
+    beginning = `,{"key":${JSON.stringify(name)},"value":{`
     if (beginnings.size < maxBeginnings) beginnings.set(name, beginning)
   }
   return beginning
 }
 
+/** The one field of a value. */
 const valueJson = (value: unknown): string => {
-  if (typeof value === "string") return `{"stringValue":${JSON.stringify(value)}}`
-  if (Number.isSafeInteger(value)) return `{"intValue":${value}}`
-  return JSON.stringify(OtlpResource.unknownToAttributeValue(value), nonFinite)
+  if (typeof value === "string") return `"stringValue":${JSON.stringify(value)}`
+  if (typeof value === "boolean") return `"boolValue":${value}`
+  if (Number.isSafeInteger(value)) return `"intValue":${value}`
+  if (Array.isArray(value)) {
+    return `"arrayValue":{"values":[${Array.from(value, (one) => `{${valueJson(one)}}`).join()}]}`
+  }
+  return JSON.stringify(OtlpResource.unknownToAttributeValue(value), nonFinite).slice(1, -1)
 }
 
 /**
@@ -120,14 +125,16 @@ const valueJson = (value: unknown): string => {
 const plainJson = (span: Span): string => {
   let attributes = ""
   for (const [name, value] of span.attributes) {
-    attributes += `${attributes === "" ? "" : ","}${beginningOf(name)}${valueJson(value)}}`
+    attributes += `${beginningOf(name)}${valueJson(value)}}}`
   }
   // The ids of a caller's span are a program's to choose.
   const parent = Option.isSome(span.parent) ? `"parentSpanId":${JSON.stringify(span.parent.value.spanId)},` : ""
   const traceId = JSON.stringify(span.traceId.padStart(32, "0"))
   return `{"traceId":${traceId},"spanId":"${span.spanId}",${parent}"name":${JSON.stringify(span.name)},"kind":${
     kinds[span.kind]
-  },"startTimeUnixNano":"${span.startTime}","endTimeUnixNano":"${span.endTime}","status":{"code":${status.unset}},"attributes":[${attributes}]}`
+  },"startTimeUnixNano":"${span.startTime}","endTimeUnixNano":"${span.endTime}","status":{"code":${status.unset}},"attributes":[${
+    attributes.slice(1)
+  }]}`
 }
 
 const toJson = (span: Span): string => {
@@ -142,6 +149,31 @@ const jsonBody = (resource: OtlpResource.Resource, scope: Scoped["scope"]) => {
   },"schemaUrl":"${schemaUrl}","spans":[`
   return (spans: ReadonlyArray<string>): HttpBody.HttpBody =>
     HttpBody.text(`${head}${spans.join(",")}]}]}]}`, "application/json")
+}
+
+/** A span that has ended, and in its place what it is encoded as. */
+interface Ended<A> {
+  form: Span | A
+}
+
+/** Spans that are encoded one after the other, which takes two thirds of the time: code and data stay in the processor's caches. */
+const together = 16
+
+/** Encodes spans soon after their end, and those of a batch that still wait when it is posted. */
+const encoding = <A>(encode: (span: Span) => A) => {
+  let waiting: Array<Ended<A>> = []
+  const encoded = (ended: Ended<A>): A => ended.form instanceof Span ? ended.form = encode(ended.form) : ended.form
+  return {
+    encoded,
+    begin: (span: Span): Ended<A> => {
+      const ended: Ended<A> = { form: span }
+      if (waiting.push(ended) === together) {
+        waiting.forEach(encoded)
+        waiting = []
+      }
+      return ended
+    }
+  }
 }
 
 const millis = (name: string) => Config.option(Config.map(Config.Int(name), Duration.millis))
@@ -181,20 +213,25 @@ export const make = Effect.fnUntraced(function*(
   const resource = yield* OtlpResource.fromConfig()
   const { traces } = yield* OtlpSerialization
   const scope = { name: "effect", version: Version.getCurrentVersion() }
-  const inJson = jsonBody(resource, scope)
-  const exporter = yield* OtlpExporter.make({
-    url: url.value.href,
-    headers,
-    label: "OtlpTracer",
-    exportInterval: Option.getOrElse(delay, () => Duration.seconds(5)),
-    maxBatchSize: size,
-    shutdownTimeout: Option.getOrElse(Option.firstSomeOf(timeouts), () => Duration.seconds(3)),
-    body: (spans) => {
-      const body = isJson
-        ? inJson(spans)
-        : traces({ resourceSpans: [{ resource: masked(resource), scopeSpans: [{ scope, spans, schemaUrl }] }] })
-      return [counted(body, spans.length), Effect.void]
-    }
+  const posting = Effect.fnUntraced(function*<A>(
+    encode: (span: Span) => A,
+    bodyOf: (spans: Array<A>) => HttpBody.HttpBody
+  ) {
+    const { begin, encoded } = encoding(encode)
+    const exporter = yield* OtlpExporter.make({
+      url: url.value.href,
+      headers,
+      label: "OtlpTracer",
+      exportInterval: Option.getOrElse(delay, () => Duration.seconds(5)),
+      maxBatchSize: size,
+      shutdownTimeout: Option.getOrElse(Option.firstSomeOf(timeouts), () => Duration.seconds(3)),
+      body: (spans: Array<Ended<A>>) => [counted(bodyOf(spans.map(encoded)), spans.length), Effect.void]
+    })
+    return (span: Span): void => exporter.push(begin(span))
   })
-  return (span: Span): void => exporter.push(isJson ? toJson(span) : masked(toOtlp(span)))
+  if (isJson) return yield* posting(toJson, jsonBody(resource, scope))
+  return yield* posting((span) => masked(toOtlp(span)), (spans) =>
+    traces({
+      resourceSpans: [{ resource: masked(resource), scopeSpans: [{ scope, spans, schemaUrl }] }]
+    }))
 })
