@@ -9,11 +9,11 @@ import { telemetryBenches } from "./telemetryBenches.ts"
 import { answer } from "./traffic.ts"
 import { workflowBenches } from "./workflowBenches.ts"
 
-/** A whole call gets cheaper for the first 15,000 on either side. */
-const calls = { operations: 500, turns: 12, warmUp: 30, expected: answer.length } as const
+/** A whole call gets cheaper for the first 30,000 on either side. */
+const calls = { operations: 500, turns: 12, warmUp: 60, expected: answer.length } as const
 
-/** And a stream for the first 3,000. */
-const streams = { turns: 12, warmUp: 40, expected: answer.length } as const
+/** And a stream for the first 8,000. */
+const streams = { operations: 200, turns: 12, warmUp: 40, expected: answer.length } as const
 
 const clients = (side: "complete" | "stream"): Bench["sides"] => async ({ url }, started) => [
   worker(started, { name: "undici", module: "undici", side }, url),
@@ -32,7 +32,7 @@ const client: Bench = {
 
 const stream: Bench = {
   about: `A stream of 66 events that arrive one by one, ${concurrency} in flight; ballast as above`,
-  plan: { ...streams, operations: 200 },
+  plan: streams,
   targets: [{ side: "@ballast/deepseek", beside: "openai", atMost: 0.25 }],
   sides: clients("stream")
 }
@@ -74,7 +74,7 @@ const gateway: Bench = {
 
 const gatewayStream: Bench = {
   about: "The same for a stream of 66 events",
-  plan: { ...streams, operations: 80 },
+  plan: streams,
   targets: [
     { side: "gateway", beside: "pass-through", atMost: 2 }
   ],

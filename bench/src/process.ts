@@ -71,12 +71,14 @@ export interface Server extends Child {
 
 /** Starts a script that listens on `PORT`, and waits until it does. */
 export const startServer = async (script: string, options?: {
+  /** Default one that is free. */
+  readonly port?: number | undefined
   readonly args?: ReadonlyArray<string>
   readonly env?: NodeJS.ProcessEnv
   /** Whether standard error is left unread once it listens. */
   readonly unread?: boolean
 }): Promise<Server> => {
-  const port = await freePort()
+  const port = options?.port ?? await freePort()
   // A ledger that grew from run to run would make each dearer than the one before.
   const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "bench-"))
   const started = fork(Path.join(root, script), options?.args, {

@@ -6,7 +6,7 @@ import * as Path from "node:path"
 import { type Bench, type Started, worker } from "./bench.ts"
 import { concurrency } from "./measure.ts"
 import { type Server, startServer } from "./process.ts"
-import { type Load, measured } from "./serverSide.ts"
+import { type Load, measured, partial } from "./serverSide.ts"
 import { answer } from "./traffic.ts"
 
 /** A settings file, gone with the bench. */
@@ -56,7 +56,7 @@ const serving = (settings: object, started: Started, ...args: ReadonlyArray<stri
 
 const routes: Bench = {
   about: "A call through a gateway with accounts, weights, a condition and failover, beside one with a single provider",
-  plan: { operations: 500, turns: 12, warmUp: 30, expected: answer.length },
+  plan: { operations: 500, turns: 12, warmUp: 60, expected: answer.length },
   targets: [{ side: "routed", beside: "unrouted", atMost: 1.1 }],
   sides: async (service, started) => [
     await measured(started, "unrouted", serving(unrouted(service), started), "complete", concurrency),
@@ -84,7 +84,7 @@ const cacheHit = (load: Load): Bench => ({
   about: load === "complete"
     ? "An answer from the gateway's cache, beside a call that goes past it"
     : "The same for a stream of 66 events",
-  plan: { operations: load === "complete" ? 500 : 200, turns: 12, warmUp: 30, expected: answer.length },
+  plan: { operations: load === "complete" ? 500 : 200, turns: 12, warmUp: 60, expected: answer.length },
   targets: [{ side: "hit", beside: "call", atMost: 0.3 }],
   sides: async (service, started) => [
     await measured(started, "call", serving(cached(service), started), load, concurrency, {
@@ -116,22 +116,14 @@ const nearest: Bench = {
   ]
 }
 
-const ledgerGateway = (service: Server, ...args: ReadonlyArray<string>) =>
-  startServer("bench/src/partialGateway.ts", {
-    args,
-    env: { DEEPSEEK_API_KEY: "bench", DEEPSEEK_BASE_URL: service.url, OTEL_EXPORTER_OTLP_ENDPOINT: "" }
-  })
-
 const ledger: Bench = {
   about:
-    "A call through the gateway with its row in a SQLite file, beside one without a ledger; both have lines and spans, as `ballast serve` has",
-  plan: { operations: 500, turns: 12, warmUp: 30, expected: answer.length },
+    "A call through a gateway with its row in a SQLite file, beside one without a ledger in the same process; both have lines and spans, as `ballast serve` has",
+  plan: { operations: 500, turns: 12, warmUp: 60, expected: answer.length },
   // A share of 10 % of the whole is 1/0.9 of the rest.
   targets: [{ side: "ledger", beside: "none", atMost: 1.11 }],
-  sides: async (service, started) => [
-    await measured(started, "none", ledgerGateway(service, "seen"), "complete", concurrency),
-    await measured(started, "ledger", ledgerGateway(service, "seen", "ledger"), "complete", concurrency)
-  ]
+  sides: (service, started) =>
+    partial(started, service, { none: { seen: true, ledger: false }, ledger: { seen: true, ledger: true } })
 }
 
 export const routingBenches: Record<string, Bench> = {

@@ -1,6 +1,7 @@
 import type { Started } from "./bench.ts"
-import type { Measured } from "./measure.ts"
-import type { Server } from "./process.ts"
+import { concurrency, type Measured } from "./measure.ts"
+import type { Way } from "./partialGateways.ts"
+import { freePort, type Server, startServer } from "./process.ts"
 import { complete, type Manner, stream as streamed } from "./side/undici.ts"
 
 /** CPU time of a server under the load of this process. */
@@ -29,19 +30,39 @@ export const measured = async (
 /** What is asked for. */
 export type Load = "complete" | "stream"
 
-/**
- * Several processes of the same kind as one side. How well the engine optimises a process is luck: two of the same differ by several per cent.
- */
-export const together = (processes: ReadonlyArray<Measured>): Measured => ({
-  name: processes[0]?.name ?? "",
-  block: async (operations) => {
-    let [cpu, wall, checksum] = [0, 0, 0]
-    for (const { block } of processes) {
-      const sample = await block(operations / processes.length)
-      cpu += sample.cpu
-      wall += sample.wall
-      checksum += sample.checksum
-    }
-    return { cpu, wall, checksum }
-  }
-})
+/** Gateways in one process, by their names, as sides: its CPU time while one of them is called is that one's. */
+export const partial = async (
+  started: Started,
+  service: Server,
+  ways: Readonly<Record<string, Omit<Way, "env"> & Partial<Way>>>
+): Promise<ReadonlyArray<Measured>> => {
+  const ports = await Promise.all(Object.keys(ways).map(freePort))
+  const server = await startServer("bench/src/partialGateways.ts", {
+    // That of the last to start.
+    port: ports.at(-1),
+    args: Object.values(ways).map((way, index) =>
+      JSON.stringify({
+        ...way,
+        env: {
+          DEEPSEEK_API_KEY: "bench",
+          DEEPSEEK_BASE_URL: service.url,
+          OTEL_EXPORTER_OTLP_ENDPOINT: "",
+          ...way.env,
+          PORT: `${ports[index]}`
+        }
+      })
+    )
+  })
+  started(server.stop)
+  return Promise.all(
+    Object.keys(ways).map((name, index) =>
+      measured(
+        () => {},
+        name,
+        Promise.resolve({ ...server, url: `http://127.0.0.1:${ports[index]}` }),
+        "complete",
+        concurrency
+      )
+    )
+  )
+}
