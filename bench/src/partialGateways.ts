@@ -15,7 +15,7 @@ export interface Way {
   /** Whether it writes lines of the log and makes spans. */
   readonly seen: boolean
   /** Variables of its environment, over those of the process. */
-  readonly env: Record<string, string>
+  readonly env?: Record<string, string>
 }
 
 // As the program does.
@@ -34,7 +34,7 @@ const start = Effect.fnUntraced(function*(way: Way) {
   return yield* Gateway.serve({ settings, upstream, records })
 })
 
-const layerOf = ({ env, seen: isSeen }: Way) =>
+const layerOf = ({ env = {}, seen: isSeen }: Way) =>
   (isSeen ? seen : unseen).pipe(
     Layer.provideMerge(
       ConfigProvider.layer(ConfigProvider.orElse(ConfigProvider.fromEnv({ env }), ConfigProvider.fromEnv()))

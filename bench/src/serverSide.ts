@@ -34,7 +34,7 @@ export type Load = "complete" | "stream"
 export const partial = async (
   started: Started,
   service: Server,
-  ways: Readonly<Record<string, Omit<Way, "env"> & Partial<Way>>>
+  ways: Readonly<Record<string, Way>>
 ): Promise<ReadonlyArray<Measured>> => {
   const ports = await Promise.all(Object.keys(ways).map(freePort))
   const server = await startServer("bench/src/partialGateways.ts", {

@@ -178,6 +178,30 @@ describe("formats of the exporter", () => {
       )
     })))
 
+  it.live.each(["http/json", "http/protobuf"])(
+    "OTLP of a span that can't be encoded, without its attributes; %s",
+    (protocol) =>
+      Effect.scoped(Effect.gen(function*() {
+        const { received, url } = yield* collector()
+        const endless: Array<unknown> = []
+        endless.push(endless)
+        const calls = Effect.forEach(
+          Array.from({ length: 40 }, (_, index) => index),
+          (index) =>
+            Effect.withSpan(Effect.void, `span ${index}`, {
+              attributes: { good: "good", value: index === 3 ? endless : 1 }
+            })
+        )
+        yield* Effect.provide(
+          calls,
+          exporting({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/v1/traces`, OTEL_EXPORTER_OTLP_PROTOCOL: protocol })
+        )
+        const text = received.map(({ body }) => body.toString("latin1")).join()
+        assert.deepStrictEqual(text.match(/span \d+/g)?.length, 40)
+        assert.deepStrictEqual(text.match(/good/g)?.length, 2 * 39)
+      }))
+  )
+
   it.live("Zipkin", () =>
     Effect.scoped(Effect.gen(function*() {
       const { received, url } = yield* collector(202)

@@ -41,7 +41,7 @@ const partsOf = <A>(rows: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> => 
 
 const insertions = new Map<number, string>()
 
-/** The text for so many rows, made once: Effect's own helper would make it for each batch. */
+/** The statement that inserts a number of rows. It is made once for each number; Effect's own helper makes it for each batch. */
 const insertionOfMany = (rows: number): string => {
   let text = insertions.get(rows)
   if (text === undefined) {
