@@ -78,7 +78,7 @@ const operationOf = (request: ChatRequest): string => {
   return protocol === "embeddings" ? "embeddings" : protocol === "completions" ? "text_completion" : "chat"
 }
 
-const nameOfCall = (request: ChatRequest): string => `${operationOf(request)} ${GenAi.modelName(request.model)}`
+const spanNameOf = (operation: string, model: string): string => [operation, GenAi.modelName(model)].join(" ")
 
 /** A request that was only passed on may have anything in the place of a number. */
 const numberOf = (value: unknown): number | undefined => typeof value === "number" ? value : undefined
@@ -110,6 +110,12 @@ export const call = (options: Options): Traced => {
     [Attribute.name]: labels.name
   }
   const server = serverOf(options.url)
+  const usualName = spanNameOf("chat", labels.model)
+
+  const nameOfCall = (request: ChatRequest): string => {
+    const operation = operationOf(request)
+    return operation === "chat" && request.model === labels.model ? usualName : spanNameOf(operation, request.model)
+  }
 
   const begin = (
     span: Tracer.Span,

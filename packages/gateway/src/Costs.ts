@@ -225,7 +225,7 @@ export const make = Effect.fnUntraced(function*(
  * @category conversions
  * @since 0.1.0
  */
-export const format = ({ currency, total }: Pricing.Cost): string => `${BigDecimal.format(total)} ${currency}`
+export const format = ({ currency, total }: Pricing.Cost): string => [BigDecimal.format(total), currency].join(" ")
 
 const spent = byLabels((client: string, provider: string, model: string, currency: string) =>
   Metric.counter("ballast_cost_total", {

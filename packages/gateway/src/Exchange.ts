@@ -103,6 +103,8 @@ const countRouted = ({ place, status }: Exchange, context: Context.Context<never
   routedTo(provider, account, arm, String(status)).updateUnsafe(1, context)
 }
 
+const spanNameOf = byLabels((method: string, route: string) => route === "unknown" ? method : [method, route].join(" "))
+
 const noStack = { captureStackTrace: false } as const
 
 const pathOf = (url: string): string => {
@@ -119,7 +121,7 @@ const hex = (value: number, digits: number): string => value.toString(16).padSta
 
 /** A UUID of version 7, which begins with the time: an index over them, as the ledger has one, grows at its end. */
 const makeId = (now: number): string =>
-  `${hex(Math.floor(now / 65_536), 8)}-${hex(now % 65_536, 4)}-7${randomUUID().slice(15)}`
+  [hex(Math.floor(now / 65_536), 8), "-", hex(now % 65_536, 4), "-7", randomUUID().slice(15)].join("")
 
 const start = (
   request: HttpServerRequest,
@@ -374,7 +376,7 @@ export const observe = <E, R>(
     const outer = carried === undefined ? context : Context.add(context, Propagation.Carried, carried)
 
     return Effect.flatMap(
-      Effect.makeSpan(exchange.route === "unknown" ? exchange.method : `${exchange.method} ${exchange.route}`, {
+      Effect.makeSpan(spanNameOf(exchange.method, exchange.route), {
         ...noStack,
         kind: "server",
         parent,
@@ -395,7 +397,8 @@ export const observe = <E, R>(
           Costs.count(exchange, context)
           Fault.count(exchange, context)
           options.ended?.(exchange, began, millis)
-          endSpan(span, exchange, Context.get(context, Content.Current), clock.currentTimeNanosUnsafe())
+          const endTime = Context.get(context, References.TracerTimingEnabled) ? clock.currentTimeNanosUnsafe() : 0n
+          endSpan(span, exchange, Context.get(context, Content.Current), endTime)
           const access = log(exchange, began, millis, match?.route.quiet === true)
           // A client that went away has no answer, so no reason either.
           const isFailedCall = exchange.reason !== undefined && match?.route.dialect !== undefined

@@ -133,7 +133,7 @@ const providerOf = (name: string, settings: Settings.ProviderSettings): Provider
 }
 
 /** The owner of the policies of an account, in the registry. */
-const ownerOf = (provider: string, account: string): string => `${provider}/${account}`
+const ownerOf = (provider: string, account: string): string => [provider, account].join("/")
 
 /** All names that a provider's accounts have no lane for yet. */
 const otherLane = "other"

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Hex from "effect/encoding/Hex"
 import * as Function from "effect/Function"
 import * as Option from "effect/Option"
+import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
 import { Span, type Trace } from "./span.ts"
 import { share, wrong } from "./variables.ts"
@@ -129,8 +130,8 @@ const unexported = Tracer.make({
   }
 })
 
-/** Where spans are not exported: one that makes no attributes, unless the program has a tracer of its own. */
+/** Where spans are not exported: one that makes no attributes and reads no clock, unless the program has a tracer of its own. */
 export const withoutExport = (context: Context.Context<never>): Context.Context<never> =>
   Context.get(context, Tracer.Tracer) === Tracer.nativeTracer
-    ? Context.make(Tracer.Tracer, unexported)
+    ? Context.make(Tracer.Tracer, unexported).pipe(Context.add(References.TracerTimingEnabled, false))
     : Context.empty()
