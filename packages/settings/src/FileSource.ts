@@ -1,6 +1,6 @@
 /**
  * Settings from a YAML or JSON file. A change is noticed however the file is replaced: written in place, by rename, by the swap
- * of a symlink above it, as Kubernetes does with mounted ConfigMaps. A file that is gone or unreadable after it was there is
+ * of a symlink above it, as Kubernetes does with mounted ConfigMaps. A file that is gone, unreadable or empty after it had a text is
  * refused, so the settings in force stay.
  */
 import type * as Duration from "effect/Duration"
@@ -23,6 +23,9 @@ export interface Options {
   readonly interval?: Duration.Input | undefined
 }
 
+/** A writer that was cut off, or a full disk, leaves an empty file; a person who wants no settings can say so. */
+const emptied = "has become empty; write {} for no settings"
+
 /**
  * Settings from a YAML or JSON file of at most 1 MiB.
  *
@@ -35,7 +38,9 @@ export const make = (path: string, options: Options = {}): Source<FileSystem.Fil
   open: Effect.fnUntraced(function*() {
     const files = yield* FileSystem.FileSystem
     const look = Effect.provideService(read(path), FileSystem.FileSystem, files)
+    const refuse = (what: string) => Effect.fail(new SourceError({ source: path, reason: `the file ${what}` }))
     let last: string | undefined
+    let hadText = false
     const changed = yield* differs({
       folder: dirname(path),
       interval: options.interval ?? "1 second",
@@ -47,11 +52,11 @@ export const make = (path: string, options: Options = {}): Source<FileSystem.Fil
       read: Effect.flatMap(look, (state) => {
         last = JSON.stringify(state)
         if (state._tag === "Text") {
+          if (state.text === "" && hadText) return refuse(emptied)
+          hadText = state.text !== ""
           return Effect.succeed([{ _tag: "Document" as const, name: path, text: state.text, folder: dirname(path) }])
         }
-        return state._tag === "Missing" && options.optional === true
-          ? Effect.succeed([])
-          : Effect.fail(new SourceError({ source: path, reason: `the file ${describe(state)}` }))
+        return state._tag === "Missing" && options.optional === true ? Effect.succeed([]) : refuse(describe(state))
       })
     }
   })

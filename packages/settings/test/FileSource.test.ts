@@ -74,6 +74,17 @@ describe("FileSource", () => {
       assert.isUndefined(yield* reason)
     }).pipe(Effect.provide(files)))
 
+  it.effect("keeps the settings when the file is cut to nothing, as on a full disk", () =>
+    Effect.gen(function*() {
+      const { is, reason, refused, settings, write } = yield* start({ "app.yaml": "rate: 1" })
+      yield* write("app.yaml", "")
+      yield* refused
+      assert.strictEqual(yield* reason, "app.yaml: the file has become empty; write {} for no settings")
+      assert.strictEqual((yield* settings.current).rate, 1)
+      yield* write("app.yaml", "rate: 2")
+      yield* is(2)
+    }).pipe(Effect.provide(files)))
+
   it.effect("keeps the settings when an optional file is deleted", () =>
     Effect.gen(function*() {
       const { at, reason, refused, settings } = yield* start({ "app.yaml": "rate: 1" }, { optional: true })

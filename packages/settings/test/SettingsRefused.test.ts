@@ -84,6 +84,24 @@ const cases: ReadonlyArray<readonly [string, string, string]> = [
     "key: 42424242\n",
     "app.yaml:1:6: key: found <redacted>, expected a secret that is not empty, best as ${env:NAME} or ${file:PATH}"
   ],
+  ["an alias without its anchor", "retry: *none\n", "app.yaml:1:8: syntax: there is no anchor &none above it"],
+  ["an alias within its anchor", "retry: &a { times: *a }\n", "app.yaml:1:20: syntax: *a contains itself"],
+  [
+    "a second document",
+    "format: json\n---\nretry: {}\n",
+    "app.yaml:2:1: syntax: a second document begins here; there can be one only"
+  ],
+  ["deep nesting", `models: ${"[".repeat(200)}${"]".repeat(200)}\n`, "app.yaml: is nested deeper than 100 levels"],
+  [
+    "no number",
+    "retry: { times: .nan }\n",
+    "app.yaml:1:17: retry.times: found NaN, expected a whole number from 0 to 10"
+  ],
+  [
+    "a reference that does not end",
+    "format: ${env:FORMAT\n",
+    "app.yaml:1:9: format: ${ begins a reference that no } ends; references do not nest, and $${ stands for ${ itself"
+  ],
   [
     "a password in a URL",
     "format: https://user:hid//den@host/x\n",
@@ -109,6 +127,17 @@ describe("SettingsRefused", () => {
       it.effect(name, () => Effect.map(message(text), (actual) => assert.strictEqual(actual, expected)))
     }
   })
+
+  it.effect("shows no secret that stands in the place of its list or map", () =>
+    Effect.gen(function*() {
+      const Client = Schema.Struct({ keys: Schema.Array(Field.secret) })
+      const schema = Schema.Struct({ clients: Schema.Record(Schema.String, Client) })
+      assert.strictEqual(
+        yield* message("clients: { a: { keys: hunter2 }, b: hunter3 }\n", schema),
+        "app.yaml:1:23: clients.a.keys: found <redacted>, expected a list\n" +
+          "app.yaml:1:37: clients.b: found <redacted>, expected a map"
+      )
+    }))
 
   it.effect("says what is missing", () =>
     Effect.gen(function*() {

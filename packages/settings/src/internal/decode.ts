@@ -72,6 +72,7 @@ const withoutUser = (text: string): string => {
 }
 
 const show = (value: unknown): string => {
+  if (typeof value === "number") return String(value)
   if (value instanceof Text) return withoutUser(value.shown)
   if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list"
   if (isTree(value)) return "a map"
@@ -124,6 +125,9 @@ const keysOf = (ast: SchemaAST.AST): ReadonlyArray<string> => {
   return SchemaAST.isObjects(encoded) ? encoded.propertySignatures.map(({ name }) => String(name)) : []
 }
 
+/** A secret may stand in the place of the list or map that it belongs into: `keys: sk-…` for `keys: [ sk-… ]`. */
+const mayBeSecret = (field: Field): boolean => field.secret || field.children.some(mayBeSecret)
+
 /** Says what is wrong with the value at the path of an issue. */
 const explain = (leaf: Leaf, root: Field, found: unknown): string => {
   const { issue, path } = leaf
@@ -140,7 +144,7 @@ const explain = (leaf: Leaf, root: Field, found: unknown): string => {
   // A check of a section as a whole.
   if (isTree(found) && field.kind === "section" && leaf.expected !== undefined) return `expected ${leaf.expected}`
   return `found ${
-    field.secret && !isTree(found) && !Array.isArray(found) ? "<redacted>" : show(found)
+    mayBeSecret(field) && !isTree(found) && !Array.isArray(found) ? "<redacted>" : show(found)
   }, expected ${expected}`
 }
 

@@ -29,6 +29,47 @@ export interface Layer {
   readonly locate: (path: Path, of: "key" | "value") => Place
 }
 
+/** What is nested deeper is a mistake, and could overflow the stack of what walks it. */
+const maximumDepth = 100
+
+const depthExceeds = (value: unknown, limit: number): boolean =>
+  typeof value === "object" && value !== null &&
+  (limit === 0 || Object.values(value).some((item) => depthExceeds(item, limit - 1)))
+
+interface Fault {
+  readonly offset: number
+  readonly reason: string
+}
+
+/** Aliases of anchors that are missing, and those within their own anchor, whose value would have no end. */
+const wrongAliases = (document: Yaml.Document): ReadonlyArray<Fault> => {
+  const anchors = new Map<string, Yaml.Node>()
+  const wrong: Array<Fault> = []
+  Yaml.visit(document, {
+    Value: (_, node) => void (node.anchor !== undefined && anchors.set(node.anchor, node)),
+    Alias: (_, { range, source }, above) => {
+      const node = anchors.get(source)
+      if (node === undefined) wrong.push({ offset: range?.[0] ?? 0, reason: `there is no anchor &${source} above it` })
+      else if (above.includes(node)) wrong.push({ offset: range?.[0] ?? 0, reason: `*${source} contains itself` })
+    }
+  })
+  return wrong
+}
+
+/** The first ones: after a mistake, the parser takes much for another. */
+const syntaxFaults = ({ errors, warnings }: Yaml.Document): ReadonlyArray<Fault> => {
+  const faults = new Map<string, Fault>()
+  for (const { code, message, pos: [offset] } of [...errors, ...warnings]) {
+    const reason = code === "MULTIPLE_DOCS"
+      ? "a second document begins here; there can be one only"
+      : message.includes("call stack")
+      ? "nested too deeply"
+      : message
+    faults.set(`${offset} ${reason}`, { offset, reason })
+  }
+  return Array.from(faults.values()).slice(0, 10)
+}
+
 export const isTree = (u: unknown): u is Tree =>
   typeof u === "object" && u !== null && !Array.isArray(u) && !(u instanceof Text)
 
@@ -54,10 +95,11 @@ const parseDocument = ({ folder, name, text }: Document): Layer | ReadonlyArray<
     const { col, line } = lineCounter.linePos(offset)
     return { source: name, line, column: col }
   }
-  const faults = [...document.errors, ...document.warnings]
-  if (faults.length > 0) return faults.map(({ message, pos }) => problem(at(pos[0]), `syntax: ${message}`))
   let value: unknown
   try {
+    const faults = syntaxFaults(document)
+    const wrong = faults.length > 0 ? faults : wrongAliases(document)
+    if (wrong.length > 0) return wrong.map(({ offset, reason }) => problem(at(offset), `syntax: ${reason}`))
     value = document.toJS({ maxAliasCount: 100 })
   } catch (error) {
     return [problem({}, `syntax: ${error instanceof Error ? error.message : String(error)}`)]
@@ -86,6 +128,7 @@ const parseDocument = ({ folder, name, text }: Document): Layer | ReadonlyArray<
   }
   if (value === null) return { name, tree: {}, folder, locate }
   if (!isTree(value)) return [problem(at(0), "expected a map of settings at the top")]
+  if (depthExceeds(value, maximumDepth)) return [problem({}, `is nested deeper than ${maximumDepth} levels`)]
   return { name, tree: value, folder, locate }
 }
 

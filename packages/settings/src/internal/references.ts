@@ -1,6 +1,6 @@
 /**
  * Replaces `${env:NAME}`, `${env:NAME:default}` and `${file:PATH}` in every text of a tree. `$${` stands for `${` itself. What is put
- * in is never searched again. The end of line of a file is not part of its text.
+ * in is never searched again. `${` without its `}` is refused. The end of line of a file is not part of its text.
  */
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
@@ -10,7 +10,7 @@ import type { Problem } from "../SettingsRefused.ts"
 import { describe, read, type State } from "./file.ts"
 import { isTree, type Layer, origin, type Path, showPath, Text, type Tree } from "./layer.ts"
 
-const reference = /\$\$\{|\$\{([^{}]*)\}/g
+const reference = /\$\$\{|\$\{([^{}]*)\}|\$\{/g
 
 /** Text by reference, or what is wrong. */
 type Found = { readonly text: string } | { readonly wrong: string }
@@ -26,6 +26,10 @@ const fromEnvironment = (rest: string) =>
     const text = node?.value ?? (more.length > 0 ? more.join(":") : undefined)
     return text === undefined ? { wrong: `the environment variable ${name} is not set` } : { text }
   })
+
+const unclosed: Found = {
+  wrong: "${ begins a reference that no } ends; references do not nest, and $${ stands for ${ itself"
+}
 
 export interface Resolved {
   readonly tree: unknown
@@ -61,11 +65,11 @@ export const resolve = Effect.fnUntraced(function*(layers: ReadonlyArray<Layer>,
     for (const { 0: whole, 1: body, index } of text.matchAll(reference)) {
       out += text.slice(end, index)
       end = index + whole.length
-      if (body === undefined) {
+      if (whole === "$${") {
         out += "${"
         continue
       }
-      const found = yield* look(body, layer?.folder)
+      const found = body === undefined ? unclosed : yield* look(body, layer?.folder)
       if ("text" in found) out += found.text
       else {
         const place = layer?.locate(path, "value") ?? { source: "settings", line: undefined, column: undefined }
