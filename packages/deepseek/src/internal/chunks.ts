@@ -27,7 +27,8 @@ type BytesPull = Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, HttpClientErro
  * Turns reads of a body into chunks of the protocol, one array for each read that finishes any.
  *
  * Once every choice has its finish reason, the answer is there: what is still to come (usage, `[DONE]`, the end of the body, which lets
- * the connection be used again) is waited for a moment only. `choices` is how many were asked for, `hold` counts what is held back.
+ * the connection be used again) is waited for a moment only. `choices` is how many were asked for; a service may give fewer, and says
+ * by `[DONE]` or the end of the body that there are no more. `hold` counts what is held back.
  */
 export const fromBytes = (
   { answer, protocol }: protocols.Answered,
@@ -193,6 +194,7 @@ class Arriving {
   bodyEnded(error?: HttpClientError): void {
     if (this.over || this.failure !== undefined) return
     this.body.end(error !== undefined)
+    if (error === undefined) this.noMoreChoices()
     this.over = true
     this.error = error
     // A whole answer needs no finish reason, and may say nothing.
@@ -205,7 +207,7 @@ class Arriving {
     if (this.failure !== undefined || this.isDone || data === "") return
     if (data.length < 16 && data.trim() === "[DONE]") {
       this.isDone = true
-      return
+      return this.noMoreChoices()
     }
     const isFirst = this.only === undefined && this.body.isText
     this.only = isFirst ? data : ""
@@ -258,7 +260,7 @@ class Arriving {
     this.held.push(chunk)
     this.heldCharacters += characters
     if (this.held.length > limits.heldChunks || this.heldCharacters > limits.heldCharacters) this.progress = true
-    if (this.isFinished && !this.finished) this.finish()
+    if (this.open === 0 && this.choices.size >= this.expected && !this.finished) this.finish()
   }
 
   /** What an answer that fails has cost is told, where it has begun. */
@@ -284,8 +286,8 @@ class Arriving {
     this.choices.set(index, true)
   }
 
-  private get isFinished(): boolean {
-    return this.open === 0 && this.choices.size >= this.expected
+  private noMoreChoices(): void {
+    if (this.open === 0 && this.choices.size > 0 && !this.finished && this.failure === undefined) this.finish()
   }
 
   private finish(): void {

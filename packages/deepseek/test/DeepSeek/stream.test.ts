@@ -109,6 +109,26 @@ describe("DeepSeek.stream", () => {
         }
       }))
 
+    it.effect("may have fewer choices than were asked for, once the service says that there are no more", () =>
+      Effect.gen(function*() {
+        const second = event(chunk({}, null, { choices: [{ index: 1, delta: {} }] }))
+        const two = { ...request, n: 2 }
+        const cases = [
+          [[token("a"), last, done], "clean", true],
+          [[token("a"), last, done], "stall", true],
+          [[token("a"), last], "clean", true],
+          [[token("a"), last], "cut", false],
+          [[token("a"), second, last, done], "clean", false]
+        ] as const
+        for (const [events, end, isWhole] of cases) {
+          const deepseek = yield* scripted(sse([opening, ...events], end))
+          const fiber = yield* Effect.forkChild(consume(deepseek, two), { startImmediately: true })
+          yield* TestClock.adjust("1 second")
+          const { exit, text } = yield* Fiber.join(fiber)
+          assert.deepStrictEqual([Exit.isSuccess(exit), text.replaceAll("|", "")], [isWhole, "a"])
+        }
+      }))
+
     it.effect("is not waited for after its end for more than a moment, and then aborted", () =>
       Effect.gen(function*() {
         const heartbeats = Array.from({ length: 9 }, () => [Duration.millis(100), ": ping\n\n"])
