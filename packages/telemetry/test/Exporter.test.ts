@@ -232,15 +232,23 @@ describe("Exporter", () => {
       )
     }))
 
-  it.effect("holds up the end by a second at most while the collector is silent", () =>
+  it.effect.each<readonly [string, Record<string, string>]>([
+    ["a second", {}],
+    ["what OTLP's variable says", { OTEL_EXPORTER_OTLP_TIMEOUT: "200", OTEL_BSP_EXPORT_TIMEOUT: "5000" }],
+    ["what those of the signals say", {
+      OTEL_METRIC_EXPORT_TIMEOUT: "100",
+      OTEL_BSP_EXPORT_TIMEOUT: "200",
+      OTEL_BLRP_EXPORT_TIMEOUT: "100"
+    }]
+  ])("holds up the end by %s at most while the collector is silent", ([, env]) =>
     Effect.gen(function*() {
       const { server, url } = yield* collector
       const asked = Promise.withResolvers<void>()
       server.removeAllListeners("request").once("request", () => asked.resolve())
-      const { layer } = withEnv({ OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_EXPORTER_OTLP_TIMEOUT: "" })
+      const { layer } = withEnv({ OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_EXPORTER_OTLP_TIMEOUT: "", ...env })
       const ending = yield* Effect.forkChild(Effect.provide(work, layer))
       yield* Effect.promise(() => asked.promise)
-      yield* TestClock.adjust("1 second")
+      yield* TestClock.adjust(env["OTEL_BSP_EXPORT_TIMEOUT"] === undefined ? "1 second" : "200 millis")
       yield* Fiber.join(ending)
     }))
 

@@ -84,6 +84,16 @@ const eventually = (condition: Effect.Effect<boolean>): Effect.Effect<void> =>
     (holds) => holds ? Effect.void : Effect.andThen(tick, eventually(condition))
   )
 
+/** Variables by which spans go to a collector in a format. */
+const formats = (url: string): Record<string, Record<string, string>> => ({
+  "http/json": { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/v1/traces`, OTEL_EXPORTER_OTLP_PROTOCOL: "http/json" },
+  "http/protobuf": {
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/v1/traces`,
+    OTEL_EXPORTER_OTLP_PROTOCOL: "http/protobuf"
+  },
+  zipkin: { OTEL_TRACES_EXPORTER: "zipkin", OTEL_EXPORTER_ZIPKIN_ENDPOINT: `${url}/api/v2/spans` }
+})
+
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex")
 
 describe("formats of the exporter", () => {
@@ -178,9 +188,9 @@ describe("formats of the exporter", () => {
       )
     })))
 
-  it.live.each(["http/json", "http/protobuf"])(
-    "OTLP of a span that can't be encoded, without its attributes; %s",
-    (protocol) =>
+  it.live.each(["http/json", "http/protobuf", "zipkin"])(
+    "sends a span that can't be encoded without its attributes; %s",
+    (format) =>
       Effect.scoped(Effect.gen(function*() {
         const { received, url } = yield* collector()
         const endless: Array<unknown> = []
@@ -192,10 +202,7 @@ describe("formats of the exporter", () => {
               attributes: { good: "good", value: index === 3 ? endless : 1 }
             })
         )
-        yield* Effect.provide(
-          calls,
-          exporting({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/v1/traces`, OTEL_EXPORTER_OTLP_PROTOCOL: protocol })
-        )
+        yield* Effect.provide(calls, exporting({ ...formats(url)[format] }))
         const text = received.map(({ body }) => body.toString("latin1")).join()
         assert.deepStrictEqual(text.match(/span \d+/g)?.length, 40)
         assert.deepStrictEqual(text.match(/good/g)?.length, 2 * 39)
@@ -224,6 +231,26 @@ describe("formats of the exporter", () => {
       assert.isAbove(client.timestamp, 1e15)
       assert.strictEqual(failed.tags.error, "no sk-***")
     })))
+
+  it.effect.each(["http/json", "zipkin"])(
+    "sends spans as often, and as many at once, as it is told; %s",
+    (format) =>
+      Effect.scoped(Effect.gen(function*() {
+        const { received, url } = yield* collector(202)
+        const sent = (batches: number) => eventually(Effect.sync(() => received.length === batches))
+        yield* Effect.gen(function*() {
+          yield* call
+          yield* sent(1)
+          yield* Effect.withSpan(Effect.void, "one")
+          yield* TestClock.adjust("200 millis")
+          yield* sent(2)
+        }).pipe(Effect.provide(exporting({
+          ...formats(url)[format],
+          OTEL_BSP_MAX_EXPORT_BATCH_SIZE: "2",
+          OTEL_BSP_SCHEDULE_DELAY: "200"
+        })))
+      }))
+  )
 
   it.effect("counts what is lost while sending pauses", () =>
     Effect.scoped(Effect.gen(function*() {

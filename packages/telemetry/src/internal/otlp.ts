@@ -68,7 +68,10 @@ const defaults = ({ serviceName, serviceVersion }: Options) =>
           OTEL_METRICS_EXPORTER: "otlp",
           OTEL_LOGS_EXPORTER: "otlp",
           OTEL_METRIC_EXPORT_INTERVAL: "60000",
-          OTEL_EXPORTER_OTLP_TIMEOUT: "1000",
+          // The last that is looked for, after those of OTLP.
+          OTEL_METRIC_EXPORT_TIMEOUT: "1000",
+          OTEL_BSP_EXPORT_TIMEOUT: "1000",
+          OTEL_BLRP_EXPORT_TIMEOUT: "1000",
           ...(!has("service.name") && { OTEL_SERVICE_NAME: serviceName }),
           ...(!has("service.version") && serviceVersion !== undefined && { OTEL_SERVICE_VERSION: serviceVersion })
         })

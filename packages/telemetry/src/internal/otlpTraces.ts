@@ -4,7 +4,6 @@
  */
 import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpBody from "effect/http/HttpBody"
 import * as OtlpExporter from "effect/observability/OtlpExporter"
@@ -16,8 +15,9 @@ import * as Schema from "effect/Schema"
 import type * as Tracer from "effect/Tracer"
 import * as Version from "effect/Version"
 import { schemaUrl } from "../GenAi.ts"
+import * as batches from "./batches.ts"
 import { mask, masked } from "./mask.ts"
-import type { Span } from "./span.ts"
+import { safely, type Span } from "./span.ts"
 
 type Scoped = TraceData["resourceSpans"][number]["scopeSpans"][number]
 type OtlpSpan = Scoped["spans"][number]
@@ -113,24 +113,12 @@ const toOtlp = (span: Span, valueOf: ValueOf): JsonSpan => {
   }
 }
 
-/** A program may give a span what can't be encoded, as a list that holds itself. It goes out without, and the spans beside it go out, too. */
-const safely = (span: Span, valueOf: ValueOf): JsonSpan => {
-  try {
-    return toOtlp(span, valueOf)
-  } catch {
-    span.given = undefined
-    span.events = undefined
-    span.links.length = 0
-    return toOtlp(span, valueOf)
-  }
-}
-
 /**
  * Spans as the elements of a list in JSON, outside of V8's heap, where each collection would copy them. V8 is twice as fast where no text in them is the
  * result of `+`: names that calls share, and ids, are made with `join`.
  */
 const toJson = (spans: ReadonlyArray<Span>): Buffer =>
-  Buffer.from(mask(JSON.stringify(spans.map((span) => safely(span, jsonValue))).slice(1, -1)))
+  Buffer.from(mask(JSON.stringify(spans.map((span) => safely(span, (span) => toOtlp(span, jsonValue)))).slice(1, -1)))
 
 const comma = Buffer.from(",")
 
@@ -150,7 +138,10 @@ const jsonBody = (resource: OtlpResource.Resource, scope: Scoped["scope"]) => {
 
 const toProtobuf = (spans: ReadonlyArray<Span>): Array<OtlpSpan> =>
   spans.map((span) => {
-    const { events = [], links = [], ...more } = safely(span, OtlpResource.unknownToAttributeValue)
+    const { events = [], links = [], ...more } = safely(
+      span,
+      (span) => toOtlp(span, OtlpResource.unknownToAttributeValue)
+    )
     const dropped = { droppedAttributesCount: 0, droppedEventsCount: 0, droppedLinksCount: 0 }
     return masked({ ...more, events, links, ...dropped })
   })
@@ -165,8 +156,6 @@ interface Group<A> {
   count: number
   encoded: A | undefined
 }
-
-const millis = (name: string) => Config.option(Config.map(Config.Int(name), Duration.millis))
 
 const headers = (name: string) => Config.Record(Schema.String, Schema.StringFromUriComponent, name)
 
@@ -184,13 +173,7 @@ const config = Config.all({
     Config.orElse(() => headers("OTEL_EXPORTER_OTLP_HEADERS")),
     Config.withDefault(undefined)
   ),
-  delay: millis("OTEL_BSP_SCHEDULE_DELAY"),
-  size: Config.withDefault(Config.Int("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"), 1000),
-  timeouts: Config.all([
-    millis("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"),
-    millis("OTEL_EXPORTER_OTLP_TIMEOUT"),
-    millis("OTEL_BSP_EXPORT_TIMEOUT")
-  ])
+  batches: batches.config
 })
 
 /** A way to post spans to the collector of the environment; none without one. `counted` is told of what is sent. */
@@ -198,7 +181,7 @@ export const make = Effect.fnUntraced(function*(
   isJson: boolean,
   counted: (body: HttpBody.HttpBody, spans: number) => HttpBody.HttpBody
 ) {
-  const { delay, headers, size, timeouts, url } = yield* config
+  const { batches, headers, url } = yield* config
   if (Option.isNone(url)) return undefined
   const resource = yield* OtlpResource.fromConfig()
   const { traces } = yield* OtlpSerialization
@@ -216,9 +199,7 @@ export const make = Effect.fnUntraced(function*(
       url: url.value.href,
       headers,
       label: "OtlpTracer",
-      exportInterval: Option.getOrElse(delay, () => Duration.seconds(5)),
-      maxBatchSize: size,
-      shutdownTimeout: Option.getOrElse(Option.firstSomeOf(timeouts), () => Duration.seconds(3)),
+      ...batches,
       // A group is pushed once for each of its spans, one after the other.
       body: (pushed: Array<Group<A>>) => {
         const groups = pushed.filter((group, index) => group !== pushed[index - 1])

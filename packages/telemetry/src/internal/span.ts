@@ -116,3 +116,15 @@ export class Span implements Tracer.Span {
     this.onEnd(this)
   }
 }
+
+/** A program may give a span what can't be encoded, as a list that holds itself. It goes out without, and the spans beside it go out, too. */
+export const safely = <A>(span: Span, encode: (span: Span) => A): A => {
+  try {
+    return encode(span)
+  } catch {
+    span.given = undefined
+    span.events = undefined
+    span.links.length = 0
+    return encode(span)
+  }
+}

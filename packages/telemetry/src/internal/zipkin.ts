@@ -6,8 +6,9 @@ import type * as Exit from "effect/Exit"
 import * as HttpBody from "effect/http/HttpBody"
 import * as OtlpExporter from "effect/observability/OtlpExporter"
 import * as Option from "effect/Option"
+import * as batches from "./batches.ts"
 import { mask } from "./mask.ts"
-import type { Span } from "./span.ts"
+import { safely, type Span } from "./span.ts"
 
 interface ZipkinSpan {
   readonly traceId: string
@@ -25,7 +26,7 @@ interface ZipkinSpan {
 
 const micros = (nanos: bigint): number => Number(nanos / 1000n)
 
-const textOf = (value: unknown): string => typeof value === "string" ? value : JSON.stringify(value) ?? String(value)
+const textOf = (value: unknown): string => typeof value === "object" ? JSON.stringify(value) : String(value)
 
 const tagsOf = (span: Span, exit: Exit.Exit<unknown, unknown>): Record<string, string> => {
   const tags: Record<string, string> = {}
@@ -73,16 +74,14 @@ export const make = Effect.fnUntraced(function*(
     url,
     headers: undefined,
     label: "Zipkin",
-    exportInterval: "5 seconds",
-    maxBatchSize: 1000,
-    shutdownTimeout: "1 second",
+    ...yield* batches.config,
     body: (spans: Array<ZipkinSpan>) => [
       counted(HttpBody.text(mask(JSON.stringify(spans)), "application/json"), spans.length),
       Effect.void
     ]
   })
   return (span: Span): void => {
-    const zipkin = toZipkin(span, serviceName)
+    const zipkin = safely(span, (span) => toZipkin(span, serviceName))
     if (zipkin !== undefined) exporter.push(zipkin)
   }
 })
