@@ -154,7 +154,7 @@ export const call = (options: Options): Traced => {
   ): void => {
     SpanAttributes.later(span, () => attributesOf(answer))
     if (answer.usage != null) metrics.usage(caller, answer.usage)
-    if (outcome !== ok) span.attribute(Attribute.errorType, outcome)
+    nameError(span, outcome)
     const content = Context.get(caller.context, Content.Current)
     if (content !== undefined && answer.text !== undefined) {
       span.attribute(Attribute.outputMessages, contents.output(content, answer.text, answer.finishReason))
@@ -267,7 +267,7 @@ export const attempt = (options: Options): Traced => {
     info: CallInfo.CallInfo | undefined,
     since: number
   ): void => {
-    if (outcome !== ok) span.attribute(Attribute.errorType, outcome)
+    nameError(span, outcome)
     count(caller, outcome)
     if (info !== undefined) info.upstream += now(caller) - since
     // An attempt that was cut short says nothing: another one was faster, or the caller has gone.
@@ -468,6 +468,12 @@ const reasoningTokens = (usage: Usage) => usage.completion_tokens_details?.reaso
 
 const ok = "ok"
 const interrupted = "interrupted"
+
+/** An interruption is no failure for which a trace is kept that the sampler leaves out. */
+const nameError = (span: Tracer.Span, outcome: string): void => {
+  if (outcome === interrupted) SpanAttributes.later(span, () => ({ [Attribute.errorType]: interrupted }))
+  else if (outcome !== ok) span.attribute(Attribute.errorType, outcome)
+}
 
 /** `ok`, `interrupted`, or the name of what went wrong. */
 const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => Exit.isSuccess(exit) ? ok : nameOfCause(exit.cause)

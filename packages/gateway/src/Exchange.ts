@@ -253,6 +253,12 @@ const log = (exchange: Exchange, began: number, millis: number, quiet: boolean) 
   return quiet ? Effect.logDebug("request", fields) : Effect.logInfo("request", fields)
 }
 
+/** The code of an exchange whose client went away. */
+const left = "client_closed_request"
+
+/** An interruption, for which no trace is kept that the sampler leaves out. */
+const hasLeft = ({ error }: Exchange): boolean => error === left
+
 /** Only where content is kept, the question itself. */
 const attributesOfCache = (
   { near, state }: RouteInfo.Cached,
@@ -280,7 +286,8 @@ const attributesOf = (
   "ballast.arm": exchange.place?.arm,
   ...(exchange.place?.cache && attributesOfCache(exchange.place.cache, content)),
   "ballast.cost": exchange.cost && Costs.format(exchange.cost),
-  "ballast.error": exchange.error
+  "ballast.error": exchange.error,
+  [Attribute.errorType]: hasLeft(exchange) ? exchange.error : undefined
 })
 
 const endSpan = (
@@ -296,7 +303,7 @@ const endSpan = (
   // A span of Effect's own tracer goes nowhere.
   if (!(span instanceof Tracer.NativeSpan)) {
     SpanAttributes.later(span, () => attributesOf(exchange, content))
-    if (isNamed) span.attribute(Attribute.errorType, error)
+    if (isNamed && !hasLeft(exchange)) span.attribute(Attribute.errorType, error)
   }
   // An answer that broke off has failed, whatever its status; a caller that goes away may do so.
   span.end(endTime, status >= 500 || (isNamed && fault !== "caller") ? Exit.fail(error) : Exit.void)
@@ -306,7 +313,7 @@ const endSpan = (
 const cut = (exchange: Exchange, cause: Cause.Cause<unknown>): void => {
   if (exchange.error !== undefined) return
   const isOurs = Cause.hasInterrupts(cause) && !isClientGone(cause)
-  exchange.error = isOurs ? "stopping" : "client_closed_request"
+  exchange.error = isOurs ? "stopping" : left
   exchange.fault = isOurs ? "ballast" : "caller"
 }
 

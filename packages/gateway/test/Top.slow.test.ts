@@ -6,11 +6,11 @@ import { run, serve, start } from "./program.ts"
 const key = "admin-of-alice"
 
 /** Calls until the other program has ended. Half of the calls are refused for what the caller asks. */
-const underCalls = <A, E, R>(url: string, program: Effect.Effect<A, E, R>) => {
+const underCalls = <A, E, R>(url: string, program: Effect.Effect<A, E, R>, fault: Record<string, string> = {}) => {
   const call = (fault: Record<string, string>) => post(`${url}/v1/chat/completions`, { ...hello, stream: true }, fault)
   return Effect.raceFirst(
     program,
-    Effect.forever(Effect.andThen(call({}), call({ "x-simulate": "status=400" })))
+    Effect.forever(Effect.all([call(fault), call({ "x-simulate": "status=400" }), post(`${url}/nowhere`, hello)]))
   )
 }
 
@@ -36,6 +36,11 @@ describe("ballast top", () => {
         assert.match(accounts!, /\nsimulator +default .* CNY .* usable\n$/)
         assert.notInclude(once.stdout, "\x1b")
         assert.notInclude(once.stdout, key)
+
+        const failing = yield* underCalls(url, run(["top", "--once", "--interval", "1"], env), {
+          "x-simulate": "status=402"
+        })
+        assert.match(failing.stdout, /\n[\d.]+ +100\.0 % \(ballast [\d.]+\) /)
 
         const live = yield* start(["top", "--interval", "0.2"], env)
         yield* live.printed(/REQUESTS\/S[^]*REQUESTS\/S/)

@@ -11,8 +11,8 @@ import { Span } from "./internal/span.ts"
  *
  * **Gotchas**
  *
- * The function may be called after the span has ended: it must not hold what is large, nor read what changes. An `error.type` has to be given at once
- * (`span.attribute`), since it decides whether the trace is exported.
+ * The function may be called after the span has ended: it must not hold what is large, nor read what changes. An `error.type` that is given at once
+ * (`span.attribute`) keeps a trace that the sampler leaves out. One that comes by this function does not, as that of a caller who went away.
  *
  * **Example** (Describing a request)
  *

@@ -37,7 +37,7 @@ export class Span implements Tracer.Span {
   events: Array<Event> | undefined = undefined
   endTime = 0n
   exit: Exit.Exit<unknown, unknown> | undefined = undefined
-  /** Whether it has an `error.type`. */
+  /** Whether it has an `error.type` for which its trace is kept. */
   namesError = false
   /** Names, each with its value after it, and functions that give some. */
   given: Array<unknown> | undefined = undefined
@@ -90,7 +90,7 @@ export class Span implements Tracer.Span {
     else this.given.push(name, value)
   }
 
-  /** Gives it attributes that are made when they are read. None of them may be `error.type`, by which it is decided whether they are. */
+  /** Gives it attributes that are made when they are read. An `error.type` among them keeps no trace. */
   later(attributes: Attributes): void {
     if (this.exit !== undefined) return
     if (this.given === undefined) this.given = [attributes]

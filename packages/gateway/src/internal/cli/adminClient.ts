@@ -82,6 +82,8 @@ export const send = Effect.fnUntraced(function*(
   const [status, text] = yield* HttpClient.execute(body).pipe(
     Effect.flatMap((response) => Effect.map(response.text, (text) => [response.status, text] as const)),
     Effect.timeout(timeout),
+    // Commands export no spans: the gateway's would be kept for one that is not there.
+    Effect.provideService(HttpClient.TracerPropagationEnabled, false),
     Effect.catch((error) =>
       fail(
         error._tag === "TimeoutError"

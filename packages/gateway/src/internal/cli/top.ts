@@ -56,7 +56,7 @@ const timeOf = (seconds: number | undefined): string => {
 const quantiles = (past: Between, name: string, where?: Parameters<Between["quantile"]>[2]): string =>
   [0.5, 0.99].map((quantile) => timeOf(past.quantile(name, quantile, where))).join(" / ")
 
-/** Routes that the gateway is watched by are no work of its own. */
+/** Routes that the gateway is watched by, and paths that it does not have, are no work of its own. The alerts leave out the same. */
 const isWatching: ReadonlySet<string> = new Set([
   "/metrics",
   "/healthz",
@@ -64,7 +64,8 @@ const isWatching: ReadonlySet<string> = new Set([
   "/admin/*",
   "/ops/dingtalk",
   "/ops/feishu",
-  "/ops/wecom"
+  "/ops/wecom",
+  "unknown"
 ])
 
 const isWork = ({ route = "" }: Readonly<Record<string, string>>): boolean => !isWatching.has(route)
@@ -77,12 +78,14 @@ const showRequests = (past: Between, paint: Paint): string => {
   const byFault = (fault: string) =>
     past.rate("ballast_requests_total", (labels) => isWork(labels) && labels["fault"] === fault)
   const failed = ["policy", "provider", "ballast"].map((fault) => [fault, byFault(fault)] as const)
+  // What callers got wrong counts on neither side, as in the alerts.
+  const counted = all - byFault("caller")
   const worst = failed.filter(([, rate]) => rate > 0).map(([fault, rate]) => `${fault} ${rateOf(rate)}`)
   return table(["requests/s", "failed", "p50 / p99", "tokens/s in", "cached", "out", "thought", "loop p99", "heap"], [[
     rateOf(all),
     worst.length === 0
       ? "0"
-      : paint("red", `${share(failed.reduce((sum, [, rate]) => sum + rate, 0), all)} (${worst.join(", ")})`),
+      : paint("red", `${share(failed.reduce((sum, [, rate]) => sum + rate, 0), counted)} (${worst.join(", ")})`),
     quantiles(past, "http_request_duration_seconds", isWork),
     ...["input", "cached", "output", "reasoning"].map((type) => tokensOf(past, type, () => true)),
     timeOf(past.highest("nodejs_eventloop_delay_p99_seconds")),
