@@ -29,9 +29,9 @@ import * as Usage from "./internal/cli/usage.ts"
 import * as Workflow from "./internal/cli/workflowCommand.ts"
 import { version } from "./Version.ts"
 
-const config = Flags.text("config", "The settings file (ballast.yaml, if it is there)", "file")
+const config = Flags.filled("config", "The settings file (ballast.yaml, if it is there)", "file")
 
-const profile = Flags.text(
+const profile = Flags.filled(
   "profile",
   "Profile, whose file lies over it: ballast.prod.yaml for prod (BALLAST_PROFILE)",
   "name"
@@ -187,7 +187,7 @@ const chat = Command.make(
     ),
     model: Flag.String("model").pipe(
       Flag.withAlias("m"),
-      Flag.withDescription("Model to ask"),
+      Flag.withDescription("Model to ask. Default: deepseek-flash"),
       Flag.withDefault("deepseek-flash")
     ),
     system: Flag.String("system").pipe(
@@ -200,7 +200,7 @@ const chat = Command.make(
       Flag.withDefault(true)
     ),
     hideThinking: Flags.on("hide-thinking", "Let it think, but do not show the thoughts"),
-    baseUrl: Flags.text("base-url", "Where the service or a gateway is (DEEPSEEK_BASE_URL)", "url")
+    baseUrl: Flags.filled("base-url", "Where the service or a gateway is (DEEPSEEK_BASE_URL)", "url")
   },
   (options) => Effect.flatMap(Effect.promise(() => import("./internal/cli/chat.ts")), ({ chat }) => chat(options))
 ).pipe(
@@ -236,7 +236,7 @@ const top = Command.make(
     url: CommonFlags.url,
     once: Flags.on("once", "Show one frame and end"),
     interval: Flags.rate("interval").pipe(
-      Flag.withDescription("Seconds between two frames"),
+      Flag.withDescription("Seconds between two frames. Default: 2"),
       Flag.withDefault(2)
     )
   },
@@ -269,10 +269,16 @@ const operator = Command.make(
   {
     crd: Flags.on("crd", "Print the CustomResourceDefinition for kubectl apply, and end"),
     namespace: text("namespace", "name", "Namespace to look after; default: the pod's own").pipe(Flag.optional),
-    selector: text("selector", "labels", "Labels of the gateways' pods").pipe(
+    selector: text(
+      "selector",
+      "labels",
+      "Labels of the gateways' pods. Default: app.kubernetes.io/name=ballast,app.kubernetes.io/component=gateway"
+    ).pipe(
       Flag.withDefault("app.kubernetes.io/name=ballast,app.kubernetes.io/component=gateway")
     ),
-    portName: text("port-name", "name", "Name of the port that the gateways listen on").pipe(Flag.withDefault("http")),
+    portName: text("port-name", "name", "Name of the port that the gateways listen on. Default: http").pipe(
+      Flag.withDefault("http")
+    ),
     url: text("kubernetes-url", "url", "API server; default: the one of the pod's cluster").pipe(Flag.optional),
     host: Flags.host("127.0.0.1"),
     port: Flags.port(8789)
@@ -330,28 +336,30 @@ const importLiteLlm = Command.make(
   ])
 )
 
+const commands = [
+  serve,
+  init,
+  check,
+  schema,
+  simulate,
+  chat,
+  Workflow.command,
+  Admin.command,
+  Keys.command,
+  Ledger.usage,
+  Ledger.calls,
+  Ledger.compare,
+  Cache.command,
+  top,
+  operator,
+  importLiteLlm
+] as const
+
 const ballast = Command.make("ballast").pipe(
   Command.withDescription(
     "Ballast keeps DeepSeek calls upright in heavy seas: a gateway with retries, limits and circuit breaking, a simulator, and a chat."
   ),
-  Command.withSubcommands([
-    serve,
-    init,
-    check,
-    schema,
-    simulate,
-    chat,
-    Workflow.command,
-    Admin.command,
-    Keys.command,
-    Ledger.usage,
-    Ledger.calls,
-    Ledger.compare,
-    Cache.command,
-    top,
-    operator,
-    importLiteLlm
-  ])
+  Command.withSubcommands(commands)
 )
 
 const isTagged = <Tag extends string>(error: unknown, tag: Tag): error is { readonly _tag: Tag } =>
@@ -381,8 +389,12 @@ const presenter: CliOutput.Presenter = {
 
 /** `ballast help serve` is `ballast serve --help`, and `ballast version` is `ballast --version`, as in many programs. */
 const withFlags = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
-  if (args[0] === "help") return [...args.slice(1), "--help"]
-  return args[0] === "version" ? ["--version"] : args
+  if (args[0] === "help") return withFlags([...args.slice(1), "--help"])
+  if (args[0] === "version") return ["--version"]
+  // A misspelt command has no help: without the flag, the mistake is told.
+  return args[0] === undefined || args[0].startsWith("-") || commands.some(({ name }) => name === args[0])
+    ? args
+    : args.slice(0, 1)
 }
 
 /** A reader that goes away (`| head`, a log collector that restarts) takes no more than its output: requests that run go on. */

@@ -71,6 +71,7 @@ export const Client = Schema.Struct({
   addresses: Schema.NullOr(Schema.Array(Schema.String)),
   expiresAt: Schema.NullOr(Time),
   limits: Schema.NullOr(Limits.Limits),
+  currency: Schema.String.annotate({ description: "Of its budget: that of the prices" }),
   createdAt: Schema.NullOr(Time),
   createdBy: Schema.NullOr(Schema.String),
   revokedAt: Schema.NullOr(Time),

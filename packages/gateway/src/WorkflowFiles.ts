@@ -18,10 +18,12 @@ import * as Service from "@ballast/workflow/Service"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
+import type { PlatformError } from "effect/PlatformError"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { dirname, join } from "node:path"
+import { whyNot } from "./internal/whyNot.ts"
 import type { GatewaySettings } from "./Settings.ts"
 
 /**
@@ -44,6 +46,8 @@ const interval = "1 second"
 
 const refused = (source: string, reason: string) =>
   new SettingsRefused({ problems: [{ source, line: undefined, column: undefined, path: "", reason }] })
+
+const unreadable = (source: string, error: PlatformError) => refused(source, `it can not be read: ${whyNot(error)}`)
 
 const Shared = Schema.Struct({ services: Schema.Record(Definition.identifier, Service.Settings) })
 
@@ -74,8 +78,7 @@ const look = Effect.fnUntraced(function*({ files, services }: GatewaySettings["w
   const stat = (path: string) =>
     Effect.mapError(
       system.stat(path),
-      ({ reason }) =>
-        refused(path, reason._tag === "NotFound" ? "it does not exist" : `it can not be read (${reason._tag})`)
+      (error) => unreadable(path, error)
     )
   const add = Effect.fnUntraced(function*(path: string) {
     found.push({ path, stamp: stampOf(yield* stat(path)) })
@@ -87,7 +90,7 @@ const look = Effect.fnUntraced(function*({ files, services }: GatewaySettings["w
     }
     const names = yield* Effect.mapError(
       system.readDirectory(path),
-      ({ reason }) => refused(path, `it can not be read (${reason._tag})`)
+      (error) => unreadable(path, error)
     )
     const own = names.filter((name) => /^[^.].*\.ya?ml$/.test(name)).sort()
     if (own.length > maxFiles) return yield* refused(path, `it has ${own.length} files, at most ${maxFiles}`)
@@ -101,8 +104,7 @@ const look = Effect.fnUntraced(function*({ files, services }: GatewaySettings["w
 const textOf = (path: string) =>
   Effect.flatMap(
     FileSystem.FileSystem,
-    (system) =>
-      Effect.mapError(system.readFileString(path), ({ reason }) => refused(path, `it can not be read (${reason._tag})`))
+    (system) => Effect.mapError(system.readFileString(path), (error) => unreadable(path, error))
   )
 
 const encode = Schema.encodeEffect(Definition.File)
@@ -229,7 +231,7 @@ export const read = Effect.fnUntraced(function*(path: string, text: string, { in
     included?.set(file, yield* includedStamp(file))
     return yield* Effect.mapError(
       system.readFileString(file),
-      ({ reason }) => `it can not be read (${reason._tag})`
+      (error) => `it can not be read: ${whyNot(error)}`
     )
   }, Effect.provideService(FileSystem.FileSystem, system))
   const services = Object.fromEntries(
@@ -291,8 +293,8 @@ export const saveIn = (system: FileSystem.FileSystem, folder: string): SaveRepor
   return system.makeDirectory(folder, { recursive: true }).pipe(
     Effect.andThen(system.writeFileString(path, html)),
     Effect.as(path),
-    Effect.mapError(({ message }) =>
-      new Service.ServiceError({ detail: `${path} can not be written: ${message}`, retryable: false })
+    Effect.mapError((error) =>
+      new Service.ServiceError({ detail: `${path} can not be written: ${whyNot(error)}`, retryable: false })
     )
   )
 }

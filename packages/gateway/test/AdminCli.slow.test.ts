@@ -175,6 +175,6 @@ describe("ballast import", () => {
       })
       assert.deepStrictEqual([checked.code, checked.stderr], [0, ""])
       const none = yield* run(["import", Path.join(at, "none.yaml")])
-      assert.match(none.stderr, /^ballast: \S+none\.yaml can not be read: there is no such file\.\n$/)
+      assert.match(none.stderr, /^ballast: \S+none\.yaml can not be read: there is no such file or folder\.\n$/)
     }), 60_000)
 })

@@ -49,7 +49,7 @@ describe("ballast cache", () => {
       assert.deepInclude(JSON.parse(own.stdout), { same: 0, different: 1, wrong: [] })
       writeFileSync(pairs, `{"a": "Export 10 rows"}\n`)
       const wrong = yield* run(["cache", "evaluate", pairs, "--model", "deepseek-flash"], env)
-      assert.include(wrong.stderr, "pairs.jsonl has a line that is no pair")
+      assert.include(wrong.stderr, "pairs.jsonl:1 is no pair")
       const unknown = yield* run(["cache", "explain", "?", "--model", "pro"], env)
       assert.strictEqual(
         unknown.stderr,

@@ -248,6 +248,20 @@ describe("ballast", { timeout: 60_000 }, () => {
       }).pipe(Effect.scoped))
   })
 
+  describe("files", () => {
+    it.live.each(
+      [
+        [["import", "."], ". can not be read: it is a folder."],
+        [["workflow", "check", "none.yaml"], "none.yaml can not be read: there is no such file or folder."],
+        [["init", "--config", "/none/x.yaml"], "/none/x.yaml can not be written: there is no such file or folder."]
+      ] as const
+    )("that can't be used are told with the reason: %j", ([args, text]) =>
+      Effect.gen(function*() {
+        const { code, stderr } = yield* run(args)
+        assert.deepStrictEqual([code, stderr], [1, `ballast: ${text}\n`])
+      }).pipe(Effect.scoped))
+  })
+
   describe("settings", () => {
     it.live("init writes a file that check accepts, and overwrites none", () =>
       Effect.gen(function*() {
@@ -372,13 +386,17 @@ describe("ballast", { timeout: 60_000 }, () => {
         [["serve", "now"], "ballast serve takes no \"now\"."],
         [["srve"], "ballast has no command \"srve\". Did you mean serve?"],
         [["simulate", "--tps", "0"], "--tps is \"0\". Expected a number above 0, for example --tps 30."],
+        [["srve", "--help"], "ballast has no command \"srve\". Did you mean serve?"],
+        [["serve", "--config", ""], "--config has no value."],
+        [["compare", "control"], "<b> is missing."],
+        [["admin", "weight", "m", "t", "much"], "<weight> is \"much\". Expected a number."],
         [["chat", "--thinking=maybe", "x"], "--thinking is \"maybe\". Expected \"true\""]
       ] as const
     )("that are wrong are one line, like a wrong setting: %j", ([args, text]) =>
       Effect.gen(function*() {
         const { code, stderr, stdout } = yield* run(args)
         assert.deepStrictEqual([code, stdout], [1, ""])
-        assertOneLine(stderr, /See ballast( [a-z]+)? --help\./)
+        assertOneLine(stderr, /See ballast( [a-z]+)* --help\./)
         assert.include(stderr, text)
       }).pipe(Effect.scoped))
   })

@@ -30,7 +30,7 @@ describe("ballast keys, usage, calls and compare", () => {
       const listed = yield* ballast("keys", "list")
       assert.match(
         listed.stdout,
-        /^CLIENT +OWNER +LABELS +MODELS +FROM +LIMITS +STATE\nalice +Alice +team=search +deepseek-\* +anywhere +600 requests\/min, 2\.5 a day +1 key\n$/
+        /^CLIENT +OWNER +LABELS +MODELS +FROM +LIMITS +STATE\nalice +Alice +team=search +deepseek-\* +anywhere +600 requests\/min, 2\.5 CNY a day +1 key\n$/
       )
       const none = yield* ballast("keys", "create", "bob", "--concurrency", "none")
       assert.include(none.stderr, "a whole number from 1 to 1000000000, for example --concurrency 60")
@@ -64,11 +64,20 @@ describe("ballast keys, usage, calls and compare", () => {
       assert.match(late.stderr, /since: Expected a time before until, which is now/)
 
       const more = yield* ballast("keys", "limits", "alice", "--budget-month", "30")
-      assert.strictEqual(more.stdout, "The limits of alice: 600 requests/min, 2.5 a day, 30 a month.\n")
+      assert.strictEqual(more.stdout, "The limits of alice: 600 requests/min, 2.5 CNY a day, 30 CNY a month.\n")
       const only = yield* ballast("keys", "limits", "alice", "--only", "--concurrency", "3")
       assert.strictEqual(only.stdout, "The limits of alice: 3 at once.\n")
       const ended = yield* ballast("keys", "limits", "alice", "--only")
       assert.strictEqual(ended.stdout, "alice has the limits of all others.\n")
+      const soon = yield* ballast("keys", "rotate", "alice", "--overlap", "1")
+      assert.strictEqual(soon.stderr, "ballast: --overlap: Expected a duration such as 30s or 5m, at most 90d\n")
+      const network = yield* ballast("keys", "create", "bob", "--address=10.0.0.0/99")
+      assert.match(network.stderr, /^ballast: --address: Expected an address or a network/)
+      const uncached = yield* ballast("cache", "explain", "Why?", "--model", "pro")
+      assert.strictEqual(
+        uncached.stderr,
+        "ballast: There is no model with a semantic cache pro, nor any other.\n"
+      )
       const rotated = yield* ballast("keys", "rotate", "alice", "--overlap", "1h")
       assert.match(rotated.stderr, /The keys before it work until \d{4}-/)
       assert.strictEqual(

@@ -179,8 +179,12 @@ export const make = <E>(): Steering<E> => {
  * @category errors
  * @since 0.1.0
  */
-export const unknownName = (kind: string, name: string, known: Iterable<string>): CannotSteer =>
-  new CannotSteer({ detail: `There is no ${kind} ${name}, only ${[...known].join(", ") || "none"}.` })
+export const unknownName = (kind: string, name: string, known: Iterable<string>): CannotSteer => {
+  const names = [...known].join(", ")
+  return new CannotSteer({
+    detail: `There is no ${kind} ${name}, ${names === "" ? "nor any other" : `only ${names}`}.`
+  })
+}
 
 const cannotSteer = (error: unknown): CannotSteer =>
   new CannotSteer({ detail: error instanceof Error ? error.message : String(error) })

@@ -38,7 +38,7 @@ const withRecords = <A, E>(
 
 const orNull = <A>(value: A | undefined): A | null => value ?? null
 
-const fromStore = (stored: Stored): typeof RecordsApi.Client.Type => ({
+const fromStore = (currency: string) => (stored: Stored): typeof RecordsApi.Client.Type => ({
   name: stored.name,
   origin: "database",
   owner: orNull(stored.owner),
@@ -47,28 +47,34 @@ const fromStore = (stored: Stored): typeof RecordsApi.Client.Type => ({
   addresses: orNull(stored.addresses),
   expiresAt: orNull(stored.expiresAt),
   limits: orNull(stored.limits),
+  currency,
   createdAt: stored.createdAt,
   createdBy: stored.createdBy,
   revokedAt: orNull(stored.revokedAt),
   keys: stored.keys.map(({ expiresAt, ...key }) => ({ ...key, expiresAt: orNull(expiresAt) }))
 })
 
-const fromSettings = ([name, client]: [string, Clients[string]]): typeof RecordsApi.Client.Type => ({
-  name,
-  origin: "settings",
-  owner: orNull(client.owner),
-  labels: client.labels,
-  models: orNull(client.models),
-  addresses: orNull(client.addresses),
-  expiresAt: orNull(client.expires === undefined ? undefined : parseTime(client.expires)),
-  limits: orNull(client.limits),
-  createdAt: null,
-  createdBy: null,
-  revokedAt: null,
-  keys: []
-})
+const fromSettings =
+  (currency: string) => ([name, client]: [string, Clients[string]]): typeof RecordsApi.Client.Type => ({
+    name,
+    origin: "settings",
+    owner: orNull(client.owner),
+    labels: client.labels,
+    models: orNull(client.models),
+    addresses: orNull(client.addresses),
+    expiresAt: orNull(client.expires === undefined ? undefined : parseTime(client.expires)),
+    limits: orNull(client.limits),
+    currency,
+    createdAt: null,
+    createdBy: null,
+    revokedAt: null,
+    keys: []
+  })
 
-const made = ({ client, key }: Made) => ({ client: fromStore(client), key: Redacted.value(key) })
+const made = (currency: string) => ({ client, key }: Made) => ({
+  client: fromStore(currency)(client),
+  key: Redacted.value(key)
+})
 
 const defaultOverlap = Duration.hours(24)
 
@@ -76,6 +82,8 @@ export interface Options {
   readonly records: Records | undefined
   /** The clients of the settings. */
   readonly clients: () => Clients
+  /** The currency of budgets. */
+  readonly currency: () => string
   readonly admin: Pick<Admin, "act">
 }
 
@@ -101,14 +109,14 @@ const purge = (admin: Options["admin"], client: string, by: string) =>
     Effect.map(({ dropped }) => dropped ?? { exact: 0, semantic: 0, store: null })
   )
 
-export const clients = ({ admin, clients, records }: Options) =>
+export const clients = ({ admin, clients, currency, records }: Options) =>
   HttpApiBuilder.group(AdminApi, "clients", (handlers) =>
     handlers.handleAll({
       clients: () =>
         withRecords(records, (records) =>
           Effect.map(records.clients.list, (stored) => [
-            ...Object.entries(clients()).map(fromSettings),
-            ...stored.map(fromStore)
+            ...Object.entries(clients()).map(fromSettings(currency())),
+            ...stored.map(fromStore(currency()))
           ])),
       createClient: ({ payload: { expires, ...client } }) =>
         Effect.flatMap(CurrentAdmin, (by) =>
@@ -119,19 +127,20 @@ export const clients = ({ admin, clients, records }: Options) =>
               if (expiresAt !== undefined && expiresAt <= (yield* Clock.currentTimeMillis)) {
                 return yield* wrong("expires: Expected a time to come")
               }
-              return made(yield* records.clients.create({ ...client, expiresAt }, by))
+              return made(currency())(yield* records.clients.create({ ...client, expiresAt }, by))
             }))),
       rotateKey: ({ params, payload: { overlap = defaultOverlap } }) =>
         Effect.flatMap(CurrentAdmin, (by) =>
-          withRecords(records, (records) => Effect.map(records.clients.rotate(params.name, overlap, by), made))),
+          withRecords(records, (records) =>
+            Effect.map(records.clients.rotate(params.name, overlap, by), made(currency())))),
       changeClient: ({ params, payload: { limits } }) =>
         Effect.flatMap(CurrentAdmin, (by) =>
           withRecords(records, (records) =>
-            Effect.map(records.clients.limit(params.name, limits, by), fromStore))),
+            Effect.map(records.clients.limit(params.name, limits, by), fromStore(currency())))),
       revokeClient: ({ params }) =>
         Effect.flatMap(CurrentAdmin, (by) =>
           withRecords(records, (records) =>
-            Effect.map(records.clients.revoke(params.name, by), fromStore))),
+            Effect.map(records.clients.revoke(params.name, by), fromStore(currency())))),
       forgetClient: ({ params }) =>
         Effect.flatMap(CurrentAdmin, (by) =>
           withRecords(records, (records) =>

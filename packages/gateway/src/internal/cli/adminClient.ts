@@ -7,6 +7,7 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import * as Stdio from "effect/Stdio"
 import { StartError } from "../../StartError.ts"
 import { print } from "./print.ts"
 import { type Colour, painter, plain } from "./table.ts"
@@ -57,6 +58,22 @@ const Failure = Schema.fromJsonString(
 const noAdmin =
   "This gateway has no admin API, since it has no admin keys. Set BALLAST_ADMIN_KEYS or admin.keys for it."
 
+/** Names that a flag may have for a field: `olderThan` is `--older-than`, each of `models` is `--model`. */
+const flagsOf = (field: string): ReadonlyArray<string> => {
+  const parts = field.split(".").filter((part) => !/^\d+$/.test(part))
+  const names = [parts.at(-1), parts[0], parts.slice(-2).join("-")].map((part = "") =>
+    `--${part.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+  )
+  return names.flatMap((name) => [name, name.replace(/s$/, ""), name.replace(/es$/, "")])
+}
+
+/** A field of a request is told by the flag that gave it. */
+const asWritten = (message: string, args: ReadonlyArray<string>): string =>
+  message.replaceAll(/(?<=^|; )[A-Za-z][\w.]*(?=: Expected )/g, (field) => {
+    const isGiven = (flag: string) => args.some((arg) => arg === flag || arg.startsWith(`${flag}=`))
+    return flagsOf(field).find(isGiven) ?? field
+  })
+
 /** Why an answer can't be used. */
 const failureOf = (status: number, text: string, url: string, path: string): string => {
   const failure = Option.getOrUndefined(Schema.decodeUnknownOption(Failure)(text))?.error
@@ -92,7 +109,9 @@ export const send = Effect.fnUntraced(function*(
       )
     )
   )
-  return status < 300 ? text : yield* fail(failureOf(status, text, url, path))
+  if (status < 300) return text
+  const { args } = yield* Stdio.Stdio
+  return yield* fail(asWritten(failureOf(status, text, url, path), yield* args))
 }, Effect.provide(FetchHttpClient.layer))
 
 export interface Options {

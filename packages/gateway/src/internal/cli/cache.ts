@@ -4,6 +4,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
 import * as AdminApi from "../../AdminApi.ts"
 import { StartError } from "../../StartError.ts"
+import { whyNot } from "../whyNot.ts"
 import { ask, type Options } from "./adminClient.ts"
 import { plain, table } from "./table.ts"
 
@@ -52,24 +53,27 @@ const evaluates = ask(AdminApi.CacheEvaluation, ({ different, same, threshold, t
   }${list.length === 0 ? "" : `\nWrong at ${threshold}:\n${table(["what", "similarity", "why", "questions"], list)}`}`
 })
 
-const readPairs = Schema.decodeUnknownEffect(
-  Schema.Array(Schema.fromJsonString(Schema.Struct({ a: Schema.String, b: Schema.String, same: Schema.Boolean })))
+const readPair = Schema.decodeUnknownEffect(
+  Schema.fromJsonString(Schema.Struct({ a: Schema.String, b: Schema.String, same: Schema.Boolean }))
 )
+
+/** As many as the gateway compares at once. */
+const maxPairs = 500
 
 /** Pairs of a file, one JSON object a line. */
 const pairsOf = Effect.fnUntraced(function*(path: string) {
   const text = yield* Effect.flatMap(FileSystem.FileSystem, (files) => files.readFileString(path)).pipe(
-    Effect.mapError(() => new StartError({ detail: `${path} can not be read.` }))
+    Effect.mapError((error) => new StartError({ detail: `${path} can not be read: ${whyNot(error)}.` }))
   )
-  const lines = text.split("\n").filter((line) => line.trim() !== "")
-  return yield* Effect.mapError(
-    readPairs(lines),
-    ({ message }) =>
+  const lines = text.split("\n").map((line, i) => [line, i + 1] as const).filter(([line]) => line.trim() !== "")
+  if (lines.length === 0 || lines.length > maxPairs) {
+    return yield* new StartError({ detail: `${path} has ${lines.length} lines. Expected 1 to ${maxPairs} pairs.` })
+  }
+  return yield* Effect.forEach(lines, ([line, number]) =>
+    Effect.mapError(readPair(line), () =>
       new StartError({
-        detail:
-          `${path} has a line that is no pair such as {"a": "Reset my password", "b": "New password?", "same": true}: ${message}`
-      })
-  )
+        detail: `${path}:${number} is no pair such as {"a": "Reset my password", "b": "New password?", "same": true}.`
+      })))
 })
 
 export const evaluate = Effect.fnUntraced(function*(model: string, file: string | undefined, options: Options) {

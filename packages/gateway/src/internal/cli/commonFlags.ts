@@ -3,7 +3,7 @@ import * as Option from "effect/Option"
 import * as flags from "./flags.ts"
 
 /** Where the gateway is. */
-export const url = flags.text(
+export const url = flags.filled(
   "url",
   "Where the gateway is (BALLAST_ADMIN_URL; default http://127.0.0.1:8787)",
   "url"

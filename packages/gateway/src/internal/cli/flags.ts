@@ -8,6 +8,13 @@ export const text = (name: string, description: string, metavar?: string) => {
   return metavar === undefined ? flag : Flag.withMetavar(flag, metavar)
 }
 
+/** A text that may be left out, and says nothing when it is empty, as that of a variable that is not set. */
+export const filled = (name: string, description: string, metavar: string) =>
+  make(name, metavar, `a ${metavar}`, (text) => text === "" ? undefined : text).pipe(
+    Flag.withDescription(description),
+    Flag.optional
+  )
+
 /** A switch that is off where it is left out. */
 export const on = (name: string, description: string) =>
   Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withoutNegation, Flag.withDefault(false))
@@ -31,12 +38,7 @@ const number = (text: string, isRight: (value: number) => boolean): number | und
 const whole = (min: number, max: number) => (text: string) =>
   number(text, (value) => Number.isSafeInteger(value) && value >= min && value <= max)
 
-export const host = (fallback: string) =>
-  Flag.String("host").pipe(
-    Flag.withDescription(`Address to listen on (HOST; default ${fallback})`),
-    Flag.withMetavar("address"),
-    Flag.optional
-  )
+export const host = (fallback: string) => filled("host", `Address to listen on (HOST; default ${fallback})`, "address")
 
 export const port = (fallback: number) =>
   make("port", "number", `a whole number from 0 to 65535, for example --port ${fallback}`, whole(0, 65_535)).pipe(

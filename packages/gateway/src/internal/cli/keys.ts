@@ -27,14 +27,14 @@ const stateOf = ({ expiresAt, keys, origin, revokedAt }: Client, paint: Paint): 
   return parts.join(", ")
 }
 
-const limitsOf = ({ limits }: Client): string => {
+const limitsOf = ({ currency, limits }: Client): string => {
   const { budget, concurrency, requestsPerMinute, tokensPerMinute } = limits ?? {}
   const parts = [
     [requestsPerMinute, "requests/min"],
     [tokensPerMinute, "tokens/min"],
     [concurrency, "at once"],
-    [budget?.day, "a day"],
-    [budget?.month, "a month"]
+    [budget?.day, `${plain(currency)} a day`],
+    [budget?.month, `${plain(currency)} a month`]
   ] as const
   return parts.flatMap(([limit, unit]) => limit === undefined ? [] : [`${limit} ${unit}`]).join(", ") || "-"
 }

@@ -25,7 +25,7 @@ export const usage = Command.make(
   {
     by: Flag.String("by").pipe(
       Flag.withDescription(
-        "What it is kept apart by, separated by commas: client, model, provider, account, provider_model, route, arm, hour, day, month, label.NAME"
+        "What it is kept apart by, separated by commas: client, model, provider, account, provider_model, route, arm, hour, day, month, label.NAME. Default: client"
       ),
       Flag.withMetavar("names"),
       Flag.withDefault("client")
@@ -83,11 +83,11 @@ export const calls = Command.make(
   ])
 )
 
-const arm = (name: string) => Argument.String(name).pipe(Argument.withDescription("The name of an arm"))
+const arm = (name: string, description: string) => Argument.String(name).pipe(Argument.withDescription(description))
 
 export const compare = Command.make(
   "compare",
-  { a: arm("a"), b: arm("b"), ...range, ...common },
+  { a: arm("a", "The name of an arm"), b: arm("b", "The name of the arm beside it"), ...range, ...common },
   ({ a, b, model, since, until, ...given }) =>
     Effect.flatMap(
       ledger,

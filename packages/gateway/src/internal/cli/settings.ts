@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import { defaultFile, GatewaySettings, make } from "../../Settings.ts"
 import { StartError } from "../../StartError.ts"
+import { whyNot } from "../whyNot.ts"
 import { print } from "./print.ts"
 import * as sources from "./sources.ts"
 
@@ -34,7 +35,7 @@ export const init = Effect.fnUntraced(function*({ config = defaultFile }: Pick<s
       new StartError({
         detail: error.reason._tag === "AlreadyExists"
           ? `${config} exists already, and is left as it is. Choose another with --config.`
-          : `${config} can not be written: ${error.message}`
+          : `${config} can not be written: ${whyNot(error)}.`
       })
     )
   )

@@ -1,12 +1,15 @@
 /** Says in one line what is wrong with the arguments of a command. */
 import type * as CliError from "effect/cli/CliError"
 
+const wordsOf = (expected: string): string =>
+  expected.replace(/^Expected:? /, "").replace("a string representing a finite number", "a number")
+
 const ofValue = ({ expected, kind, option, value }: CliError.InvalidValue): string => {
-  const name = kind === "flag" ? `--${option}` : option
+  const name = kind === "flag" ? `--${option}` : `<${option}>`
   const times = /^(\d+) occurrences$/.exec(value)?.[1]
   if (times !== undefined) return `${name} is given ${times} times.`
   if (value === "") return `${name} has no value.`
-  return `${name} is ${JSON.stringify(value)}. Expected ${expected.replace(/^Expected:? /, "")}.`
+  return `${name} is ${JSON.stringify(value)}. Expected ${wordsOf(expected)}.`
 }
 
 const suggesting = (suggestions: ReadonlyArray<string>): string =>
@@ -25,7 +28,7 @@ const of = (error: CliError.NonShowHelpErrors, command: string): string => {
     case "MissingOption":
       return `--${error.option} is missing.`
     case "MissingArgument":
-      return `The ${error.argument} is missing.`
+      return `<${error.argument}> is missing.`
     default:
       return error.message.replace(/\s*\n\s*/g, " ")
   }

@@ -6,6 +6,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Settings from "../../Settings.ts"
 import { StartError } from "../../StartError.ts"
 import * as WorkflowFiles from "../../WorkflowFiles.ts"
+import { whyNot } from "../whyNot.ts"
 import { print } from "./print.ts"
 import * as sources from "./sources.ts"
 
@@ -14,10 +15,7 @@ export const textOf = Effect.fnUntraced(function*(path: string) {
   const files = yield* FileSystem.FileSystem
   return yield* Effect.mapError(
     files.readFileString(path === "-" ? "/dev/stdin" : path),
-    ({ reason: { _tag } }) =>
-      new StartError({
-        detail: _tag === "NotFound" ? `There is no file ${path}.` : `${path} can not be read (${_tag}).`
-      })
+    (error) => new StartError({ detail: `${path} can not be read: ${whyNot(error)}.` })
   )
 })
 
@@ -25,7 +23,7 @@ const write = Effect.fnUntraced(function*(path: string, content: string) {
   const files = yield* FileSystem.FileSystem
   yield* Effect.mapError(
     files.writeFileString(path, content),
-    ({ reason }) => new StartError({ detail: `${path} can not be written (${reason._tag}).` })
+    (error) => new StartError({ detail: `${path} can not be written: ${whyNot(error)}.` })
   )
 })
 

@@ -26,7 +26,7 @@ const graph = Command.make(
   "graph",
   {
     file,
-    svg: flags.text("svg", "Write a picture as SVG into this file instead", "file")
+    svg: flags.filled("svg", "Write a picture as SVG into this file instead", "file")
   },
   ({ file, svg }) => Effect.flatMap(workflow, ({ graph }) => graph(file, Option.getOrUndefined(svg)))
 ).pipe(Command.withDescription("Print a workflow as a flowchart of Mermaid, or write its picture as SVG."))
@@ -38,29 +38,30 @@ const surroundings = {
     Flag.withMetavar("name"),
     Flag.between(0, 100)
   ),
-  reports: flags.text(
+  reports: flags.filled(
     "reports",
     "The folder that reports are written to. Default: none, and such steps fail",
     "folder"
   ),
-  config: flags.text("config", "The settings file of the models (ballast.yaml, if it is there)", "file"),
-  profile: flags.text("profile", "Profile, whose file lies over it (BALLAST_PROFILE)", "name")
+  config: flags.filled("config", "The settings file of the models (ballast.yaml, if it is there)", "file"),
+  profile: flags.filled("profile", "Profile, whose file lies over it (BALLAST_PROFILE)", "name")
 }
 
 const run = Command.make(
   "run",
   {
     file,
-    input: flags.text(
+    input: flags.filled(
       "input",
       "A JSON file with the input of the run; - for standard input. Default: an empty object",
       "file"
     ),
-    id: flags.text(
+    id: flags.filled(
       "id",
-      "The id of the run. With a database, the same id goes on with the same run. Default: a new one"
+      "The id of the run. With a database, the same id goes on with the same run. Default: a new one",
+      "id"
     ),
-    database: flags.text(
+    database: flags.filled(
       "database",
       "A SQLite file that keeps the run, so that it goes on after Ctrl-C or a crash. Default: none",
       "file"
@@ -73,6 +74,7 @@ const run = Command.make(
       ({ run }) => run({ env, file, ...flags.valuesOf(given) })
     )
 ).pipe(
+  Command.withShortDescription("Run a workflow."),
   Command.withDescription(
     `Run a workflow: its steps on standard error, as a table on a terminal; the result as JSON on standard output. On a terminal it asks for approvals. Ctrl-C cancels the run, whose finally steps still run. With a database it stops the run, and says the commands that go on with it and cancel it. A second Ctrl-C ends at once.
 
@@ -95,7 +97,7 @@ const remote = Effect.promise(() => import("./workflowRuns.ts"))
 
 const kept = Effect.promise(() => import("./workflowKept.ts"))
 
-const database = flags.text(
+const database = flags.filled(
   "database",
   "Runs that this database keeps, not a gateway: a SQLite file, or postgres://user:password@host/name",
   "address"
@@ -137,6 +139,7 @@ const runs = Command.make(
     )
   }
 ).pipe(
+  Command.withShortDescription("List the runs of a gateway, or of a database, newest first."),
   Command.withDescription(
     `List the runs of a gateway, or of a database, newest first.
 
@@ -195,6 +198,7 @@ const cancel = Command.make(
       (options) => Effect.flatMap(remote, ({ cancel }) => cancel(options, id))
     )
 ).pipe(
+  Command.withShortDescription("Cancel a run of a gateway, or of a database."),
   Command.withDescription(
     `Cancel a run of a gateway, or of a database: a call in flight is interrupted and not made again, no further step begins, then the steps of finally run.
 

@@ -22,7 +22,12 @@ export const makeAdmin = Effect.fnUntraced(function*(
   const context = yield* Effect.context<Scope.Scope>()
   const app = yield* Effect.promise(() => import("../adminApp.ts")).pipe(
     Effect.flatMap(({ make }) =>
-      make(admin, (key) => live().checkAdmin(`Bearer ${key}`), { records, localModels, clients: () => live().clients })
+      make(admin, (key) => live().checkAdmin(`Bearer ${key}`), {
+        records,
+        localModels,
+        clients: () => live().clients,
+        currency: () => live().currency
+      })
     ),
     // Not that of the first request: the handlers would keep it, with its key.
     Effect.updateContext((_: Context.Context<never>) => context),

@@ -21,6 +21,8 @@ import type { Options } from "./options.ts"
 /** Replaced as a whole. */
 export interface Live {
   readonly clients: ClientKeys.Clients
+  /** Of their budgets. */
+  readonly currency: string
   readonly checkKey: ClientKeys.ClientKeys
   /** Proxies whose x-forwarded-for counts. */
   readonly trusted: addresses.Addresses
@@ -36,13 +38,14 @@ const adminsOf = ({ admin }: GatewaySettings): ClientKeys.Clients =>
 
 /** `host` is where the gateway listens, which stays. */
 const makeLive = (settings: GatewaySettings, host: string, more: ClientKeys.More | undefined): Live => {
-  const { clients, limits, listen, messages } = settings
+  const { clients, limits, listen, messages, prices } = settings
   const admins = adminsOf(settings)
   return {
     admins,
     rename: AnthropicMessages.renames(messages.models, routing(settings).models, others),
     checkAdmin: ClientKeys.make(admins),
     clients,
+    currency: prices.currency,
     checkKey: ClientKeys.make(clients, { more, required: listen.keysRequired }),
     trusted: addresses.make(listen.trustedProxies),
     checkHost: HostCheck.make({
