@@ -1,5 +1,6 @@
 /** How the span of a request ends, as the conventions for HTTP servers have it. */
 import { Exporter } from "@ballast/telemetry"
+import { NodeStdio } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Layer, Tracer } from "effect"
 import { send } from "../src/internal/cli/adminClient.ts"
@@ -97,7 +98,7 @@ describe("the span of a request", () => {
       const spans = yield* spansOf(
         (url) =>
           Effect.provideService(
-            Effect.orDie(send({ url, key: undefined }, "GET", "/v1/models")),
+            Effect.orDie(send({ url, key: undefined }, "GET", "/v1/models")).pipe(Effect.provide(NodeStdio.layer)),
             Tracer.Tracer,
             Tracer.nativeTracer
           ),
