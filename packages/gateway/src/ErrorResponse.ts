@@ -120,8 +120,7 @@ const rows: { readonly [K in Key]: Row } = {
     status: 502,
     type: "upstream_authentication_error",
     code: "upstream_authentication_error",
-    message:
-      "The upstream service did not accept the gateway's key. The gateway's operator must set a valid DEEPSEEK_API_KEY.",
+    message: "The upstream service did not accept the gateway's key. The gateway's operator must set a valid one.",
     quotes: true
   },
   InsufficientBalance: {

@@ -2,7 +2,7 @@
  * One request with its answer, observed from the first byte to the last: a server span, a line of the access log, and metrics.
  *
  * The span is a child of the caller's when the request has a `traceparent` or B3. `x-trace-id` is the caller's, else the trace's own. It ends, and the line is written, when the answer is
- * complete or the client has gone, streams included. Probes and scrapes are logged at `Debug`, failures at `Warn`, the rest at `Info`.
+ * complete or the client has gone, streams included. Probes and scrapes are logged at `Debug`, failures that are not the caller's at `Warn`, the rest at `Info`.
  * Bodies and keys are never logged, and what a client chose is cut to 256 characters.
  *
  * The metrics `http_server_*` and their attributes stand in the README of `@ballast/telemetry`.
@@ -247,9 +247,7 @@ const fieldsOf = (exchange: Exchange, began: number, millis: number) => {
 
 const log = (exchange: Exchange, began: number, millis: number, quiet: boolean) => {
   const fields = fieldsOf(exchange, began, millis)
-  // An answer that broke off, unless the caller went away.
-  const isBroken = exchange.error !== undefined && exchange.status < 400 && exchange.fault !== "caller"
-  if (exchange.status >= 500 || isBroken) return Effect.logWarning("request", fields)
+  if (exchange.status >= 500 || isOthersFault(exchange)) return Effect.logWarning("request", fields)
   return quiet ? Effect.logDebug("request", fields) : Effect.logInfo("request", fields)
 }
 
@@ -258,6 +256,9 @@ const left = "client_closed_request"
 
 /** An interruption, for which no trace is kept that the sampler leaves out. */
 const hasLeft = ({ error }: Exchange): boolean => error === left
+
+/** Whether it failed, whatever its status, and not for what its caller did: an account without money is a 402, a full queue a 429. */
+const isOthersFault = ({ error, fault }: Exchange): boolean => error !== undefined && fault !== "caller"
 
 /** Only where content is kept, the question itself. */
 const attributesOfCache = (
@@ -296,17 +297,18 @@ const endSpan = (
   content: Content.Content | undefined,
   endTime: bigint
 ): void => {
-  const { fault, status } = exchange
+  const { status } = exchange
   const error = exchange.error ?? (status >= 500 ? String(status) : undefined)
+  const isRefusal = status >= 400 && status < 499
   // A request that the caller got wrong was served well: the conventions have no `error.type` then.
-  const isNamed = error !== undefined && (status < 400 || status >= 499)
+  const isNamed = error !== undefined && (!isRefusal || isOthersFault(exchange))
   // A span of Effect's own tracer goes nowhere.
   if (!(span instanceof Tracer.NativeSpan)) {
     SpanAttributes.later(span, () => attributesOf(exchange, content))
     if (isNamed && !hasLeft(exchange)) span.attribute(Attribute.errorType, error)
   }
-  // An answer that broke off has failed, whatever its status; a caller that goes away may do so.
-  span.end(endTime, status >= 500 || (isNamed && fault !== "caller") ? Exit.fail(error) : Exit.void)
+  // An answer that broke off has failed; a caller that goes away may do so, and the conventions have no span of a 4xx fail.
+  span.end(endTime, status >= 500 || (isOthersFault(exchange) && !isRefusal) ? Exit.fail(error) : Exit.void)
 }
 
 /** Notes how an exchange ended whose answer is not complete. */

@@ -38,7 +38,14 @@ const byCode: ReadonlyMap<string, string> = new Map([
     "model_not_found",
     "The caller asks for a model that is not there. Add it to models in the settings if it should be."
   ],
-  ["invalid_api_key", "The caller needs a key of the settings' clients."]
+  ["invalid_api_key", "The caller needs a key of the settings' clients."],
+  ["expired_api_key", "Give the client a new key, or a later clients.*.expires."],
+  ["model_not_allowed", "Add the model to clients.*.models if the client should have it."],
+  ["address_not_allowed", "Add the address to clients.*.addresses if the client should call from there."],
+  ["client_rate_limit_exceeded", "The caller must wait. Raise clients.*.limits if it should have more."],
+  ["budget_exceeded", "Raise clients.*.limits.budget, or ask the client what it spends on."],
+  ["budgets_unavailable", "Bring the Redis of the settings back, which keeps the budgets."],
+  ["price_unknown", "Add the model to prices.list: a client with a budget can't call what has no price."]
 ])
 
 const byFault: { readonly [F in Fault]: string } = {

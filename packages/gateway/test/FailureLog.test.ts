@@ -14,7 +14,7 @@ const linesOf = (id: string, fault: string, count: number, headers: Record<strin
     })
     const own = (message: string) => log.filter((line) => line["request_id"] === id && line["message"] === message)
     yield* eventually(Effect.sync(() => own("request").length === 1 && own("call failed").length >= count))
-    return { answer, failed: own("call failed") }
+    return { answer, request: own("request")[0], failed: own("call failed") }
   })
 
 const counted = (fault: string) =>
@@ -38,7 +38,8 @@ describe("FailureLog", () => {
       "tells what failed, whose fault it is and what to do: %s",
       ([id, fault, fields, advice]) =>
         Effect.gen(function*() {
-          const { answer, failed } = yield* linesOf(id, fault, 1)
+          const { answer, failed, request } = yield* linesOf(id, fault, 1)
+          assert.strictEqual(request?.["level"], fields["level"])
           assert.lengthOf(failed, 1)
           const [line = {}] = failed
           assert.deepInclude(line, { ...fields, status: answer.status, model: hello.model, provider: "simulator" })

@@ -32,6 +32,7 @@ describe("the span of a request", () => {
     [
       ["that succeeds", "none", false, "UNSET", undefined],
       ["that the caller got wrong", "status=400", false, "UNSET", undefined],
+      ["that an account without money can't pay for", "status=402", false, "UNSET", "insufficient_balance"],
       ["that the provider fails", "status=503", false, "ERROR", "upstream_overloaded"],
       ["whose stream breaks off", "cut=2", true, "ERROR", "upstream_truncated"]
     ] as const
