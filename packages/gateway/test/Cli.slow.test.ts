@@ -294,6 +294,12 @@ describe("ballast", { timeout: 60_000 }, () => {
         assert.match(missing.stderr, /ballast\.prod\.yaml: the file does not exist\n$/)
       }).pipe(Effect.scoped))
 
+    it.live("check names no file that is not there", () =>
+      Effect.gen(function*() {
+        const { stdout } = yield* run(["check"])
+        assert.match(stdout, /^# In force, from defaults \(there is no ballast\.yaml here\), environment:\n/)
+      }).pipe(Effect.scoped))
+
     it.live("schema prints a JSON Schema of the file", () =>
       Effect.gen(function*() {
         const { code, stdout } = yield* run(["schema"])

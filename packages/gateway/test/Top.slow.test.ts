@@ -42,6 +42,11 @@ describe("ballast top", () => {
         })
         assert.match(failing.stdout, /\n[\d.]+ +100\.0 % \(ballast [\d.]+\) /)
 
+        const unread = yield* start(["top", "--interval", "0.2"], env)
+        yield* unread.printed(/REQUESTS/)
+        unread.child.stdout!.destroy()
+        assert.deepInclude(yield* unread.ended, { code: 0, stderr: "" })
+
         const live = yield* start(["top", "--interval", "0.2"], env)
         yield* live.printed(/REQUESTS\/S[^]*REQUESTS\/S/)
         yield* program.signal("SIGKILL")

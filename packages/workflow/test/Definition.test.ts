@@ -93,6 +93,17 @@ describe("Definition", () => {
       ])
     }))
 
+  it.effect("says that an expression stands without its ${…}", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(
+        yield* mistakes("- { service: compliance_check, condition: output.amount > 1000, forEach: { in: input.all } }"),
+        [
+          "flow.yaml:4:47: workflow.steps[0].condition: it has no ${…} around its expression, expected bool",
+          "flow.yaml:4:84: workflow.steps[0].forEach.in: it has no ${…} around its expression, expected list"
+        ]
+      )
+    }))
+
   it.effect("finds references to steps that have not ended, and wrong types", () =>
     Effect.gen(function*() {
       const found = yield* mistakes(`- service: ocr_extraction
@@ -220,6 +231,15 @@ services:
       assert.strictEqual(
         unknown.message,
         "flow.yaml:2:16: services.a: found a map, expected a service of the type http, model, onnx, rule, approval, workflow or report"
+      )
+      const wrong = yield* Effect.flip(
+        read(
+          "workflow: { name: w, steps: [ { service: a } ] }\nservices: { a: { type: rule, rules: [ { when: true, then: 1 } ] } }"
+        )
+      )
+      assert.strictEqual(
+        wrong.message,
+        "flow.yaml:2:47: services.a.rules[0].when: found true, expected text"
       )
     }))
 

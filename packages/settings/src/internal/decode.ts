@@ -133,7 +133,9 @@ const explain = (leaf: Leaf, root: Field, found: unknown): string => {
   const { issue, path } = leaf
   const field = fieldAt(root, path)
   const known = field.path.length === path.length
-  const expected = known && field.expected !== "a value" ? field.expected : leaf.expected ?? field.expected
+  // The outline ends at a union: below it, what is wrong says itself what it should be.
+  const below = known || !("ast" in issue) ? field.expected : expectedOf(issue.ast)
+  const expected = known && field.expected !== "a value" ? field.expected : leaf.expected ?? below
   if (issue._tag === "UnexpectedKey") {
     const keys = keysOf(issue.ast)
     const near = nearest(String(path.at(-1)), keys)

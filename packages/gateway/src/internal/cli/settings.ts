@@ -48,7 +48,11 @@ export const init = Effect.fnUntraced(function*({ config = defaultFile }: Pick<s
 export const check = Effect.fnUntraced(function*(options: sources.Options) {
   const settings = yield* make(yield* sources.of(options))
   const { sources: read } = yield* settings.status
-  const names = read.map(({ name }) => name).filter((name) => name !== "flags")
+  const files = yield* FileSystem.FileSystem
+  const isThere = options.config !== undefined || (yield* Effect.orElseSucceed(files.exists(defaultFile), () => false))
+  const names = read.map(({ name }) => name).filter((name) => name !== "flags").map((name) =>
+    name === defaultFile && !isThere ? `defaults (there is no ${defaultFile} here)` : name
+  )
   yield* print(`# In force, from ${names.join(", ")}:\n${Settings.print(yield* settings.current)}`)
 }, Effect.scoped)
 

@@ -151,6 +151,12 @@ const frame = (at: Place, before: Look, after: Look, paint: Paint): string => {
 
 const write = (text: string) => Effect.sync(() => void process.stdout.write(text))
 
+/** Whether the text was taken: a reader may have gone, as of `| head`. */
+const isTaken = (text: string) =>
+  Effect.callback<boolean>((resume) => {
+    process.stdout.write(text, (error) => resume(Effect.succeed(error == null)))
+  })
+
 /** A screen of its own, without a cursor and without broken lines, as long as the scope lives. */
 const screen = Effect.acquireRelease(
   write("\x1b[?1049h\x1b[?25l\x1b[?7l"),
@@ -163,7 +169,7 @@ const redraw = (text: string): string => {
   return `\x1b[H${lines.join("\x1b[K\n")}\x1b[J`
 }
 
-/** Shows frames until it is interrupted, or one. */
+/** Shows frames until it is interrupted or has no reader any more, or one. */
 export const top = Effect.fnUntraced(function*({ interval, once, url }: Options) {
   const at = yield* place(url)
   const isTerminal = process.stdout.isTTY === true
@@ -181,7 +187,7 @@ export const top = Effect.fnUntraced(function*({ interval, once, url }: Options)
     }),
     // A gateway that starts anew is there again soon.
     Effect.catchTag("StartError", ({ message }) => Effect.succeed(`${paint("red", message)}\nTrying again.\n`)),
-    Effect.flatMap((text) => write(isTerminal ? redraw(text) : `${text}\n`))
+    Effect.flatMap((text) => isTaken(isTerminal ? redraw(text) : `${text}\n`))
   )
-  return yield* Effect.forever(Effect.andThen(step, wait))
+  while (yield* step) yield* wait
 }, Effect.scoped)

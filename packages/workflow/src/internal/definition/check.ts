@@ -43,7 +43,8 @@ const checkText = (
   if (expected === undefined) return
   const type = compiled.success?.type ?? "string"
   if (type !== expected && type !== "dyn" && !type.startsWith(`${expected}<`)) {
-    report(path, `it gives ${type}, expected ${expected}`)
+    const what = compiled.success === undefined ? "it has no ${…} around its expression" : `it gives ${type}`
+    report(path, `${what}, expected ${expected}`)
   }
 }
 
