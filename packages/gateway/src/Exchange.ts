@@ -400,14 +400,15 @@ export const observe = <E, R>(
           if (Exit.isFailure(exit)) cut(exchange, exit.cause)
           const millis = clock.currentTimeMillisUnsafe() - began
           active.updateUnsafe(--running, context)
+          const endTime = Context.get(context, References.TracerTimingEnabled) ? clock.currentTimeNanosUnsafe() : 0n
+          // Its end may be what its trace is kept for, which the duration names.
+          endSpan(span, exchange, Context.get(context, Content.Current), endTime)
           countDuration(exchange, millis, context, span)
           countRouted(exchange, context)
           countOverhead(exchange, context)
           Costs.count(exchange, context)
           Fault.count(exchange, context)
           options.ended?.(exchange, began, millis)
-          const endTime = Context.get(context, References.TracerTimingEnabled) ? clock.currentTimeNanosUnsafe() : 0n
-          endSpan(span, exchange, Context.get(context, Content.Current), endTime)
           const access = log(exchange, began, millis, match?.route.quiet === true)
           // A client that went away has no answer, so no reason either.
           const isFailedCall = exchange.reason !== undefined && match?.route.dialect !== undefined

@@ -84,6 +84,24 @@ describe("the span of a request", () => {
       })
   )
 
+  it.live("is named beside its duration where its end is what its trace is kept for", () =>
+    Effect.gen(function*() {
+      const found: Array<string | undefined> = []
+      const spans = yield* spansOf(
+        (url) =>
+          Effect.gen(function*() {
+            yield* harness.send(`${url}/nowhere`)
+            const { text } = yield* harness.send(`${url}/metrics`, {
+              headers: { accept: "application/openmetrics-text" }
+            })
+            found.push(/route="unknown".* # \{trace_id="(.*?)"/.exec(text)?.[1])
+          }),
+        {},
+        { OTEL_TRACES_SAMPLER: "always_off", BALLAST_TRACES_SLOW: "0ms" }
+      )
+      assert.deepStrictEqual(found, [spans.find(({ name }) => name === "GET")?.traceId ?? "none"])
+    }))
+
   it.live("that only watches the gateway is in no trace but its caller's", () =>
     Effect.gen(function*() {
       const spans = yield* spansOf((url) =>

@@ -64,6 +64,20 @@ describe("sampling", () => {
       assert.deepStrictEqual(names(), ["attempt", "call", "request"])
     }))
 
+  it.effect("tells of a span that names an error that it is exported, before it ends", () =>
+    Effect.gen(function*() {
+      const known = Effect.gen(function*() {
+        const span = yield* Effect.currentSpan
+        const before = sampling.isExported(span)
+        span.attribute("error.type", "timeout")
+        return [before, sampling.isExported(span)]
+      })
+      assert.deepStrictEqual(
+        yield* known.pipe(Effect.withSpan("call"), Effect.provide(exporting().layer)),
+        [false, true]
+      )
+    }))
+
   it.effect("keeps the trace of a slow span, from the bound on", () =>
     Effect.gen(function*() {
       for (const [millis, kept] of [[29_999, 0], [30_000, 3]] as const) {

@@ -60,8 +60,9 @@ const isChosen = (traceId: string, ratio: number): boolean =>
 /** Spans of one trace, and of all traces, that wait at most. */
 const limits = { trace: 512, all: 20_000 }
 
-/** Whether a span's trace is exported, as far as that is known. */
-export const isExported = (span: Tracer.AnySpan): boolean => span instanceof Span ? span.trace.kept : span.sampled
+/** Whether a span's trace is exported, as far as that is known: one that names an error keeps it when it ends. */
+export const isExported = (span: Tracer.AnySpan): boolean =>
+  span instanceof Span ? span.trace.kept || span.namesError : span.sampled
 
 /** What a tracer tells of its spans. */
 export interface Told {
