@@ -168,7 +168,10 @@ const parseList = (pattern: RegExp) => (text: string): ReadonlyArray<string> | u
   return items.length > 0 && items.every((item) => pattern.test(item)) ? items : undefined
 }
 
-const parseClientKeys = (text: string): ReadonlyArray<string> | undefined => parseList(visible)(text)
+/** A name without its key, as of a variable that is not set (`root:$KEY`), would be a key that can be guessed. */
+const keyOrNamed = /^(?![\w.-]{1,64}:$)[\x21-\x7e]+$/
+
+const parseClientKeys = parseList(keyOrNamed)
 
 const units = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 
@@ -245,7 +248,7 @@ const keys = (
 ): Config.Config<Entries> =>
   secret(
     variable,
-    `one or more keys without spaces, separated by commas, for example ${variable}=key-of-alice,key-of-bob`,
+    `one or more keys without spaces, separated by commas, each with or without its name, for example ${variable}=alice:key-of-alice,key-of-bob`,
     parseClientKeys
   ).pipe(
     Config.map((keys): Entries =>

@@ -444,7 +444,7 @@ const policiesOf = (reading: Reading, router: Section, library: Section): Polici
 export const convert = (text: string): Imported | string => {
   const document = parseDocument(text)
   const [wrong] = document.errors
-  if (wrong !== undefined) return wrong.message.split("\n")[0] ?? "it is not YAML"
+  if (wrong !== undefined) return wrong.message.split("\n")[0]?.replace(/:$/, "") ?? "it is not YAML"
   const parsed: unknown = document.toJS()
   const decoded = Option.getOrUndefined(Schema.decodeUnknownOption(Configuration)(parsed))
   if (decoded?.model_list == null) return "it has no model_list, so it is no configuration of a LiteLLM proxy"

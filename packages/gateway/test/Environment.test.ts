@@ -105,6 +105,7 @@ describe("Environment", () => {
     { DEEPSEEK_API_KEY: "sk-se cret" },
     { BALLAST_CLIENT_KEYS: "se cret" },
     { BALLAST_CLIENT_KEYS: "," },
+    { BALLAST_CLIENT_KEYS: "one,alice:" },
     { DEEPSEEK_BASE_URL: "https://me:secret@x/v1?key=secret" },
     { DEEPSEEK_BASE_URL: "https://me:se/cret@x/v1" },
     { DEEPSEEK_BASE_URL: "https:me:secret@x" },
