@@ -313,6 +313,14 @@ describe("MessagesChat", () => {
     assert.strictEqual(write(natives(text.slice(0, -stop.length))), text)
   })
 
+  it("writes nothing for the usage of a native answer that has failed", () => {
+    const read = MessagesChat.reader()
+    const { chunk } = MessagesChat.writer()
+    const [native] = dataOf(write(chunks)).map((data) => read(data) as ChatChunk.ChatChunk)
+    assert.include(chunk(native!), "message_start")
+    assert.strictEqual(chunk({ choices: [], usage }), "")
+  })
+
   it("reads input that comes whole, blocks that chat does not know, pings, errors and no events", () => {
     const read = MessagesChat.reader()
     const delta = (event: object) => {

@@ -178,10 +178,12 @@ describe("the Anthropic SDK", () => {
         it.effect("throws the error of a stream that breaks off", () =>
           Effect.gen(function*() {
             const anthropic = yield* client
-            const error = yield* failure(() =>
-              anthropic.messages.stream(asked, { headers: { "x-simulate": "end=5" } }).finalMessage()
-            )
-            assert.include(error.message, "ended before")
+            for (const [fault, message] of [["end=5", "ended before"], ["finish=aborted", "too busy"]] as const) {
+              const error = yield* failure(() =>
+                anthropic.messages.stream(asked, { headers: { "x-simulate": fault } }).finalMessage()
+              )
+              assert.include(error.message, message)
+            }
           }))
       })
     })

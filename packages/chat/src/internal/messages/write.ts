@@ -98,6 +98,8 @@ class Writer {
       if (text.startsWith("event: message_stop\n")) this.stopped = true
       return text
     }
+    // The usage of an answer that failed; the error comes next.
+    if (this.isNative) return ""
     this.usage = chunk.usage ?? this.usage
     let written = this.begin(chunk)
     for (const { delta, finish_reason, index } of chunk.choices) {
