@@ -26,6 +26,7 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -254,6 +255,7 @@ type AnyFiber = Fiber.Fiber<unknown, unknown>
 
 interface Entry<A, E> extends Sieve.Entry {
   readonly exit: Exit.Exit<A, E>
+  /** In monotonic milliseconds, as the times below. */
   readonly storedAt: number
   readonly freshUntil: number
   readonly revalidateUntil: number
@@ -631,9 +633,11 @@ const makeStore = <A, E>(where: string, options: Options<A, E> | undefined) => {
 
     const invalidateWhere = (isMeant: (key: string, storedAt: number, answer: A | undefined) => boolean) =>
       Effect.withFiber((fiber) => {
-        const now = time.now(fiber)
+        const now = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
+        // Entries have monotonic times, which only their ages can be told from.
+        const start = now - time.now(fiber)
         const held = Array.from(sieve.entries).flatMap(([key, { exit, storedAt }]) =>
-          isMeant(key, storedAt, exit._tag === "Success" ? exit.value : undefined) ? [key] : []
+          isMeant(key, start + storedAt, exit._tag === "Success" ? exit.value : undefined) ? [key] : []
         )
         const loading = Array.from(loads.keys()).filter((key) => isMeant(key, now, undefined))
         return Effect.as(Effect.forEach(new Set([...held, ...loading]), invalidate, { discard: true }), held.length)

@@ -436,6 +436,23 @@ describe("Cache", () => {
         assert.deepStrictEqual([yield* get("a"), yield* get("b"), yield* get("c")], [1, 4, 3])
       }))
 
+    it.effect("invalidateWhere gives times of the wall clock, and ages that hold when it is corrected", () =>
+      Effect.gen(function*() {
+        yield* TestClock.setTime(60_000)
+        yield* TestClock.setTime(20_000)
+        const { cache, get } = yield* setup()
+        yield* get("a")
+        yield* TestClock.adjust("5 seconds")
+        yield* TestClock.setTime(1_000)
+        yield* get("b")
+        const times = new Map<string, number>()
+        yield* cache.invalidateWhere((key, storedAt) => {
+          times.set(key, storedAt)
+          return false
+        })
+        assert.deepStrictEqual(Array.from(times), [["a", -4_000], ["b", 1_000]])
+      }))
+
     it.effect("update changes times from now on and the capacity at once", () =>
       Effect.gen(function*() {
         const { cache, get } = yield* setup()

@@ -388,10 +388,10 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
       }))
   })
 
-  const purge = ({ olderThan = 0, ...filter }: Purge) =>
+  const purge = ({ olderThan, ...filter }: Purge) =>
     Effect.gen(function*() {
       purges++
-      const before = (yield* Clock.currentTimeMillis) - Duration.toMillis(olderThan)
+      const before = answers.purgedBefore(yield* Clock.currentTimeMillis, olderThan)
       const isMeant = (text: string, storedAt: number, made: Made | undefined) =>
         storedAt <= before && answers.matches(filter, answers.keyOfText(text), made?.asker)
       const memory = (yield* wholes.invalidateWhere(isMeant)) +

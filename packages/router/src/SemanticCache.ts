@@ -24,7 +24,6 @@ import type { ChatModel } from "@ballast/chat/ChatModel"
 import type { ChatRequest } from "@ballast/chat/ChatRequest"
 import * as WireText from "@ballast/chat/WireText"
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
@@ -370,10 +369,10 @@ export const make = <E>({ embed, name, ...options }: Options<E>): Effect.Effect<
             })
           }))
       }),
-      purge: ({ olderThan = 0, ...filter }) =>
+      purge: ({ olderThan, ...filter }) =>
         Effect.map(Clock.currentTimeMillis, (now) => {
           purges++
-          const before = now - Duration.toMillis(olderThan)
+          const before = answers.purgedBefore(now, olderThan)
           const meant = Array.from(entries).filter(({ asker, at, key }) =>
             at <= before && answers.matches(filter, key, asker)
           )

@@ -283,6 +283,19 @@ describe("AnswerCache", () => {
       assert.deepStrictEqual(yield* states, ["miss", "miss", "hit"])
     }))
 
+  it.effect("purges by age on a clock that went back", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(3_600_000)
+      yield* TestClock.setTime(1_800_000)
+      const { cache, whole } = yield* setup({ timeToLive: "1 hour" })
+      yield* whole(hello)
+      yield* TestClock.adjust("2 minutes")
+      yield* whole({ ...hello, model: "n" })
+      yield* TestClock.setTime(600_000)
+      assert.deepStrictEqual(yield* cache.purge({ olderThan: "1 minute" }), { memory: 1, store: undefined })
+      assert.deepStrictEqual(yield* cache.purge({}), { memory: 1, store: undefined })
+    }))
+
   it.effect("purges what a client was the first to ask, where answers are shared", () =>
     Effect.gen(function*() {
       const { cache, streamed, whole } = yield* setup({ shared: true })

@@ -213,6 +213,15 @@ describe("SemanticCache", () => {
       }
     }))
 
+  it.effect("purges all without an age, also what was kept before the clock went back", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(60_000)
+      const { cache, whole } = yield* setup()
+      yield* whole(asking(first))
+      yield* TestClock.setTime(30_000)
+      assert.strictEqual(yield* cache.purge({}), 1)
+    }))
+
   it.effect("purges by client, model, age and hash, also what is under way", () =>
     Effect.gen(function*() {
       const gate = yield* Deferred.make<void>()

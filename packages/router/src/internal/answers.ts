@@ -105,6 +105,10 @@ export const matches = (filter: AnswerStore.Filter, key: AnswerStore.Key, asker:
   return isClients && model === key.model && hash === key.hash
 }
 
+/** The latest time of what is old enough for a purge. Without an age that is all, also what was kept before the wall clock went back. */
+export const purgedBefore = (now: number, olderThan: Duration.Input | undefined): number =>
+  olderThan === undefined ? Infinity : now - Duration.toMillis(olderThan)
+
 /** The record of a call that is about to be asked: the caller's, or a new one, without what a cache said before. */
 export const recordOf = (fiber: Fiber.Fiber<unknown, unknown>): RouteInfo.RouteInfo => {
   const info = fiber.getRef(RouteInfo.Current) ?? RouteInfo.make()
