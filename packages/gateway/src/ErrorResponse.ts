@@ -48,6 +48,8 @@ export interface ErrorResponse {
   readonly traceId: string | undefined
   /** What the upstream, or the way there, said; absent where the body says it. */
   readonly detail: string | undefined
+  /** What the policy says that let the call go no further, by its name; absent where there is none, or where the body says it. */
+  readonly policy: string | undefined
 }
 
 /**
@@ -280,7 +282,8 @@ const internal: ErrorResponse = {
   },
   fault: "ballast",
   traceId: undefined,
-  detail: undefined
+  detail: undefined,
+  policy: undefined
 }
 
 /** Rejections that are not the caller's fault. */
@@ -370,7 +373,10 @@ export const make = (error: Failure): ErrorResponse => {
     },
     fault: faultOf(error),
     traceId: "traceId" in reason ? reason.traceId : undefined,
-    detail: detail === undefined || message.endsWith(detail) ? undefined : detail
+    detail: detail === undefined || message.endsWith(detail) ? undefined : detail,
+    policy: ChatError.isChatError(error) || error._tag === "Rejection" || error.message === message
+      ? undefined
+      : error.message
   }
 }
 

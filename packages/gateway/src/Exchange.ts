@@ -332,6 +332,7 @@ export const fail = (exchange: Exchange, error: ErrorResponse, cause: Cause.Caus
   if (Cause.hasDies(cause)) exchange.defect = cause
   exchange.upstreamTraceId = error.traceId
   exchange.upstreamDetail = error.detail
+  exchange.policy = error.policy
 }
 
 /** Gives all lines of the log the id of the request. */

@@ -70,7 +70,7 @@ const fieldsOf = (exchange: Exchange, code: string, fault: Fault, times: number)
   status: exchange.status,
   reason: fault === "caller" ? undefined : exchange.reason,
   do: adviceOf(code, fault),
-  detail: fault === "caller" ? undefined : exchange.upstreamDetail,
+  detail: fault === "caller" ? undefined : exchange.upstreamDetail ?? exchange.policy,
   client: exchange.client.name,
   model: exchange.model,
   provider: exchange.place?.provider,

@@ -79,6 +79,17 @@ describe("FailureLog", () => {
       }))
   })
 
+  layer(gateway({ circuitBreaker: { minimumCalls: 1 } }), { excludeTestServices: true })((it) => {
+    it.effect("names the policy that let a call go no further, which the client is not told", () =>
+      Effect.gen(function*() {
+        yield* linesOf("first", "status=503", 1)
+        const { answer, failed } = yield* linesOf("second", "", 1)
+        assert.deepInclude(failed[0], { error: "circuit_open", fault: "policy" })
+        assert.include(String(failed[0]?.["detail"]), "simulator/default/deepseek-flash")
+        assert.notInclude(answer.text, "simulator/default")
+      }))
+  })
+
   it("has advice for every error", () => {
     assert.notStrictEqual(FailureLog.adviceOf("something_new", "provider"), "")
   })

@@ -67,4 +67,6 @@ export interface Exchange {
   upstreamTraceId?: string | undefined
   /** What the upstream said of a failure, where the client was not told. */
   upstreamDetail?: string | undefined
+  /** What the policy says that let the call go no further, by its name. */
+  policy?: string | undefined
 }
