@@ -61,7 +61,7 @@ export const make = Effect.fnUntraced(function*<E>(
       Effect.provideContext(context)
     )
   const fits = (name: string): boolean =>
-    !models.has(name) && models.size < limit && name.length <= GenAi.maxModelLength
+    typeof name === "string" && !models.has(name) && models.size < limit && name.length <= GenAi.maxModelLength
   const answered = (name: string): Effect.Effect<void> => Effect.suspend(() => fits(name) ? open(name) : Effect.void)
   const add: PerModel<E>["add"] = (names) =>
     Effect.forEach(

@@ -190,7 +190,11 @@ const saysNothing = (message: object): boolean => {
   return content == null || content === ""
 }
 
+/** TypeScript lets a variable of the environment through that is not set. */
+const model: Rule = ({ model }) => isString(model) ? undefined : at("model", "must be a text")
+
 const rules: ReadonlyArray<Rule> = [
+  model,
   range("temperature", (value) => value >= 0 && value <= 2, "from 0 to 2"),
   range("top_p", (value) => value > 0 && value <= 1, "above 0, and at most 1"),
   range("max_tokens", (value) => value >= 1 && value <= 393_216, "from 1 to 393216"),

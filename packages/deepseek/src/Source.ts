@@ -86,13 +86,19 @@ export const CurrentHeaders: Context.Reference<Readonly<Record<string, string>>>
  */
 export const make = (options: Options): Effect.Effect<Source, never, HttpClient.HttpClient> => {
   const url = urlOf(options)
-  const key = Redacted.value(options.apiKey)
-  if (!isKey(key)) throw new RangeError(`Source.make: apiKey must be ${usableKey}`)
+  const key = keyOf(options)
   const { provider } = options
   return Effect.map(HttpClient.HttpClient, (client) => {
     const bare = source.make(client, provider, key, url, options.preflight ?? true)
     return { provider, url, ...bare, ...(provider.rules === "deepseek" ? ToolMarkup.refused(bare) : undefined) }
   })
+}
+
+/** A variable of the environment that is not set is no key, whatever its type was said to be. */
+const keyOf = ({ apiKey }: Options): string => {
+  const key: unknown = Redacted.isRedacted(apiKey) ? Redacted.value(apiKey) : undefined
+  if (typeof key === "string" && isKey(key)) return key
+  throw new RangeError(`Source.make: apiKey must be a Redacted of ${usableKey}`)
 }
 
 const urlOf = ({ baseUrl, provider }: Options): URL => {

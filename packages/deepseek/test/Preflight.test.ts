@@ -37,6 +37,7 @@ const talk = (...messages: ReadonlyArray<ChatRequest.Message>): Partial<ChatRequ
 
 /** What is refused, and at which path. */
 const refused: Record<string, readonly [request: object, path: string]> = {
+  "no model": [{ model: undefined }, "model"],
   "a temperature above 2": [{ temperature: 2.1 }, "temperature"],
   "a temperature below 0": [{ temperature: -0.1 }, "temperature"],
   "a top_p of 0": [{ top_p: 0 }, "top_p"],

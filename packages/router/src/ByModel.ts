@@ -18,7 +18,7 @@ const unknown = (asked: string, models: ReadonlyMap<string, unknown>): ChatError
   return new ChatError.ClientError({
     reason: new ChatError.UnknownModel({
       status: 404,
-      detail: `There is no model ${JSON.stringify(asked.slice(0, 256))} here. There ${
+      detail: `There is no model ${JSON.stringify(String(asked).slice(0, 256))} here. There ${
         supported.length === 1 ? "is" : "are"
       } ${listed}${more}.`,
       stated: true,

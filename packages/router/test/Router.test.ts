@@ -389,6 +389,8 @@ describe("Router", () => {
       assert.include(error.message, "No target of \"deepseek-flash\" takes this request")
       const unknown = yield* Effect.flip(router.complete({ ...request, model: "gpt" }))
       assert.include(unknown.message, "There is no model \"gpt\" here. There is deepseek-flash.")
+      const unnamed = yield* Effect.flip(router.complete({ ...request, model: undefined as never }))
+      assert.include(unnamed.message, "There is no model \"undefined\" here.")
     }))
 
   it.effect("follows new settings, and keeps the state of what stays", () =>

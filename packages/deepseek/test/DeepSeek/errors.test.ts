@@ -1,10 +1,10 @@
 import { Limits } from "@ballast/chat"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Redacted } from "effect"
+import { Duration, Effect, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { bare, consume, key, on, reasonOf, request, scripted } from "../support/client.ts"
+import { apiKey, bare, consume, key, on, reasonOf, request, scripted } from "../support/client.ts"
 import * as Scripted from "../support/scripted.ts"
-import { completion, failure, sse, traceId } from "../support/wire.ts"
+import { completion, failure, good, sse, traceId } from "../support/wire.ts"
 
 const invalid = (message: string) =>
   failure(400, { message, type: "invalid_request_error", code: "invalid_request_error" })
@@ -312,6 +312,19 @@ describe("DeepSeek errors", () => {
         const { exit } = yield* consume(yield* call(sse([`data: {"error":{"message":"${echo}"}}\n\n`])))
         assert.include(JSON.stringify(exit), "****")
         assert.notInclude(JSON.stringify(exit), hidden)
+      }
+    }))
+
+  it.effect("say that a request names no model, unless the service may know better", () =>
+    Effect.gen(function*() {
+      const unnamed = { ...request, model: undefined as never }
+      for (const options of [bare, { apiKey }]) {
+        const deepseek = yield* on(Scripted.make(good).layer, options)
+        const expected = { _tag: "InvalidRequest", path: "model" }
+        assert.deepInclude(yield* reasonOf(deepseek.complete(unnamed)), expected)
+        assert.deepInclude(yield* reasonOf(Stream.runDrain(deepseek.stream(unnamed))), expected)
+        const trusting = yield* on(Scripted.make(good).layer, { ...options, preflight: false })
+        yield* trusting.complete(unnamed)
       }
     }))
 

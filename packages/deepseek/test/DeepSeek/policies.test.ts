@@ -369,6 +369,10 @@ describe("DeepSeek policies", () => {
       }
       refused({ apiKey: Redacted.make("") }, "Source.make: apiKey")
       refused({ apiKey: Redacted.make("sk-1\n") }, "Source.make: apiKey")
+      // What a variable that is not set, or a program without types, gives.
+      refused({ apiKey: Redacted.make(undefined as never) }, "Source.make: apiKey")
+      refused({ apiKey: undefined as never }, "Source.make: apiKey")
+      refused({ apiKey: "sk-1" as never }, "Source.make: apiKey")
       refused({ deadlines: { total: "1 second", attempt: "2 seconds" } }, "attempt")
       refused({ deadlines: { total: "1 second" }, concurrency: { maxWait: "2 seconds" } }, "concurrency.maxWait")
     })

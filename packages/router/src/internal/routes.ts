@@ -68,7 +68,7 @@ const noTarget = ({ model }: ChatRequest): ChatError.ClientError =>
     reason: new ChatError.UnknownModel({
       status: 404,
       detail: `No target of ${
-        JSON.stringify(model.slice(0, 256))
+        JSON.stringify(String(model).slice(0, 256))
       } takes this request: each is drained, or has a condition that it does not meet.`,
       stated: true,
       supported: []
@@ -80,7 +80,7 @@ const noPlace = ({ account, provider }: CallContext.Place, { model }: ChatReques
     reason: new ChatError.InvalidRequest({
       status: 400,
       detail: `The request belongs to the account ${account} of ${provider}, and ${
-        JSON.stringify(model.slice(0, 256))
+        JSON.stringify(String(model).slice(0, 256))
       } has no target there.`,
       stated: true
     })
