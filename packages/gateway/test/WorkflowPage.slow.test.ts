@@ -4,6 +4,7 @@ import { Effect } from "effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { chromium, type Page } from "playwright-core"
+import { freePort } from "../../../test/support/freePort.ts"
 import { describeWith } from "../../../test/support/program.ts"
 import * as harness from "./harness.ts"
 import * as program from "./program.ts"
@@ -15,6 +16,12 @@ const root = Path.resolve(import.meta.dirname, "../../..")
 const workflow = /```yaml\n(workflow:[^]*?)```/.exec(
   Fs.readFileSync(Path.join(root, "docs/workflow-runs.md"), "utf8")
 )![1]!
+
+const twoApprovals = `workflow:
+  name: two
+  steps: [ { id: both, parallel: [ { id: one, service: boss }, { id: other, service: boss } ] } ]
+services: { boss: { type: approval, question: "Pay \${input.vendor}?" } }
+`
 
 const args = [
   "--no-sandbox",
@@ -33,19 +40,26 @@ const browse = Effect.acquireRelease(
 
 const key = { authorization: "Bearer key-of-alice" }
 
-const gateway = Effect.gen(function*() {
-  const folder = yield* temporaryFolder
-  const config = Path.join(folder, "ballast.yaml")
-  const file = Path.join(folder, "invoices.yaml")
-  Fs.writeFileSync(file, workflow)
-  Fs.writeFileSync(
-    config,
-    JSON.stringify({ workflows: { files: [file] }, clients: { alice: { keys: ["key-of-alice"] } } })
-  )
-  const started = yield* program.start(["serve", "--config", config], { PORT: "0" })
-  const [, url = ""] = yield* started.printed(/listens on (\S+)[^]*curl .*\n/)
-  return url
-})
+const folderWith = (text: string) =>
+  Effect.map(temporaryFolder, (folder) => {
+    const file = Path.join(folder, "invoices.yaml")
+    Fs.writeFileSync(file, text)
+    const config = { workflows: { files: [file] }, clients: { alice: { keys: ["key-of-alice"] } } }
+    Fs.writeFileSync(Path.join(folder, "ballast.yaml"), JSON.stringify(config))
+    return folder
+  })
+
+const start = (folder: string, env: Record<string, string>) =>
+  Effect.gen(function*() {
+    const started = yield* program.start(["serve", "--config", Path.join(folder, "ballast.yaml")], env)
+    const [, url = ""] = yield* started.printed(/listens on (\S+)[^]*curl .*\n/)
+    return { url, program: started }
+  })
+
+const gateway = Effect.flatMap(
+  folderWith(workflow),
+  (folder) => Effect.map(start(folder, { PORT: "0" }), ({ url }) => url)
+)
 
 /** That of the document, where `SCREENSHOT` names its path. */
 const screenshot = (page: Page) =>
@@ -116,4 +130,38 @@ describeWith("chromium", "sudo apt-get install chromium")("the page of runs", ()
       yield* see(other, /key/)
       assert.strictEqual(yield* Effect.promise(() => other.getByText("Acme").count()), 0)
     }), 90_000)
+
+  it.live(
+    "comes back to a gateway that was killed, and keeps the focus and what a person wrote",
+    () =>
+      Effect.gen(function*() {
+        const folder = yield* folderWith(twoApprovals)
+        const env = { PORT: String(yield* Effect.promise(freePort)), BALLAST_DATABASE: Path.join(folder, "ballast.db") }
+        const first = yield* start(folder, env)
+        const runs = `${first.url}/v1/workflows/two/runs`
+        const { json } = yield* harness.post(runs, { vendor: `\u202Eemca ${"W".repeat(100)}` }, key)
+        const browser = yield* browse
+        const page = yield* Effect.promise(() => browser.newPage({ viewport: { width: 380, height: 760 } }))
+        yield* Effect.promise(() => page.goto(`${first.url}/workflows/runs/${json.id}`))
+        yield* Effect.promise(() => page.getByLabel("client's key").fill("key-of-alice"))
+        yield* Effect.promise(() => page.getByRole("button", { name: "Use" }).click())
+        yield* see(page, "Pay [U+202E]emca")
+        const width = () => page.evaluate(() => document.documentElement.scrollWidth)
+        assert.isAtMost(yield* Effect.promise(width), 380)
+        yield* Effect.promise(() => page.getByLabel("comment").nth(1).fill("as agreed"))
+        yield* Effect.promise(() => page.getByText("input of the run").focus())
+        yield* first.program.signal("SIGKILL")
+        yield* see(page, /can not be reached .* trying again/)
+        yield* start(folder, env)
+        assert.strictEqual(
+          (yield* harness.post(`${runs}/${json.id}/approvals/one`, { approved: true }, key)).status,
+          200
+        )
+        yield* Effect.promise(() => page.locator("td .succeeded").waitFor({ timeout: 20_000 }))
+        assert.strictEqual(yield* Effect.promise(() => page.locator("#notice").textContent()), "")
+        assert.strictEqual(yield* Effect.promise(() => page.getByLabel("comment").inputValue()), "as agreed")
+        assert.strictEqual(yield* Effect.promise(() => page.locator(":focus").textContent()), "input of the run")
+      }),
+    90_000
+  )
 })

@@ -49,21 +49,39 @@ function app(): void {
   const stored = "ballast-key"
   const live = ["running", "waiting"]
 
+  /** Names the characters that turn the direction of what follows, so that a text shows in its own order. */
+  const plain = (text: string) =>
+    text.replace(
+      /[\u202a-\u202e\u2066-\u2069]/g,
+      (char) => `[U+${char.charCodeAt(0).toString(16).toUpperCase()}]`
+    )
   const el = (name: string, attributes: Readonly<Record<string, string>>, ...children: ReadonlyArray<Child>) => {
     const made = document.createElement(name)
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value)
-    made.append(...children.filter((child) => child !== null))
+    made.append(
+      ...children.filter((child) => child !== null).map((child) => typeof child === "string" ? plain(child) : child)
+    )
     return made
   }
-  const button = (text: string, act: () => Promise<void>, kind = "") => {
-    const made = el("button", { type: "button", class: kind }, text)
+  /** `key` is what the button is known by when the page is drawn again. */
+  const button = (text: string, key: string, act: () => Promise<void>, kind = "") => {
+    const made = el("button", { type: "button", class: kind, "data-key": key }, text)
+    // One that is disabled would lose the focus.
     made.addEventListener("click", () => {
-      made.setAttribute("disabled", "")
-      void attempt(act).finally(() => made.removeAttribute("disabled"))
+      if (made.getAttribute("aria-disabled") === "true") return
+      made.setAttribute("aria-disabled", "true")
+      void attempt(act).finally(() => made.removeAttribute("aria-disabled"))
     })
     return made
   }
-  const say = (text: string) => notice.replaceChildren(text)
+  const say = (text: string) => notice.replaceChildren(plain(text))
+  /** Draws the page. What has the focus keeps it. */
+  const show = (...children: ReadonlyArray<Child>) => {
+    const key = document.activeElement?.getAttribute("data-key")
+    main.replaceChildren(...children.filter((child) => child !== null))
+    if (key == null) return
+    Array.from(main.querySelectorAll<HTMLElement>("[data-key]")).find((one) => one.dataset["key"] === key)?.focus()
+  }
 
   const send = async (path: string, init: RequestInit = {}): Promise<Response> => {
     const key = sessionStorage.getItem(stored)
@@ -78,10 +96,15 @@ function app(): void {
     if (response.ok) return response
     const body: { readonly error?: { readonly message?: string } } = await response.json().catch(() => ({}))
     if (response.status === 401) keyField.focus()
-    throw new Error(body.error?.message ?? `The gateway answered with status ${response.status}.`)
+    const message = body.error?.message ?? `The gateway answered with status ${response.status}.`
+    throw new Error(message, { cause: response.status })
   }
-  const attempt = (act: () => Promise<void>) =>
-    act().catch((error: unknown) => say(error instanceof Error ? error.message : String(error)))
+  const messageOf = (error: unknown) => error instanceof Error ? error.message : String(error)
+  const attempt = (act: () => Promise<void>) => act().catch((error: unknown) => say(messageOf(error)))
+  /** Whether the same request may be answered later: there was no answer, or the gateway is busy. */
+  const isPassing = (error: unknown) =>
+    error instanceof TypeError ||
+    (error instanceof Error && typeof error.cause === "number" && (error.cause >= 500 || error.cause === 429))
 
   const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" })
   const timeOf = (at: number) => dates.format(at)
@@ -102,10 +125,14 @@ function app(): void {
   const badge = (status: string) => el("span", { class: `status ${status}` }, status)
   const table = (names: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<Child>>) =>
     el(
-      "table",
-      {},
-      el("thead", {}, el("tr", {}, ...names.map((name) => el("th", {}, name)))),
-      el("tbody", {}, ...rows.map((cells) => el("tr", {}, ...cells.map((cell) => el("td", {}, cell)))))
+      "div",
+      { class: "wide" },
+      el(
+        "table",
+        {},
+        el("thead", {}, el("tr", {}, ...names.map((name) => el("th", {}, name)))),
+        el("tbody", {}, ...rows.map((cells) => el("tr", {}, ...cells.map((cell) => el("td", {}, cell)))))
+      )
     )
   /** Values that are open stay open when the page is drawn again. */
   const open = new Set<string>()
@@ -113,7 +140,7 @@ function app(): void {
     if (it === null || it === undefined) return null
     const key = `${of} ${name}`
     const text = JSON.stringify(it, null, 2)
-    const made = el("details", {}, el("summary", {}, name), el("pre", {}, text))
+    const made = el("details", {}, el("summary", { "data-key": key }, name), el("pre", {}, text))
     if (open.has(key)) made.setAttribute("open", "")
     made.addEventListener("toggle", () => made.hasAttribute("open") ? open.add(key) : open.delete(key))
     return made
@@ -134,7 +161,7 @@ function app(): void {
       )
     )
     if (next !== null) query.set("cursor", next)
-    main.replaceChildren(
+    show(
       el("h1", {}, "Runs"),
       el("p", { class: "choices" }, ...choices),
       data.length === 0 ? el("p", {}, "There are none.") : table(
@@ -156,10 +183,21 @@ function app(): void {
 
   // A run
 
+  /** What a person writes stays when the page is drawn again. */
+  const comments = new Map<string, HTMLInputElement>()
+  const commentOn = (id: string) => {
+    const found = comments.get(id)
+    if (found !== undefined) return found
+    const made = document.createElement("input")
+    made.placeholder = "comment"
+    made.setAttribute("aria-label", "comment")
+    comments.set(id, made)
+    return made
+  }
   const decide = (run: Run, { id, question = "" }: Step) => {
-    const comment = el("input", { placeholder: "comment", "aria-label": "comment" })
+    const comment = commentOn(id)
     const give = (approved: boolean) => async () => {
-      const body = JSON.stringify({ approved, comment: comment instanceof HTMLInputElement ? comment.value : "" })
+      const body = JSON.stringify({ approved, comment: comment.value })
       await send(`/-/runs/${run.id}/approvals/${encodeURIComponent(id)}`, { method: "POST", body })
       say(approved ? "Approved." : "Rejected.")
     }
@@ -168,8 +206,8 @@ function app(): void {
       { class: "approval" },
       el("strong", {}, question === "" ? `Approve ${id}?` : question),
       comment,
-      button("Approve", give(true), "good"),
-      button("Reject", give(false), "bad")
+      button("Approve", `approve ${id}`, give(true), "good"),
+      button("Reject", `reject ${id}`, give(false), "bad")
     )
   }
 
@@ -177,7 +215,6 @@ function app(): void {
   const drawRun = async (id: string) => {
     const text = await (await send(`/-/runs/${encodeURIComponent(id)}`)).text()
     const run: Run = JSON.parse(text)
-    // A button that is drawn again while it is pressed would not be clicked.
     if (text === drawn) return run
     drawn = text
     const act = (what: string) => async () => {
@@ -189,12 +226,12 @@ function app(): void {
       else say("It is being cancelled.")
     }
     const picture = await graphOf(run)
-    // What a person writes is not drawn over.
-    if (document.activeElement?.closest(".approval") != null && run.status === "waiting") {
+    // What a person writes is not drawn over. A button that is drawn again while it is pressed would not be clicked.
+    if (run.status === "waiting" && main.querySelector(".approval input:focus, .approval button:active") !== null) {
       drawn = ""
       return run
     }
-    main.replaceChildren(
+    show(
       el("h1", {}, run.workflow, " ", badge(run.status)),
       el(
         "p",
@@ -219,8 +256,10 @@ function app(): void {
       el(
         "p",
         {},
-        live.includes(run.status) ? button("Cancel", act("cancel"), "bad") : null,
-        run.status === "failed" || run.status === "cancelled" ? button("Try again", act("retry"), "good") : null
+        live.includes(run.status) ? button("Cancel", "cancel", act("cancel"), "bad") : null,
+        run.status === "failed" || run.status === "cancelled"
+          ? button("Try again", "retry", act("retry"), "good")
+          : null
       ),
       ...run.steps.filter(({ status }) => status === "waiting" && live.includes(run.status)).map((step) =>
         decide(run, step)
@@ -259,35 +298,57 @@ function app(): void {
     return image
   }
 
-  /** Draws the run again after each event, until it has ended. */
-  const follow = async (id: string) => {
+  /** Draws the run again after each event that comes after `last`. */
+  const readEvents = async (id: string, last: string, signal: AbortSignal, onEvent: (last: string) => void) => {
+    const headers = { "last-event-id": last }
+    const response = await send(`/-/runs/${encodeURIComponent(id)}/events`, { headers, signal })
+    const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
+    let text = ""
+    while (reader !== undefined) {
+      const { done, value: part } = await reader.read()
+      if (done) return
+      text += part
+      const end = text.lastIndexOf("\n\n")
+      if (end === -1) continue
+      onEvent(text.slice(0, end).match(/^id: \d+$/gm)?.at(-1)?.slice(4) ?? last)
+      text = text.slice(end + 2)
+      await drawRun(id)
+    }
+  }
+
+  /** Draws the run until it has ended. A connection that is lost is made again. */
+  const follow = async (id: string, signal: AbortSignal) => {
     let last = "0"
-    while (true) {
-      const response = await send(`/-/runs/${encodeURIComponent(id)}/events`, { headers: { "last-event-id": last } })
-      const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
-      let text = ""
-      while (reader !== undefined) {
-        const { done, value: part } = await reader.read()
-        if (done) break
-        text += part
-        const end = text.lastIndexOf("\n\n")
-        if (end === -1) continue
-        last = text.slice(0, end).match(/^id: \d+$/gm)?.at(-1)?.slice(4) ?? last
-        text = text.slice(end + 2)
-        await drawRun(id)
+    let isLost = false
+    while (!signal.aborted) {
+      try {
+        const { status } = await drawRun(id)
+        if (isLost) say("")
+        isLost = false
+        if (!live.includes(status)) return
+        await readEvents(id, last, signal, (seen) => last = seen)
+      } catch (error) {
+        if (signal.aborted) return
+        if (!isPassing(error)) throw error
+        isLost = true
+        say(`The gateway can not be reached (${messageOf(error)}). This is how the run was; trying again.`)
       }
-      if (!live.includes((await drawRun(id)).status)) return
       await new Promise((resolve) => window.setTimeout(resolve, 1_000))
     }
   }
 
   const [, id] = /^\/workflows\/runs\/([^/]+)$/.exec(location.pathname) ?? []
-  const draw = () =>
-    attempt(async () => {
+  let drawing = new AbortController()
+  const draw = () => {
+    drawing.abort()
+    drawing = new AbortController()
+    const { signal } = drawing
+    return attempt(async () => {
       say("")
       if (id === undefined) return await drawList()
-      await follow(decodeURIComponent(id))
+      await follow(decodeURIComponent(id), signal)
     })
+  }
   document.querySelector("form")?.addEventListener("submit", (event) => {
     event.preventDefault()
     if (keyField.value === "") sessionStorage.removeItem(stored)
@@ -323,27 +384,32 @@ export const html = `<!doctype html>
 `
 
 export const style =
-  `:root { color-scheme: light dark; --line: #8884; --good: #1a7f4b; --bad: #c0392b; --wait: #b7791f; --run: #2563c9 }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 0 1rem 3rem }
-header { display: flex; justify-content: space-between; align-items: center; border-bottom: 1px solid var(--line); padding: .7rem 0 }
+  `:root { color-scheme: light dark; --line: #8884; --good: #1a7f4b; --bad: #c0392b; --wait: #8a5a0b; --run: #2563c9 }
+@media (prefers-color-scheme: dark) { :root { --good: #5fcf95; --bad: #ff8f80; --wait: #e5b15a; --run: #8ab6ff } }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 0 1rem 3rem; overflow-wrap: break-word }
+header { display: flex; flex-wrap: wrap; gap: .4rem; justify-content: space-between; align-items: center; border-bottom: 1px solid var(--line); padding: .7rem 0 }
 header a { font-weight: 600; text-decoration: none; color: inherit }
 h1 { font-size: 1.4rem }
-table { border-collapse: collapse; width: 100% }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; width: 100%; min-width: 44rem }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid var(--line) }
 th { font-weight: 600; font-size: .85rem; opacity: .75 }
 pre { margin: .3rem 0; padding: .5rem; background: #8881; overflow: auto; max-height: 20rem; max-width: 36rem; font-size: .85rem }
-button, input { font: inherit; padding: .25rem .7rem; border: 1px solid var(--line); border-radius: .3rem; margin-right: .4rem }
+button, input { font: inherit; color: inherit; background: transparent; padding: .25rem .7rem; border: 1px solid var(--line); border-radius: .3rem; margin-right: .4rem }
+button[aria-disabled] { opacity: .6 }
+::placeholder { color: inherit; opacity: .7 }
 button.good { border-color: var(--good); color: var(--good) }
 button.bad { border-color: var(--bad); color: var(--bad) }
 .status { font-size: .85rem; font-weight: 600; padding: .05rem .5rem; border-radius: 1rem; border: 1px solid currentColor }
 .succeeded, .kept { color: var(--good) }
 .failed, .error { color: var(--bad) }
-td .error { margin: 0 }
+td:first-child { min-width: 9rem; overflow-wrap: anywhere }
+td .error { margin: 0; min-width: 12rem; overflow-wrap: anywhere }
 .waiting { color: var(--wait) }
 .running { color: var(--run) }
 .skipped, .cancelled { opacity: .6 }
 .facts { opacity: .8 }
-.choices a { margin-right: .8rem }
+.choices { display: flex; flex-wrap: wrap; gap: .2rem .8rem }
 .choices .chosen { font-weight: 700 }
 .approval { border: 1px solid var(--wait); border-radius: .4rem; padding: .7rem; margin: .7rem 0 }
 .approval strong { display: block; margin-bottom: .5rem }
