@@ -14,7 +14,7 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { createHmac } from "node:crypto"
-import { json, refused, send } from "./internal/http.ts"
+import { fail, json, refused, send } from "./internal/http.ts"
 import { type Content, type Source, SourceError } from "./Source.ts"
 
 /**
@@ -70,11 +70,13 @@ const contentsOf = (
 export const make = (options: Options): Source<HttpClient.HttpClient> => {
   const { accessKey, appId, cluster = "default", namespace = "application" } = options
   const source = `apollo ${appId}/${namespace}`
-  const address = (path: string, query: Record<string, string>) => {
-    const url = new URL(`${options.url.replace(/\/+$/, "")}${path}`)
-    url.search = new URLSearchParams(query).toString()
-    return url
-  }
+  const address = (path: string, query: Record<string, string>) =>
+    Effect.suspend(() => {
+      const url = URL.parse(`${options.url.replace(/\/+$/, "")}${path}`)
+      if (url === null) return fail(source, "cannot be reached (ERR_INVALID_URL)")
+      url.search = new URLSearchParams(query).toString()
+      return Effect.succeed(url)
+    })
 
   /** The signature is over the time and the path with its query as sent. */
   const ask = (url: URL, time?: Duration.Input) =>
@@ -105,11 +107,13 @@ export const make = (options: Options): Source<HttpClient.HttpClient> => {
     const read = Effect.gen(function*() {
       const path = ["/configs", appId, cluster, namespace].map((part, i) => i === 0 ? part : encodeURIComponent(part))
         .join("/")
-      const answer = yield* ask(address(path, {
-        ...(release === undefined ? {} : { releaseKey: release.key }),
-        // A server that caches answers with the old release unless it is told what is known of the new one.
-        ...(messages === undefined || messages === null ? {} : { messages: JSON.stringify(messages) })
-      }))
+      const answer = yield* ask(
+        yield* address(path, {
+          ...(release === undefined ? {} : { releaseKey: release.key }),
+          // A server that caches answers with the old release unless it is told what is known of the new one.
+          ...(messages === undefined || messages === null ? {} : { messages: JSON.stringify(messages) })
+        })
+      )
       if (answer.status === 304 && release !== undefined) return release.contents
       if (answer.status === 404) {
         release = undefined
@@ -124,7 +128,7 @@ export const make = (options: Options): Source<HttpClient.HttpClient> => {
 
     const notified = Effect.gen(function*() {
       const notifications = JSON.stringify([{ namespaceName: namespace, notificationId: id }])
-      const answer = yield* ask(address("/notifications/v2", { appId, cluster, notifications }), "90 seconds")
+      const answer = yield* ask(yield* address("/notifications/v2", { appId, cluster, notifications }), "90 seconds")
       if (answer.status === 304) return false
       if (answer.status !== 200) return yield* refused(source, answer)
       const [notification] = yield* decode(Notifications, yield* json(source, answer))

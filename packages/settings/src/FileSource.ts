@@ -7,6 +7,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import { dirname } from "node:path"
+import * as duration from "./internal/duration.ts"
 import { describe, differs, read } from "./internal/file.ts"
 import { type Source, SourceError } from "./Source.ts"
 
@@ -19,7 +20,7 @@ import { type Source, SourceError } from "./Source.ts"
 export interface Options {
   /** Whether the file may be absent at the start, as a profile's file may. Default: false. */
   readonly optional?: boolean | undefined
-  /** The longest time until a change is noticed where the system's watch does not tell. Default: 1 second. */
+  /** The longest time until a change is noticed where the system's watch does not tell, above zero. Default: 1 second. */
   readonly interval?: Duration.Input | undefined
 }
 
@@ -27,15 +28,14 @@ export interface Options {
 const emptied = "has become empty; write {} for no settings"
 
 /**
- * Settings from a YAML or JSON file of at most 1 MiB.
+ * Settings from a YAML or JSON file of at most 1 MiB. Throws a `RangeError` when `interval` is out of its bounds.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make = (path: string, options: Options = {}): Source<FileSystem.FileSystem> => ({
-  name: path,
-  remote: false,
-  open: Effect.fnUntraced(function*() {
+export const make = (path: string, options: Options = {}): Source<FileSystem.FileSystem> => {
+  const interval = duration.interval("FileSource.make", options.interval ?? "1 second")
+  const open = Effect.fnUntraced(function*() {
     const files = yield* FileSystem.FileSystem
     const look = Effect.provideService(read(path), FileSystem.FileSystem, files)
     const refuse = (what: string) => Effect.fail(new SourceError({ source: path, reason: `the file ${what}` }))
@@ -43,7 +43,7 @@ export const make = (path: string, options: Options = {}): Source<FileSystem.Fil
     let hadText = false
     const changed = yield* differs({
       folder: dirname(path),
-      interval: options.interval ?? "1 second",
+      interval,
       look: Effect.map(look, (state) => JSON.stringify(state)),
       last: () => last
     })
@@ -60,7 +60,8 @@ export const make = (path: string, options: Options = {}): Source<FileSystem.Fil
       })
     }
   })
-})
+  return { name: path, remote: false, open }
+}
 
 /**
  * The file of a profile over its base: `ballast.yaml` and `prod` give `ballast.prod.yaml`.

@@ -8,6 +8,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import { join } from "node:path"
+import * as duration from "./internal/duration.ts"
 import { describe, differs, read, type State } from "./internal/file.ts"
 import { type Content, type Source, SourceError } from "./Source.ts"
 
@@ -20,7 +21,8 @@ const toContent = (folder: string, name: string, state: State): Content | Source
 }
 
 /**
- * Settings from the files of a folder; `interval` is the longest time until a change is noticed, 1 second by default.
+ * Settings from the files of a folder; `interval` is the longest time until a change is noticed, above zero, 1 second by default.
+ * Throws a `RangeError` when it is not.
  *
  * @category constructors
  * @since 0.1.0
@@ -28,10 +30,9 @@ const toContent = (folder: string, name: string, state: State): Content | Source
 export const make = (
   folder: string,
   options: { readonly interval?: Duration.Input | undefined } = {}
-): Source<FileSystem.FileSystem> => ({
-  name: folder,
-  remote: false,
-  open: Effect.fnUntraced(function*() {
+): Source<FileSystem.FileSystem> => {
+  const interval = duration.interval("FolderSource.make", options.interval ?? "1 second")
+  const open = Effect.fnUntraced(function*() {
     const files = yield* FileSystem.FileSystem
     const list = files.readDirectory(folder).pipe(
       Effect.mapError(({ reason }) =>
@@ -60,7 +61,7 @@ export const make = (
     const text = (u: unknown) => JSON.stringify(u)
     const changed = yield* differs({
       folder,
-      interval: options.interval ?? "1 second",
+      interval,
       look: Effect.match(all, { onFailure: ({ reason }) => reason, onSuccess: text }),
       last: () => last
     })
@@ -76,4 +77,5 @@ export const make = (
       )
     }
   })
-})
+  return { name: folder, remote: false, open }
+}

@@ -13,6 +13,7 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
+import * as duration from "./internal/duration.ts"
 import { type Answer, json, refused, send } from "./internal/http.ts"
 import type { Content, Source } from "./Source.ts"
 import { SourceError } from "./Source.ts"
@@ -36,7 +37,7 @@ export interface Options {
   /** Default: no login. */
   readonly username?: string | undefined
   readonly password?: Redacted.Redacted<string> | undefined
-  /** Time between two readings with `v3`. Default: 5 seconds. */
+  /** Time between two readings with `v3`, above zero. Default: 5 seconds. */
   readonly interval?: Duration.Input | undefined
 }
 
@@ -59,8 +60,8 @@ const md5 = (text: string) => createHash("md5").update(text, "utf8").digest("hex
  * @since 0.1.0
  */
 export const make = (options: Options): Source<HttpClient.HttpClient> => {
-  const { api = "v1", dataId, group = "DEFAULT_GROUP", interval = "5 seconds", namespace, password, url, username } =
-    options
+  const { api = "v1", dataId, group = "DEFAULT_GROUP", namespace, password, url, username } = options
+  const interval = duration.interval("NacosSource.make", options.interval ?? "5 seconds")
   const source = `nacos ${dataId}`
   const base = `${url.replace(/\/+$/, "")}/nacos`
 

@@ -8,6 +8,7 @@ import * as Exit from "effect/Exit"
 import type * as Redis from "effect/persistence/Redis"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
+import * as duration from "./internal/duration.ts"
 import { attempt, fail } from "./internal/http.ts"
 import type { Content, Source, SourceError } from "./Source.ts"
 
@@ -37,7 +38,7 @@ export interface Options<R> {
    * serves with `notify-keyspace-events K$g`.
    */
   readonly channel?: string | undefined
-  /** Time between two readings without a message. Default: 30 seconds. */
+  /** Time between two readings without a message, above zero. Default: 30 seconds. */
   readonly interval?: Duration.Input | undefined
 }
 
@@ -48,7 +49,8 @@ export interface Options<R> {
  * @since 0.1.0
  */
 export const make = <R = never>(options: Options<R>): Source<Exclude<R, Scope.Scope>> => {
-  const { channel = `__keyspace@0__:${options.key}`, interval = "30 seconds", key } = options
+  const { channel = `__keyspace@0__:${options.key}`, key } = options
+  const interval = duration.interval("RedisSource.make", options.interval ?? "30 seconds")
   const source = `redis ${key}`
 
   const open = Effect.fnUntraced(function*() {

@@ -23,6 +23,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { decode, refuse } from "./internal/decode.ts"
 import { differences } from "./internal/differences.ts"
+import * as duration from "./internal/duration.ts"
 import { outline } from "./internal/field.ts"
 import { differs, read as readFile, type State as FileState } from "./internal/file.ts"
 import * as Metrics from "./internal/metrics.ts"
@@ -113,7 +114,7 @@ export interface Options {
   readonly name?: string | undefined
   /** The folder for copies of what config centers hold, from which a start is answered while one is down. Default: no copies. */
   readonly copies?: string | undefined
-  /** The longest time until a changed file behind `${file:PATH}` is noticed. Default: 1 second. */
+  /** The longest time until a changed file behind `${file:PATH}` is noticed, above zero. Default: 1 second. */
   readonly interval?: Duration.Input | undefined
 }
 
@@ -138,7 +139,7 @@ const changesOf = <A>(first: A, values: Stream.Stream<A>): Stream.Stream<Change<
 /**
  * Reads settings and keeps them up to date until the scope closes. Later sources win over earlier ones.
  *
- * Fails with {@link SettingsRefused} if the settings are wrong at the start. Checks across several settings belong to the schema:
+ * Fails with {@link SettingsRefused} if the settings are wrong at the start. Dies of a `RangeError` when `interval` is out of its bounds. Checks across several settings belong to the schema:
  * `Schema.makeFilter` says what contradicts, and where.
  *
  * **Example** (A limit that an operator changes)
@@ -173,7 +174,8 @@ export const make = Effect.fnUntraced(function*<A, R = never>(
   sources: ReadonlyArray<Source<R>>,
   options: Options = {}
 ): Effect.fn.Return<Settings<A>, SettingsRefused, R | FileSystem.FileSystem | Scope.Scope> {
-  const { copies, interval = "1 second", name = "settings" } = options
+  const { copies, name = "settings" } = options
+  const interval = duration.interval("Settings.make", options.interval ?? "1 second")
   const metrics = Metrics.make(name)
   const root = outline(schema.ast)
   const context = yield* Effect.context<FileSystem.FileSystem>()
@@ -442,7 +444,10 @@ const joined = Effect.fnUntraced(function*<E, R>(
  * @since 0.1.0
  */
 export interface Scoped<out B> {
-  /** The newest one. It stays open until the caller's scope closes, even if a newer one is made meanwhile. */
+  /**
+   * The newest one. It stays open until the caller's scope closes, even if a newer one is made meanwhile. Where the newest has been closed
+   * with the scope that it was made in, it interrupts its caller.
+   */
   readonly get: Effect.Effect<B, never, Scope.Scope>
 }
 
@@ -518,7 +523,14 @@ export const scoped = Effect.fnUntraced(function*<A, P, B, E, R>(
     })
 
   let first: Effect.Effect<unknown, E> = Effect.void
-  yield* Scope.addFinalizer(owner, Effect.suspend(() => current === undefined ? Effect.void : close(current.scope)))
+  yield* Scope.addFinalizer(
+    owner,
+    Effect.suspend(() => {
+      if (current === undefined) return Effect.void
+      current.retired = true
+      return close(current.scope)
+    })
+  )
   yield* joined(
     select(setting, part)[Participants]((value) => {
       first = Effect.uninterruptibleMask((restore) => Effect.map(restore(build(value)), (made) => current = made))

@@ -201,6 +201,13 @@ describe("Apollo", () => {
   const source = ApolloSource.make({ url, appId: "app", accessKey: Redacted.make(accessKey) })
   const notifications = "GET /notifications/v2"
 
+  it.effect("can't be reached at what is no URL", () =>
+    Effect.gen(function*() {
+      const wrong = ApolloSource.make({ url: "center", appId: "app" })
+      const { message } = yield* Effect.flip(start(wrong, ApolloServer.make({}).exchange))
+      assert.include(message, "apollo app/application: cannot be reached (ERR_INVALID_URL)")
+    }).pipe(Effect.provide(files)))
+
   it.effect("is told of a change while its question is held, and signs what it asks", () =>
     Effect.gen(function*() {
       const server = ApolloServer.make({ accessKey })

@@ -1,6 +1,6 @@
-import { Field, FileSource, FolderSource, Settings } from "@ballast/settings"
+import { Field, FileSource, FolderSource, NacosSource, RedisSource, Settings, ValuesSource } from "@ballast/settings"
 import { assert, describe, it } from "@effect/vitest"
-import { type Duration, Effect, Redacted, Schema } from "effect"
+import { type Duration, Effect, Exit, Redacted, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import * as Fs from "node:fs"
 import { files, folderWith, until } from "./support/fixtures.ts"
@@ -31,6 +31,25 @@ const pass = (time: Duration.Input) =>
     yield* TestClock.adjust(time)
     yield* Effect.repeat(work, { times: 200 })
   })
+
+describe("interval", () => {
+  it.effect("is above zero, or else it is refused", () =>
+    Effect.gen(function*() {
+      for (const interval of [0, -1, NaN]) {
+        const makes = {
+          FileSource: () => FileSource.make("app.yaml", { interval }),
+          FolderSource: () => FolderSource.make("settings", { interval }),
+          NacosSource: () => NacosSource.make({ url: "http://center", dataId: "app.yaml", interval }),
+          RedisSource: () => RedisSource.make({ connect: Effect.never, key: "app", interval })
+        }
+        for (const [name, make] of Object.entries(makes)) {
+          assert.throws(make, RangeError, `${name}.make: interval must be a duration above zero, got ${interval}`)
+        }
+        const made = yield* Effect.exit(Settings.make(Limits, [ValuesSource.make({ rate: 1 })], { interval }))
+        assert.isTrue(Exit.hasDies(made))
+      }
+    }).pipe(Effect.provide(files)))
+})
 
 describe("FileSource", () => {
   it.effect("notices a file written in place, and by rename", () =>

@@ -246,6 +246,7 @@ describe("Settings", () => {
         assert.deepStrictEqual(log.slice(3), ["open three", "close two"])
         yield* Scope.close(owner, Exit.void)
         assert.deepStrictEqual(log.slice(5), ["close three"])
+        assert.isTrue(Exit.hasInterrupts(yield* Effect.exit(Effect.scoped(made.get))))
       }).pipe(Effect.provide(files)))
 
     it.effect("refuses the change as a whole if the new one can't be made, and throws away what was ready", () =>

@@ -13,6 +13,14 @@ export const parseDuration = (text: string): Duration.Duration | undefined => {
   )
 }
 
+/** Checks the time between two looks: without one, looks would follow each other without a pause. */
+export const interval = (where: string, input: Duration.Input): Duration.Duration => {
+  // Effect takes NaN for zero.
+  const duration = Duration.fromInput(input)
+  if (duration._tag === "Some" && Duration.toMillis(duration.value) > 0) return duration.value
+  throw new RangeError(`${where}: interval must be a duration above zero, got ${String(input)}`)
+}
+
 /** Writes a length of time as it is read. */
 export const formatDuration = (duration: Duration.Duration): string => {
   let rest = Duration.toMillis(duration)
