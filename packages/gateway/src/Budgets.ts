@@ -14,7 +14,9 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Redis from "effect/persistence/Redis"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 
 /**
@@ -238,29 +240,54 @@ return {1, at, tostring(worst)}
   }
 ).withReturnType<readonly [number, number, string]>()
 
-const settleScript = Redis.script((keys: ReadonlyArray<string>, id: string, cost: number) => [...keys, id, cost], {
-  numberOfKeys: (keys) => keys.length,
-  lua: `
+/**
+ * The first try counts the cost also where the reservation has expired. A further one counts it only where the reservation is still there:
+ * an earlier one may have been carried out without an answer.
+ */
+const settleScript = Redis.script(
+  (keys: ReadonlyArray<string>, id: string, cost: number, isFirst: boolean) => [...keys, id, cost, isFirst ? 1 : 0],
+  {
+    numberOfKeys: (keys) => keys.length,
+    lua: `
 for _, key in ipairs(KEYS) do
-  redis.call('HDEL', key, 'r:' .. ARGV[1])
-  if redis.call('EXISTS', key) == 1 then redis.call('HINCRBY', key, 's', ARGV[2]) end
+  local counts = redis.call('HDEL', key, 'r:' .. ARGV[1]) == 1 or ARGV[3] == '1'
+  if counts and redis.call('EXISTS', key) == 1 then redis.call('HINCRBY', key, 's', ARGV[2]) end
 end
 return 1
 `
-})
+  }
+)
 
-/** How long Redis is waited for. */
+/** How long Redis is waited for, and after how long a settlement that failed is tried again. */
 const patience = "2 seconds"
 
 /**
- * Keeps budgets in Redis, for all processes, under `<prefix>:{<client>}:<period>`.
+ * Keeps budgets in Redis, for all processes, under `<prefix>:{<client>}:<period>`. What can't be settled while Redis is down is tried again
+ * until it is back, or the scope closes.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const redis = (client: Redis.Redis["Service"], spent: Spent, prefix = "ballast:budget"): Budgets => {
+export const redis = Effect.fnUntraced(function*(
+  client: Redis.Redis["Service"],
+  spent: Spent,
+  prefix = "ballast:budget"
+): Effect.fn.Return<Budgets, never, Scope.Scope> {
+  const scope = yield* Effect.scope
   const reserve = client.eval(reserveScript)
-  const settle = client.eval(settleScript)
+  const settleIn = client.eval(settleScript)
+  const settle = (name: string, keys: ReadonlyArray<string>, id: string, cost: number): Effect.Effect<void> => {
+    const attempt = (isFirst: boolean) => Effect.timeout(settleIn(keys, id, cost, isFirst), patience)
+    const again = Effect.retry(Effect.delay(attempt(false), patience), Schedule.forever)
+    return Effect.catch(attempt(true), (error) =>
+      Effect.andThen(
+        Effect.logWarning("a budget could not be settled, and is tried again", {
+          client: name,
+          reason: error.message
+        }),
+        Effect.forkIn(again, scope)
+      ))
+  }
   const known = new Set<string>()
   return {
     reserve: Effect.fnUntraced(function*(name, periods, amount) {
@@ -297,20 +324,13 @@ export const redis = (client: Redis.Redis["Service"], spent: Spent, prefix = "ba
       }
       return {
         used: { period: period?.name ?? "day", share: used },
-        // What is not settled stays reserved for its hour, and the ledger has it all the same.
         settle: (cost) =>
-          isSettled ?
-            Effect.void :
-            Effect.andThen(
-              Effect.sync(() => isSettled = true),
-              settle(keys, id, units(cost)).pipe(
-                Effect.timeout(patience),
-                Effect.catch((error) =>
-                  Effect.logWarning("a budget could not be settled", { client: name, reason: error.message })
-                )
-              )
-            )
+          Effect.suspend(() => {
+            if (isSettled) return Effect.void
+            isSettled = true
+            return settle(name, keys, id, units(cost))
+          })
       }
     })
   }
-}
+})

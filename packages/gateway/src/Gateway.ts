@@ -88,12 +88,10 @@ const limitsIn = (
   const spent = spentOf(records, prices.currency)
   return redis === undefined
     ? Effect.succeed({ budgets: Budgets.memory(spent), store: undefined })
-    : Effect.map(
+    : Effect.zipWith(
+      Budgets.redis(redis, spent),
       Layer.build(Layer.provide(RateLimiterStore.layerStoreRedis(), Layer.succeed(Redis, redis))),
-      (context) => ({
-        budgets: Budgets.redis(redis, spent),
-        store: Context.get(context, RateLimiterStore.RateLimiterStore)
-      })
+      (budgets, context) => ({ budgets, store: Context.get(context, RateLimiterStore.RateLimiterStore) })
     )
 }
 

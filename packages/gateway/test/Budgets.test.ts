@@ -1,7 +1,7 @@
 import { Budgets } from "@ballast/gateway"
 import { NodeRedis } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { BigDecimal, Context, Effect, Exit, Layer, type Scope } from "effect"
+import { BigDecimal, Context, Deferred, Effect, Exit, Layer, type Scope } from "effect"
 import { Redis } from "effect/persistence"
 import { TestClock } from "effect/testing"
 import * as RedisServer from "../../../test/support/RedisServer.ts"
@@ -98,7 +98,7 @@ RedisServer.describeRedis("Budgets in Redis", () => {
     Effect.gen(function*() {
       const { url } = Context.get(yield* Layer.build(RedisServer.layer), RedisServer.RedisServer)
       const clients = yield* Effect.all([connect(url), connect(url)])
-      return clients.map((client) => Budgets.redis(client, spent))
+      return yield* Effect.forEach(clients, (client) => Budgets.redis(client, spent))
     }))
 
   it.live("begin again with what the ledger says when Redis has lost its data", () =>
@@ -106,7 +106,7 @@ RedisServer.describeRedis("Budgets in Redis", () => {
       const { url } = Context.get(yield* Layer.build(RedisServer.layer), RedisServer.RedisServer)
       const client = yield* connect(url)
       let spent = "1"
-      const budgets = Budgets.redis(client, () => Effect.sync(() => money(spent)))
+      const budgets = yield* Budgets.redis(client, () => Effect.sync(() => money(spent)))
       const call = yield* budgets.reserve("alice", of("10", "100"), money("2"))
       yield* call.settle(money("2"))
       spent = "3"
@@ -121,4 +121,40 @@ RedisServer.describeRedis("Budgets in Redis", () => {
         }
       )
     }).pipe(Effect.scoped), 30_000)
+
+  for (const when of ["before", "after"] as const) {
+    it.effect(
+      `count a call once whose end Redis did not answer, ${when} it was carried out`,
+      () =>
+        Effect.gen(function*() {
+          yield* TestClock.setTime(noon)
+          const { url } = Context.get(yield* Layer.build(RedisServer.layer), RedisServer.RedisServer)
+          const client = yield* connect(url)
+          const answered = yield* Deferred.make<void>()
+          let state: "up" | "silent" | "back" = "up"
+          const silent: Redis.Redis["Service"]["eval"] = (script) => {
+            const run = client.eval(script)
+            const down = new Redis.RedisError({ cause: new Error("down") })
+            return (...params) =>
+              Effect.suspend(() => {
+                if (state === "silent") {
+                  return Effect.andThen(when === "after" ? run(...params) : Effect.void, Effect.fail(down))
+                }
+                return state === "up"
+                  ? run(...params)
+                  : Effect.ensuring(run(...params), Deferred.succeed(answered, undefined))
+              })
+          }
+          const budgets = yield* Budgets.redis({ ...client, eval: silent }, nothing)
+          const call = yield* budgets.reserve("alice", of("10"), money("4"))
+          state = "silent"
+          yield* call.settle(money("2"))
+          state = "back"
+          yield* TestClock.adjust("2 seconds")
+          yield* Deferred.await(answered)
+          assert.deepEqual(yield* client.send("HGETALL", "ballast:budget:{alice}:2026-11-29"), { s: "2000000000" })
+        }).pipe(Effect.scoped),
+      30_000
+    )
+  }
 })
