@@ -617,7 +617,10 @@ describe("the files of workflows", () => {
             part("inner.yaml", inner("later.html"))
             const refusal = () => log.find(({ message }) => String(message).startsWith("workflows refused"))
             yield* eventually(Effect.sync(() => refusal() !== undefined))
-            assert.match(String(refusal()?.["problems"]), /inner\.yaml:2:\d+: services\.page\.file: .*NotFound/)
+            assert.match(
+              String(refusal()?.["problems"]),
+              /inner\.yaml:2:\d+: services\.page\.file: .*there is no such file/
+            )
             part("later.html", "later")
             yield* gives("later")
           })
