@@ -125,14 +125,14 @@ export class InsufficientBalance extends Schema.TaggedError<InsufficientBalance>
 }
 
 /**
- * No such path (404, 405).
+ * No such path, or no such file (404, 405).
  *
  * @category client errors
  * @since 0.1.0
  */
 export class NotFound extends Schema.TaggedError<NotFound>()("NotFound", answered) {
   override get message() {
-    return `The service has no such endpoint: ${this.detail}`
+    return `The service has nothing there: ${this.detail}`
   }
 }
 

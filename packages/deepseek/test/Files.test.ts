@@ -35,6 +35,8 @@ describe("Files", () => {
       assert.deepStrictEqual(yield* Stream.runCollect(files.list()), [file])
       assert.isTrue((yield* files.delete(file.id)).deleted)
       assert.deepInclude(yield* reasonOf(files.get(file.id)), { class: "ClientError", _tag: "NotFound" })
+      const { message } = yield* Effect.flip(files.get(file.id))
+      assert.include(message, `The service has nothing there: No such file: ${file.id}`)
     }))
 
   it.effect("are listed page by page, as far as they are taken", () =>
