@@ -247,7 +247,7 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
   /** Keeps an answer in the store, too, if it is one that is kept. */
   const keep = (
     call: Call,
-    { at, near }: Made,
+    { at, from, near }: Made,
     texts: ReadonlyArray<string>,
     complete: boolean
   ): Effect.Effect<void> => {
@@ -257,7 +257,7 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
       ? Effect.void
       : store.set(
         answers.keyOfText(call.key),
-        { asker, text: JSON.stringify({ at, texts }) },
+        { asker, text: JSON.stringify({ at, from, texts }) },
         Duration.millis(lifetime)
       )
   }
@@ -266,8 +266,8 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
     store === undefined || call.native || call.use === "refresh" ?
       Effect.undefined :
       Effect.zipWith(store.get(answers.keyOfText(call.key)), Clock.currentTimeMillis, (found, now) => {
-        const { at, texts } = readKept(found?.text)
-        const made = { at, age: Math.max(0, now - at), asker: found?.asker ?? call.client }
+        const { at, from, texts } = readKept(found?.text)
+        const made = { at, age: Math.max(0, now - at), asker: found?.asker ?? call.client, from }
         return left(made, sizeOf(texts), texts.length > 0) === 0 ? undefined : { ...made, texts }
       })
 
@@ -316,9 +316,7 @@ export const make = Effect.fnUntraced(function*<E>(options: Options): Effect.fn.
           return Stream.provideService(model.stream(call.request), RouteInfo.Current, info).pipe(
             Stream.map((chunk) => {
               // Who waits reads it with the first chunk.
-              if (info.cache?.near !== undefined && made.near === undefined) {
-                Object.assign(made, madeOf(info, begun, asker))
-              }
+              if (isFirst) Object.assign(made, madeOf(info, begun, asker))
               if (store !== undefined && chunks.length <= answers.maxItems) {
                 chunks.push(chunk)
               }
@@ -455,11 +453,15 @@ interface Kept extends Made {
 }
 
 /** What another program has written there is no answer. */
-const readKept = (text: string | undefined): Pick<Kept, "at" | "texts"> =>
+const readKept = (text: string | undefined): Pick<Kept, "at" | "from" | "texts"> =>
   Option.getOrElse(decodeKept(text), () => ({ at: 0, texts: [] }))
 
 const decodeKept = Schema.decodeUnknownOption(Schema.fromJsonString(
-  Schema.Struct({ at: Schema.Finite, texts: Schema.Array(Schema.String) })
+  Schema.Struct({
+    at: Schema.Finite,
+    from: Schema.optional(Schema.Struct({ provider: Schema.String, model: Schema.String })),
+    texts: Schema.Array(Schema.String)
+  })
 ))
 
 const sizeOf = (texts: ReadonlyArray<string>): number => texts.reduce((size, text) => size + text.length, 0)

@@ -398,6 +398,42 @@ RedisServer.describeRedis("AnswerCache with Redis", () => {
       assert.strictEqual(yield* (yield* setup({ store })).whole(), "answer 1 miss")
     }).pipe(Effect.scoped, Effect.provide(RedisServer.layer)), 30_000)
 
+  it.live("tells who gave an answer to those who share its call, and to other processes", () =>
+    Effect.gen(function*() {
+      const store = yield* connect
+      const { model } = service()
+      const from = (info: RouteInfo.RouteInfo) => `${info.cache?.state} ${info.cache?.from?.provider}`
+      /** What the records of both forms say at their ends. */
+      const ask = Effect.fnUntraced(function*(cache: AnswerCache.AnswerCache<ChatError.ChatError>) {
+        const placed = Effect.tap(RouteInfo.Current, (info) =>
+          Effect.sync(() => {
+            if (info !== undefined) Object.assign(info, { provider: "deepseek", model: "flash" })
+          }))
+        const through = cache.through({
+          complete: (request) => Effect.andThen(placed, model.complete(request)),
+          stream: (request) =>
+            Stream.unwrap(Effect.as(placed, Stream.tap(model.stream(request), () => Effect.yieldNow)))
+        })
+        const records = Array.from({ length: 4 }, RouteInfo.make)
+        yield* Effect.forEach(records, (info, index) =>
+          Effect.provideService(
+            index < 2 ? Effect.asVoid(through.complete(hello)) : Stream.runDrain(through.stream(hello)),
+            RouteInfo.Current,
+            info
+          ), { concurrency: "unbounded" })
+        return records.map(from)
+      })
+      const make = AnswerCache.make<ChatError.ChatError>({ name: "m", store })
+      assert.deepStrictEqual(yield* ask(yield* make), [
+        "miss deepseek",
+        "hit deepseek",
+        "miss deepseek",
+        "hit deepseek"
+      ])
+      const hits = Array.from({ length: 4 }, () => "hit deepseek")
+      assert.deepStrictEqual(yield* ask(yield* make), hits)
+    }).pipe(Effect.scoped, Effect.provide(RedisServer.layer)), 30_000)
+
   it.live(
     "finds answers there, and drops those that a client was the first to ask where they are shared",
     () =>
