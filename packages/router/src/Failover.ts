@@ -97,7 +97,7 @@ export const make: {
       // There is nowhere else to go.
       return only !== undefined && found.length === 1
         ? attempt(only)
-        : Effect.flatMap(Clock.currentTimeMillis, (began) => walkAll(request, attempt, found, began))
+        : Effect.flatMap(now, (began) => walkAll(request, attempt, found, began))
     })
 
   const walkAll = <A>(
@@ -126,7 +126,7 @@ export const make: {
   const mayGoOn = (error: E, began: number): Effect.Effect<boolean> =>
     Effect.withFiber((fiber) => {
       if (fiber.getRef(CurrentIdempotent) === false && wasExecuted(error)) return Effect.succeed(false)
-      return Effect.map(Effect.zip(Clock.currentTimeMillis, Deadline.remaining), ([now, remaining]) =>
+      return Effect.map(Effect.zip(now, Deadline.remaining), ([now, remaining]) =>
         now - began < within && Duration.toMillis(remaining) > 0)
     })
 
@@ -169,6 +169,9 @@ export const make: {
     return Effect.flatMap(opened, (chunks) => Option.isNone(chunks) ? Cause.done() : Effect.succeed(chunks.value))
   }
 }
+
+/** Monotonic milliseconds: a correction of the time of day makes no call late. */
+const now = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)
 
 const noPlace = new Error("Failover.make: a list of places is empty")
 

@@ -2,7 +2,7 @@ import type { ChatError } from "@ballast/chat"
 import { CircuitBreaker, Deadline, Idempotency } from "@ballast/resilience"
 import { Failover } from "@ballast/router"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Result, Stream } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Result, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import {
   answered,
@@ -60,6 +60,21 @@ describe("Failover", () => {
       const both = yield* bothWays(Failover.make(places, { limit: 2 }))
       assert.deepStrictEqual(both, [Result.fail(overloaded), Result.fail(overloaded)])
       assert.deepStrictEqual(places.map(({ calls }) => calls), [2, 2, 0])
+    }))
+
+  it.effect("goes on only within its time, also when the clock is corrected", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      const first = {
+        ...failing(overloaded),
+        complete: () => Effect.andThen(Deferred.await(gate), Effect.fail(overloaded))
+      }
+      const model = Failover.make([first, answering("second")], { within: "10 seconds" })
+      const fiber = yield* Effect.forkChild(Effect.result(model.complete(request)))
+      yield* TestClock.adjust("11 seconds")
+      yield* TestClock.setTime(0)
+      yield* Deferred.succeed(gate, undefined)
+      assert.deepStrictEqual(yield* Fiber.join(fiber), Result.fail(overloaded))
     }))
 
   it.effect("goes on only within its time, and not past the caller's deadline", () =>
