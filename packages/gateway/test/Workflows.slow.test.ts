@@ -17,7 +17,7 @@ const service = (
     path: string,
     body: string,
     headers: IncomingMessage["headers"]
-  ) => { readonly status?: number; readonly json?: unknown } | undefined
+  ) => { readonly status?: number; readonly location?: string; readonly json?: unknown } | undefined
 ) =>
   Effect.acquireRelease(
     Effect.callback<{ readonly url: string; readonly calls: Array<string>; cut: number; readonly close: () => void }>(
@@ -36,6 +36,7 @@ const service = (
             const given = answer(path, body, request.headers)
             // What has no answer waits.
             if (given === undefined) return
+            if (given.location !== undefined) response.setHeader("location", given.location)
             response.writeHead(given.status ?? 200, { "content-type": "application/json" })
             response.end(JSON.stringify(given.json ?? null))
           })
@@ -197,6 +198,22 @@ describe("runs of workflows", () => {
           const all = yield* get("")
           assert.deepStrictEqual(all.json.data.map(({ name }: { name: string }) => name), ["flow"])
           assert.match((yield* get("/flow")).json.graph, /^flowchart TD/)
+        }))
+    }))
+
+  it.live("fail at a redirect, which would make another request of theirs", () =>
+    Effect.gen(function*() {
+      const { calls, url } = yield* service((path, body) =>
+        path === "/moved" ? { status: 302, location: "/new" } : echo(path, body || "null")
+      )
+      const moved = `moved: { type: http, url: "${url}/moved" }`
+      const files = { "flow.yaml": flow(url, "- service: moved", "", moved) }
+      yield* withGateway({ files }, ({ post }) =>
+        Effect.gen(function*() {
+          const { json } = yield* post("/flow/runs", {})
+          assert.strictEqual(json.status, "failed")
+          assert.match(json.error.reason, /status 302: a redirect to 127\.0\.0\.1:\d+, which is not followed/)
+          assert.deepStrictEqual(calls, ["/moved"])
         }))
     }))
 

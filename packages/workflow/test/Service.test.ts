@@ -176,6 +176,36 @@ describe("Service", () => {
         assert.include(hidden, "x-books-key")
       }))
 
+    it.live("gives null for an answer without a body", () =>
+      Effect.gen(function*() {
+        const http = yield* HttpClient.HttpClient
+        const { url } = yield* serve(({ url }, _, response) => response.writeHead(Number(url?.slice(1))).end())
+        assert.isNull(yield* call({ type: "http", url: `${url}/200` }, 1, { http }))
+        assert.isNull(yield* call({ type: "http", url: `${url}/204` }, 1, { http }))
+      }).pipe(Effect.scoped, Effect.provide(FetchHttpClient.layer)))
+
+    it.live("says what is wrong with an answer", () =>
+      Effect.gen(function*() {
+        const http = yield* HttpClient.HttpClient
+        const { url } = yield* serve(({ url }, _, response) => {
+          if (url === "/moved") return response.writeHead(308, { location: "https://other.example/secret" }).end()
+          if (url === "/page") return response.writeHead(200, { "content-type": "text/html; charset=utf-8" }).end("<p>")
+          response.writeHead(200, { "content-length": "9" }).write("{", () => response.destroy())
+        })
+        const detail = (path: string) =>
+          Effect.map(call({ type: "http", url: url + path }, 1, { http }), (failure) => Object(failure).detail)
+        assert.strictEqual(
+          yield* detail("/moved"),
+          "it answered with status 308: a redirect to other.example, which is not followed; its url must be where that leads"
+        )
+        assert.strictEqual(yield* detail("/page"), "its answer is no JSON, but text/html")
+        assert.match(yield* detail("/cut"), /^127\.0\.0\.1:\d+ broke off its answer \(/)
+      }).pipe(
+        Effect.scoped,
+        Effect.provideService(FetchHttpClient.RequestInit, { redirect: "manual" }),
+        Effect.provide(FetchHttpClient.layer)
+      ))
+
     it.live("says of a failure whether it may pass", () =>
       Effect.gen(function*() {
         const http = yield* HttpClient.HttpClient

@@ -4,7 +4,6 @@ import * as Runs from "@ballast/workflow/Runs"
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Redacted from "effect/Redacted"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
@@ -13,6 +12,7 @@ import * as Database from "../../Database.ts"
 import { StartError } from "../../StartError.ts"
 import { runOf, summaryOf } from "../workflows/answers.ts"
 import { cursorOf, filterOf } from "../workflows/listRequest.ts"
+import * as ServiceClient from "../workflows/serviceClient.ts"
 import * as WorkflowRunner from "./workflowRunner.ts"
 import { type Filter, pathOf, presentList, presentRun } from "./workflowRuns.ts"
 
@@ -97,7 +97,7 @@ export const cancel = Effect.fnUntraced(function*(options: CancelOptions, id: st
     return yield* fail(`The run has ended before: ${(yield* find(database, id)).status}.`)
   }
   yield* orFail(end(options, runs, id)).pipe(
-    Effect.provide([FetchHttpClient.layer, Logs.layer({ level: (yield* Logs.level) ?? "Warn", format: "pretty" })])
+    Effect.provide([ServiceClient.layer, Logs.layer({ level: (yield* Logs.level) ?? "Warn", format: "pretty" })])
   )
   const run = yield* find(database, id)
   if (!Runs.hasEnded(run.status)) {

@@ -10,7 +10,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -18,6 +17,7 @@ import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import * as Client from "../../Client.ts"
 import { StartError } from "../../StartError.ts"
+import * as ServiceClient from "../workflows/serviceClient.ts"
 import { print } from "./print.ts"
 import { read, textOf, typesOf } from "./workflow.ts"
 import * as WorkflowRunner from "./workflowRunner.ts"
@@ -169,7 +169,7 @@ export const run = Effect.fnUntraced(function*(options: Options) {
   const format = yield* Logs.format
   const level = (yield* Logs.level) ?? "Warn"
   const result = yield* runWith(options, definition).pipe(
-    Effect.provide([FetchHttpClient.layer, Logs.layer({ level, format: format ?? "pretty" })]),
+    Effect.provide([ServiceClient.layer, Logs.layer({ level, format: format ?? "pretty" })]),
     Effect.onInterrupt(() => Effect.sync(() => process.exitCode = 130))
   )
   yield* print(`${JSON.stringify(result, null, 2)}\n`)

@@ -3,7 +3,6 @@ import * as Runner from "@ballast/workflow/Runner"
 import type * as Runs from "@ballast/workflow/Runs"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import { HttpClient } from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -12,12 +11,13 @@ import type { Cancels } from "./cancels.ts"
 import type { Ends } from "./ends.ts"
 import type { Options } from "./model.ts"
 import { unlessDown } from "./recordDown.ts"
+import * as ServiceClient from "./serviceClient.ts"
 
 export const make = Effect.fnUntraced(function*(
   { opened: { engine, files }, parts, settings }: Options,
   { cancels, ends, runs }: { readonly cancels: Cancels; readonly ends: Ends; readonly runs: Runs.Runs }
 ) {
-  const http = yield* Effect.provide(HttpClient, FetchHttpClient.layer)
+  const http = Context.get(yield* Layer.build(ServiceClient.layer), HttpClient)
   const { env } = (yield* settings.current).workflows
   const context = yield* Layer.build(
     Runner.layer({

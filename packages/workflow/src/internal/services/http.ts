@@ -35,6 +35,18 @@ const codeOf = (error: unknown): string | undefined => {
   return undefined
 }
 
+/** Where a redirect leads; a path or a query of it may hold a secret. */
+const redirectOf = (url: string, status: number, location: string | undefined): string => {
+  const to = status >= 300 && status < 400 && location !== undefined ? URL.parse(location, url) : null
+  return to === null ? "" : `: a redirect to ${to.host}, which is not followed; its url must be where that leads`
+}
+
+/** What an answer says it is, where that is not JSON. */
+const typeOf = (contentType: string | undefined): string => {
+  const [, type] = /^\s*([\w.+/-]{1,100})/.exec(contentType ?? "") ?? []
+  return type === undefined || /\bjson$/i.test(type) ? "" : `, but ${type}`
+}
+
 const requestOf = Effect.fnUntraced(function*(
   settings: typeof Http.Type,
   evaluate: Evaluate,
@@ -62,30 +74,40 @@ export const callHttp = Effect.fnUntraced(function*(
 ) {
   const request = yield* requestOf(settings, evaluate, input, context)
   // The client's own texts could show a header; a path or a query may hold a secret.
-  const lost = (reason: { readonly _tag: string }) =>
+  const lost = (what: string, reason: { readonly _tag: string }) =>
     new ServiceError({
-      detail: `${new URL(request.url).host} can not be reached (${codeOf(reason) ?? reason._tag})`,
+      detail: `${new URL(request.url).host} ${what} (${codeOf(reason) ?? reason._tag})`,
       retryable: true
     })
   // A header may hold a secret, which no span shows.
   const hidden = yield* Headers.CurrentRedactedNames
   const response = yield* http.execute(request).pipe(
-    Effect.mapError(({ reason }) => lost(reason)),
+    Effect.mapError(({ reason }) => lost("can not be reached", reason)),
     Effect.provideService(Headers.CurrentRedactedNames, [...hidden, ...Object.keys(request.headers)])
   )
   if (response.status < 200 || response.status > 299) {
     const { "retry-after": date, "retry-after-ms": millis } = response.headers
     const retryAfter = yield* RetryAfter.fromHeaders({ "retry-after": date, "retry-after-ms": millis })
     return yield* new ServiceError({
-      detail: `it answered with status ${response.status}`,
+      detail: `it answered with status ${response.status}${
+        redirectOf(request.url, response.status, response.headers["location"])
+      }`,
       retryable: isPassing(response.status),
       ...retryAfter && { retryAfter }
     })
   }
-  const text = yield* Effect.mapError(
-    readBody(response.stream),
-    (error) => error instanceof ServiceError ? error : lost(error.reason)
-  )
-  const answer = text === "" ? null : yield* parseJson(text, "its answer")
+  const text = yield* Effect.catch(readBody(response.stream), (error) => {
+    if (error instanceof ServiceError) return Effect.fail(error)
+    // A client may not take an answer without a body, such as one of status 204, for an empty one.
+    return error.reason._tag === "EmptyBodyError"
+      ? Effect.succeed("")
+      : Effect.fail(lost("broke off its answer", error.reason))
+  })
+  const answer = text === ""
+    ? null
+    : yield* Effect.mapError(
+      parseJson(text, "its answer"),
+      ({ detail }) => new ServiceError({ detail: detail + typeOf(response.headers["content-type"]), retryable: false })
+    )
   return settings.output === undefined ? answer : yield* evaluate(settings.output, answer)
 }, Effect.scoped)
