@@ -2,7 +2,8 @@
  * What calls cost: in the answer's header, the last chunk's usage, log line, span and metrics.
  *
  * A call is priced by the moment at which its request came, or to which it was put off, by the provider's name, else by its type; answers of the simulator are priced
- * as DeepSeek's. An answer from the cache costs nothing, and saves what its call would have cost now. A local model costs nothing, unless it has a price. Any other model without a price is counted, and
+ * as DeepSeek's. An answer from the cache costs nothing, and saves what its call would have cost now; a text that an operator has set costs nothing.
+ * A local model costs nothing, unless it has a price. Any other model without a price is counted, and
  * costs neither nothing nor anything. Calls at the peak price because the holidays of their year are not known are counted, and the first of a
  * provider and a year is a warning in the log.
  *
@@ -60,9 +61,9 @@ export interface Costs {
 const zero = BigDecimal.make(0n, 0)
 const free: Pricing.Parts = { hit: zero, miss: zero, output: zero, reasoning: zero, call: zero }
 
-/** Nothing, for an answer that was there already. */
-const nothing = (currency: string, revision: string): Pricing.Cost => ({
-  price: { provider: "ballast", model: "cache" },
+/** Nothing, for an answer that no provider was asked for: it was there already, or is a text that an operator has set. */
+const nothing = (from: "cache" | "text", currency: string, revision: string): Pricing.Cost => ({
+  price: { provider: "ballast", model: from },
   revision,
   currency,
   total: zero,
@@ -208,7 +209,9 @@ export const make = Effect.fnUntraced(function*(
       if (cache?.state === "hit" || cache?.state === "stale") {
         const would = cache.from === undefined ? undefined : pricing.cost(usage, { ...cache.from, at })
         exchange.saved = would && Result.getOrUndefined(would)?.total
-        exchange.cost = nothing(current.prices.currency, pricing.revision)
+        exchange.cost = nothing("cache", current.prices.currency, pricing.revision)
+      } else if (provider !== undefined && model === undefined) {
+        exchange.cost = nothing("text", current.prices.currency, pricing.revision)
       } else if (provider !== undefined && model !== undefined) {
         const cost = pricing.cost(usage, { provider, model, at })
         exchange.cost = Result.getOrUndefined(cost)

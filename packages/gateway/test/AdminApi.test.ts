@@ -187,6 +187,7 @@ describe("admin API", () => {
           const whole = yield* post(url + chat, pro)
           assert.strictEqual(whole.json.choices[0].message.content, "Back at noon.")
           assert.strictEqual(whole.headers.get("x-ballast-arm"), "degraded")
+          assert.strictEqual(whole.headers.get("x-ballast-cost"), "0 CNY")
           const stream = yield* post(url + chat, { ...pro, stream: true })
           assert.match(stream.text, /"content":"Back at noon\."[^]*"finish_reason":"stop"[^]*data: \[DONE\]/)
           yield* order(url, { do: "degrade", model: "deepseek-v4-pro", to: { model: "deepseek-flash" } })

@@ -38,6 +38,7 @@ const settings = {
   models: {
     "deepseek-flash": { targets: [{ provider: "near" }] },
     odd: { targets: [{ provider: "odd", model: "deepseek-flash" }] },
+    degraded: { targets: [{ provider: "near", model: "deepseek-flash" }] },
     cached: { targets: [{ provider: "near", model: "deepseek-flash" }], cache: { maxTemperature: 1 } }
   },
   clients: {
@@ -45,9 +46,11 @@ const settings = {
     slow: client("slow", { requestsPerMinute: 2 }),
     wordy: client("wordy", { tokensPerMinute: 600 }),
     poor: client("poor", { budget: { day: 0.02, warnAt: 0.1 } }),
+    told: client("told", { budget: { day: 0.005 } }),
     broke: client("broke", { budget: { day: 0.02 } })
   },
-  clientLimits: { requestsPerMinute: 1000 }
+  clientLimits: { requestsPerMinute: 1000 },
+  admin: { keys: { root: ["admin-of-root"] } }
 }
 
 describe("limits of clients", () => {
@@ -124,6 +127,23 @@ describe("limits of clients", () => {
         for (const more of [{}, streaming]) {
           const { json, status } = yield* asking("never asked", more)
           assert.deepStrictEqual([status, json.error.code], [429, "budget_exceeded"])
+        }
+      }))
+
+    it.effect("count nothing for a text that an operator has set", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        const order = { do: "degrade", model: "degraded", to: { text: "Back at noon." } }
+        yield* post(`${url}/admin/v1/acts`, order, { authorization: "Bearer admin-of-root" })
+        for (const more of [{}, { stream: true }]) {
+          const answers = yield* Effect.forEach(Array.from({ length: 10 }), () =>
+            ask("told", { model: "degraded", ...more }))
+          assert.deepStrictEqual(
+            new Set(answers.map(({ status }) =>
+              status
+            )),
+            new Set([200])
+          )
         }
       }))
 
