@@ -134,6 +134,14 @@ describe("OpenInference", () => {
       [one({ shape: [1], datatype: "FP32", data: [null] }), "element 0 is null"],
       [one({ shape: [1], datatype: "BOOL", data: [1] }), "element 0 is 1, expected true or false"],
       [one({ shape: [1], datatype: "BYTES", data: [1] }), "element 0 is 1, expected a text"],
+      [
+        one({ shape: [1], datatype: "INT32", data: [2n ** 64n] }),
+        "element 0 is 18446744073709551616, expected a whole number"
+      ],
+      [
+        one({ shape: [1], datatype: "BYTES", data: [{ a: 2n ** 64n }] }),
+        "element 0 is {\"a\":\"18446744073709551616\"}"
+      ],
       [one({ shape: [1], datatype: "FP16", data: [1] }), "send it as a binary tensor"],
       [one({ shape: [1], datatype: "INT8", parameters: { binary_data_size: 1 } }), "0 bytes are left"],
       [

@@ -42,7 +42,11 @@ const flatten = (
   return Result.succeed(level)
 }
 
-const shown = (value: unknown): string => (JSON.stringify(value) ?? String(value)).slice(0, 40)
+/** The beginning of an element. JSON itself has no word for a bigint, as large numbers come. */
+const shown = (value: unknown): string =>
+  typeof value === "bigint"
+    ? String(value).slice(0, 40)
+    : (JSON.stringify(value, (_, part) => typeof part === "bigint" ? String(part) : part) ?? String(value)).slice(0, 40)
 
 const to64 = (value: unknown): bigint | undefined =>
   typeof value === "bigint" ? value : Number.isSafeInteger(value) ? BigInt(Number(value)) : undefined
