@@ -81,7 +81,9 @@ const measures = {
   errors: Schema.Int,
   cancelled: Schema.Int.annotate({ description: "Calls that their clients left" }),
   cache_hits: Schema.Int,
-  unknown_usage: Schema.Int.annotate({ description: "Answered calls whose tokens the service did not tell" }),
+  unknown_usage: Schema.Int.annotate({
+    description: "Calls whose tokens the service did not tell: answered, broken off or left by their clients"
+  }),
   unknown_price: Schema.Int.annotate({ description: "Calls whose tokens have no price" }),
   input_tokens: Schema.Int,
   cached_tokens: Schema.Int,

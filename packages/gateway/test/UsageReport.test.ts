@@ -66,6 +66,26 @@ describeDatabases("UsageReport", (address) => {
       assert.match(total?.total ?? "", /^\d{7}\.\d{11,12}$/)
     }))
 
+  it.effect("counts calls whose tokens may be billed and are not told", () =>
+    Effect.gen(function*() {
+      const untold = { at: november, input_tokens: null, output_tokens: null }
+      const left = { ...untold, error: "client_closed_request" }
+      const failed = { ...untold, status: 503, error: "upstream_overloaded", ttft_ms: null }
+      const report = (...calls: ReadonlyArray<Partial<Ledger.Call>>) =>
+        Effect.gen(function*() {
+          const database = yield* withCalls(address, calls.map((one) => call(one)))
+          const { total } = yield* UsageReport.make(database, { ...range, by: [] })
+          return total.unknown_usage
+        })
+      const broken = { ...untold, error: "upstream_truncated", ttft_ms: 7 }
+      assert.strictEqual(
+        yield* report(untold, { ...left, ttft_ms: 7 }, { ...left, status: 499, ttft_ms: null }, broken),
+        4
+      )
+      const waiting = { ...left, status: 499, ttft_ms: null, attempts: 0 }
+      assert.strictEqual(yield* report({ at: november }, failed, waiting, { ...untold, cache: "hit" }), 0)
+    }))
+
   it.effect("is kept apart by what is asked for, labels and months too", () =>
     Effect.gen(function*() {
       const database = yield* withCalls(address, [

@@ -65,6 +65,12 @@ const isHit = ({ cache }: Call): boolean => cache === "hit" || cache === "stale"
 const isCounted = (call: Call): boolean => call.input_tokens !== null && call.output_tokens !== null
 const isPriced = (call: Call): boolean => costs.some((name) => call[name] !== null)
 
+/** Whether a service has answered a call, or was about to, and did not tell its tokens. They may be billed. */
+const isUntold = (call: Call): boolean => {
+  const isLeft = call.error === left && call.attempts > 0
+  return !isCounted(call) && !isHit(call) && (isAnswered(call) || call.ttft_ms !== null || isLeft)
+}
+
 const flag = (holds: boolean): number => holds ? 1 : 0
 
 /** What the answer cache gave was not bought. */
@@ -82,7 +88,7 @@ const measureOf: Readonly<Record<Measure, (call: Call) => number>> = {
   errors: (call) => flag(!isAnswered(call) && call.error !== left),
   cancelled: (call) => flag(call.error === left),
   cache_hits: (call) => flag(isHit(call)),
-  unknown_usage: (call) => flag(isAnswered(call) && !isCounted(call)),
+  unknown_usage: (call) => flag(isUntold(call)),
   unknown_price: (call) => flag(isCounted(call) && !isPriced(call) && !isHit(call)),
   input_tokens: (call) => bought(call, call.input_tokens),
   cached_tokens: (call) => bought(call, call.cached_tokens),
