@@ -28,7 +28,9 @@ const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.is
  */
 export const Hashes = Schema.Record(
   Schema.String,
-  Schema.String.check(Schema.isPattern(/^[0-9a-f]{64}$/, { expected: "64 hexadecimal digits, in lower case" }))
+  Schema.String.check(
+    Schema.makeFilter((text) => /^[0-9a-f]{64}$/.test(text), { expected: "64 hexadecimal digits, in lower case" })
+  )
 )
 
 /**

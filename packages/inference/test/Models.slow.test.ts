@@ -1,5 +1,5 @@
-import { assert, describe } from "@effect/vitest"
-import { Effect, Result } from "effect"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Logger, Result } from "effect"
 import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -17,6 +17,27 @@ const told = <A, E extends { readonly reason: string; readonly message: string }
   )
 
 describe("Models", () => {
+  describe("a folder", () => {
+    it.live("tells of models that lie where none is looked for", () =>
+      Effect.gen(function*() {
+        const path = yield* folder
+        const log: Array<string> = []
+        const logger = Logger.layer([Logger.make(({ message }) => void log.push(String(message)))])
+        Fs.writeFileSync(Path.join(path, "alone.onnx"), scale(2))
+        Fs.mkdirSync(Path.join(path, "flat"))
+        Fs.writeFileSync(Path.join(path, "flat", "model.onnx"), scale(2))
+        write(path, "my model", "1", { model: scale(2) })
+        write(path, ".hidden", "1", { model: scale(2) })
+        const models = yield* Effect.provide(serve({ folder: path }), logger)
+        assert.deepStrictEqual(yield* models.list, [])
+        assert.deepStrictEqual(log.map((line) => line.slice(0, 50)), [
+          "alone.onnx is skipped: a model is a file <name>/<v",
+          "flat is skipped: it has no version; its files belo",
+          "the folder \"my model\" is skipped: the name of a mo"
+        ])
+      }))
+  })
+
   describe("a version that is not fit", () => {
     quiet("takes no calls, and says why", () =>
       Effect.gen(function*() {
@@ -49,6 +70,7 @@ describe("Models", () => {
         add("file", whole, `sha256: { ../model.yaml: "${"f".repeat(64)}" }`)
         write(path, "tokenizer", "1", { model: vectors(), yaml: "task: embedding", more: { "tokenizer.json": "{" } })
         add("yaml", whole, "task: classify\ninstances: none\n")
+        add("digits", whole, "sha256: { model.onnx: abc }")
 
         const models = yield* serve({ folder: path })
         const names = Fs.readdirSync(path)
@@ -76,7 +98,9 @@ describe("Models", () => {
           input: "golden input 1: x: the shape is [1, 2], expected [-1, 4] (-1 is any size)",
           narrower: "model.yaml gives x the shape [-1, 5], which does not fit [-1, 4] of the file",
           fixed: "batching needs a first dimension that varies; x has the shape [1, 4]",
-          yaml: "yaml/1/model.yaml:2:12: instances: found \"none\", expected a whole number from 1 to 64"
+          yaml: "yaml/1/model.yaml:2:12: instances: found \"none\", expected a whole number from 1 to 64",
+          digits:
+            "digits/1/model.yaml:1:23: sha256.model.onnx: found \"abc\", expected 64 hexadecimal digits, in lower case"
         })
         assert.strictEqual(
           yield* told(models.infer("nan", undefined, { inputs: { x } })),

@@ -110,8 +110,9 @@ const writeToStderr = (line: string, isTrouble: boolean, context: Context.Contex
   if (!isPrepared) {
     isPrepared = true
     process.on("exit", flush)
-    // What was not written is counted, and ends no program.
-    process.stderr.on("error", () => {})
+    // What was not written is counted, and ends no program. Each thread of the program has a listener here too, which Node would take for a leak.
+    const most = process.stderr.getMaxListeners()
+    process.stderr.setMaxListeners(Infinity).on("error", () => {}).setMaxListeners(most)
   }
   waiting += line
   count++

@@ -226,6 +226,25 @@ describe("Logs", () => {
       assert.isBelow(Number(count), 10_000)
     }), { timeout: 60_000 })
 
+  it.live("writes its lines alone, however many threads the program has", () =>
+    Effect.gen(function*() {
+      const script = `
+        import { Logs } from "@ballast/telemetry"
+        import { Effect } from "effect"
+        import { Worker } from "node:worker_threads"
+        const workers = Array.from({ length: 12 }, () => new Worker("setInterval(() => {}, 1000)", { eval: true }))
+        await Effect.runPromise(Effect.provide(Effect.logInfo("one"), Logs.layer({ format: "json" })))
+        await Promise.all(workers.map((worker) => worker.terminate()))`
+      const text = yield* Effect.callback<string>((resume) => {
+        const child = spawn(process.execPath, ["--input-type=module", "-e", script], { cwd: import.meta.dirname })
+        let text = ""
+        child.stderr.setEncoding("utf8").on("data", (part: string) => text += part)
+        child.once("close", () => resume(Effect.succeed(text)))
+        return Effect.sync(() => child.kill("SIGKILL"))
+      })
+      assert.deepStrictEqual(text.trim().split("\n").map((line): unknown => JSON.parse(line).message), ["one"])
+    }), { timeout: 60_000 })
+
   it.live("counts the lines that can not be written, and goes on", () =>
     Effect.gen(function*() {
       const script = `

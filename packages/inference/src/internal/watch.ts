@@ -11,6 +11,7 @@ import type * as FileSystem from "effect/FileSystem"
 import type * as Scope from "effect/Scope"
 import * as Repository from "../Repository.ts"
 import type { Fleet, Slot } from "./fleet.ts"
+import { misplaced } from "./misplaced.ts"
 import * as traffic from "./traffic.ts"
 
 type SetWeights = (name: string, weights: Readonly<Record<string, number>>) => Effect.Effect<void>
@@ -130,6 +131,7 @@ export const make = Effect.fnUntraced(function*(
   const signature = (found: ReadonlyArray<Repository.Version>) =>
     found.map(({ name, signature, version }) => [name, version, signature].join()).join("\n")
 
+  for (const problem of yield* misplaced(options.folder)) yield* Effect.logWarning(problem)
   let applied = (yield* scan) ?? []
   yield* apply(applied)
   let before = signature(applied)
