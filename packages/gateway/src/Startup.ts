@@ -31,19 +31,35 @@ export const urlOf = (host: string, address: NetAddress.SocketAddress, scheme: "
   return address._tag === "UnixPathAddress" ? host : `${scheme}://${name}:${address.port}`
 }
 
+const defaultModel = "deepseek-flash"
+
 /**
- * One line of `curl` that asks the server at `url` something, to be pasted into a shell.
+ * The model that an example asks for, among those of settings: one that has a name there is answered for certain.
  *
  * @category accessors
  * @since 0.1.0
  */
-export const curl = (url: string, options?: { readonly key?: string | undefined }): string =>
-  [
+export const modelOf = (names: ReadonlyArray<string>): string =>
+  names.includes(defaultModel) ? defaultModel : names.find((name) => name !== "*") ?? defaultModel
+
+/**
+ * One line of `curl` that asks the server at `url` something, to be pasted into a shell. Default of `model`: `deepseek-flash`.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const curl = (
+  url: string,
+  options?: { readonly key?: string | undefined; readonly model?: string | undefined }
+): string => {
+  const body = { model: options?.model ?? defaultModel, messages: [{ role: "user", content: "Hello!" }] }
+  return [
     `curl -sS ${url}/v1/chat/completions`,
     ...(options?.key === undefined ? [] : [`-H 'authorization: Bearer ${options.key}'`]),
     "-H 'content-type: application/json'",
-    `-d '{"model":"deepseek-flash","messages":[{"role":"user","content":"Hello!"}]}'`
+    `-d '${JSON.stringify(body).replaceAll("'", "'\\''")}'`
   ].join(" ")
+}
 
 /**
  * The text that `ballast serve` starts with.
@@ -55,6 +71,10 @@ export const text = (options: {
   readonly version: string
   readonly url: string
   readonly upstream: { readonly simulated: boolean; readonly text: string }
+  /** Whether the settings name providers: then `DEEPSEEK_API_KEY` alone changes nothing. */
+  readonly named?: boolean | undefined
+  /** What the example asks for. Default: `deepseek-flash`. */
+  readonly model?: string | undefined
   /** How many clients the settings have. */
   readonly clients: number
   /** Whether a key is needed. */
@@ -66,7 +86,9 @@ export const text = (options: {
 }): string => {
   const upstream = !options.upstream.simulated
     ? options.upstream.text
-    : "the embedded SIMULATOR: its answers are made up. Set DEEPSEEK_API_KEY to talk to DeepSeek."
+    : `the embedded SIMULATOR: its answers are made up. ${
+      options.named === true ? "Add DeepSeek to the settings' providers" : "Set DEEPSEEK_API_KEY"
+    } to talk to DeepSeek.`
   const known = options.clients === 0
     ? "ballast keys list shows them"
     : `${options.clients} ${options.clients === 1 ? "client" : "clients"} in the settings`
@@ -81,7 +103,7 @@ export const text = (options: {
     ...(options.workers === undefined ? [] : [`  workers:  ${options.workers}`]),
     "",
     "Try it:",
-    `  ${curl(options.url, { key: options.needsKey ? "YOUR_CLIENT_KEY" : undefined })}`,
+    `  ${curl(options.url, { key: options.needsKey ? "YOUR_CLIENT_KEY" : undefined, model: options.model })}`,
     "",
     ""
   ].join("\n")

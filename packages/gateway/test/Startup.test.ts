@@ -67,4 +67,32 @@ describe("Startup", () => {
     assert.include(text, "a client's key (ballast keys list shows them)")
     assert.include(text, "YOUR_CLIENT_KEY")
   })
+
+  it.each([
+    [["deepseek-flash", "m"], "deepseek-flash"],
+    [["*", "m", "deepseek-flash"], "deepseek-flash"],
+    [["*", "m"], "m"],
+    [["*"], "deepseek-flash"]
+  ])("with the models %j the example asks for %s", (names, model) => {
+    assert.strictEqual(Startup.modelOf(names), model)
+  })
+
+  it("shows a model's name so that a shell takes it as it is", () => {
+    assert.include(Startup.curl("http://127.0.0.1:8787", { model: "it's" }), `-d '{"model":"it'\\''s",`)
+  })
+
+  it("does not send to DEEPSEEK_API_KEY where the settings name the providers", () => {
+    const text = Startup.text({
+      version: "1.2.3",
+      url: "http://127.0.0.1:8787",
+      upstream: { simulated: true, text: "" },
+      named: true,
+      model: "m",
+      clients: 0,
+      needsKey: false
+    })
+    assert.include(text, "SIMULATOR")
+    assert.notInclude(text, "DEEPSEEK_API_KEY")
+    assert.include(text, "\"model\":\"m\"")
+  })
 })

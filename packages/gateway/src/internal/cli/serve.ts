@@ -60,11 +60,14 @@ const announce = (
   made: Pick<ClientStore.ClientStore, "state">,
   workers?: number
 ) =>
-  Effect.sync(() =>
-    void process.stdout.write(Startup.text({
+  Effect.sync(() => {
+    const routing = Settings.routing(settings)
+    process.stdout.write(Startup.text({
       version,
       url: Startup.urlOf(listen.host, address, listen.tls === undefined ? "http" : "https"),
-      upstream: Upstream.describe(Settings.routing(settings)),
+      upstream: Upstream.describe(routing),
+      named: Object.keys(settings.providers).length > 0,
+      model: Startup.modelOf(Object.keys(routing.models)),
       clients: Object.keys(clients).length,
       needsKey: Object.keys(clients).length > 0 || listen.keysRequired || made.state() !== "none",
       database: kind === "memory"
@@ -72,7 +75,7 @@ const announce = (
         : description,
       workers
     }))
-  )
+  })
 
 /** Workflows need the engine of their own only where there are some. */
 const workflowsOf = Effect.fnUntraced(function*(
