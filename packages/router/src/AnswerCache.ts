@@ -46,7 +46,7 @@ import * as RouteInfo from "./RouteInfo.ts"
  * @since 0.1.0
  */
 export interface Settings {
-  /** How long an answer is given again, zero or more. Default 5 minutes. */
+  /** How long an answer is given again, zero or more; infinity for no bound. Default 5 minutes. */
   readonly timeToLive?: Duration.Input | undefined
   /** How long after that it is given when the call fails through no fault of the caller, zero or more. Default zero. */
   readonly staleIfError?: Duration.Input | undefined

@@ -141,11 +141,12 @@ export const redis = (client: Client, prefix = "ballast:answer"): AnswerStore =>
         Effect.map(client.send("GET", keyOf(key)), (text) => typeof text === "string" ? readKept(text) : undefined),
         undefined
       ),
-    set: (key, { asker, text }, lifetime) =>
-      orElse(
-        client.send("SET", keyOf(key), head(asker) + text, "PX", String(Math.ceil(Duration.toMillis(lifetime)))),
-        undefined
-      ),
+    set: (key, { asker, text }, lifetime) => {
+      const millis = Math.ceil(Duration.toMillis(lifetime))
+      // What never becomes too old has no expiry.
+      const expiry = Number.isSafeInteger(millis) ? ["PX", String(millis)] : []
+      return orElse(client.send("SET", keyOf(key), head(asker) + text, ...expiry), undefined)
+    },
     remove: (filter) =>
       Effect.mapError(
         Effect.timeout(

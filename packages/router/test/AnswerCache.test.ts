@@ -373,6 +373,9 @@ describe("AnswerCache", () => {
       /AnswerCache.make: maxSize must be at least 1, got 0/
     )
     assert.throws(() => Effect.runSync(AnswerCache.make({ name: "m", maxTemperature: 3 })), /maxTemperature must be/)
+    for (const timeToLive of [-1, NaN]) {
+      assert.throws(() => Effect.runSync(AnswerCache.make({ name: "m", timeToLive })), /timeToLive must be zero or more/)
+    }
   })
 })
 
@@ -396,6 +399,13 @@ RedisServer.describeRedis("AnswerCache with Redis", () => {
       assert.strictEqual(yield* (yield* setup({ store })).whole(), "answer 1 hit")
       assert.deepStrictEqual(yield* there.cache.purge({ client: "alice" }), { memory: 2, store: 2 })
       assert.strictEqual(yield* (yield* setup({ store })).whole(), "answer 1 miss")
+    }).pipe(Effect.scoped, Effect.provide(RedisServer.layer)), 30_000)
+
+  it.live("keeps answers there that never become too old", () =>
+    Effect.gen(function*() {
+      const options = { store: yield* connect, timeToLive: Infinity }
+      assert.strictEqual(yield* (yield* setup(options)).whole(), "answer 1 miss")
+      assert.strictEqual(yield* (yield* setup(options)).whole(), "answer 1 hit")
     }).pipe(Effect.scoped, Effect.provide(RedisServer.layer)), 30_000)
 
   it.live("tells who gave an answer to those who share its call, and to other processes", () =>

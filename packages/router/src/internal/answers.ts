@@ -37,7 +37,10 @@ export const resolve = (name: string, given: Given) => {
   if (!(maxTemperature >= 0 && maxTemperature <= 2)) {
     throw new RangeError(`${name}.make: maxTemperature must be from 0 to 2, got ${maxTemperature}`)
   }
-  return { capacity, maxSize, maxTemperature, shared, staleIfError, timeToLive: Duration.toMillis(timeToLive) }
+  // Effect takes NaN for zero.
+  const lifetime = Number.isNaN(timeToLive) ? NaN : Duration.toMillis(timeToLive)
+  if (!(lifetime >= 0)) throw new RangeError(`${name}.make: timeToLive must be zero or more, got ${lifetime} ms`)
+  return { capacity, maxSize, maxTemperature, shared, staleIfError, timeToLive: lifetime }
 }
 
 /** Whether an answer is given whole or streamed: each form has answers of its own. */
