@@ -344,6 +344,7 @@ describe("Retry limits", () => {
     const refused: ReadonlyArray<readonly [Retry.Options, string]> = [
       [{ maxElapsed: -1 }, "maxElapsed must be a duration of at least zero, got -1ms"],
       [{ maxElapsed: NaN }, "maxElapsed must be a duration, got NaN"],
+      [{ maxElapsed: { seconds: NaN } }, "maxElapsed must be a duration, got NaN"],
       [{ base: NaN }, "base must be a duration, got NaN"],
       [{ aboveMaxRetryAfter: "ignore" as "cap" }, "aboveMaxRetryAfter must be fail or cap, got ignore"]
     ]

@@ -374,7 +374,10 @@ describe("AnswerCache", () => {
     )
     assert.throws(() => Effect.runSync(AnswerCache.make({ name: "m", maxTemperature: 3 })), /maxTemperature must be/)
     for (const timeToLive of [-1, NaN]) {
-      assert.throws(() => Effect.runSync(AnswerCache.make({ name: "m", timeToLive })), /timeToLive must be zero or more/)
+      assert.throws(
+        () => Effect.runSync(AnswerCache.make({ name: "m", timeToLive })),
+        /timeToLive must be zero or more/
+      )
     }
   })
 })

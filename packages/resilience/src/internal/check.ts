@@ -30,9 +30,14 @@ export const amount = (where: string, field: string, value: number): number =>
 export const positiveAmount = (where: string, field: string, value: number): number =>
   value > 0 && value <= largest ? value : refuse(where, field, "a number above 0, at most 10^12", value)
 
+/** Whether a duration was given by what is no number, which Effect takes for zero. */
+const hasNaN = (input: Duration.Input): boolean =>
+  typeof input === "object" && input !== null && !Duration.isDuration(input)
+    ? Object.values(input).some(Number.isNaN)
+    : Number.isNaN(input)
+
 const millis = (where: string, field: string, input: Duration.Input): number => {
-  // Which Effect takes for zero.
-  if (Number.isNaN(input)) return refuse(where, field, "a duration", input)
+  if (hasNaN(input)) return refuse(where, field, "a duration", "NaN")
   const duration = Duration.fromInput(input)
   return duration._tag === "Some"
     ? Duration.toMillis(duration.value)
