@@ -281,13 +281,20 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
       probe === undefined ? Effect.succeed(true) : probe(entry.name, key.secret)
     )
 
-  const rest = (entry: Entry<E, E2>, key: Key<E>, status: number): Effect.Effect<void> =>
+  /** Its keys may be others by then, and each may be one that the provider refuses. */
+  const isAccepted = ({ keys, name }: Entry<E, E2>): Effect.Effect<boolean> =>
+    probe === undefined ? Effect.succeed(true) : Effect.map(
+      Effect.findFirst(keys, ({ secret }) => Effect.orElseSucceed(probe(name, secret), () => false)),
+      Option.isSome
+    )
+
+  const rest = (entry: Entry<E, E2>, status: number): Effect.Effect<void> =>
     take(
       entry,
       entry,
       { reason: "InsufficientBalance", status },
       `account ${entry.name} has no balance (${status}). Top it up.`,
-      probe === undefined ? Effect.succeed(true) : probe(entry.name, key.secret)
+      Effect.suspend(() => isAccepted(entry))
     )
 
   /** Counts a key's calls, and learns from their errors. */
@@ -301,7 +308,7 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
             ? retire(entry, keyOf(), error.reason.status)
             : Effect.void
         case "InsufficientBalance":
-          return accounts.size > 1 ? rest(entry, keyOf(), error.reason.status) : Effect.void
+          return accounts.size > 1 ? rest(entry, error.reason.status) : Effect.void
         default:
           return Effect.void
       }

@@ -61,6 +61,28 @@ describe("KeyPool", () => {
       assert.deepStrictEqual(service.asked, ["main-1", "main-2", "main-2"])
     }))
 
+  it.effect("takes an account back by the keys that it has then, though the one that found it empty is refused", () =>
+    Effect.gen(function*() {
+      const service = provider()
+      const second = { keys: keys("second-1"), weight: 1e-9 }
+      const pool = yield* makePool(service, { main: { keys: keys("main-1", "main-2") }, second })
+      const rest = Effect.gen(function*() {
+        service.broken.set("main-1", noBalance)
+        yield* pool.complete(request)
+        assert.isDefined((yield* pool.inspect)[0]?.resting)
+        service.broken.set("main-1", unauthorized)
+      })
+      const isBack = Effect.gen(function*() {
+        yield* TestClock.adjust("30 seconds")
+        assert.isUndefined((yield* pool.inspect)[0]?.resting)
+      })
+      yield* rest
+      yield* isBack
+      yield* rest
+      yield* pool.update({ main: { keys: keys("main-2", "main-3") }, second })
+      yield* isBack
+    }))
+
   it.effect("rests an account without money, and takes it back once a probe succeeds", () =>
     Effect.gen(function*() {
       const service = provider()
@@ -75,10 +97,10 @@ describe("KeyPool", () => {
 
       // 30 s and then 60 s later.
       yield* TestClock.adjust("89 seconds")
-      assert.deepStrictEqual(service.probed, ["main-1"])
+      assert.deepStrictEqual(service.probed, ["main-1", "main-2"])
       service.broken.clear()
       yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual(service.probed, ["main-1", "main-1"])
+      assert.deepStrictEqual(service.probed, ["main-1", "main-2", "main-1"])
       assert.deepStrictEqual(yield* bothWays(pool), both("main-1"))
     }))
 
