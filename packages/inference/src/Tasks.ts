@@ -17,8 +17,31 @@ type Tensors = Readonly<Record<string, Tensor.Tensor>>
 /** Texts that are embedded at once: calls of one text each, which the model's queue makes to batches. */
 const concurrency = 64
 
-const wrongTask = (model: string, version: string, task: string) =>
-  new InferenceError({ reason: "InvalidInput", model, version, detail: `it is no model of the task ${task}` })
+const wrongTask = (model: string, version: string, task: string, more = "") =>
+  new InferenceError({
+    reason: "InvalidInput",
+    model,
+    version,
+    detail: `it is no model of the task ${task} (task in its model.yaml)${more}`
+  })
+
+/** Calls a model with what its task takes. */
+const call = Effect.fnUntraced(function*(task: string, model: string, name: "text" | "image", tensor: Tensor.Tensor) {
+  const models = yield* Models
+  return yield* Effect.catch(
+    models.infer(model, undefined, { inputs: { [name]: tensor } }),
+    (error) =>
+      error.reason !== "InvalidInput" ? Effect.fail(error) : Effect.flatMap(
+        Effect.mapError(models.metadata(model), () => error),
+        ({ inputs, version }) =>
+          Effect.fail(
+            inputs.some((input) => input.name === name)
+              ? error
+              : wrongTask(model, version, task, `: it takes ${inputs.map(({ name }) => name).join(", ")}, not ${name}`)
+          )
+      )
+  )
+})
 
 /** An output that the task promises. */
 const output = (name: string, task: string, { model, outputs, version }: {
@@ -59,7 +82,6 @@ export const embed = Effect.fnUntraced(function*(
   name: string,
   texts: ReadonlyArray<string>
 ): Effect.fn.Return<ReadonlyArray<Embedded>, InferenceError, Models> {
-  const models = yield* Models
   const empty = texts.findIndex((text) => text.trim() === "")
   if (empty !== -1) {
     const detail = `text ${empty + 1} is empty; an empty text has no vector`
@@ -67,7 +89,7 @@ export const embed = Effect.fnUntraced(function*(
   }
   return yield* Effect.forEach(texts, (text) =>
     Effect.gen(function*() {
-      const answer = yield* models.infer(name, undefined, { inputs: { text: textTensor([text]) } })
+      const answer = yield* call("embedding", name, "text", textTensor([text]))
       const { tokens } = answer.outputs
       return {
         vector: numbers(yield* output("embedding", "embedding", answer)),
@@ -143,9 +165,9 @@ export const classify = Effect.fnUntraced(function*(
   name: string,
   inputs: ReadonlyArray<string> | Tensors
 ): Effect.fn.Return<ReadonlyArray<Classified>, InferenceError, Models> {
-  const models = yield* Models
-  const given = isTexts(inputs) ? { text: textTensor(inputs) } : inputs
-  const answer = yield* models.infer(name, undefined, { inputs: given })
+  const answer = yield* isTexts(inputs)
+    ? call("classify", name, "text", textTensor(inputs))
+    : (yield* Models).infer(name, undefined, { inputs })
   const scores = yield* output("scores", "classify", answer)
   const { label } = answer.outputs
   const [rows = 0, classes = 0] = scores.shape
@@ -193,14 +215,13 @@ export const readText = Effect.fnUntraced(function*(
   name: string,
   { data, height, width }: Image
 ): Effect.fn.Return<ReadonlyArray<Text>, InferenceError, Models> {
-  const models = yield* Models
   const invalid = (detail: string) =>
     new InferenceError({ reason: "InvalidInput", model: name, where: "image", detail })
   const image = yield* Effect.mapError(
     Effect.fromResult(Tensor.make("UINT8", [height, width, data.length / (height * width)], data)),
     ({ detail }) => invalid(detail)
   )
-  const answer = yield* models.infer(name, undefined, { inputs: { image } })
+  const answer = yield* call("ocr", name, "image", image)
   const text = yield* output("text", "ocr", answer)
   const confidence = numbers(yield* output("confidence", "ocr", answer))
   const boxes = numbers(yield* output("box", "ocr", answer))

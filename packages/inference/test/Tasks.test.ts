@@ -78,6 +78,10 @@ describe("Tasks", () => {
         use(Tasks.readText("traffic", { width: 1, height: 1, data: new Uint8Array(3) }))
       )
       assert.strictEqual(Result.isFailure(other) && other.failure.reason, "InvalidInput")
+      assert.strictEqual(
+        Result.isFailure(other) && other.failure.message,
+        "traffic 1: it is no model of the task ocr (task in its model.yaml): it takes x, not image"
+      )
     }))
 
   quiet("take text and half-precision numbers", () =>

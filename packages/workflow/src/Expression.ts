@@ -206,6 +206,29 @@ const compileOne = (environment: Environment, expression: string): ParseResult =
   return parsed
 }
 
+/** A value in which each object with a field `constructor`, by which CEL takes it for something else, is a map; the same one where there is none. */
+const withMaps = (value: unknown): unknown => {
+  if (typeof value !== "object" || value === null) return value
+  if (Array.isArray(value)) {
+    const items = value.map(withMaps)
+    return items.some((item, index) => item !== value[index]) ? items : value
+  }
+  const before = Object.entries(value)
+  const entries = before.map(([key, item]) => [key, withMaps(item)] as const)
+  if (Object.hasOwn(value, "constructor")) return new Map(entries)
+  return entries.some(([, item], index) => item !== before[index]?.[1]) ? Object.fromEntries(entries) : value
+}
+
+const evaluated = (parsed: ParseResult, given: Record<string, unknown>): unknown => {
+  try {
+    return parsed(given)
+  } catch (error) {
+    const others = Object.entries(given).map(([name, value]) => [name, withMaps(value)] as const)
+    if (others.every(([name, value]) => value === given[name])) throw error
+    return parsed(Object.fromEntries(others))
+  }
+}
+
 /** A value of CEL as JSON has it. */
 const toJson = (value: unknown): unknown => {
   if (typeof value === "bigint") return Number(value)
@@ -250,7 +273,7 @@ export const compile = (text: string, types: Types): Result.Result<Template | un
   }
   const value = (part: (typeof compiled)[number], scope: Scope): Result.Result<unknown, WrongExpression> =>
     typeof part === "string" ? Result.succeed(part) : Result.try({
-      try: () => toJson(part.parsed({ ...scope, index: BigInt(scope.index ?? 0) })),
+      try: () => toJson(evaluated(part.parsed, { ...scope, index: BigInt(scope.index ?? 0) })),
       catch: (error) => wrong(part.expression, detailOf(error))
     })
   const [only] = compiled

@@ -57,6 +57,16 @@ describe("Expression", () => {
     assert.match(String(evaluate("${output.missing}")), /No such key: missing/)
   })
 
+  it("reads fields that are called constructor", () => {
+    const output: unknown = JSON.parse(`{"constructor":"Acme","parts":[{"n":1},{"n":2,"constructor":{"of":[3]}}]}`)
+    const given = { ...scope, output }
+    assert.deepStrictEqual(evaluate("${output}", given), output)
+    assert.strictEqual(evaluate("by ${output.constructor}", given), "by Acme")
+    assert.deepStrictEqual(evaluate("${output.parts.map(part, part.n)}", given), [1, 2])
+    assert.strictEqual(evaluate("${output.parts[1].constructor.of[0]}", given), 3)
+    assert.match(String(evaluate("${output.missing}", given)), /No such key: missing/)
+  })
+
   it("knows the types of outputs", () => {
     const typed: Expression.Types = { ...types, output: { amount: "double", ok: "bool" } }
     const typeOf = (text: string) => Result.getOrThrow(Expression.compile(text, typed))?.type
