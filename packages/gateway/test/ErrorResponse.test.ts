@@ -3,6 +3,7 @@ import { ErrorResponse, Rejection } from "@ballast/gateway"
 import { CircuitBreaker, ConcurrencyLimit, RateLimiter } from "@ballast/resilience"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration } from "effect"
+import * as Fs from "node:fs"
 
 const inside = "10.0.0.1:443 <html>stack at file.ts</html>"
 const answered = (status: number) => ({ status, detail: inside, stated: false, traceId: "0123" })
@@ -67,7 +68,28 @@ const inTheServicesWords: ReadonlyArray<ErrorResponse.Failure> = [
   server(new ChatError.GatewayError(stated(502)))
 ]
 
+/** The rows of the README's table of errors: statuses, and codes. */
+const documented = (): ReadonlyArray<readonly [statuses: string, codes: string]> => {
+  const [, section = ""] = Fs.readFileSync(new URL("../README.md", import.meta.url), "utf8").split("## Errors\n")
+  return Array.from(
+    section.matchAll(/^\| ([\d, ]+) \| ([^|]+) \|/gm),
+    ([, statuses = "", codes = ""]) => [statuses, codes]
+  )
+}
+
 describe("ErrorResponse", () => {
+  it("has every error in the README's table", () => {
+    const rows = documented()
+    const refusals = Rejection.Case.literals.map((refused) => new Rejection.Rejection({ case: refused, detail: "no" }))
+    for (const error of [...expected.map(([error]) => error), ...refusals]) {
+      const { code, status } = ErrorResponse.make(error)
+      const found = rows.some(([statuses, codes]) => codes.includes(`\`${code}\``) && statuses.includes(`${status}`))
+      // The service's own status stands in place of a row's.
+      const kept = error._tag === "ClientError" && rows.some(([, codes]) => codes.includes(`\`${code}\``))
+      assert.isTrue(found || kept, `${status} ${code}`)
+    }
+  })
+
   it.each(expected)("%s", (error, status, code) => {
     const answer = ErrorResponse.make(error)
     assert.deepStrictEqual([answer.status, answer.code, answer.body.error.code], [status, code, code])
