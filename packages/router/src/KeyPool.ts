@@ -68,7 +68,7 @@ export interface Options<E, E2> {
     account: string,
     model: ChatModel<E | ChatError.ClientError>
   ) => Effect.Effect<ChatModel<E2>, never, Scope.Scope>
-  /** Whether a key is accepted and its account has money. A failure counts as no. Default: not asked. */
+  /** Whether a key is accepted and its account has money. A failure, or no answer within 10 seconds, counts as no. Default: not asked. */
   readonly probe?: ((account: string, key: Redacted.Redacted) => Effect.Effect<boolean, unknown>) | undefined
   /** How an account is chosen. Default `Choice.weighted`. */
   readonly choice?: Choice.Choice | undefined
@@ -85,6 +85,9 @@ export interface Options<E, E2> {
  * @since 0.1.0
  */
 export const defaults = { probeBase: "30 seconds", probeCap: "10 minutes" } as const
+
+/** How long a probe is waited for. */
+const patience = "10 seconds"
 
 /**
  * Why a key or an account is out, since when, and when it is probed next, in Unix milliseconds.
@@ -201,7 +204,11 @@ export const IsLearning: Context.Reference<boolean> = Context.Reference("@ballas
  * @since 0.1.0
  */
 export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) {
-  const { choice = Choice.weighted, guard, model, probe, provider } = options
+  const { choice = Choice.weighted, guard, model, provider } = options
+  const isAccepted = (account: string, { secret }: Key<E>): Effect.Effect<boolean> =>
+    options.probe === undefined
+      ? Effect.succeed(true)
+      : Effect.orElseSucceed(Effect.timeout(options.probe(account, secret), patience), () => false)
   const base = Duration.toMillis(options.probeBase ?? defaults.probeBase)
   const cap = Duration.toMillis(options.probeCap ?? defaults.probeCap)
   if (!(base > 0 && cap >= base)) {
@@ -237,37 +244,41 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
     place: Place,
     outage: Pick<Outage, "reason" | "status">,
     words: string,
-    again: Effect.Effect<boolean, unknown>
+    again: Effect.Effect<boolean>
   ): Effect.Effect<void> =>
     Effect.gen(function*() {
       if (place.outage !== undefined) return
       const since = yield* Clock.currentTimeMillis
-      place.outage = { ...outage, since, nextProbe: since + base }
+      const begun = { ...outage, since, nextProbe: since + base }
+      place.outage = begun
       yield* Effect.logWarning(`${provider}: ${words}`, { provider, account: entry.name, status: outage.status })
       // Not in the trace of the call that found it out: it has ended long before.
-      const detached = Effect.updateContext(recover(entry, place, base, again), (_: Context.Context<never>) => context)
-      yield* Effect.forkIn(detached, scope)
+      const recovering = recover(entry, place, begun, base, again)
+      yield* Effect.forkIn(Effect.updateContext(recovering, (_: Context.Context<never>) => context), scope)
     })
 
   const recover = (
     entry: Entry<E, E2>,
     place: Place,
+    outage: Outage,
     wait: number,
-    again: Effect.Effect<boolean, unknown>
+    again: Effect.Effect<boolean>
   ): Effect.Effect<void> =>
     Effect.gen(function*() {
       yield* Effect.sleep(wait)
-      const { outage } = place
-      // Ended by hand, or replaced by an update.
-      if (outage === undefined) return
-      if (yield* Effect.orElseSucceed(again, () => false)) {
+      // Ended by hand, or replaced by an update; during the probe, too.
+      if (place.outage !== outage) return
+      const isBack = yield* again
+      if (place.outage !== outage) return
+      if (isBack) {
         place.outage = undefined
         return yield* Effect.logInfo(`${provider}: account ${entry.name} is back`, { provider, account: entry.name })
       }
       const next = Math.min(2 * wait, cap)
       const now = yield* Clock.currentTimeMillis
-      place.outage = { ...outage, nextProbe: now + next }
-      return yield* recover(entry, place, next, again)
+      const still = { ...outage, nextProbe: now + next }
+      place.outage = still
+      return yield* recover(entry, place, still, next, again)
     })
 
   const retire = (entry: Entry<E, E2>, key: Key<E>, status: number): Effect.Effect<void> =>
@@ -278,14 +289,7 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
       `key ${
         entry.keys.indexOf(key) + 1
       } of account ${entry.name} was refused (${status}). Replace it in the settings.`,
-      probe === undefined ? Effect.succeed(true) : probe(entry.name, key.secret)
-    )
-
-  /** Its keys may be others by then, and each may be one that the provider refuses. */
-  const isAccepted = ({ keys, name }: Entry<E, E2>): Effect.Effect<boolean> =>
-    probe === undefined ? Effect.succeed(true) : Effect.map(
-      Effect.findFirst(keys, ({ secret }) => Effect.orElseSucceed(probe(name, secret), () => false)),
-      Option.isSome
+      isAccepted(entry.name, key)
     )
 
   const rest = (entry: Entry<E, E2>, status: number): Effect.Effect<void> =>
@@ -294,7 +298,10 @@ export const make = Effect.fnUntraced(function*<E, E2>(options: Options<E, E2>) 
       entry,
       { reason: "InsufficientBalance", status },
       `account ${entry.name} has no balance (${status}). Top it up.`,
-      Effect.suspend(() => isAccepted(entry))
+      // Its keys may be others by then, and each may be one that the provider refuses.
+      Effect.suspend(() =>
+        Effect.map(Effect.findFirst(entry.keys, (key) => isAccepted(entry.name, key)), Option.isSome)
+      )
     )
 
   /** Counts a key's calls, and learns from their errors. */

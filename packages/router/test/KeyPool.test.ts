@@ -83,6 +83,34 @@ describe("KeyPool", () => {
       yield* isBack
     }))
 
+  it.effect("probes again after a probe that is not answered", () =>
+    Effect.gen(function*() {
+      const service = provider()
+      let hangs = true
+      const pool = yield* makePool({
+        ...service,
+        probe: (account, key) => Effect.suspend(() => hangs ? Effect.never : service.probe(account, key))
+      })
+      service.broken.set("main-1", unauthorized)
+      yield* pool.complete(request)
+      service.broken.clear()
+      const retired = Effect.map(pool.inspect, ([main]) => main?.keys[0])
+      // Not answered within 10 s of 30 s, and tried again 60 s later.
+      yield* TestClock.adjust("40 seconds")
+      assert.strictEqual((yield* retired)?.nextProbe, 100_000)
+      hangs = false
+      yield* TestClock.adjust("60 seconds")
+      assert.isUndefined(yield* retired)
+      // An outage that is ended by hand while it is probed stays ended.
+      hangs = true
+      service.broken.set("main-1", unauthorized)
+      yield* pool.complete(request)
+      yield* TestClock.adjust("35 seconds")
+      yield* pool.reset
+      yield* TestClock.adjust("10 minutes")
+      assert.isUndefined(yield* retired)
+    }))
+
   it.effect("rests an account without money, and takes it back once a probe succeeds", () =>
     Effect.gen(function*() {
       const service = provider()
