@@ -38,6 +38,21 @@ describe("the view of a run", () => {
       ])
     }))
 
+  it.effect("shows what came from outside as text", () =>
+    Effect.gen(function*() {
+      let text = ""
+      const view = yield* View.make({ write: (more) => void (text += more), isTTY: false, rows: 24, columns: 80 })
+      const question = "Pay 9000 to Evil\x1b[2K\rPay 1 to \u202eemca?"
+      yield* view.tell({ _tag: "Waiting", ...at, step: "a", input: null, question, who: undefined })
+      const told = { ...at, step: "a", attempt: 1, millis: 0, retryable: false, usage }
+      yield* view.tell({ _tag: "Failed", ...told, reason: "\x1b]0;title\x07no" })
+      assert.deepStrictEqual(text.split("\n"), [
+        "? a, waits for approval: Pay 9000 to Evil Pay 1 to [U+202E]emca?",
+        "✗ a, 0.0 s, 12 tokens, 0.002 CNY: no",
+        ""
+      ])
+    }))
+
   it.effect("is drawn again in place on a terminal, with what all attempts used", () =>
     Effect.gen(function*() {
       const frames = (yield* shown(true)).replaceAll("\x1b", "ESC").split("ESC[J")

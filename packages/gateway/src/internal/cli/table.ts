@@ -9,10 +9,11 @@ const codes: { readonly [C in Colour]: readonly [number, number] } = { red: [31,
 export const painter = (on: boolean) => (colour: Colour, text: string): string =>
   on ? `\x1b[${codes[colour][0]}m${text}\x1b[${codes[colour][1]}m` : text
 
-/** What came from outside can not move the cursor. */
+/** What came from outside can not move the cursor, and what turns the direction of a text is named. */
 export const plain = (text: string): string =>
   // oxlint-disable-next-line no-control-regex -- control characters are what it takes out
   stripVTControlCharacters(text).replace(/[\u0000-\u001f\u007f-\u009f]/g, " ")
+    .replace(/[\u202a-\u202e\u2066-\u2069]/g, (char) => `[U+${char.charCodeAt(0).toString(16).toUpperCase()}]`)
 
 const widthOf = (text: string): number => stripVTControlCharacters(text).length
 

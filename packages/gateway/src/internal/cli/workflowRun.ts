@@ -19,6 +19,7 @@ import * as Client from "../../Client.ts"
 import { StartError } from "../../StartError.ts"
 import * as ServiceClient from "../workflows/serviceClient.ts"
 import { print } from "./print.ts"
+import { plain } from "./table.ts"
 import { read, textOf, typesOf } from "./workflow.ts"
 import * as WorkflowRunner from "./workflowRunner.ts"
 import * as View from "./workflowView.ts"
@@ -41,7 +42,7 @@ const inputOf = Effect.fnUntraced(function*(path: string | undefined) {
 const askForApprovals = (runner: Runner.Runner["Service"], view: View.View, waiting: Queue.Dequeue<Waiting>) =>
   Effect.gen(function*() {
     const { question, run, step } = yield* Queue.take(waiting)
-    const message = question === "" ? `Approve ${step}?` : question
+    const message = question === "" ? `Approve ${step}?` : plain(question)
     const approved = yield* view.aside(Prompt.run(Prompt.Confirm({ message })))
     yield* runner.approve(run, step, { approved })
   }).pipe(

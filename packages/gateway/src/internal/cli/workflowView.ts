@@ -3,6 +3,7 @@ import type { Event } from "@ballast/workflow/Run"
 import * as Usage from "@ballast/workflow/Usage"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { plain } from "./table.ts"
 
 const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)} s`
 
@@ -25,13 +26,13 @@ const lineOf = (event: Event): string => {
     case "Succeeded":
       return `✓ ${joined(event.step, attempt, seconds(event.millis), event.cached ? "cached" : "", used(event.usage))}`
     case "Failed":
-      return `✗ ${joined(event.step, attempt, seconds(event.millis), used(event.usage))}: ${event.reason}`
+      return `✗ ${joined(event.step, attempt, seconds(event.millis), used(event.usage))}: ${plain(event.reason)}`
     case "Skipped":
       return `- ${event.step}, skipped`
     case "Kept":
       return `= ${event.step}, kept`
     case "Waiting":
-      return `? ${event.step}, waits for approval${event.question === "" ? "" : `: ${event.question}`}`
+      return `? ${event.step}, waits for approval${event.question === "" ? "" : `: ${plain(event.question)}`}`
   }
 }
 
@@ -68,7 +69,7 @@ export interface Terminal {
 
 /** A line of the terminal's width. */
 const fit = (line: string, columns: number): string => {
-  const chars = Array.from(line.replace(/[\p{Cc}]/gu, " "))
+  const chars = Array.from(line)
   return chars.length < columns ? chars.join("") : `${chars.slice(0, Math.max(0, columns - 2)).join("")}…`
 }
 
