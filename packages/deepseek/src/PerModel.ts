@@ -11,6 +11,7 @@ import * as Layered from "@ballast/resilience/Layered"
 import * as GenAi from "@ballast/telemetry/GenAi"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 
 /**
@@ -56,19 +57,21 @@ export const make = Effect.fnUntraced(function*<E>(
   // A name's model is made by a call and outlives it, so it has the context of the whole.
   const context = yield* Effect.context<Scope.Scope>()
   const models = new Map<string, ChatModel<E>>()
-  const open = (name: string): Effect.Effect<void> =>
-    Effect.map(options.make(name), (model) => void models.set(name, model)).pipe(
-      Effect.provideContext(context)
+  const turn = Semaphore.makeUnsafe(1)
+  /** One after the other, and to its end: a call that leaves meanwhile would leave the half of a model behind. */
+  const open = (name: string, may: (name: string) => boolean): Effect.Effect<void> =>
+    Effect.suspend(() => may(name) ? options.make(name) : Effect.undefined).pipe(
+      Effect.map((model) => void (model !== undefined && models.set(name, model))),
+      Effect.provideContext(context),
+      turn.withPermit,
+      Effect.uninterruptible
     )
   const fits = (name: string): boolean =>
     typeof name === "string" && !models.has(name) && models.size < limit && name.length <= GenAi.maxModelLength
-  const answered = (name: string): Effect.Effect<void> => Effect.suspend(() => fits(name) ? open(name) : Effect.void)
+  const answered = (name: string): Effect.Effect<void> =>
+    Effect.suspend(() => fits(name) ? open(name, fits) : Effect.void)
   const add: PerModel<E>["add"] = (names) =>
-    Effect.forEach(
-      new Set(names),
-      (name) => Effect.suspend(() => models.has(name) ? Effect.void : open(name)),
-      { discard: true }
-    )
+    Effect.forEach(new Set(names), (name) => open(name, (name) => !models.has(name)), { discard: true })
 
   yield* add(options.names)
   return {
