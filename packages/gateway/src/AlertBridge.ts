@@ -21,6 +21,7 @@ import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { constTrue } from "effect/Function"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -182,8 +183,21 @@ const refusalOf = (status: number, json: unknown): string | undefined => {
   const code = answer.errcode ?? answer.code ?? 0
   if (status === 200 && code === 0) return undefined
   const text = answer.errmsg ?? answer.msg ?? ""
-  return `it answered ${status}, code ${code}${text && `: ${text.slice(0, limits.text)}`}`
+  return `it answered ${status}, code ${code}${text && `: ${text}`}`
 }
+
+/** What a robot's services say, without the parts of its address that may be a token, which they repeat. */
+const withoutSecrets = (text: string, { secret, url: address }: Robot): string => {
+  const url = new URL(Redacted.value(address))
+  const parts = [url.password, ...url.pathname.split("/"), ...url.searchParams.values()]
+  return [...parts, secret === undefined ? "" : Redacted.value(secret)]
+    .filter((part) => part.length >= shortestToken)
+    .sort((a, b) => b.length - a.length)
+    .reduce((text, part) => text.replaceAll(part, "****"), text)
+}
+
+/** Words of the services' paths are shorter, or tell nothing. */
+const shortestToken = 8
 
 const malformed = new Rejection({ case: "MalformedRequest", detail: "This is not a webhook of Alertmanager." })
 
@@ -191,20 +205,24 @@ const json = (body: unknown, status: number) => HttpServerResponse.jsonUnsafe(bo
 
 const send = (client: HttpClient.HttpClient, { body, url }: Message) =>
   client.execute(HttpClientRequest.bodyJsonUnsafe(HttpClientRequest.post(url), body)).pipe(
-    Effect.flatMap((response) => Effect.map(response.json, (json) => ({ status: response.status, json }))),
+    Effect.flatMap(({ json, status }) =>
+      Effect.map(Effect.orElseSucceed(json, () => undefined), (json) => ({ status, json }))
+    ),
     Effect.timeout("10 seconds"),
     Effect.map(({ json, status }) => refusalOf(status, json)),
-    // The address is a secret, and stands in the messages of errors.
-    Effect.catch(() => Effect.succeed("it did not answer"))
+    // The address is a secret, and stands in the messages of errors and on spans.
+    Effect.catch(() => Effect.succeed("it did not answer")),
+    Effect.provideService(HttpClient.TracerDisabledWhen, constTrue),
+    Effect.provideService(FetchHttpClient.RequestInit, { redirect: "manual" })
   )
 
 const handler =
-  (service: Service, { secret, url }: Robot, bodies: Bodies, client: HttpClient.HttpClient): Routes.Handler =>
-  (_, request) =>
+  (service: Service, robot: Robot, bodies: Bodies, client: HttpClient.HttpClient): Routes.Handler => (_, request) =>
     Effect.gen(function*() {
       const webhook = decode((yield* bodies.read(request)).json)
       if (Option.isNone(webhook)) return yield* malformed
       const millis = yield* Clock.currentTimeMillis
+      const { secret, url } = robot
       const message = messages[service](
         webhook.value,
         new URL(Redacted.value(url)),
@@ -213,8 +231,9 @@ const handler =
       )
       const refusal = yield* send(client, message)
       if (refusal === undefined) return json({ status: "sent" }, 200)
-      yield* Effect.logWarning("alert not passed on", { service, reason: refusal })
-      return json({ status: "refused", reason: refusal }, 502)
+      const reason = withoutSecrets(refusal, robot).slice(0, limits.text)
+      yield* Effect.logWarning("alert not passed on", { service, reason })
+      return json({ status: "refused", reason }, 502)
     })
 
 const services: ReadonlyArray<Service> = ["dingtalk", "feishu", "wecom"]

@@ -1,6 +1,7 @@
 import { AlertBridge } from "@ballast/gateway"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Layer, Redacted } from "effect"
+import { ConfigProvider, Effect, Layer, Redacted, Tracer } from "effect"
+import { inspect } from "node:util"
 import { layer as gateway, post, Running } from "./harness.ts"
 import * as robots from "./support/robots.ts"
 
@@ -18,18 +19,24 @@ const webhook = (status: "firing" | "resolved", count = 1) => ({
 
 /** A gateway whose robots are on loopback. */
 const withRobots = <A, E>(
-  test: (url: string, receiver: robots.Receiver) => Effect.Effect<A, E>,
-  options: { readonly answer?: object; readonly clientKeys?: ReadonlyArray<string> } = {}
+  test: (url: string, receiver: robots.Receiver, log: Running["Service"]["log"]) => Effect.Effect<A, E>,
+  options: {
+    readonly answer?: object
+    readonly redirect?: string
+    readonly token?: string
+    readonly clientKeys?: ReadonlyArray<string>
+  } = {}
 ) =>
   Effect.scoped(Effect.gen(function*() {
-    const receiver = yield* robots.receive(options.answer)
+    const receiver = yield* robots.receive(options.answer, options.redirect)
+    const { token = "t" } = options
     const robot = (path: string) => ({ url: Redacted.make(receiver.url + path), secret: Redacted.make(robots.secret) })
-    return yield* Effect.flatMap(Running, ({ url }) => test(url, receiver)).pipe(
+    return yield* Effect.flatMap(Running, ({ log, url }) => test(url, receiver, log)).pipe(
       Effect.provide(gateway({ clientKeys: options.clientKeys ?? [] })),
       Effect.provideService(AlertBridge.Robots, {
-        dingtalk: robot("/robot/send?access_token=t"),
-        feishu: robot("/hook/h"),
-        wecom: robot("/webhook/send?key=k")
+        dingtalk: robot(`/robot/send?access_token=${token}`),
+        feishu: robot(`/hook/${token}`),
+        wecom: robot(`/webhook/send?key=${token}`)
       })
     )
   }))
@@ -54,10 +61,10 @@ describe("AlertBridge", () => {
         assert.strictEqual(dingtalk?.body.markdown.title, "Firing: HighErrorRatio (12)")
         assert.include(dingtalk?.body.markdown.text, "7 % of the requests fail")
         assert.include(dingtalk?.body.markdown.text, "and 2 more")
-        assert.deepInclude(feishu, { path: "/hook/h", signed: true })
+        assert.deepInclude(feishu, { path: "/hook/t", signed: true })
         assert.strictEqual(feishu?.body.msg_type, "text")
         assert.include(feishu?.body.content.text, "docs/operations.md#higherrorratio")
-        assert.strictEqual(wecom?.query.get("key"), "k")
+        assert.strictEqual(wecom?.query.get("key"), "t")
         assert.isBelow(Buffer.byteLength(wecom?.body.markdown.content), 4096)
       })
     ))
@@ -73,6 +80,46 @@ describe("AlertBridge", () => {
         }),
       { answer: { errcode: 310000, errmsg: "sign not match" } }
     ))
+
+  it.live("shows no token where the service repeats it, nor on spans", () => {
+    const spans: Array<Tracer.NativeSpan> = []
+    const tracer = Tracer.make({
+      span: (options) => {
+        const span = new Tracer.NativeSpan(options)
+        spans.push(span)
+        return span
+      }
+    })
+    return withRobots(
+      (url, _, log) =>
+        Effect.gen(function*() {
+          for (const service of ["dingtalk", "feishu", "wecom"]) {
+            const { json } = yield* post(`${url}/ops/${service}`, webhook("firing"))
+            assert.strictEqual(json.reason, "it answered 200, code 40058: no **** of ****")
+          }
+          const shown = spans.map(({ attributes, name, status }) => [name, [...attributes], status])
+          const text = inspect([shown, log], { depth: 9, maxArrayLength: null })
+          assert.include(text, "POST /ops/dingtalk")
+          assert.include(text, "alert not passed on")
+          assert.notInclude(text, "token-of-")
+        }),
+      { answer: { errcode: 40058, errmsg: `no token-of-the-robot of ${robots.secret}` }, token: "token-of-the-robot" }
+    ).pipe(Effect.provideService(Tracer.Tracer, tracer))
+  })
+
+  it.live("follows no redirect", () =>
+    Effect.gen(function*() {
+      const other = yield* robots.receive()
+      yield* withRobots(
+        (url) =>
+          Effect.gen(function*() {
+            const { json } = yield* post(`${url}/ops/wecom`, webhook("firing"))
+            assert.strictEqual(json.reason, "it answered 307, code 0")
+          }),
+        { answer: { errcode: 0 }, redirect: other.url }
+      )
+      assert.lengthOf(other.received, 0)
+    }).pipe(Effect.scoped))
 
   it.live("refuses what is no webhook, and who has no key", () =>
     withRobots(

@@ -524,8 +524,10 @@ describe("Gateway", () => {
           const { url } = yield* Running
           const key = { authorization: "Bearer key-of-alice" }
           yield* post(url + chat, hello, key)
-          const known = yield* send(`${url}/readyz`, { headers: key })
-          assert.strictEqual(known.json.circuits[`simulator/default/${hello.model}`], "closed")
+          for (const headers of [key, { "x-api-key": "key-of-alice" }]) {
+            const known = yield* send(`${url}/readyz`, { headers })
+            assert.strictEqual(known.json.circuits[`simulator/default/${hello.model}`], "closed")
+          }
           for (const headers of [{}, { authorization: "Bearer key-of-eve" }]) {
             const answer = yield* send(`${url}/readyz`, { headers })
             assert.strictEqual(answer.status, 200)

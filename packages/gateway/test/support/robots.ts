@@ -38,7 +38,10 @@ const listening = (server: Server): Effect.Effect<number, never, Scope.Scope> =>
     () => Effect.sync(() => server.close())
   )
 
-export const receive = Effect.fnUntraced(function*(answer: object = { errcode: 0, errmsg: "ok", code: 0 }) {
+export const receive = Effect.fnUntraced(function*(
+  answer: object = { errcode: 0, errmsg: "ok", code: 0 },
+  redirect?: string
+) {
   const received: Array<Message> = []
   const server = createServer((request, response) => {
     let text = ""
@@ -47,6 +50,7 @@ export const receive = Effect.fnUntraced(function*(answer: object = { errcode: 0
       const { pathname: path, searchParams: query } = new URL(request.url ?? "/", "http://robot")
       const body = JSON.parse(text)
       received.push({ path, query, signed: isSigned(query, body), body })
+      if (redirect !== undefined) response.setHeader("location", redirect).statusCode = 307
       response.setHeader("content-type", "application/json").end(JSON.stringify(answer))
     })
   })

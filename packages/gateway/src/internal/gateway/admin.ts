@@ -9,7 +9,7 @@ import { Rejection } from "../../Rejection.ts"
 import * as Routes from "../../Routes.ts"
 import type * as Shutdown from "../../Shutdown.ts"
 import * as circuits from "../circuits.ts"
-import { addressOf, type Live } from "./live.ts"
+import { addressOf, authorizationOf, type Live } from "./live.ts"
 import type { Options } from "./options.ts"
 import { json } from "./table.ts"
 
@@ -62,7 +62,7 @@ export const makeReady =
         ? "starting"
         : "ready"
       const isKnown = yield* Effect.isSuccess(
-        live().checkKey(request.headers["authorization"], addressOf(request, live()))
+        live().checkKey(authorizationOf(request), addressOf(request, live()))
       )
       const { refusal, revision, since } = yield* settings.status
       return json({

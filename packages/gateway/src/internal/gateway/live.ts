@@ -61,7 +61,7 @@ const makeLive = (settings: GatewaySettings, host: string, more: ClientKeys.More
 }
 
 /** Where a client's key is: clients of Anthropic's send it alone, under a name of its own. */
-const authorizationOf = ({ headers }: HttpServerRequest): string | undefined => {
+export const authorizationOf = ({ headers }: HttpServerRequest): string | undefined => {
   const key = headers["x-api-key"]
   return headers["authorization"] ?? (key === undefined ? undefined : `Bearer ${key}`)
 }
