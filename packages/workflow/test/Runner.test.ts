@@ -137,6 +137,24 @@ describe("Runner", () => {
   })
 
   describe("values", () => {
+    it.effect("of env are not shown where they are wrong", () =>
+      Effect.gen(function*() {
+        const failing = (step: string) =>
+          reason(steps(`- { id: a, service: echo, ${step} }`), { env: { KEY: "hidden" } })
+        assert.strictEqual(
+          yield* failing("input: \"${duration(env.KEY)}\""),
+          "a: The expression duration(env.KEY) can not be evaluated: Invalid duration string: ****"
+        )
+        assert.strictEqual(
+          yield* failing("forEach: { in: \"${dyn(env.KEY)}\" }"),
+          "a: forEach.in gave ****, expected a list"
+        )
+        assert.strictEqual(
+          yield* failing("condition: \"${dyn(env.KEY)}\""),
+          "a: its condition gave ****, expected true or false"
+        )
+      }))
+
     it.effect("go from step to step, and into the result", () =>
       Effect.gen(function*() {
         const text = steps(

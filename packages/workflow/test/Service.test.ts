@@ -4,10 +4,11 @@ import { InferenceError, type Models, Tensor } from "@ballast/inference"
 import * as RouteInfo from "@ballast/router/RouteInfo"
 import { Service, type Usage } from "@ballast/workflow"
 import { assert, describe, it } from "@effect/vitest"
-import { BigDecimal, Effect, Result, Stream } from "effect"
-import { FetchHttpClient, Headers, HttpClient, HttpClientResponse } from "effect/http"
+import { BigDecimal, Effect, Exit, Result, Stream, Tracer } from "effect"
+import { FetchHttpClient, HttpClient, HttpClientError, HttpClientResponse } from "effect/http"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
+import { inspect } from "node:util"
 import { freePort } from "../../../test/support/freePort.ts"
 
 const context: Service.CallContext = {
@@ -164,16 +165,73 @@ describe("Service", () => {
         })
       }))
 
-    it.effect("shows no header in spans", () =>
+    it.live("shows neither its headers nor its URL in spans, and names its span to the service", () =>
       Effect.gen(function*() {
-        let hidden: ReadonlyArray<string | RegExp> = []
-        const http = HttpClient.make((request, _url, _signal, fiber) => {
-          hidden = fiber.getRef(Headers.CurrentRedactedNames)
-          return Effect.succeed(HttpClientResponse.fromWeb(request, new Response("1")))
+        const http = yield* HttpClient.HttpClient
+        const { url } = yield* serve(({ headers }, _, response) => response.end(JSON.stringify(headers.traceparent)))
+        const spans: Array<Tracer.NativeSpan> = []
+        const tracer = Tracer.make({
+          span: (options) => {
+            const span = new Tracer.NativeSpan(options)
+            spans.push(span)
+            return span
+          }
         })
-        const settings: Service.Settings = { type: "http", url: "http://x", headers: { "X-Books-Key": "${env.KEY}" } }
-        assert.strictEqual(yield* call(settings, 1, { http, env: { KEY: "secret" } }), 1)
-        assert.include(hidden, "x-books-key")
+        const ask = (url: string) =>
+          call(
+            { type: "http", url: `${url}/\${env.KEY}?key=\${env.KEY}`, headers: { "X-Books-Key": "${env.KEY}" } },
+            1,
+            { http, env: { KEY: "hidden" } }
+          ).pipe(Effect.withSpan("step s"), Effect.provideService(Tracer.Tracer, tracer))
+        const parent = yield* ask(url)
+        assert.include(String(parent), String(spans[1]?.spanId))
+        yield* ask(`http://127.0.0.1:${yield* Effect.promise(freePort)}`)
+        const shown = spans.map(({ attributes, name, status }) => [
+          name,
+          [...attributes],
+          status._tag === "Ended" && Exit.isFailure(status.exit) ? status.exit : "none"
+        ])
+        assert.lengthOf(shown, 4)
+        assert.notInclude(inspect(shown, { depth: 9 }), "hidden")
+      }).pipe(Effect.scoped, Effect.provide(FetchHttpClient.layer)))
+
+    it.live("sends its headers to no other place", () =>
+      Effect.gen(function*() {
+        const http = yield* HttpClient.HttpClient
+        let calls = 0
+        const other = yield* serve((_request, _body, response) => {
+          calls++
+          response.end("1")
+        })
+        const { url } = yield* serve((_request, _body, response) =>
+          response.writeHead(307, { location: other.url }).end()
+        )
+        yield* call({ type: "http", url, headers: { "x-key": "a" } }, 1, { http })
+        assert.strictEqual(calls, 0)
+      }).pipe(Effect.scoped, Effect.provide(FetchHttpClient.layer)))
+
+    it.effect("shows no value of env where it fails", () =>
+      Effect.gen(function*() {
+        const http = HttpClient.make((request) =>
+          Effect.fail(
+            new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request }) })
+          )
+        )
+        const parts = { http, env: { KEY: "Hid\"den", HOST: "Hidden.invalid", SHORT: "is" } }
+        const failure = (url: string, header = "") =>
+          call({ type: "http", url, headers: { "x-key": header } }, null, parts)
+        assert.deepStrictEqual(yield* failure("http://x", "${{'a': '1'}[env.KEY]}"), {
+          detail: "The expression {'a': '1'}[env.KEY] can not be evaluated: No such key: ****",
+          retryable: false
+        })
+        assert.deepStrictEqual(yield* failure("http://${env.HOST}"), {
+          detail: "**** can not be reached (TransportError)",
+          retryable: true
+        })
+        assert.deepStrictEqual(yield* call({ type: "report", template: "x", save: "${env.KEY}" }, null, parts), {
+          detail: "\"****\" is no name of a file of letters, digits, _, - and .",
+          retryable: false
+        })
       }))
 
     it.live("gives null for an answer without a body", () =>

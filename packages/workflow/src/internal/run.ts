@@ -9,6 +9,7 @@ import type { OutputCache } from "../OutputCache.ts"
 import type { Event } from "../Run.ts"
 import type * as Service from "../Service.ts"
 import type { Bounds } from "./bounds.ts"
+import { masked } from "./masked.ts"
 import * as Template from "./template.ts"
 
 export interface Run {
@@ -63,11 +64,15 @@ export const scopeOf = ({ definition, env, error, id, input, outputs }: Run, out
   ...error !== undefined && { error }
 })
 
+/** A value of the file that can not be used; the reason shows no value of `env`. */
+export const wrongValue = (step: string, reason: string, { env }: Expression.Scope) =>
+  new StepFailed({ step, reason: masked(reason, env) })
+
 /** Evaluates a value with expressions; a failure is that of the step. */
 export const evaluate = (step: string, value: unknown, scope: Expression.Scope) =>
   Effect.mapError(
     Effect.fromResult(Template.evaluate(value, scope)),
-    ({ message }) => new StepFailed({ step, reason: message })
+    ({ message }) => wrongValue(step, message, scope)
   )
 
 /** One call of a step: of its service, or of its fallback. */

@@ -19,7 +19,7 @@ import type * as Expression from "../Expression.ts"
 import { decide } from "./approval.ts"
 import { cacheKey, type Caching, type Ended, eventOf, perform } from "./attempt.ts"
 import * as Bounds from "./bounds.ts"
-import { type Body, type Call, evaluate, isOver, type Run, scopeOf, StepFailed } from "./run.ts"
+import { type Body, type Call, evaluate, isOver, type Run, scopeOf, StepFailed, wrongValue } from "./run.ts"
 import * as Template from "./template.ts"
 import * as Waits from "./waits.ts"
 
@@ -100,10 +100,7 @@ const runStep = (run: Run, planned: Planned): Body<unknown> =>
 const conditionOf = Effect.fnUntraced(function*(step: string, condition: string, scope: Expression.Scope) {
   const value = yield* evaluate(step, condition, scope)
   if (typeof value === "boolean") return value
-  return yield* new StepFailed({
-    step,
-    reason: `its condition gave ${Template.text(value)}, expected true or false`
-  })
+  return yield* wrongValue(step, `its condition gave ${Template.text(value)}, expected true or false`, scope)
 })
 
 const recover = (run: Run, { onError, step }: Planned, failure: StepFailed): Body<unknown> => {
@@ -141,7 +138,7 @@ const callEach = Effect.fnUntraced(function*(
   scope: Expression.Scope
 ) {
   const items = yield* evaluate(id, list, scope)
-  const wrong = (reason: string) => new StepFailed({ step: id, reason })
+  const wrong = (reason: string) => wrongValue(id, reason, scope)
   if (!Array.isArray(items)) return yield* wrong(`forEach.in gave ${Template.text(items)}, expected a list`)
   if (items.length > maxElements) {
     return yield* wrong(`forEach.in gave ${items.length} elements, at most ${maxElements}`)

@@ -1,9 +1,11 @@
 /** Services over HTTP. */
 import * as RetryAfter from "@ballast/resilience/RetryAfter"
 import * as Effect from "effect/Effect"
-import * as Headers from "effect/http/Headers"
-import type * as HttpClient from "effect/http/HttpClient"
+import { constTrue } from "effect/Function"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as HttpTraceContext from "effect/http/HttpTraceContext"
 import * as Stream from "effect/Stream"
 import * as Template from "../template.ts"
 import { type CallContext, type Evaluate, fail, parseJson, ServiceError } from "./contract.ts"
@@ -65,6 +67,32 @@ const requestOf = Effect.fnUntraced(function*(
   return HttpClientRequest.bodyText(request, JSON.stringify(body ?? null), "application/json")
 })
 
+/** The request in a span of our own: one of the client's would show the URL, whose path or query may hold a secret. */
+const execute = (
+  http: HttpClient.HttpClient,
+  request: HttpClientRequest.HttpClientRequest,
+  lost: (reason: { readonly _tag: string }) => ServiceError
+) => {
+  const { hostname, port, protocol } = new URL(request.url)
+  return Effect.currentSpan.pipe(
+    Effect.orDie,
+    Effect.flatMap((span) => http.execute(HttpClientRequest.setHeaders(request, HttpTraceContext.toHeaders(span)))),
+    Effect.mapError(({ reason }) => lost(reason)),
+    Effect.tap(({ status }) => Effect.annotateCurrentSpan("http.response.status_code", status)),
+    Effect.withSpan(request.method, {
+      kind: "client",
+      attributes: {
+        "http.request.method": request.method,
+        "server.address": hostname.replace(/^\[|\]$/g, ""),
+        "server.port": Number(port || (protocol === "https:" ? 443 : 80))
+      }
+    }, { captureStackTrace: false }),
+    Effect.provideService(HttpClient.TracerDisabledWhen, constTrue),
+    // The headers would go on to wherever the service says.
+    Effect.provideService(FetchHttpClient.RequestInit, { redirect: "manual" })
+  )
+}
+
 export const callHttp = Effect.fnUntraced(function*(
   settings: typeof Http.Type,
   http: HttpClient.HttpClient,
@@ -79,12 +107,7 @@ export const callHttp = Effect.fnUntraced(function*(
       detail: `${new URL(request.url).host} ${what} (${codeOf(reason) ?? reason._tag})`,
       retryable: true
     })
-  // A header may hold a secret, which no span shows.
-  const hidden = yield* Headers.CurrentRedactedNames
-  const response = yield* http.execute(request).pipe(
-    Effect.mapError(({ reason }) => lost("can not be reached", reason)),
-    Effect.provideService(Headers.CurrentRedactedNames, [...hidden, ...Object.keys(request.headers)])
-  )
+  const response = yield* execute(http, request, (reason) => lost("can not be reached", reason))
   if (response.status < 200 || response.status > 299) {
     const { "retry-after": date, "retry-after-ms": millis } = response.headers
     const retryAfter = yield* RetryAfter.fromHeaders({ "retry-after": date, "retry-after-ms": millis })

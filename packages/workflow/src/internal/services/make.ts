@@ -1,6 +1,7 @@
 /** Makes services of files, within their policies. */
 import * as Effect from "effect/Effect"
 import type * as Expression from "../../Expression.ts"
+import { masked } from "../masked.ts"
 import * as Policies from "../policies.ts"
 import * as Template from "../template.ts"
 import { CurrentCall, fail, type Parts, type Service, ServiceError } from "./contract.ts"
@@ -21,7 +22,11 @@ export interface Options {
 }
 
 export const make = (settings: Settings, parts: Parts, { name, register, text }: Options): Service => {
-  const call = callOf(settings, parts, text)
+  const call: Service["call"] = (input, context) =>
+    Effect.mapError(
+      callOf(settings, parts, text)(input, context),
+      (error) => new ServiceError({ ...error, detail: masked(error.detail, parts.env ?? {}) })
+    )
   const output = outputOf(settings)
   if (settings.type !== "http" && settings.type !== "model" && settings.type !== "onnx") return { output, call }
   const around = Policies.around(name, settings, register)
