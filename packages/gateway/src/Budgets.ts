@@ -64,8 +64,8 @@ export class BudgetsDown extends Schema.TaggedError<BudgetsDown>()("BudgetsDown"
 export interface Reservation {
   /** The largest share of a period's limit that is spent and reserved now, and whose. */
   readonly used: { readonly period: Period["name"]; readonly share: number }
-  /** Puts what the call cost in its place. The first time counts. */
-  readonly settle: (cost: BigDecimal.BigDecimal) => Effect.Effect<void>
+  /** Puts what the call cost in its place. The first time counts. Gives what is used then, where that is known. */
+  readonly settle: (cost: BigDecimal.BigDecimal) => Effect.Effect<Reservation["used"] | undefined>
 }
 
 /**
@@ -116,6 +116,16 @@ const units = (amount: BigDecimal.BigDecimal): number =>
   Number(BigDecimal.scale(BigDecimal.round(amount, { scale: 9, mode: "ceil" }), 9).value)
 
 const lifetime = 3_600_000
+
+/** The largest share that is taken of a period's limit. */
+const largest = (periods: ReadonlyArray<Period>, taken: (index: number) => number): Reservation["used"] => {
+  let used: Reservation["used"] = { period: "day", share: 0 }
+  for (const [index, { limit, name }] of periods.entries()) {
+    const share = taken(index) / units(limit)
+    if (share >= used.share) used = { period: name, share }
+  }
+  return used
+}
 
 /**
  * What was spent in a period before this process began: of a client, in a span of time.
@@ -192,14 +202,16 @@ export const memory = (spent: Spent): Budgets => {
       return {
         used,
         settle: (cost) =>
-          Effect.sync(() => {
-            if (isSettled) return
+          Effect.map(Clock.currentTimeMillis, (now) => {
+            if (isSettled) return undefined
             isSettled = true
             // A call that outlasts its reservation has cost something all the same.
             for (const state of states) {
               state.reserved.delete(id)
               state.spent += units(cost)
             }
+            const taken = states.map((state) => state.spent + reservedOf(state, now))
+            return largest(periods, (index) => taken[index] ?? 0)
           })
       }
     })
@@ -249,14 +261,18 @@ const settleScript = Redis.script(
   {
     numberOfKeys: (keys) => keys.length,
     lua: `
-for _, key in ipairs(KEYS) do
+local taken = {}
+for i, key in ipairs(KEYS) do
   local counts = redis.call('HDEL', key, 'r:' .. ARGV[1]) == 1 or ARGV[3] == '1'
   if counts and redis.call('EXISTS', key) == 1 then redis.call('HINCRBY', key, 's', ARGV[2]) end
+  local sum = 0
+  for _, value in ipairs(redis.call('HVALS', key)) do sum = sum + tonumber(string.match(value, '^%d+')) end
+  taken[i] = tostring(sum)
 end
-return 1
+return taken
 `
   }
-)
+).withReturnType<ReadonlyArray<string>>()
 
 /** How long Redis is waited for, and after how long a settlement that failed is tried again. */
 const patience = "2 seconds"
@@ -276,17 +292,17 @@ export const redis = Effect.fnUntraced(function*(
   const scope = yield* Effect.scope
   const reserve = client.eval(reserveScript)
   const settleIn = client.eval(settleScript)
-  const settle = (name: string, keys: ReadonlyArray<string>, id: string, cost: number): Effect.Effect<void> => {
+  const settle = (name: string, keys: ReadonlyArray<string>, id: string, cost: number) => {
     const attempt = (isFirst: boolean) => Effect.timeout(settleIn(keys, id, cost, isFirst), patience)
     const again = Effect.retry(Effect.delay(attempt(false), patience), Schedule.forever)
-    return Effect.catch(attempt(true), (error) =>
-      Effect.andThen(
-        Effect.logWarning("a budget could not be settled, and is tried again", {
-          client: name,
-          reason: error.message
-        }),
-        Effect.forkIn(again, scope)
-      ))
+    return Effect.catch(
+      attempt(true),
+      ({ message: reason }) =>
+        Effect.logWarning("a budget could not be settled, and is tried again", { client: name, reason }).pipe(
+          Effect.andThen(Effect.forkIn(again, scope)),
+          Effect.as(undefined)
+        )
+    )
   }
   const known = new Set<string>()
   return {
@@ -326,9 +342,12 @@ export const redis = Effect.fnUntraced(function*(
         used: { period: period?.name ?? "day", share: used },
         settle: (cost) =>
           Effect.suspend(() => {
-            if (isSettled) return Effect.void
+            if (isSettled) return Effect.undefined
             isSettled = true
-            return settle(name, keys, id, units(cost))
+            return Effect.map(
+              settle(name, keys, id, units(cost)),
+              (taken) => taken && largest(periods, (index) => Number(taken[index] ?? 0))
+            )
           })
       }
     })

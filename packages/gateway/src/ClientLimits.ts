@@ -195,14 +195,23 @@ export const make = Effect.fnUntraced(
       )
       const amount = (limit: number | undefined) => limit === undefined ? undefined : BigDecimal.fromNumberUnsafe(limit)
       const periods = Budgets.periods({ day: amount(budget.day), month: amount(budget.month) }, at)
+      const tell = ({ period, share }: Budgets.Reservation["used"]): void => {
+        const current = periods.find(({ name }) => name === period)
+        if (current !== undefined) show(client.name, current, share)
+      }
       const reservation = yield* Effect.acquireRelease(
-        Effect.mapError(budgets.reserve(client.name, periods, bound.most), (error) => refused(exchange, error)),
-        ({ settle }, exit) => Effect.suspend(() => settle(spentBy(exchange, Exit.isSuccess(exit), bound))),
+        Effect.mapError(budgets.reserve(client.name, periods, bound.most), (error) => {
+          if (error._tag === "Exceeded") tell({ period: error.period, share: error.used })
+          return refused(exchange, error)
+        }),
+        ({ settle }, exit) =>
+          Effect.suspend(() =>
+            Effect.map(settle(spentBy(exchange, Exit.isSuccess(exit), bound)), (used) => used && tell(used))
+          ),
         { interruptible: true }
       )
       const { period, share: used } = reservation.used
-      const current = periods.find(({ name }) => name === period)
-      if (current !== undefined) show(client.name, current, used)
+      tell(reservation.used)
       if (used >= (budget.warnAt ?? warnAt)) exchange.budgetWarning = `${period} ${Math.floor(used * 100)}%`
     })
 

@@ -49,8 +49,9 @@ const suite = (name: string, make: Make) => {
       assert.deepInclude(refused, { period: "month", ends: Date.parse("2026-12-01T00:00:00Z"), used: 0 })
       const whole = yield* budgets!.reserve("carol", of("10", "10"), money("10"))
       assert.deepStrictEqual(whole.used, { period: "month", share: 1 })
-      yield* whole.settle(money("4"))
-      yield* whole.settle(money("4"))
+      yield* budgets!.reserve("carol", of("100", "100"), money("1"))
+      assert.deepStrictEqual(yield* whole.settle(money("3")), { period: "month", share: 0.4 })
+      assert.isUndefined(yield* whole.settle(money("3")))
       const rest = yield* budgets!.reserve("carol", of("10", "10"), money("6"))
       assert.strictEqual(rest.used.share, 1)
       // Another day has a budget of its own, the month does not.

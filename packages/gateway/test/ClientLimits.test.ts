@@ -47,6 +47,8 @@ const settings = {
     wordy: client("wordy", { tokensPerMinute: 600 }),
     poor: client("poor", { budget: { day: 0.02, warnAt: 0.1 } }),
     told: client("told", { budget: { day: 0.005 } }),
+    wide: client("wide", { budget: { day: 1 } }),
+    tight: client("tight", { budget: { day: 0.000001 } }),
     broke: client("broke", { budget: { day: 0.02 } })
   },
   clientLimits: { requestsPerMinute: 1000 },
@@ -107,6 +109,23 @@ describe("limits of clients", () => {
         const { text } = yield* Effect.flatMap(Running, ({ url }) =>
           send(`${url}/metrics`, { headers: { authorization: "Bearer key-of-free" } }))
         assert.match(text, /^ballast_budget_used_ratio\{(?=[^}]*client="poor")[^}]*\} 0\.\d+$/m)
+      }))
+
+    it.effect("show what of the money is used when a call has ended, and when one is refused", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Running
+        assert.strictEqual((yield* ask("wide", { max_tokens: 50_000 })).status, 200)
+        assert.strictEqual((yield* ask("tight")).status, 429)
+        const used = (name: string) =>
+          Effect.map(
+            send(`${url}/metrics`, { headers: { authorization: "Bearer key-of-free" } }),
+            ({ text }) =>
+              new RegExp(`^ballast_budget_used_ratio\\{(?=[^}]*client="${name}")[^}]*\\} (.+)$`, "m").exec(text)?.[1]
+          )
+        // More than a tenth was reserved. An answer is there before its end is settled.
+        const settled = yield* Effect.repeat(used("wide"), { until: (share) => Number(share) < 0.1, times: 500 })
+        assert.isBelow(Number(settled), 0.1)
+        assert.strictEqual(yield* used("tight"), "0")
       }))
 
     it.effect("refuse what must be paid for once the money is spent, and serve what a cache has", () =>
