@@ -18,6 +18,7 @@ import { Redis } from "effect/persistence/Redis"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { redisUrl } from "./internal/settings/redisUrl.ts"
 
 const address = Schema.NonEmptyString.annotate({ description: "Address of the server, such as http://127.0.0.1:8848." })
 
@@ -50,7 +51,7 @@ const kinds = {
     ...login
   })),
   redis: Schema.optionalKey(Schema.Struct({
-    url: Field.secret.annotate({ description: "Such as redis://127.0.0.1:6379; it may hold a password." }),
+    url: redisUrl.annotate({ description: "Such as redis://127.0.0.1:6379; it may hold a password." }),
     key: Schema.NonEmptyString.pipe(Field.withDefault("ballast.yaml"))
   }))
 }

@@ -68,7 +68,7 @@ const defaults = {
  * @category predicates
  * @since 0.1.0
  */
-export const isPostgres = (text: string): boolean => /^postgres(?:ql)?:\/\//i.test(text)
+export const isPostgres = (text: string): boolean => /^postgres(?:ql)?:/i.test(text)
 
 /**
  * Says what is wrong with the setting `database`; undefined when nothing is.
@@ -79,6 +79,7 @@ export const isPostgres = (text: string): boolean => /^postgres(?:ql)?:\/\//i.te
 export const problemOf = (text: string): string | undefined => {
   if (isPostgres(text)) {
     const url = URL.parse(text)
+    // With a slash too few it would be a path, which is shown with its password.
     return url === null || url.hostname === "" || url.pathname.length < 2
       ? "this is no address of a Postgres, such as postgres://user:password@127.0.0.1:5432/ballast"
       : undefined

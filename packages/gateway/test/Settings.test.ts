@@ -43,6 +43,9 @@ const load = Effect.fnUntraced(
   Effect.provide(NodeFileSystem.layer)
 )
 
+const noRedis = "this is no address of a Redis, such as redis://:password@127.0.0.1:6379; " +
+  "/, # and % are written %2F, %23 and %25 in a password"
+
 const mistakes: ReadonlyArray<readonly [kind: string, yaml: string, message: string]> = [
   [
     "syntax",
@@ -79,6 +82,25 @@ const mistakes: ReadonlyArray<readonly [kind: string, yaml: string, message: str
     "a database that is not known",
     "database: mysql://127.0.0.1/ballast\n",
     "ballast.yaml:1:11: database: mysql is not known here: expected the path of a SQLite file, :memory:, or postgres://user:password@host/name"
+  ],
+  [
+    "a Postgres with a slash too few",
+    "database: postgres:/user:hidden@127.0.0.1/ballast\n",
+    "ballast.yaml:1:11: database: this is no address of a Postgres, such as postgres://user:password@127.0.0.1:5432/ballast"
+  ],
+  ...["http://127.0.0.1", "redis://:hid#den@127.0.0.1", "redis://127.0.0.1/name", "redis://:100%@127.0.0.1"].map((
+    url
+  ) =>
+    [
+      `a Redis at ${url}`,
+      `redis: { url: "${url}" }\n`,
+      `ballast.yaml:1:15: redis.url: ${noRedis}`
+    ] as const
+  ),
+  [
+    "a center that is no Redis",
+    "center: { redis: { url: \"http://127.0.0.1\" } }\n",
+    `ballast.yaml:1:25: center.redis.url: ${noRedis}`
   ],
   [
     "missing secret",
@@ -325,7 +347,8 @@ models:
         env: {
           ...Object.fromEntries(named(/\$\{env:(\w+)/g).map((name) => [name, `value-of-${name}`])),
           DEEPSEEK_API_KEY: "sk-main",
-          DATABASE_URL: "postgres://127.0.0.1/ballast"
+          DATABASE_URL: "postgres://127.0.0.1/ballast",
+          REDIS_URL: "redis://127.0.0.1:6379"
         },
         keys: Object.fromEntries(named(/\$\{file:([^}]+)/g).map((name) => [name, `key-in-${name}`]))
       })

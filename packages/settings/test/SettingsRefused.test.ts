@@ -108,6 +108,11 @@ const cases: ReadonlyArray<readonly [string, string, string]> = [
     `app.yaml:1:9: format: found "https://***@host/x", expected one of "json", "pretty"`
   ],
   [
+    "a token in a URL",
+    "format: https://host/x?token=hid//den\n",
+    `app.yaml:1:9: format: found "https://host/x?***", expected one of "json", "pretty"`
+  ],
+  [
     "contradiction",
     "retry:\n  times: 0\n  wait: 1m\n",
     "app.yaml:3:9: retry.wait: a wait of 1m needs retry.times above 0"

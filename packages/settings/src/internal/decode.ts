@@ -64,19 +64,20 @@ const readTexts = (value: unknown, ast: SchemaAST.AST | undefined): unknown => {
   )
 }
 
-/** Who a URL names as its user may have a password there. */
-const withoutUser = (text: string): string => {
+/** Who a URL names as its user may have a password there, and its query a token. */
+const withoutSecrets = (text: string): string => {
   const from = text.indexOf("//") + 2
   const at = text.lastIndexOf("@")
-  return from > 1 && at > from ? `${text.slice(0, from)}***${text.slice(at)}` : text
+  const named = from > 1 && at > from ? `${text.slice(0, from)}***${text.slice(at)}` : text
+  return named.replace(/(:\/\/[^?#]*[?#]).+?("?)$/s, "$1***$2")
 }
 
 const show = (value: unknown): string => {
   if (typeof value === "number") return String(value)
-  if (value instanceof Text) return withoutUser(value.shown)
+  if (value instanceof Text) return withoutSecrets(value.shown)
   if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list"
   if (isTree(value)) return "a map"
-  const text = withoutUser(JSON.stringify(value) ?? "nothing")
+  const text = withoutSecrets(JSON.stringify(value) ?? "nothing")
   return text.length > 60 ? `${text.slice(0, 60)}…` : text
 }
 

@@ -16,6 +16,7 @@ import * as PolicySettings from "../../PolicySettings.ts"
 import * as PriceSettings from "../../PriceSettings.ts"
 import * as TelemetrySettings from "../../TelemetrySettings.ts"
 import { isNetwork } from "../addresses.ts"
+import { redisUrl } from "./redisUrl.ts"
 
 const count = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
@@ -316,7 +317,7 @@ export const All = Schema.Struct({
   inference: Inference,
   simulator: Simulator,
   redis: Schema.optionalKey(Schema.Struct({
-    url: Field.secret.annotate({
+    url: redisUrl.annotate({
       description: "Such as redis://127.0.0.1:6379; it may hold a password. A change needs a restart."
     })
   })).annotate({
