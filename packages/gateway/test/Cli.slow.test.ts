@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { eventually, hello, post, send } from "./harness.ts"
-import { run, serve, shell, start } from "./program.ts"
+import { run, serve, shell, start, startOnTerminal } from "./program.ts"
 
 const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))
 
@@ -368,6 +368,24 @@ describe("ballast", { timeout: 60_000 }, () => {
         assert.strictEqual(code, 1)
         assert.strictEqual(stdout.trim(), "")
         assertOneLine(stderr, /does not know this model|gpt-4/)
+      }).pipe(Effect.scoped))
+
+    it.live("what a model writes does nothing to a terminal, and comes through a pipe as it is", () =>
+      Effect.gen(function*() {
+        const content = "calm\x1b[2J\x9b1A\x07\nseas"
+        const service = createServer((_, response) => {
+          const chunk = { id: "1", object: "chat.completion.chunk", created: 1, model: "m" }
+          const choice = { index: 0, delta: { role: "assistant", content }, finish_reason: "stop" }
+          response.writeHead(200, { "content-type": "text/event-stream" })
+          response.end(`data: ${JSON.stringify({ ...chunk, choices: [choice] })}\n\ndata: [DONE]\n\n`)
+        })
+        yield* Effect.addFinalizer(() => Effect.sync(() => service.close()))
+        yield* Effect.callback<void>((resume) => void service.listen(0, "127.0.0.1", () => resume(Effect.void)))
+        const { port } = service.address() as AddressInfo
+        const args = ["chat", "--base-url", `http://127.0.0.1:${port}`, "Hello"]
+        const terminal = yield* Effect.flatMap(startOnTerminal(args), ({ ended }) => ended)
+        assert.include(terminal.stdout, "calm[2J1A\r\nseas")
+        assert.strictEqual((yield* run(args)).stdout, `${content}\n`)
       }).pipe(Effect.scoped))
 
     it.live("ends quietly when its reader has seen enough", () =>

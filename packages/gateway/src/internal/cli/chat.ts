@@ -34,6 +34,11 @@ const requestOf = (options: Options, messages: ChatRequest["messages"]): ChatReq
   thinking: { type: options.thinking ? "enabled" : "disabled" }
 })
 
+/** On a terminal, what a model writes can not move the cursor or clear the screen; a pipe gets it as it is. */
+const shown = (text: string, stream: NodeJS.WriteStream): string =>
+  // oxlint-disable-next-line no-control-regex -- control characters are what it takes out
+  stream.isTTY ? text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "") : text
+
 const dimmed = "\x1b[2m"
 const plain = "\x1b[22m"
 
@@ -45,7 +50,7 @@ const makeWriter = (options: Options) => {
   const think = (text: string) => {
     if (!thinking && thoughts.isTTY) thoughts.write(dimmed)
     thinking = true
-    thoughts.write(text)
+    thoughts.write(shown(text, thoughts))
   }
   const stopThinking = () => {
     if (thinking) thoughts.write(thoughts.isTTY ? `${plain}\n\n` : "\n\n")
@@ -58,7 +63,7 @@ const makeWriter = (options: Options) => {
       if (delta?.content) {
         stopThinking()
         answer += delta.content
-        process.stdout.write(delta.content)
+        process.stdout.write(shown(delta.content, process.stdout))
       }
     },
     end: (): void => {
