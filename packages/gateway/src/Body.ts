@@ -10,7 +10,7 @@
  *
  * Depth and values are counted before anything is built: a short text can build a lot. A body counts with four times its bytes (as they came,
  * as text, as values, and as it goes upstream) and 100 bytes a value, which is what the largest of them, small objects of different
- * shapes, take. It counts until its answer is there, or the scope closes; once its answer has begun, as values alone. All work is linear in the size of the body.
+ * shapes, take. It counts until its answer is there, or the scope closes; once its answer has begun, with its bytes once and 100 bytes a value. All work is linear in the size of the body.
  *
  * @since 0.1.0
  */
