@@ -168,8 +168,8 @@ const parseList = (pattern: RegExp) => (text: string): ReadonlyArray<string> | u
   return items.length > 0 && items.every((item) => pattern.test(item)) ? items : undefined
 }
 
-/** A name without its key, as of a variable that is not set (`root:$KEY`), would be a key that can be guessed. */
-const keyOrNamed = /^(?![\w.-]{1,64}:$)[\x21-\x7e]+$/
+/** What is left of `root:$KEY` or `"$KEY"` where no variable is set would be a key that can be guessed. */
+const keyOrNamed = /^(?!(?:[\w.-]{0,64}:)?["']*$)[\x21-\x7e]+$/
 
 const parseClientKeys = parseList(keyOrNamed)
 
