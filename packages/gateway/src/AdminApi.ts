@@ -356,6 +356,9 @@ export const CacheEvaluation = Schema.Struct({
  */
 export class CurrentAdmin extends Context.Service<CurrentAdmin, string>()("@ballast/gateway/AdminApi/CurrentAdmin") {}
 
+/** In lower case: the page asks for a user and a password where the scheme is `Bearer`. */
+const bearer = HttpApiSecurity.http({ scheme: "bearer" })
+
 /**
  * Lets only those through who send an admin key.
  *
@@ -364,7 +367,7 @@ export class CurrentAdmin extends Context.Service<CurrentAdmin, string>()("@ball
  */
 export class AdminKey extends HttpApiMiddleware.Service<AdminKey, { provides: CurrentAdmin }>()(
   "@ballast/gateway/AdminApi/AdminKey",
-  { security: { bearer: HttpApiSecurity.bearer }, error: WrongKey }
+  { security: { bearer }, error: WrongKey }
 ) {}
 
 /**

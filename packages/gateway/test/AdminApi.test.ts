@@ -79,10 +79,17 @@ describe("admin API", () => {
             "/admin/v1/inference/models/{name}/versions/{version}",
             "/admin/v1/inference/models/{name}/traffic"
           ])
+          assert.deepStrictEqual(document.json.components.securitySchemes, {
+            bearer: { type: "http", scheme: "bearer" }
+          })
           const page = yield* send(`${url}/admin`)
           assert.strictEqual(page.status, 200)
           assert.match(page.headers.get("content-type") ?? "", /text\/html/)
           assert.notMatch(page.text, /<script[^>]+src="https?:/)
+          assert.match(
+            page.headers.get("content-security-policy") ?? "",
+            /^default-src 'none';.* connect-src 'self';.* frame-ancestors 'none'$/
+          )
         }))
 
       it.effect("tells the settings' revision and sources", () =>

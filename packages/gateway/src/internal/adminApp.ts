@@ -7,6 +7,7 @@ import * as HttpApiScalar from "effect/http-api/HttpApiScalar"
 import { MaxBodySize } from "effect/http/HttpIncomingMessage"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as SchemaIssue from "effect/SchemaIssue"
@@ -19,6 +20,14 @@ import * as recordsAdmin from "./recordsAdmin.ts"
 export type CheckKey = (key: string) => Effect.Effect<{ readonly name: string }, unknown>
 
 const largest = ByteSize.fromInputUnsafe(65_536)
+
+/** An admin's key is typed into the page, whose script could send it, and knows hosts of its maker. */
+const pageHeaders = {
+  "content-security-policy":
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src 'self' blob: data:; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer"
+}
 
 const wrongKey = (key: string): WrongKey =>
   new WrongKey({
@@ -79,7 +88,15 @@ export const make = Effect.fnUntraced(function*(admin: Admin, checkKey: CheckKey
     )
   )
   const app = yield* HttpRouter.toHttpEffect(
-    Layer.mergeAll(api, HttpApiScalar.layer(AdminApi, { path: "/admin" })).pipe(Layer.provide(HttpServer.layerServices))
+    Layer.mergeAll(api, HttpApiScalar.layer(AdminApi, { path: "/admin", scalar: { withDefaultFonts: false } })).pipe(
+      Layer.provide(HttpServer.layerServices)
+    )
   )
-  return Effect.provideService(app, MaxBodySize, largest)
+  return Effect.map(
+    Effect.provideService(app, MaxBodySize, largest),
+    (response) =>
+      response.headers["content-type"]?.startsWith("text/html") === true
+        ? HttpServerResponse.setHeaders(response, pageHeaders)
+        : response
+  )
 })
