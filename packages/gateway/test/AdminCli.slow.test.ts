@@ -113,6 +113,12 @@ deepseek-flash fails over to far.
           nowhere.stderr,
           "ballast: No gateway can be reached at http://127.0.0.1:1. Say where it is with --url or BALLAST_ADMIN_URL.\n"
         )
+        for (const url of ["http://127.0.0.1:1/?token=hidden", "http://me:hidden@127.0.0.1:1"]) {
+          assert.strictEqual(
+            (yield* run(["admin", "routes", "--url", url], env)).stderr,
+            "ballast: --url is not an http or https URL without user, query or fragment, such as http://127.0.0.1:8787.\n"
+          )
+        }
         assert.notMatch([...seen, gateway.stdout, gateway.stderr].join(""), /sk-near|sk-far|admin-of/)
         assert.match(gateway.stderr, /admin act[^\n]*alice/)
       }),

@@ -38,9 +38,13 @@ export interface Place {
 export const place = Effect.fnUntraced(function*(url: string | undefined, { needsKey = true } = {}) {
   const text = url ?? (yield* given("BALLAST_ADMIN_URL")) ?? defaultUrl
   const parsed = URL.parse(text)
-  if (parsed === null || !/^https?:$/.test(parsed.protocol) || parsed.username !== "" || parsed.password !== "") {
+  // A path would be put after a query, which may hold a token.
+  if (parsed === null || !/^https?:\/\/[^/@?#]+[^@?#]*$/.test(parsed.href)) {
     return yield* fail(
-      `${url === undefined ? "BALLAST_ADMIN_URL" : "--url"} is not an http or https URL, such as ${defaultUrl}.`
+      `${
+        url === undefined ? "BALLAST_ADMIN_URL" : "--url"
+      } is not an http or https URL without user, query or fragment, ` +
+        `such as ${defaultUrl}.`
     )
   }
   const key = yield* given("BALLAST_ADMIN_KEY")
