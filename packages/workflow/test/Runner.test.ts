@@ -140,7 +140,7 @@ describe("Runner", () => {
     it.effect("of env are not shown where they are wrong", () =>
       Effect.gen(function*() {
         const failing = (step: string) =>
-          reason(steps(`- { id: a, service: echo, ${step} }`), { env: { KEY: "hidden" } })
+          reason(steps(`- { id: a, service: echo, ${step} }`), { env: { KEY: "hidden-key", FLAG: "true" } })
         assert.strictEqual(
           yield* failing("input: \"${duration(env.KEY)}\""),
           "a: The expression duration(env.KEY) can not be evaluated: Invalid duration string: ****"

@@ -217,7 +217,7 @@ describe("Service", () => {
             new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request }) })
           )
         )
-        const parts = { http, env: { KEY: "Hid\"den", HOST: "Hidden.invalid", SHORT: "is" } }
+        const parts = { http, env: { KEY: "Hid\"den-key", HOST: "Hidden.invalid", SHORT: "reached" } }
         const failure = (url: string, header = "") =>
           call({ type: "http", url, headers: { "x-key": header } }, null, parts)
         assert.deepStrictEqual(yield* failure("http://x", "${{'a': '1'}[env.KEY]}"), {
