@@ -182,7 +182,11 @@ const sqlite = Effect.fnUntraced(function*(filename: string) {
     })
   if (!inMemory) {
     yield* Effect.try({
-      try: () => Fs.mkdirSync(Path.dirname(filename), { recursive: true }),
+      try: () => {
+        Fs.mkdirSync(Path.dirname(filename), { recursive: true })
+        // For its owner alone, as SQLite's files beside it are then: it has what runs were given.
+        if (!Fs.existsSync(filename)) Fs.closeSync(Fs.openSync(filename, "a", 0o600))
+      },
       catch: (cause) => wrong(cause instanceof Error ? cause : new Error(String(cause)))
     })
   }

@@ -1,5 +1,5 @@
 import { Ledger } from "@ballast/gateway"
-import { assert, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Fs from "node:fs"
@@ -14,6 +14,21 @@ const countOf = (database: Effect.Success<ReturnType<typeof open>>) =>
   )
 
 const day = Date.UTC(2026, 10, 28)
+
+describe("a database in a file", () => {
+  it.effect("is for its owner alone", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporaryFolder
+      const database = yield* open(Path.join(folder, "new", "ballast.db"))
+      yield* database.use((sql) => sql`SELECT 1`)
+      const files = Fs.readdirSync(Path.join(folder, "new"))
+      assert.includeMembers(files, ["ballast.db", "ballast.db-wal"])
+      for (const file of files) {
+        const { mode } = Fs.statSync(Path.join(folder, "new", file))
+        assert.strictEqual(mode & 0o077, 0, file)
+      }
+    }).pipe(Effect.scoped))
+})
 
 describeDatabases("Ledger", (address) => {
   it.effect("keeps a row of each call, and the sums of its hour and day", () =>
