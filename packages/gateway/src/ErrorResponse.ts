@@ -48,7 +48,7 @@ export interface ErrorResponse {
   readonly traceId: string | undefined
   /** What the upstream, or the way there, said; absent where the body says it. */
   readonly detail: string | undefined
-  /** What the policy says that let the call go no further, by its name; absent where there is none, or where the body says it. */
+  /** The message of the policy that rejected the call, with the policy's name; absent where no policy did, or where the body has the same message. */
   readonly policy: string | undefined
 }
 

@@ -2,6 +2,7 @@ import { AlertBridge } from "@ballast/gateway"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Layer, Redacted, Tracer } from "effect"
 import { inspect } from "node:util"
+import { collecting } from "../../../test/support/spans.ts"
 import { layer as gateway, post, Running } from "./harness.ts"
 import * as robots from "./support/robots.ts"
 
@@ -82,14 +83,7 @@ describe("AlertBridge", () => {
     ))
 
   it.live("shows no token where the service repeats it, nor on spans", () => {
-    const spans: Array<Tracer.NativeSpan> = []
-    const tracer = Tracer.make({
-      span: (options) => {
-        const span = new Tracer.NativeSpan(options)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = collecting()
     return withRobots(
       (url, _, log) =>
         Effect.gen(function*() {

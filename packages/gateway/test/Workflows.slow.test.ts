@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage } from "node:http"
 import type { AddressInfo } from "node:net"
 import * as Path from "node:path"
 import { DatabaseSync } from "node:sqlite"
+import { collecting } from "../../../test/support/spans.ts"
 import * as harness from "./harness.ts"
 import { temporaryFolder } from "./support/databases.ts"
 
@@ -460,14 +461,7 @@ other: { type: model, model: deepseek-v4-pro }`
 
 describe("what is seen of runs", () => {
   it.live("is one trace: the request, the run, each attempt, and what it calls", () => {
-    const spans: Array<Tracer.NativeSpan> = []
-    const tracer = Tracer.make({
-      span: (options) => {
-        const span = new Tracer.NativeSpan(options)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = collecting()
     return Effect.gen(function*() {
       const traces: Array<unknown> = []
       let failures = 1

@@ -206,7 +206,7 @@ const compileOne = (environment: Environment, expression: string): ParseResult =
   return parsed
 }
 
-/** A value in which each object with a field `constructor`, by which CEL takes it for something else, is a map; the same one where there is none. */
+/** Makes maps of objects that have a field `constructor`, from which CEL would read their type. A value without such objects comes back as it is. */
 const withMaps = (value: unknown): unknown => {
   if (typeof value !== "object" || value === null) return value
   if (Array.isArray(value)) {

@@ -10,6 +10,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net"
 import { inspect } from "node:util"
 import { freePort } from "../../../test/support/freePort.ts"
+import { collecting } from "../../../test/support/spans.ts"
 
 const context: Service.CallContext = {
   runId: "run-1",
@@ -169,14 +170,7 @@ describe("Service", () => {
       Effect.gen(function*() {
         const http = yield* HttpClient.HttpClient
         const { url } = yield* serve(({ headers }, _, response) => response.end(JSON.stringify(headers.traceparent)))
-        const spans: Array<Tracer.NativeSpan> = []
-        const tracer = Tracer.make({
-          span: (options) => {
-            const span = new Tracer.NativeSpan(options)
-            spans.push(span)
-            return span
-          }
-        })
+        const { spans, tracer } = collecting()
         const ask = (url: string) =>
           call(
             { type: "http", url: `${url}/\${env.KEY}?key=\${env.KEY}`, headers: { "X-Books-Key": "${env.KEY}" } },

@@ -1,16 +1,10 @@
-import { Effect, Metric, Tracer } from "effect"
+import { Effect, Metric, type Tracer } from "effect"
+import { collecting } from "../../../../test/support/spans.ts"
 
 /** Runs a program with a tracer that remembers its spans and metrics of its own. */
 export const recorded = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
-    const spans: Array<Tracer.NativeSpan> = []
-    const tracer = Tracer.make({
-      span: (options) => {
-        const span = new Tracer.NativeSpan(options)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = collecting()
     const registry: Metric.MetricRegistry = new Map()
     const inside = <A, E, R>(self: Effect.Effect<A, E, R>) =>
       Effect.provideService(Effect.withTracer(self, tracer), Metric.MetricRegistry, registry)

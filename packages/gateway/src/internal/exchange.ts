@@ -67,6 +67,6 @@ export interface Exchange {
   upstreamTraceId?: string | undefined
   /** What the upstream said of a failure, where the client was not told. */
   upstreamDetail?: string | undefined
-  /** What the policy says that let the call go no further, by its name. */
+  /** The message of the policy that rejected the call, with the policy's name. */
   policy?: string | undefined
 }
